@@ -1,0 +1,171 @@
+"""Model bundles: a folder with `bundle.yaml`, the members' weights as safetensors, and a model card. Data only."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rtseg_daemon.errors import BundleError
+
+FORMAT_VERSION = 1
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class OrganClass(Part):
+    """One output channel of the members after the background, in order.
+
+    Args:
+        name: TG-263 name, at most 16 characters.
+        snomed: SNOMED CT code and meaning for the RT ROI identification sequence.
+        fma: FMA code and meaning.
+        colour: RGB, 0 to 255.
+        interpreted_type: RTROIInterpretedType.
+        weights: ensemble weight of each member for this class, in member order, not normalised (paper: 5, 4, 3, 1, 1, 1).
+        largest_component: keep only the largest connected part.
+        volume_ml: plausible range in the population; None if unknown.
+        side: where the organ lies of the patient's midline; `none` for organs on it.
+        review_below, reject_below: thresholds on the predicted Dice.
+    """
+
+    name: str = Field(max_length=16)
+    snomed: tuple[str, str] | None = None
+    fma: tuple[str, str] | None = None
+    colour: tuple[int, int, int] = (255, 255, 0)
+    interpreted_type: str = "ORGAN"
+    weights: list[float] = Field(default_factory=list)
+    largest_component: bool = True
+    volume_ml: tuple[float, float] | None = None
+    side: Literal["left", "right", "none"] = "none"
+    review_below: float | None = None
+    reject_below: float | None = None
+    calibration: "Calibration | None" = None
+
+
+class Calibration(Part):
+    """Linear regression from uncertainty features to Dice, with a conformal half-width (90 % coverage).
+
+    predicted Dice = clip(intercept + sum_i coefficients[name_i] * feature_i, 0, 1); features are named as in
+    `rtseg_daemon.segment.uncertainty.FEATURES`. The interval is predicted -/+ `half_width`, cut to [0, 1].
+    """
+
+    intercept: float
+    coefficients: dict[str, float]
+    half_width: float
+
+
+class MemberFile(Part):
+    """One member: its weights' file and digest, and the intensity transform it was trained with (SLF1, ...)."""
+
+    name: str
+    file: str
+    sha256: str
+    intensity: str
+    alpha: float | None = None
+
+
+class Limits(Part):
+    """For what the bundle was validated; outside these a series is held or flagged (see gates)."""
+
+    positions: list[str] = Field(default_factory=lambda: ["HFS"])
+    slice_spacing_mm: tuple[float, float] = (0.5, 5.0)
+    pixel_spacing_mm: tuple[float, float] = (0.3, 6.0)
+    minimum_slices: int = 16
+    minimum_organs: int = 2
+
+
+class Bundle(Part):
+    """`bundle.yaml`. Shapes and spacing count (z, y, x)."""
+
+    format: int
+    name: str = Field(max_length=16)
+    version: str
+    intended_use: Literal["evaluation", "clinical", "research"]
+    description: str
+    family: str
+    arguments: dict[str, int | float | str | list[int]]
+    classes: list[OrganClass]
+    members: list[MemberFile]
+    spacing_mm: tuple[float, float, float]
+    window: tuple[int, int, int]
+    extent_mm: tuple[float, float, float]
+    overlap: float = 0.25
+    temperature: float = 1.0
+    limits: Limits = Limits()
+    provenance: dict[str, str] = Field(default_factory=dict)
+    figures: dict[str, dict[str, float]] = Field(default_factory=dict)
+
+    _folder: Path = Path()
+    _digest: str = ""
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of bundle.yaml, which itself names the digest of every member: one number for the whole bundle."""
+        return self._digest
+
+    @property
+    def research(self) -> bool:
+        return self.intended_use == "research"
+
+    @property
+    def label(self) -> str:
+        """Name and version in the 16 characters of a StructureSetLabel."""
+        return f"{self.name} {self.version}"[:16]
+
+    def member_path(self, member: MemberFile) -> Path:
+        return self._folder / member.file
+
+
+OrganClass.model_rebuild()
+
+
+def installed_models() -> Path:
+    """The folder of the bundles that came with the package: the wheel's own, or the checkout's in an editable install."""
+    package = Path(__file__).parent
+    return package / "_models" if (package / "_models").is_dir() else package.parent / "models"
+
+
+def bundle_names(models: Path) -> list[str]:
+    """Names of the bundles in `models`, sorted."""
+    return sorted(path.parent.name for path in models.glob("*/bundle.yaml"))
+
+
+def load_bundle(models: Path, name: str) -> Bundle:
+    """Read and verify the bundle `name`; raises BundleError naming the file that is missing, altered or wrong."""
+    if name not in bundle_names(models):
+        known = ", ".join(bundle_names(models)) or "none"
+        raise BundleError(f"no bundle {name!r} in {models} (there: {known}); install it or name another in the route")
+    path = models / name / "bundle.yaml"
+    raw = path.read_bytes()
+    try:
+        document = yaml.safe_load(raw)
+        bundle = Bundle.model_validate(document)
+    except (yaml.YAMLError, ValidationError) as error:
+        raise BundleError(f"{path} is not a bundle of format {FORMAT_VERSION}: {error}") from error
+    if bundle.format != FORMAT_VERSION or bundle.name != name:
+        raise BundleError(f"{path}: format {bundle.format}, name {bundle.name!r}; expected {FORMAT_VERSION}, {name!r}")
+    bundle._folder = path.parent
+    bundle._digest = hashlib.sha256(raw).hexdigest()
+    verify(bundle)
+    return bundle
+
+
+def verify(bundle: Bundle) -> None:
+    """Compare every member's file with its digest; raises BundleError for the first that does not match."""
+    for member in bundle.members:
+        path = bundle.member_path(member)
+        if path.parent != bundle.folder or not path.is_file():
+            raise BundleError(f"bundle {bundle.name}: {path} is missing; install the bundle again")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != member.sha256:
+            raise BundleError(f"bundle {bundle.name}: {path} was altered (digest differs); install the bundle again")
+    for organ in bundle.classes:
+        if len(organ.weights) != len(bundle.members):
+            raise BundleError(f"bundle {bundle.name}: {organ.name} has {len(organ.weights)} weights for {len(bundle.members)} members")

@@ -1,0 +1,1 @@
+"""Everything that speaks DICOM: files, structure sets and the network."""

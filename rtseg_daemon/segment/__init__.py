@@ -1,0 +1,1 @@
+"""From a CT volume to organs with stated uncertainty."""

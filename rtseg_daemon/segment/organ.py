@@ -1,0 +1,85 @@
+"""One segmented organ, and the line about it that the physicist reads."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from rtseg_daemon.segment.volume import Array, Box
+
+
+class Flag(StrEnum):
+    """What a reviewer should expect of an organ."""
+
+    OK = "OK"
+    REVIEW = "REVIEW"
+    REJECT = "REJECT"
+
+
+@dataclass(frozen=True)
+class Uncertainty:
+    """How much the members agree on one organ.
+
+    Args:
+        vvc: volume variation coefficient sigma_V / mu_V over the members (seed 002, eq. 7); None for one member.
+        entropy: mean entropy (nats) of the members' label votes inside the organ; None for one member.
+        pairwise_dice: mean Dice between all pairs of members; None for one member.
+        soft_entropy: mean entropy (nats) of the ensemble's probabilities inside the organ.
+        mutual_information: mean of soft entropy minus the members' own mean entropy inside the organ; None for one.
+    """
+
+    vvc: float | None = None
+    entropy: float | None = None
+    pairwise_dice: float | None = None
+    soft_entropy: float | None = None
+    mutual_information: float | None = None
+
+
+@dataclass(frozen=True)
+class Organ:
+    """An organ on the CT's grid.
+
+    Args:
+        name: TG-263 name.
+        box: where on the CT's grid `mask` and `margin` lie; None if nothing was found.
+        mask: boolean `(z, y, x)` inside `box`.
+        margin: float32 `(z, y, x)` inside `box`, positive inside the organ: p_c minus the largest other probability.
+            None where there is only a mask.
+        volume_ml: volume of the mask.
+        slices: first and last slice number (from 1, inferior to superior) where members disagree most, if any.
+    """
+
+    name: str
+    box: Box | None
+    mask: Array | None
+    margin: Array | None
+    volume_ml: float
+    uncertainty: Uncertainty = Uncertainty()
+    predicted_dice: float | None = None
+    interval: tuple[float, float] | None = None
+    flag: Flag = Flag.OK
+    reasons: tuple[str, ...] = ()
+    slices: tuple[int, int] | None = None
+    facts: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def found(self) -> bool:
+        return self.box is not None
+
+    @property
+    def comment(self) -> str:
+        """One line, at most 1024 characters (ROIDescription is ST): the flag, then key=value pairs."""
+        parts = [str(self.flag), f"vvc={shown(self.uncertainty.vvc, 3)}", f"entropy={shown(self.uncertainty.entropy, 2)}"]
+        if self.predicted_dice is not None:
+            span = f"[{self.interval[0]:.2f}-{self.interval[1]:.2f}]" if self.interval else ""
+            parts.append(f"dice={self.predicted_dice:.2f}{span}")
+        if self.slices is not None:
+            parts.append(f"slices={self.slices[0]}-{self.slices[1]}")
+        if self.reasons:
+            reason = "; ".join(self.reasons).replace('"', "'").replace("\\", "/")
+            parts.append(f'reason="{reason}"')
+        line = " ".join(parts)
+        return line if len(line) <= 1024 else line[:1020] + '..."'
+
+
+def shown(value: float | None, digits: int) -> str:
+    """A figure for the comment line; `na` where there is none."""
+    return "na" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,170 @@
+"""What happens to a CT before a network sees it, and the way back to the CT's grid."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cc3d
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from rtseg_daemon.segment.volume import Array, Box, Shape, Triple, Volume, bounding_box
+
+AIR_HU = -1000.0
+
+SLF_LEVELS = (0.0, 0.2, 0.8, 1.0)
+"""Output levels of the segmental linear functions (seed paper, Eq. 1 as corrected)."""
+
+KNOTS_HU: dict[str, tuple[float, ...]] = {
+    "SLF1": (-500, -200, 200, 1500),
+    "SLF2": (-500, -100, 100, 1500),
+    "SLF3": (-500, -100, 400, 1500),
+    "NLF1": (-100, 100),
+    "NLF2": (-500, 800),
+}
+"""Knots h_1..h_K in HU of the paper's three SLFs and of the two naive linear functions it compares them with."""
+
+
+def intensity_knots(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Knots in HU and their output levels for SLF1-3 and NLF1-2; raises KeyError for another name."""
+    knots = KNOTS_HU[name]
+    return knots, SLF_LEVELS if len(knots) == 4 else (0.0, 1.0)
+
+
+def segmental_linear(hu: Array, knots: Sequence[float], levels: Sequence[float]) -> Array:
+    """SLF: piecewise linear from HU to [0, 1] through (knots, levels), constant outside (seed paper, Eq. 1)."""
+    return np.interp(hu, knots, levels).astype(np.float32)
+
+
+def window_normalise(hu: Array, low: float = -200.0, high: float = 700.0) -> Array:
+    """The GTV network's input: clip to [low, high] HU, subtract the mean, divide by the standard deviation."""
+    clipped = np.clip(hu, low, high).astype(np.float32)
+    return np.asarray((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6), dtype=np.float32)
+
+
+def body_mask(volume: Volume, threshold_hu: float = -350.0) -> Array:
+    """True inside the patient, False in air, couch and mask frame.
+
+    The patient is the largest object above `threshold_hu` once bridges thinner than 12 mm are cut, and every other
+    object that lies mostly inside its bounds in the axial plane (CTs that were cut to a treated region fall apart into
+    islands); a couch lies outside them. Holes are filled slice by slice, so airways and lungs count as body.
+    """
+    solid = volume.array > threshold_hu
+    radius = [max(1, round(6.0 / s)) for s in volume.spacing_mm[1:]]
+    structure = np.ones((1, 2 * radius[0] + 1, 2 * radius[1] + 1), bool)
+    core = largest_object(ndimage.binary_opening(solid, structure))
+    box = bounding_box(core)
+    if box is None:
+        return np.zeros(volume.shape, bool)
+    body = ndimage.binary_dilation(core, structure) & solid
+    rest = cc3d.connected_components(solid & ~body, connectivity=26)
+    inside = np.zeros_like(solid)
+    margin = [round(10.0 / s) for s in volume.spacing_mm[1:]]
+    inside[:, max(0, box.start[1] - margin[0]) : box.stop[1], max(0, box.start[2] - margin[1]) : box.stop[2] + margin[1]] = True
+    counts = np.bincount(rest.ravel())
+    kept = np.bincount(rest[inside].ravel(), minlength=counts.size) > 0.8 * counts
+    kept[0] = False
+    body |= kept[rest]
+    for z in range(body.shape[0]):
+        body[z] = ndimage.binary_fill_holes(body[z])
+    return np.asarray(body)
+
+
+def largest_object(mask: Array) -> Array:
+    """The largest 6-connected part of `mask` `(z, y, x)`; all False if the mask is empty."""
+    labels = cc3d.connected_components(mask, connectivity=6)
+    counts = np.bincount(labels.ravel())
+    counts[0] = 0
+    return np.asarray(labels == int(counts.argmax())) if counts.max() > 0 else np.zeros_like(mask)
+
+
+def centre_box(mask: Array, spacing_mm: Triple, extent_mm: Triple) -> Box:
+    """Box around a body `mask` `(z, y, x)`, at most `extent_mm` wide, centred where the patient is.
+
+    Along x it is centred on the patient's midline (median over slices of the mask's centre) so that shoulders, which
+    reach past the field of view on one side, do not pull it; along y on the mask's own box, front first; along z it
+    keeps the top, since the organs of the head and neck hang from there.
+    """
+    box = bounding_box(mask)
+    if box is None:
+        raise ValueError("the mask is empty")
+    rows = np.flatnonzero(mask.any(axis=(1, 2)))
+    columns = np.arange(mask.shape[2])
+    centres = [float(np.median(columns[mask[z].any(axis=0)])) for z in rows]
+    midline = float(np.median(centres))
+    size = [max(1, int(np.ceil(e / s))) for e, s in zip(extent_mm, spacing_mm, strict=True)]
+    z1 = box.stop[0]
+    z0 = max(box.start[0], z1 - size[0])
+    y0 = box.start[1]
+    y1 = min(box.stop[1], y0 + size[1])
+    x0 = max(box.start[2], int(np.floor(midline - size[2] / 2)))
+    x1 = min(box.stop[2], x0 + size[2])
+    return Box((z0, y0, x0), (z1, y1, x1))
+
+
+def to_image(volume: Volume) -> sitk.Image:
+    """The volume as a SimpleITK image (which counts axes x, y, z)."""
+    image = sitk.GetImageFromArray(volume.array)
+    image.SetSpacing([float(s) for s in reversed(volume.spacing_mm)])
+    image.SetOrigin([float(o) for o in reversed(volume.origin_mm)])
+    return image
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie, without their values: shape (z, y, x), spacing and origin in mm (z, y, x)."""
+
+    shape: Shape
+    spacing_mm: Triple
+    origin_mm: Triple
+
+
+def grid_of(volume: Volume) -> Grid:
+    return Grid(volume.shape, volume.spacing_mm, volume.origin_mm)
+
+
+def spaced_grid(volume: Volume, spacing_mm: Triple) -> Grid:
+    """The grid of `spacing_mm` that covers the same extent, voxel edges aligned at the first corner."""
+    shape, origin = [], []
+    for n, old, new, start in zip(volume.shape, volume.spacing_mm, spacing_mm, volume.origin_mm, strict=True):
+        shape.append(max(1, round(n * old / new)))
+        origin.append(start - old / 2 + new / 2)
+    return Grid((shape[0], shape[1], shape[2]), spacing_mm, (origin[0], origin[1], origin[2]))
+
+
+def resample(volume: Volume, grid: Grid, fill: float = AIR_HU) -> Volume:
+    """Linear interpolation onto `grid`, float32; outside the volume `fill`.
+
+    Where the new voxel holds two or more old ones along an axis, blocks of old ones are averaged first, so that
+    noise is not sampled but averaged.
+    """
+    factor = [max(1, int(new / old + 1e-3)) for old, new in zip(volume.spacing_mm, grid.spacing_mm, strict=True)]
+    source = block_mean(volume, (factor[0], factor[1], factor[2])) if max(factor) > 1 else volume
+    same = source.shape == grid.shape and np.allclose(source.spacing_mm, grid.spacing_mm, rtol=0, atol=1e-4)
+    if same and np.allclose(source.origin_mm, grid.origin_mm, rtol=0, atol=1e-3):
+        return Volume(source.array.astype(np.float32, copy=False), grid.spacing_mm, grid.origin_mm)
+    return interpolate(source, grid, fill)
+
+
+def interpolate(volume: Volume, grid: Grid, fill: float = AIR_HU) -> Volume:
+    """Linear interpolation at the points of `grid`, float32; the edge voxel's value holds to its outer edge."""
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([int(n) for n in reversed(grid.shape)])
+    resampler.SetOutputSpacing([float(s) for s in reversed(grid.spacing_mm)])
+    resampler.SetOutputOrigin([float(o) for o in reversed(grid.origin_mm)])
+    resampler.SetInterpolator(sitk.sitkLinear)
+    resampler.SetDefaultPixelValue(float(fill))
+    image = to_image(volume.with_array(volume.array.astype(np.float32, copy=False)))
+    return Volume(sitk.GetArrayFromImage(resampler.Execute(image)), grid.spacing_mm, grid.origin_mm)
+
+
+def block_mean(volume: Volume, factor: Shape) -> Volume:
+    """Mean over blocks of `factor` voxels (z, y, x); a last, incomplete block is left out."""
+    array = volume.array
+    for axis, f in enumerate(factor):
+        if f > 1:
+            n = array.shape[axis] // f * f
+            array = np.add.reduceat(np.take(array, np.arange(n), axis), np.arange(0, n, f), axis, dtype=np.float32) / f
+    spacing = tuple(s * f for s, f in zip(volume.spacing_mm, factor, strict=True))
+    origin = tuple(o + s * (f - 1) / 2 for o, s, f in zip(volume.origin_mm, volume.spacing_mm, factor, strict=True))
+    return Volume(array, (spacing[0], spacing[1], spacing[2]), (origin[0], origin[1], origin[2]))

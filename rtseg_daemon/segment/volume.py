@@ -1,0 +1,87 @@
+"""A scalar volume on an axis-aligned grid in DICOM patient coordinates."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Triple = tuple[float, float, float]
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Voxels `(z, y, x)` whose indices grow towards the patient's superior, posterior and left.
+
+    These are the axes of the DICOM patient coordinate system (PS3.3 C.7.6.2.1.1) in reverse order, so one image
+    looks the same whatever the position in which the patient was scanned and the order in which it was stored.
+
+    Args:
+        array: values, shape `(z, y, x)`; HU for a CT.
+        spacing_mm: distance of neighbouring voxel centres along (z, y, x).
+        origin_mm: patient coordinates (z, y, x) of the centre of voxel [0, 0, 0].
+    """
+
+    array: Array
+    spacing_mm: Triple
+    origin_mm: Triple
+
+    @property
+    def shape(self) -> Shape:
+        z, y, x = self.array.shape
+        return z, y, x
+
+    @property
+    def voxel_ml(self) -> float:
+        """Volume of one voxel in ml."""
+        z, y, x = self.spacing_mm
+        return z * y * x / 1000.0
+
+    def with_array(self, array: Array) -> "Volume":
+        """Another array on the same grid; raises ValueError if the shapes differ."""
+        if array.shape != self.array.shape:
+            raise ValueError(f"array of shape {array.shape} does not fit the grid {self.array.shape}")
+        return replace(self, array=array)
+
+    def crop(self, box: "Box") -> "Volume":
+        """The part inside `box`, a view on the same memory."""
+        origin = tuple(o + s * b for o, s, b in zip(self.origin_mm, self.spacing_mm, box.start, strict=True))
+        return Volume(self.array[box.slices], self.spacing_mm, (origin[0], origin[1], origin[2]))
+
+
+@dataclass(frozen=True)
+class Box:
+    """Index box `[start, stop)` along (z, y, x)."""
+
+    start: Shape
+    stop: Shape
+
+    @property
+    def slices(self) -> tuple[slice, slice, slice]:
+        z, y, x = (slice(a, b) for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+    @property
+    def shape(self) -> Shape:
+        z, y, x = (b - a for a, b in zip(self.start, self.stop, strict=True))
+        return z, y, x
+
+    def grown(self, margin: int, shape: Shape) -> "Box":
+        """This box with `margin` voxels more on every side, cut at a grid of `shape`."""
+        start = [max(0, a - margin) for a in self.start]
+        stop = [min(n, b + margin) for b, n in zip(self.stop, shape, strict=True)]
+        return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def bounding_box(mask: Array) -> Box | None:
+    """Smallest box that holds every True voxel of `mask` `(z, y, x)`, or None if there is none."""
+    start, stop = [], []
+    for axis in range(3):
+        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
+        if hit.size == 0:
+            return None
+        start.append(int(hit[0]))
+        stop.append(int(hit[-1]) + 1)
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))

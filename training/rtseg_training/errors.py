@@ -1,0 +1,15 @@
+"""Errors of the training half; each ends in one sentence that names the case and the file."""
+
+from rtseg_daemon.errors import RtsegError
+
+
+class CaseError(RtsegError):
+    """A case cannot be used: the message names case and file and says why."""
+
+
+class RecipeError(RtsegError):
+    """A recipe is wrong or does not fit the data; the message names the key."""
+
+
+class CheckpointError(RtsegError):
+    """A checkpoint is damaged or belongs to another recipe."""

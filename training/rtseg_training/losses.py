@@ -1,0 +1,119 @@
+"""The papers' losses over logits, with organs that are not drawn left out instead of taught as background.
+
+Everywhere: logits `(batch, classes, z, y, x)`, labels `(batch, z, y, x)` int64, annotated `(batch, classes)` bool, class
+0 the background. All sums run in float32 whatever the logits' type, so that half precision stays finite.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def marginal_log_probabilities(logits: Tensor, annotated: Tensor) -> Tensor:
+    """Log-probabilities in which every class that is not annotated counts as background.
+
+    Background then means "none of the organs that somebody looked for": its probability is the sum over the background
+    and the classes nobody drew, whose own entries become very small.
+    """
+    logits = logits.float()
+    known = annotated.clone()
+    known[:, 0] = True
+    if bool(known.all()):
+        return F.log_softmax(logits, dim=1)
+    shown = known[:, :, None, None, None]
+    hidden = logits.masked_fill(shown, -1e4)
+    hidden[:, 0] = logits[:, 0]
+    merged = logits.masked_fill(~shown, -1e4)
+    return F.log_softmax(torch.cat([torch.logsumexp(hidden, 1, keepdim=True), merged[:, 1:]], dim=1), dim=1)
+
+
+def hard_voxels(p: Tensor, g: Tensor, alpha: float) -> Tensor:
+    """ATH: p^w = p exp((p - g) / alpha); a wrong voxel weighs more, a right one less (seed paper, Sec. ATH)."""
+    return p * torch.exp((p - g) / alpha)
+
+
+def class_dice(p: Tensor, g: Tensor, eps: float = 1.0) -> Tensor:
+    """DSC_c = (2 sum g p + eps) / (sum (g + p) + eps) per batch entry and class."""
+    overlap = (p * g).flatten(2).sum(2)
+    return (2 * overlap + eps) / (p.flatten(2).sum(2) + g.flatten(2).sum(2) + eps)
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Float `(batch, classes, z, y, x)` from labels."""
+    out = torch.zeros(labels.shape[0], classes, *labels.shape[1:], device=labels.device)
+    return out.scatter_(1, labels[:, None], 1.0)
+
+
+def drawn_and_present(g: Tensor, annotated: Tensor) -> Tensor:
+    """Organs that count in a Dice term: annotated in the case and with a voxel in the patch; never the background."""
+    counted = annotated & (g.flatten(2).sum(2) > 0)
+    counted[:, 0] = False
+    return counted
+
+
+def class_weights(frequencies: Tensor) -> Tensor:
+    """w_c = sqrt(sum_k f_k / f_c) (seed paper); a class without voxels weighs as the rarest one that has some."""
+    total = frequencies.sum()
+    least = frequencies[frequencies > 0].min()
+    return torch.sqrt(total / frequencies.clamp(min=float(least)))
+
+
+def exponential_logarithmic(
+    logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, alpha: float | None, gamma: float = 1.0
+) -> Tensor:
+    """ATH-L_Exp, or L_Exp where `alpha` is None: mean_c (-ln DSC_c)^gamma + mean_x w_y (-ln p_y)^gamma."""
+    log_p = marginal_log_probabilities(logits, annotated)
+    g = one_hot(labels, logits.shape[1])
+    p = log_p.exp()
+    attended = p if alpha is None else hard_voxels(p, g, alpha)
+    counted = drawn_and_present(g, annotated)
+    dice = -torch.log(class_dice(attended, g).clamp(1e-6, 1.0))
+    dice_term = (dice.pow(gamma) * counted).sum() / counted.sum().clamp(min=1)
+    true_log_p = log_p.gather(1, labels[:, None])[:, 0]
+    cross_entropy = (weights[labels] * (-true_log_p).clamp(min=0).pow(gamma)).mean()
+    return dice_term + cross_entropy
+
+
+def dice_loss(logits: Tensor, labels: Tensor, annotated: Tensor) -> Tensor:
+    """Mean over drawn and present organs of 1 - DSC_c."""
+    p = marginal_log_probabilities(logits, annotated).exp()
+    g = one_hot(labels, logits.shape[1])
+    counted = drawn_and_present(g, annotated)
+    return ((1 - class_dice(p, g)) * counted).sum() / counted.sum().clamp(min=1)
+
+
+def focal_loss(logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, gamma: float = 2.0) -> Tensor:
+    """mean_x w_y (1 - p_y)^gamma (-ln p_y), true class only."""
+    log_p = marginal_log_probabilities(logits, annotated).gather(1, labels[:, None])[:, 0]
+    return (weights[labels] * (1 - log_p.exp()).pow(gamma) * -log_p).mean()
+
+
+def tversky_focal(
+    logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, share: float = 0.5, gamma: float = 2.0
+) -> Tensor:
+    """AnatomyNet: sum_c m(c) w(c) (1 - T_c) + share * masked focal.
+
+    T_c is the Tversky index with alpha = beta = 0.5. m is the annotation mask: m(c) = 1 if organ c is drawn in the
+    case, m(0) = 1 only if all are; `weights` are w(c) = 1 / number of cases that have c.
+    """
+    log_p = F.log_softmax(logits.float(), dim=1)
+    p = log_p.exp()
+    g = one_hot(labels, logits.shape[1])
+    mask = annotated.clone()
+    mask[:, 0] = annotated[:, 1:].all(dim=1)
+    overlap = (p * g).flatten(2).sum(2)
+    wrong = (p * (1 - g)).flatten(2).sum(2)
+    missed = ((1 - p) * g).flatten(2).sum(2)
+    tversky = (overlap + 1e-5) / (overlap + 0.5 * wrong + 0.5 * missed + 1e-5)
+    region = ((1 - tversky) * mask * weights).sum() / logits.shape[0]
+    focal = (g * (1 - p).pow(gamma) * -log_p).flatten(2).mean(2)
+    return region + share * (focal * mask * weights).sum() / logits.shape[0]
+
+
+def focal_dice(logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor) -> Tensor:
+    """FocusNet: focal (gamma 2, weights inverse to mean size) + sum_c (1 - Dice_c)."""
+    p = marginal_log_probabilities(logits, annotated).exp()
+    g = one_hot(labels, logits.shape[1])
+    counted = drawn_and_present(g, annotated)
+    dice = ((1 - class_dice(p, g)) * counted).sum() / logits.shape[0]
+    return focal_loss(logits, labels, annotated, weights) + dice

@@ -1,0 +1,121 @@
+"""A recipe: everything one experiment needs, as YAML. Unknown keys are errors."""
+
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rtseg_training.errors import RecipeError
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Optimizer(Part):
+    """Optimizer of the whole run; `lr` is the schedule's starting (or peak) rate."""
+
+    name: Literal["adam", "rmsprop", "sgd"] = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 1e-8
+    momentum: float = 0.9
+
+
+class Schedule(Part):
+    """`step`: times `factor` every `every` steps (the papers'); `cosine`: to zero at the last step, after a warm-up."""
+
+    name: Literal["step", "cosine", "constant"] = "cosine"
+    warmup: int = 100
+    every: int = 1000
+    factor: float = 0.9
+
+
+class Loss(Part):
+    """`ath_l_exp` and `l_exp` (3D-SepNet), `dice` (GTV), `dice_focal` (AnatomyNet), `focal_dice` (FocusNet)."""
+
+    name: Literal["ath_l_exp", "l_exp", "dice", "dice_focal", "focal_dice"] = "ath_l_exp"
+    alpha: float = 0.5
+    gamma: float = 1.0
+    marginal: bool = True
+
+
+class Augment(Part):
+    """Random changes of each patch; zeros switch a kind off. Angles in degrees, lengths in mm, intensities in HU."""
+
+    flip: float = 0.5
+    rotate_deg: float = 8.0
+    scale: float = 0.1
+    elastic_mm: float = 4.0
+    noise_hu: float = 20.0
+    shift_hu: float = 20.0
+    contrast: float = 0.05
+    blur: float = 0.12
+
+
+class Member(Part):
+    """One member of an ensemble: what it changes of the recipe, and whose weights it starts from."""
+
+    name: str
+    intensity: list[str] = Field(default_factory=list)
+    alpha: float | None = None
+    seed: int = 0
+    start: str | None = None
+    steps: int | None = None
+    lr: float | None = None
+
+
+class Recipe(Part):
+    """One experiment. Shapes and spacing count (z, y, x)."""
+
+    name: str
+    family: str = "sepnet"
+    arguments: dict[str, int | float | str | list[int]] = Field(default_factory=dict)
+    classes: list[str]
+    spacing_mm: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    extent_mm: tuple[float, float, float]
+    jitter: tuple[int, int, int] = (8, 8, 6)
+    intensity: list[str] = Field(default_factory=lambda: ["SLF1"])
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augment: Augment = Augment()
+    batch: int = 1
+    steps: int = 4000
+    ema: float = 0.998
+    precision: Literal["bf16", "fp32"] = "bf16"
+    validate_every: int = 500
+    validate_cases: int = 8
+    members: list[Member]
+
+    def member(self, name: str) -> Member:
+        """The member called `name`; raises RecipeError with the known names."""
+        for member in self.members:
+            if member.name == name:
+                return member
+        raise RecipeError(f"recipe {self.name} has no member {name}; it has {', '.join(m.name for m in self.members)}")
+
+    def for_member(self, member: Member) -> "Recipe":
+        """This recipe with what `member` changes."""
+        changes: dict[str, object] = {}
+        if member.intensity:
+            changes["intensity"] = member.intensity
+        if member.alpha is not None:
+            changes["loss"] = self.loss.model_copy(update={"alpha": member.alpha})
+        if member.steps is not None:
+            changes["steps"] = member.steps
+        if member.lr is not None:
+            changes["optimizer"] = self.optimizer.model_copy(update={"lr": member.lr})
+        return self.model_copy(update=changes)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; raises RecipeError naming the key that is wrong."""
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text()))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RecipeError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except (OSError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
