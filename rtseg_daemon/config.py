@@ -1,0 +1,218 @@
+"""The configuration file: YAML in, one frozen object out; every mistake is named with its key and its line."""
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from rtseg_daemon.errors import ConfigError
+from rtseg_daemon.settings import (
+    Alarms,
+    Audit,
+    Caller,
+    Compute,
+    Database,
+    Delivery,
+    Destination,
+    Dicom,
+    Jobs,
+    Logging,
+    Models,
+    QueryPeer,
+    Route,
+    Section,
+    Series,
+    Storage,
+    Tls,
+    Web,
+)
+
+__all__ = ["Caller", "Config", "Destination", "QueryPeer", "Route", "Tls", "load_config", "parse_config"]
+
+Loc = tuple[str | int, ...]
+
+
+class Config(Section):
+    """All of it; each section has a working default, and nothing is segmented unless a route says so."""
+
+    dicom: Dicom = Dicom()
+    storage: Storage = Storage()
+    database: Database = Database()
+    series: Series = Series()
+    routes: tuple[Route, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    query: tuple[QueryPeer, ...] = ()
+    models: Models = Models()
+    compute: Compute = Compute()
+    jobs: Jobs = Jobs()
+    delivery: Delivery = Delivery()
+    web: Web = Web()
+    alarms: Alarms = Alarms()
+    logging: Logging = Logging()
+    audit: Audit = Audit()
+
+    @property
+    def database_url(self) -> str:
+        """The ledger's URL, the default filled in."""
+        return self.database.url or f"sqlite:///{self.storage.directory.absolute() / 'rtseg.db'}"
+
+    @property
+    def audit_file(self) -> Path:
+        return self.audit.file or self.storage.directory / "audit.jsonl"
+
+    def destination(self, name: str) -> Destination:
+        """The destination called `name`; raises KeyError if there is none."""
+        return {d.name: d for d in self.destinations}[name]
+
+
+def cross_check(config: Config) -> Iterator[tuple[Loc, str]]:
+    """Yield (location, message) for every key that contradicts another."""
+    for section in ("routes", "destinations", "query"):
+        seen: set[str] = set()
+        for index, item in enumerate(getattr(config, section)):
+            if item.name in seen:
+                yield (section, index, "name"), f"{item.name!r} is used twice; names must be unique"
+            seen.add(item.name)
+    known = [destination.name for destination in config.destinations]
+    for index, route in enumerate(config.routes):
+        for name in route.destinations:
+            if name not in known:
+                yield (
+                    ("routes", index, "destinations"),
+                    f"no destination {name!r}{suggestion(name, known)}; add it to destinations",
+                )
+    yield from port_clashes(config)
+    if config.dicom.tls is None:
+        for section in ("destinations", "query"):
+            for index, peer in enumerate(getattr(config, section)):
+                if peer.tls:
+                    yield (section, index, "tls"), "needs our certificate; add dicom.tls with certificate, key and ca"
+
+
+def port_clashes(config: Config) -> Iterator[tuple[Loc, str]]:
+    """Two of our own listeners on one port."""
+    used: dict[int, str] = {}
+    tls = config.dicom.tls
+    listeners: list[tuple[Loc, int]] = [] if tls and tls.only else [(("dicom", "port"), config.dicom.port)]
+    listeners += [(("dicom", "tls", "port"), tls.port)] if tls else []
+    listeners += [(("web", "port"), config.web.port)] if config.web.enabled else []
+    for loc, port in listeners:
+        if port in used:
+            yield loc, f"port {port} is already taken by {used[port]}"
+        used[port] = ".".join(map(str, loc))
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """`; did you mean ...?` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def load_config(path: Path) -> Config:
+    """Read, check and resolve the file at `path`; raises ConfigError naming every wrong key and its line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    return parse_config(text, path)
+
+
+def parse_config(text: str, path: Path) -> Config:
+    """The configuration in `text`; `path` is named in errors, and relative paths inside are relative to its folder."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
+    if not isinstance(document, dict | None):
+        raise ConfigError(f"{path} line 1: expected sections such as dicom: and routes:")
+    problems = list(duplicate_keys(node, ()))
+    try:
+        config = Config.model_validate(document or {})
+    except ValidationError as error:
+        problems += [explain(detail) for detail in error.errors()]
+    else:
+        problems += cross_check(config)
+    if problems:
+        raise ConfigError("\n".join(f"{path} {place(node, loc)}: {message}" for loc, message in problems))
+    return resolved(config, path.absolute().parent)
+
+
+def resolved(config: Config, folder: Path) -> Config:
+    """The same configuration with every relative path taken from `folder`."""
+
+    def within(section: BaseModel) -> BaseModel:
+        changes: dict[str, object] = {}
+        for key, value in section:
+            if isinstance(value, Path):
+                changes[key] = folder / value.expanduser()
+            elif isinstance(value, BaseModel):
+                changes[key] = within(value)
+        return section.model_copy(update=changes)
+
+    whole = within(config)
+    assert isinstance(whole, Config)
+    return whole
+
+
+def explain(detail: ErrorDetails) -> tuple[Loc, str]:
+    """Where one validation error stands, and a sentence about it."""
+    loc = detail["loc"]
+    if detail["type"] == "extra_forbidden":
+        return loc, f"unknown key{suggestion(str(loc[-1]), keys_at(loc[:-1]))}"
+    if detail["type"] == "missing":
+        return loc, "is missing"
+    message = detail["msg"].removeprefix("Value error, ")
+    return loc, f"{message} (found {detail['input']!r})"
+
+
+def keys_at(loc: Loc) -> list[str]:
+    """The keys that are allowed at `loc`."""
+    model: type[BaseModel] = Config
+    for key in loc:
+        if isinstance(key, str) and key in model.model_fields:
+            model = next(models_in(model.model_fields[key].annotation), model)
+    return list(model.model_fields)
+
+
+def models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """The sections that an annotation such as `tuple[Route, ...]` or `Tls | None` holds."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from models_in(argument)
+
+
+def place(node: yaml.Node | None, loc: Loc) -> str:
+    """`line N: a.b.c` for a location: the key's own line, or that of its nearest parent in the file."""
+    line = 1
+    for key in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = [(k, v) for k, v in node.value if k.value == str(key)]
+            if not found:
+                break
+            line, node = found[-1][0].start_mark.line + 1, found[-1][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
+            node = node.value[key]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return f"line {line}: " + ".".join(map(str, loc))
+
+
+def duplicate_keys(node: yaml.Node | None, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    """Yield every key that stands twice in one mapping (YAML would silently take the last)."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from duplicate_keys(item, (*loc, index))
+    elif isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield (*loc, key.value), "stands twice in this section"
+            seen.add(key.value)
+            yield from duplicate_keys(value, (*loc, key.value))

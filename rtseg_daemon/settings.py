@@ -1,0 +1,228 @@
+"""The sections of the configuration file, their defaults, and what each value may be."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def check_ae_title(value: str) -> str:
+    """An AE title: 1 to 16 printable ASCII characters without backslash, not blank (PS3.5, 6.2, VR AE)."""
+    title = value.strip(" ")
+    if not 1 <= len(title) <= 16 or "\\" in title or not (title.isascii() and title.isprintable()):
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
+    return title
+
+
+def check_regex(value: str) -> str:
+    """A regular expression of Python's `re`, searched for without regard to case."""
+    try:
+        re.compile(value, re.IGNORECASE)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from error
+    return value
+
+
+def check_fingerprint(value: str) -> str:
+    """A certificate's SHA-256 fingerprint as openssl prints it, with or without colons; kept as 64 small hex digits."""
+    digits = value.replace(":", "").lower()
+    if not re.fullmatch(r"[0-9a-f]{64}", digits):
+        raise ValueError("a fingerprint is the SHA-256 of the certificate: 64 hex digits, colons allowed")
+    return digits
+
+
+def one_or_many(value: object) -> object:
+    """A single name counts as a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+def mail_address(value: object) -> object:
+    """A bare address counts as a mail section with one recipient."""
+    return {"to": (value,)} if isinstance(value, str) else value
+
+
+AeTitle = Annotated[str, AfterValidator(check_ae_title)]
+Regex = Annotated[str, AfterValidator(check_regex)]
+Fingerprint = Annotated[str, AfterValidator(check_fingerprint)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(min_length=1, max_length=64)]
+Seconds = Annotated[float, Field(gt=0)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(one_or_many)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Caller(Section):
+    """Who may associate. With TLS, `fingerprint` or `san` binds the title to one certificate."""
+
+    ae_title: AeTitle
+    host: Annotated[str, Field(min_length=1)]
+    fingerprint: Fingerprint | None = None
+    san: str | None = None
+
+
+class Tls(Section):
+    """Our certificate for DICOM TLS in both directions, and the CA that partners' certificates come from."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+    port: Port = 2762
+    only: bool = False
+
+
+class Dicom(Section):
+    """The listener. `tls.only` closes the plain port."""
+
+    ae_title: AeTitle = "RTSEG"
+    host: str = "127.0.0.1"
+    port: Port = 11112
+    max_associations: Annotated[int, Field(ge=1, le=1000)] = 20
+    max_per_caller: Annotated[int, Field(ge=1)] = 12
+    max_object_mb: Annotated[int, Field(ge=1, le=4096)] = 128
+    idle_seconds: Seconds = 60
+    message_seconds: Seconds = 120
+    allowed_callers: tuple[Caller, ...] = ()
+    tls: Tls | None = None
+
+
+class Storage(Section):
+    directory: Path = Path("/var/lib/rtseg")
+    minimum_free_gb: Annotated[float, Field(ge=0)] = 5
+    keep_days: Annotated[float, Field(gt=0)] = 14
+
+
+class Database(Section):
+    """`url` of SQLAlchemy; None: `rtseg.db` in storage.directory (see Config.database_url)."""
+
+    url: str | None = None
+
+
+class Series(Section):
+    """When a series counts as complete. `gap_seconds` (default 4 quiet times) is how long a gap is waited on."""
+
+    quiet_seconds: Seconds = 30
+    gap_seconds: Seconds | None = None
+    abandon_minutes: Seconds = 60
+    late_minutes: Seconds = 30
+
+    @property
+    def gap_wait_seconds(self) -> float:
+        return 4 * self.quiet_seconds if self.gap_seconds is None else self.gap_seconds
+
+
+class Match(Section):
+    """A series matches where every stated condition holds; regular expressions are searched, case ignored."""
+
+    modality: str | None = None
+    calling_ae: AeTitle | None = None
+    body_part: Regex | None = None
+    series_description: Regex | None = None
+
+
+class Route(Section):
+    """Which series, which bundles, to whom.
+
+    `prefer`: regular expressions on SeriesDescription, best first; where several reconstructions of one scan match,
+    only the best is segmented and the others are listed. Empty: every series that matches is segmented.
+    """
+
+    name: Name
+    match: Match
+    bundle: Names
+    destinations: Names = ()
+    rejected: Literal["omit", "send"] = "omit"
+    research: bool = False
+    prefer: tuple[Regex, ...] = ()
+
+
+class Destination(Section):
+    """Where results go. `roi_names` renames organs for this system, `only` restricts them; empty: all."""
+
+    name: Name
+    ae_title: AeTitle
+    host: Annotated[str, Field(min_length=1)]
+    port: Port
+    tls: bool = False
+    send_images: bool = False
+    commitment: bool = False
+    roi_names: dict[str, Annotated[str, Field(min_length=1, max_length=16)]] = Field(default_factory=dict)
+    only: tuple[str, ...] = ()
+
+
+class QueryPeer(Section):
+    """A PACS that answers C-FIND and C-MOVE or C-GET."""
+
+    name: Name
+    ae_title: AeTitle
+    host: Annotated[str, Field(min_length=1)]
+    port: Port
+    tls: bool = False
+
+
+class Models(Section):
+    """None: the bundles that were installed with the package (`bundles.installed_models()`)."""
+
+    directory: Path | None = None
+
+
+class Compute(Section):
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: Annotated[int, Field(ge=0)] = 0
+
+
+class Jobs(Section):
+    max_attempts: Annotated[int, Field(ge=1)] = 3
+    timeout_seconds: Seconds = 1800
+    shutdown_seconds: Seconds = 60
+
+
+class Delivery(Section):
+    first_retry_seconds: Seconds = 30
+    longest_retry_seconds: Seconds = 3600
+    refused_retry_hours: Annotated[float, Field(ge=0)] = 24
+    give_up_after_hours: Seconds = 336
+    probe_seconds: Seconds = 60
+
+
+class Web(Section):
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    port: Port = 8080
+
+
+class Mail(Section):
+    to: Names
+    server: str = "localhost"
+    port: Port = 25
+    sender: str = "rtseg-daemon@localhost"
+
+
+class Alarms(Section):
+    webhook: Annotated[str, Field(pattern=r"^https?://")] | None = None
+    mail: Annotated[Mail | None, BeforeValidator(mail_address)] = None
+
+
+class Logging(Section):
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    format: Literal["json", "text"] = "json"
+
+
+class Collector(Section):
+    """A syslog server for audit messages, over TLS (RFC 5425)."""
+
+    host: Annotated[str, Field(min_length=1)]
+    port: Port = 6514
+    ca: Path
+
+
+class Audit(Section):
+    """The audit trail; None: `audit.jsonl` in storage.directory."""
+
+    file: Path | None = None
+    syslog: Collector | None = None

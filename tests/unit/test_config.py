@@ -1,0 +1,107 @@
+from pathlib import Path
+
+import pytest
+
+from rtseg_daemon.config import Config, load_config, parse_config
+from rtseg_daemon.errors import ConfigError
+
+HERE = Path("/etc/rtseg/config.yaml")
+ROUTE = "routes: [{name: a, match: {modality: CT}, bundle: han-oar, destinations: [tps]}]\n"
+TPS = "destinations: [{name: tps, ae_title: TPS, host: 127.0.0.1, port: 11113}]\n"
+
+
+def mistake(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        parse_config(text, HERE)
+    return str(caught.value)
+
+
+def test_an_empty_file_is_the_documented_defaults() -> None:
+    config = parse_config("", HERE)
+    assert config == Config()
+    assert (config.dicom.ae_title, config.dicom.port, config.series.quiet_seconds) == ("RTSEG", 11112, 30)
+    assert config.database_url == "sqlite:////var/lib/rtseg/rtseg.db"
+
+
+def test_the_example_file_is_valid_and_states_the_defaults() -> None:
+    example = load_config(Path(__file__).parents[2] / "config.example.yaml")
+    plain = example.model_copy(update={"routes": (), "destinations": ()})
+    plain = plain.model_copy(update={"dicom": plain.dicom.model_copy(update={"allowed_callers": ()})})
+    assert plain == Config()
+    assert example.routes[0].bundle == ("han-oar",)
+
+
+def test_a_misspelt_key_is_named_with_its_line_and_the_nearest_key() -> None:
+    message = mistake("dicom:\n  ae_title: X\nseries:\n  quiet_second: 3\n")
+    assert "line 4: series.quiet_second: unknown key; did you mean 'quiet_seconds'?" in message
+
+
+def test_a_misspelt_key_inside_a_list_is_named_with_its_line() -> None:
+    message = mistake("routes:\n- name: a\n  match: {modalty: CT}\n  bundle: b\n")
+    assert "line 3: routes.0.match.modalty: unknown key; did you mean 'modality'?" in message
+
+
+def test_a_wrong_value_is_named_with_its_line() -> None:
+    assert "line 2: dicom.port" in mistake("dicom:\n  port: 99999\n")
+    assert "line 1: logging.level" in mistake("logging: {level: LOUD}")
+
+
+def test_a_missing_key_is_named_at_its_section() -> None:
+    assert "line 2: destinations.0.port: is missing" in mistake("destinations:\n- {name: t, ae_title: T, host: h}\n")
+
+
+def test_every_mistake_is_listed_at_once() -> None:
+    assert len(mistake("dicom: {port: 0}\nstorage: {keep_days: -1}\n").splitlines()) == 2
+
+
+def test_a_key_that_stands_twice_is_refused() -> None:
+    assert "line 3: dicom.port: stands twice" in mistake("dicom:\n  port: 1\n  port: 2\n")
+
+
+def test_a_route_to_an_unknown_destination_is_refused() -> None:
+    message = mistake(ROUTE + TPS.replace("name: tps", "name: tpz"))
+    assert "routes.0.destinations: no destination 'tps'; did you mean 'tpz'?" in message
+
+
+def test_a_name_used_twice_is_refused() -> None:
+    assert "used twice" in mistake(TPS.replace("]", ", {name: tps, ae_title: B, host: h, port: 3}]"))
+
+
+def test_two_listeners_on_one_port_are_refused() -> None:
+    assert "web.port: port 11112 is already taken by dicom.port" in mistake("web: {port: 11112}")
+
+
+def test_a_bad_regular_expression_is_refused() -> None:
+    assert "routes.0.match.body_part: not a regular expression" in mistake(
+        'routes: [{name: a, match: {body_part: "("}, bundle: b}]'
+    )
+
+
+def test_a_destination_over_tls_needs_our_certificate() -> None:
+    assert "destinations.0.tls: needs our certificate" in mistake(TPS.replace("}]", ", tls: true}]"))
+
+
+@pytest.mark.parametrize("title", ["", "   ", "SEVENTEEN_LETTERS", "A\\\\B", "Ä"])
+def test_a_title_that_is_none_is_refused(title: str) -> None:
+    assert "dicom.ae_title" in mistake(f'dicom: {{ae_title: "{title}"}}')
+
+
+def test_relative_paths_are_relative_to_the_file() -> None:
+    config = parse_config("models: {directory: mine}\nstorage: {directory: /data}\n", HERE)
+    assert config.models.directory == Path("/etc/rtseg/mine")
+    assert config.storage.directory == Path("/data")
+
+
+def test_a_bundle_may_be_a_name_or_a_list() -> None:
+    assert parse_config(ROUTE + TPS, HERE).routes[0].bundle == ("han-oar",)
+    assert parse_config(ROUTE.replace("han-oar", "[a, b]") + TPS, HERE).routes[0].bundle == ("a", "b")
+
+
+def test_what_is_not_yaml_is_refused_with_the_place() -> None:
+    assert "line 2" in mistake("dicom:\n  ]: 1\n")
+    assert "expected sections" in mistake("- a\n")
+
+
+def test_a_missing_file_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"/no/such\.yaml"):
+        load_config(Path("/no/such.yaml"))
