@@ -168,4 +168,6 @@ def verify(bundle: Bundle) -> None:
             raise BundleError(f"bundle {bundle.name}: {path} was altered (digest differs); install the bundle again")
     for organ in bundle.classes:
         if len(organ.weights) != len(bundle.members):
-            raise BundleError(f"bundle {bundle.name}: {organ.name} has {len(organ.weights)} weights for {len(bundle.members)} members")
+            raise BundleError(
+                f"bundle {bundle.name}: {organ.name} has {len(organ.weights)} weights for {len(bundle.members)} members"
+            )

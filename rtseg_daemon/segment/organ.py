@@ -1,6 +1,6 @@
 """One segmented organ, and the line about it that the physicist reads."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from rtseg_daemon.segment.volume import Array, Box
@@ -45,6 +45,7 @@ class Organ:
             None where there is only a mask.
         volume_ml: volume of the mask.
         slices: first and last slice number (from 1, inferior to superior) where members disagree most, if any.
+        doubt: which part of the organ that is: `inferior end`, `superior end`, `middle` or `whole length`.
     """
 
     name: str
@@ -58,7 +59,7 @@ class Organ:
     flag: Flag = Flag.OK
     reasons: tuple[str, ...] = ()
     slices: tuple[int, int] | None = None
-    facts: dict[str, float] = field(default_factory=dict)
+    doubt: str = ""
 
     @property
     def found(self) -> bool:
@@ -67,7 +68,11 @@ class Organ:
     @property
     def comment(self) -> str:
         """One line, at most 1024 characters (ROIDescription is ST): the flag, then key=value pairs."""
-        parts = [str(self.flag), f"vvc={shown(self.uncertainty.vvc, 3)}", f"entropy={shown(self.uncertainty.entropy, 2)}"]
+        parts = [
+            str(self.flag),
+            f"vvc={shown(self.uncertainty.vvc, 3)}",
+            f"entropy={shown(self.uncertainty.entropy, 2)}",
+        ]
         if self.predicted_dice is not None:
             span = f"[{self.interval[0]:.2f}-{self.interval[1]:.2f}]" if self.interval else ""
             parts.append(f"dice={self.predicted_dice:.2f}{span}")

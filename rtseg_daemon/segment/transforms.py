@@ -60,7 +60,9 @@ def body_mask(volume: Volume, threshold_hu: float = -350.0) -> Array:
     rest = cc3d.connected_components(solid & ~body, connectivity=26)
     inside = np.zeros_like(solid)
     margin = [round(10.0 / s) for s in volume.spacing_mm[1:]]
-    inside[:, max(0, box.start[1] - margin[0]) : box.stop[1], max(0, box.start[2] - margin[1]) : box.stop[2] + margin[1]] = True
+    inside[
+        :, max(0, box.start[1] - margin[0]) : box.stop[1], max(0, box.start[2] - margin[1]) : box.stop[2] + margin[1]
+    ] = True
     counts = np.bincount(rest.ravel())
     kept = np.bincount(rest[inside].ravel(), minlength=counts.size) > 0.8 * counts
     kept[0] = False
@@ -92,7 +94,7 @@ def centre_box(mask: Array, spacing_mm: Triple, extent_mm: Triple) -> Box:
     columns = np.arange(mask.shape[2])
     centres = [float(np.median(columns[mask[z].any(axis=0)])) for z in rows]
     midline = float(np.median(centres))
-    size = [max(1, int(np.ceil(e / s))) for e, s in zip(extent_mm, spacing_mm, strict=True)]
+    size = [max(1, round(e / s)) for e, s in zip(extent_mm, spacing_mm, strict=True)]
     z1 = box.stop[0]
     z0 = max(box.start[0], z1 - size[0])
     y0 = box.start[1]

@@ -1,0 +1,83 @@
+"""The one interface behind which a bundle's members run, and the choice of who runs them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.errors import EngineError
+from rtseg_daemon.segment.volume import Array
+
+
+class Engine(Protocol):
+    """Runs the members of one bundle on windows of its training shape."""
+
+    description: str
+
+    def probabilities(self, member: int, window: Array) -> Array:
+        """Class probabilities `(classes, z, y, x)` float32 of one window `(z, y, x)` after its intensity transform."""
+        ...
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where and how a bundle runs.
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:N`.
+        backend: `torch` or `openvino`.
+        precision: `fp32`, `bf16` or `fp16`.
+        threads: processor threads; 0: all of them.
+    """
+
+    device: str
+    backend: str
+    precision: str
+    threads: int = 0
+
+
+def choose(device: str, backend: str, precision: str, threads: int, cuda: int, bf16: bool) -> Choice:
+    """What `auto` means on a machine with `cuda` devices whose processor does or does not multiply in bf16.
+
+    A GPU before the processor; OpenVINO on the processor, torch on a GPU; 16 bit where the hardware multiplies in it.
+    Raises EngineError where the configuration asks for what is not there.
+    """
+    if device.startswith("cuda") and cuda == 0:
+        raise EngineError(f"compute.device is {device} but no CUDA device is usable; set compute.device: auto or cpu")
+    index = int(device.partition(":")[2] or 0) if device.startswith("cuda") else 0
+    if device.startswith("cuda") and index >= cuda:
+        raise EngineError(f"compute.device is {device} but there are {cuda} CUDA devices, counted from 0")
+    place = ("cuda" if cuda else "cpu") if device == "auto" else device
+    if backend == "openvino" and place != "cpu":
+        raise EngineError(f"compute.backend openvino runs on the processor, not on {place}; set compute.device: cpu")
+    runner = ("openvino" if place == "cpu" else "torch") if backend == "auto" else backend
+    half = "fp16" if place != "cpu" else "bf16" if bf16 else "fp32"
+    return Choice(place, runner, half if precision == "auto" else precision, threads)
+
+
+def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> Engine:
+    """Start the engine of `choice`; compiled models are kept under `cache`.
+
+    Raises EngineError if this backend cannot run the bundle's network.
+    """
+    if choice.backend == "openvino":
+        from rtseg_daemon.segment.engine_openvino import OpenVinoEngine
+
+        return OpenVinoEngine(bundle, choice, cache)
+    from rtseg_daemon.segment.engine_torch import TorchEngine
+
+    return TorchEngine(bundle, choice)
+
+
+@contextmanager
+def named_failure(bundle: Bundle, choice: Choice) -> Iterator[None]:
+    """Turn whatever a backend throws while it loads into one sentence that names it."""
+    try:
+        yield
+    except (RuntimeError, OSError, ValueError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise EngineError(
+            f"bundle {bundle.name} cannot run with {choice.backend} {choice.precision} on {choice.device}: {first}"
+        ) from error

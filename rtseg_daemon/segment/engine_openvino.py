@@ -1,0 +1,103 @@
+"""Members run by OpenVINO, compiled once per shape and kept on disk."""
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.segment.engine import Choice, named_failure
+from rtseg_daemon.segment.volume import Array, Shape
+
+PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this processor has bf16 products in hardware."""
+    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def cache_key(bundle: Bundle, member: int, window: Shape) -> str:
+    """Names a converted member: another digest, library version or shape is another file."""
+    text = f"{bundle.members[member].sha256} {ov.__version__} {window} {bundle.family} {bundle.arguments}"
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def convert(bundle: Bundle, member: int) -> Any:
+    """The member as an OpenVINO model of fixed window shape, softmax included."""
+    import torch
+
+    from rtseg_daemon.segment.engine_torch import load_member
+
+    net = torch.nn.Sequential(load_member(bundle, member), torch.nn.Softmax(dim=1))
+    shape = [1, 1, *bundle.window]
+    model = ov.convert_model(net, example_input=torch.zeros(shape), input=[(shape, ov.Type.f32)])
+    # fp16 weights become fp16 constants again, so nothing is lost in the file
+    return model
+
+
+class OpenVinoEngine:
+    """One compiled model per member; the first start converts and compiles, later ones read the cache."""
+
+    def __init__(self, bundle: Bundle, choice: Choice, cache: Path | None) -> None:
+        self.bundle = bundle
+        self.description = f"openvino {ov.__version__.split('-')[0]} {choice.precision} on cpu"
+        self.core = ov.Core()
+        self.options: dict[str, Any] = {
+            "INFERENCE_PRECISION_HINT": PRECISIONS[choice.precision],
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if choice.threads:
+            self.options["INFERENCE_NUM_THREADS"] = choice.threads
+        self.cache = usable(cache)
+        if self.cache is not None:
+            self.core.set_property({"CACHE_DIR": str(self.cache)})
+        with named_failure(bundle, choice):
+            self.requests = [self._compiled(i).create_infer_request() for i in range(len(bundle.members))]
+
+    def _compiled(self, member: int) -> Any:
+        path = self.cache / f"{cache_key(self.bundle, member, self.bundle.window)}.xml" if self.cache else None
+        if path is not None and path.is_file() and path.with_suffix(".bin").is_file():
+            try:
+                return self.core.compile_model(str(path), "CPU", self.options)
+            except RuntimeError:
+                path.unlink(missing_ok=True)  # written by a killed process; made again below
+        model = convert(self.bundle, member)
+        if path is not None:
+            save(model, path)
+        return self.core.compile_model(model, "CPU", self.options)
+
+    def probabilities(self, member: int, window: Array) -> Array:
+        """Class probabilities `(classes, z, y, x)` float32 of one window `(z, y, x)`."""
+        request = self.requests[member]
+        request.infer([np.ascontiguousarray(window, np.float32)[None, None]], share_inputs=True)
+        return np.asarray(request.get_output_tensor(0).data[0])
+
+
+def usable(cache: Path | None) -> Path | None:
+    """The cache folder, made if need be; None where it cannot be written or the disk is nearly full."""
+    if cache is None:
+        return None
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        probe = cache / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+        return cache if shutil.disk_usage(cache).free > 200 * 2**20 else None
+    except OSError:
+        return None
+
+
+def save(model: Any, path: Path) -> None:
+    """Write the converted model; a full disk costs the next start a conversion, nothing else."""
+    partial = path.with_name(f"partial-{path.name}")
+    try:
+        ov.save_model(model, str(partial), compress_to_fp16=True)
+        partial.with_suffix(".bin").replace(path.with_suffix(".bin"))
+        partial.replace(path)
+    except (OSError, RuntimeError):
+        partial.unlink(missing_ok=True)
+        partial.with_suffix(".bin").unlink(missing_ok=True)

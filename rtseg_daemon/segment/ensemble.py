@@ -1,0 +1,57 @@
+"""Members' probabilities become one answer by running sums: no member's map outlives the next."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtseg_daemon.segment.volume import Array
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """What the members say together, on the network's grid.
+
+    Args:
+        probabilities: `(classes, z, y, x)` float32, weighted class by class and renormalised to sum to 1.
+        labels: `(z, y, x)` uint8, their argmax.
+        votes: `(members, z, y, x)` uint8, each member's own argmax.
+        member_entropy: `(z, y, x)` float32, mean over members of the entropy (nats) of their own probabilities.
+    """
+
+    probabilities: Array
+    labels: Array
+    votes: Array
+    member_entropy: Array
+
+
+def class_weights(organs: Iterable[list[float]], members: int) -> Array:
+    """`(members, classes)` weights that sum to 1 for every class; the background counts members equally."""
+    columns = [[1.0] * members, *organs]
+    weights = np.asarray(columns, np.float32).T
+    return np.asarray(weights / weights.sum(axis=0))
+
+
+def combine(members: Iterable[Array], weights: Array) -> Ensemble:
+    """Weighted mean per class, renormalised (METHODS: afterwards the classes no longer sum to 1), votes and entropy."""
+    total: Array | None = None
+    votes, entropy = [], None
+    for index, p in enumerate(members):
+        if total is None:
+            total, entropy = np.zeros_like(p), np.zeros(p.shape[1:], np.float32)
+        for c in range(p.shape[0]):
+            total[c] += weights[index, c] * p[c]
+        votes.append(p.argmax(axis=0).astype(np.uint8))
+        entropy += entropy_of(p)
+    if total is None or entropy is None:
+        raise ValueError("an ensemble needs at least one member")
+    total /= total.sum(axis=0)
+    return Ensemble(total, total.argmax(axis=0).astype(np.uint8), np.stack(votes), entropy / len(votes))
+
+
+def entropy_of(p: Array) -> Array:
+    """H = -sum_c p_c ln p_c in nats over the first axis, float32."""
+    out = np.zeros(p.shape[1:], np.float32)
+    for c in range(p.shape[0]):
+        out -= p[c] * np.log(np.maximum(p[c], 1e-7))
+    return out

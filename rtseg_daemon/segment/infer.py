@@ -1,0 +1,91 @@
+"""A volume through the members of a bundle, in windows of the shape that the members were trained in.
+
+Instance norm sees the window, so the window is a part of the model: the same weights lose a tenth of their Dice in
+another one. Windows overlap and are blended with Gaussian weights.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.segment.engine import Engine
+from rtseg_daemon.segment.transforms import AIR_HU, intensity_knots, segmental_linear, window_normalise
+from rtseg_daemon.segment.volume import Array, Shape
+
+Beat = Callable[[], None]
+
+
+def window_starts(length: int, window: int, overlap: float) -> list[int]:
+    """Even starts of windows along one axis that cover `length` and overlap by at least the share `overlap`.
+
+    A shorter axis gets one window that reaches past both of its ends.
+    """
+    if length <= window:
+        return [(length - window) // 2]
+    count = 1 + math.ceil((length - window) / (window * (1 - overlap)))
+    return [round(i * (length - window) / (count - 1)) for i in range(count)]
+
+
+def plan_windows(shape: Shape, window: Shape, overlap: float) -> list[Shape]:
+    """Corners (z, y, x) of every window of a volume of `shape`; a corner is negative where a window reaches out."""
+    axes = [window_starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
+    return [(z, y, x) for z, y, x in itertools.product(*axes)]
+
+
+def gaussian_weights(window: Shape) -> Array:
+    """Blending weights of a window: a Gaussian of 1/4 of each side, at least 1e-3, float32."""
+    profile = [np.exp(-0.5 * ((np.arange(n) - (n - 1) / 2) / (n / 4)) ** 2) for n in window]
+    weights = profile[0][:, None, None] * profile[1][None, :, None] * profile[2][None, None, :]
+    return np.asarray(np.maximum(weights, 1e-3), np.float32)
+
+
+def padded_window(array: Array, corner: Shape, window: Shape, fill: float) -> Array:
+    """The window at `corner`, `fill` where it reaches past the array."""
+    out = np.full(window, fill, array.dtype)
+    outer, inner = overlap_of(array.shape, corner, window)
+    out[outer] = array[inner]
+    return out
+
+
+def overlap_of(shape: tuple[int, ...], corner: Shape, window: Shape) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """Where window and array meet, in the window's and in the array's indices."""
+    spans = [(max(0, c), min(n, c + w)) for n, c, w in zip(shape, corner, window, strict=True)]
+    outer = tuple(slice(a - c, b - c) for (a, b), c in zip(spans, corner, strict=True))
+    return outer, tuple(slice(a, b) for a, b in spans)
+
+
+def network_input(hu: Array, intensity: str) -> Array:
+    """HU to what a member of this intensity transform was trained on, float32."""
+    if intensity == "GTV":
+        return window_normalise(hu)
+    return segmental_linear(hu, *intensity_knots(intensity))
+
+
+def member_probabilities(engine: Engine, bundle: Bundle, hu: Array, beat: Beat) -> Iterator[Array]:
+    """Each member's class probabilities `(classes, z, y, x)` of `hu` `(z, y, x)`, one member at a time.
+
+    The array that is yielded is used again for the next member. `beat` is called after every window.
+    """
+    corners = plan_windows(hu.shape, bundle.window, bundle.overlap)
+    weights = gaussian_weights(bundle.window)
+    norm = np.zeros(hu.shape, np.float32)
+    for corner in corners:
+        outer, inner = overlap_of(hu.shape, corner, bundle.window)
+        norm[inner] += weights[outer]
+    total = np.empty((len(bundle.classes) + 1, *hu.shape), np.float32)
+    inputs: dict[str, Array] = {}
+    for index, member in enumerate(bundle.members):
+        if member.intensity not in inputs:
+            inputs[member.intensity] = network_input(hu, member.intensity)
+        air = float(network_input(np.array([AIR_HU]), member.intensity)[0]) if member.intensity != "GTV" else 0.0
+        total[:] = 0
+        for corner in corners:
+            window = padded_window(inputs[member.intensity], corner, bundle.window, air)
+            outer, inner = overlap_of(hu.shape, corner, bundle.window)
+            total[(slice(None), *inner)] += engine.probabilities(index, window)[(slice(None), *outer)] * weights[outer]
+            beat()
+        total /= norm
+        yield total

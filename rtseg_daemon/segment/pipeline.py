@@ -1,0 +1,218 @@
+"""From a CT volume to organs: the middle of the flow, stage by stage."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from rtseg_daemon.bundles import Bundle, OrganClass
+from rtseg_daemon.settings import Compute
+from rtseg_daemon.errors import SeriesError
+from rtseg_daemon.segment.engine import Choice, Engine, choose, load_engine
+from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine
+from rtseg_daemon.segment.infer import member_probabilities
+from rtseg_daemon.segment.organ import Organ, Uncertainty
+from rtseg_daemon.segment.transforms import (
+    AIR_HU,
+    Grid,
+    body_mask,
+    centre_box,
+    grid_of,
+    interpolate,
+    largest_object,
+    resample,
+    spaced_grid,
+)
+from rtseg_daemon.segment.uncertainty import (
+    disagreement,
+    features,
+    organ_uncertainty,
+    predict_dice,
+    vote_entropy,
+)
+from rtseg_daemon.segment.volume import Array, Box, Volume, bounding_box
+
+Report = Callable[[str], None]
+
+
+@dataclass
+class Stages:
+    """Seconds per stage, and a beat for whoever watches that the work goes on."""
+
+    report: Report
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        self.report(name)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+
+
+@dataclass(frozen=True)
+class Segmentation:
+    """What a bundle says about one CT.
+
+    Args:
+        organs: one per class of the bundle, in its order, on the CT's grid.
+        ensemble: probabilities and votes on the network's grid.
+        entropy: vote entropy (nats) of every voxel of the network's grid.
+        network: the network's grid as a volume of HU, air outside the body.
+        seconds: time per stage.
+    """
+
+    organs: list[Organ]
+    ensemble: Ensemble
+    entropy: Array
+    network: Volume
+    seconds: dict[str, float]
+
+
+class Segmenter:
+    """One bundle, loaded and warm."""
+
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle = bundle
+        self.engine = engine
+        self.weights = class_weights([c.weights for c in bundle.classes], len(bundle.members))
+
+    @classmethod
+    def load(cls, bundle: Bundle, compute: Compute, cache: Path | None = None) -> "Segmenter":
+        """Start the engine that `compute` asks for; raises EngineError where this machine has none."""
+        return cls(bundle, load_engine(bundle, choice_for(compute), cache))
+
+    def segment_volume(self, ct: Volume, report: Report = lambda stage: None) -> Segmentation:
+        """Contour every organ of the bundle on `ct` (HU); raises SeriesError if there is no body in it."""
+        stages = Stages(report)
+        with stages.stage("preprocess"):
+            network = to_network_grid(ct, self.bundle)
+        with stages.stage("infer"):
+            members = member_probabilities(self.engine, self.bundle, network.array, lambda: report("infer"))
+            ensemble = combine(members, self.weights)
+        with stages.stage("uncertainty"):
+            entropy = vote_entropy(ensemble.votes, len(self.bundle.classes) + 1)
+            figures = [self._uncertainty(ensemble, entropy, k) for k in range(1, len(self.bundle.classes) + 1)]
+        with stages.stage("masks"):
+            organs = [
+                organ_on_ct(ensemble, entropy, network, grid_of(ct), self.bundle.classes[k], k + 1, figure)
+                for k, figure in enumerate(figures)
+            ]
+        return Segmentation(organs, ensemble, entropy, network, stages.seconds)
+
+    def _uncertainty(self, ensemble: Ensemble, entropy: Array, organ: int) -> Uncertainty:
+        box = bounding_box((ensemble.votes == organ).any(axis=0) | (ensemble.labels == organ))
+        inside = box.slices if box else (slice(0, 0),) * 3
+        return organ_uncertainty(ensemble, entropy, organ, inside, self.bundle.temperature)
+
+
+def choice_for(compute: Compute) -> Choice:
+    """The engine that the configuration means on this machine."""
+    cuda, bf16 = 0, False
+    if compute.device != "cpu":
+        from rtseg_daemon.segment.engine_torch import cuda_devices
+
+        cuda = cuda_devices()
+    if cuda == 0 and compute.precision == "auto":
+        from rtseg_daemon.segment.engine_openvino import cpu_multiplies_bf16
+
+        bf16 = cpu_multiplies_bf16()
+    return choose(compute.device, compute.backend, compute.precision, compute.threads, cuda, bf16)
+
+
+def to_network_grid(ct: Volume, bundle: Bundle) -> Volume:
+    """The CT at the bundle's spacing, cropped around the patient, everything outside the body set to air."""
+    coarse = resample(ct, spaced_grid(ct, bundle.spacing_mm))
+    body = body_mask(coarse)
+    if not body.any():
+        raise SeriesError("no body found in the CT (nothing above -350 HU); is this a phantom or an empty scan?")
+    box = centre_box(body, bundle.spacing_mm, bundle.extent_mm)
+    hu = np.where(body[box.slices], coarse.array[box.slices], np.float32(AIR_HU))
+    return coarse.crop(box).with_array(hu)
+
+
+def signed_margin(p: Array, organ: int) -> Array:
+    """p_c minus the largest of the others `(z, y, x)`: positive where the organ wins.
+
+    Two organs' margins sum to at most 0 at every voxel, and so do their linear interpolations: organs never overlap.
+    """
+    others = np.zeros(p.shape[1:], np.float32)
+    for c in range(p.shape[0]):
+        if c != organ:
+            np.maximum(others, p[c], out=others)
+    return np.asarray(p[organ] - others)
+
+
+def organ_on_ct(
+    ensemble: Ensemble, entropy: Array, network: Volume, ct: Grid, organ: OrganClass, channel: int, figures: Uncertainty
+) -> Organ:
+    """One organ from the network's grid to the CT's: only its own box is interpolated."""
+    coarse = bounding_box(ensemble.labels == channel)
+    if coarse is None:
+        return Organ(organ.name, None, None, None, 0.0, figures)
+    near = coarse.grown(2, network.shape)
+    margin = network.crop(near).with_array(signed_margin(ensemble.probabilities[(slice(None), *near.slices)], channel))
+    box = box_on(ct, margin)
+    fine = interpolate(margin, part_of(ct, box), fill=-1.0).array
+    mask = fine > 0
+    if organ.largest_component:
+        kept = largest_object(mask)
+        fine = np.where(mask & ~kept, np.float32(-1e-3), fine)
+        mask = kept
+    tight = bounding_box(mask)
+    if tight is None:
+        return Organ(organ.name, None, None, None, 0.0, figures)
+    tight = tight.grown(1, box.shape)
+    volume_ml = float(mask.sum()) * float(np.prod(ct.spacing_mm)) / 1000.0
+    dice, interval = predict_dice(organ.calibration, features(figures, volume_ml))
+    doubt = disagreement(entropy[coarse.slices], ensemble.labels[coarse.slices] == channel)
+    return Organ(
+        organ.name,
+        moved(tight, box.start),
+        mask[tight.slices].copy(),
+        fine[tight.slices].copy(),
+        volume_ml,
+        figures,
+        predicted_dice=dice,
+        interval=interval,
+        slices=None if doubt is None else slices_on_ct(doubt, coarse, network, ct),
+        doubt=doubt[2] if doubt else "",
+    )
+
+
+def box_on(ct: Grid, volume: Volume) -> Box:
+    """The smallest box of the grid `ct` that holds every voxel centre of `volume`, cut at the grid's edge."""
+    start, stop = [], []
+    for axis in range(3):
+        first, step = volume.origin_mm[axis], volume.spacing_mm[axis]
+        last = first + step * (volume.shape[axis] - 1)
+        low = np.floor((first - step / 2 - ct.origin_mm[axis]) / ct.spacing_mm[axis])
+        high = np.ceil((last + step / 2 - ct.origin_mm[axis]) / ct.spacing_mm[axis])
+        start.append(int(min(max(low, 0), ct.shape[axis] - 1)))
+        stop.append(int(min(max(high + 1, start[-1] + 1), ct.shape[axis])))
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def part_of(grid: Grid, box: Box) -> Grid:
+    """The part of `grid` inside `box`."""
+    origin = [o + s * b for o, s, b in zip(grid.origin_mm, grid.spacing_mm, box.start, strict=True)]
+    return Grid(box.shape, grid.spacing_mm, (origin[0], origin[1], origin[2]))
+
+
+def moved(box: Box, by: tuple[int, int, int]) -> Box:
+    """`box` counted from the corner `by` of an outer box."""
+    start = [a + b for a, b in zip(box.start, by, strict=True)]
+    stop = [a + b for a, b in zip(box.stop, by, strict=True)]
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def slices_on_ct(doubt: tuple[int, int, str], coarse: Box, network: Volume, ct: Grid) -> tuple[int, int]:
+    """CT slice numbers, from 1, of a run of network slices."""
+    numbers = []
+    for z in doubt[:2]:
+        mm = network.origin_mm[0] + network.spacing_mm[0] * (coarse.start[0] + z)
+        numbers.append(min(max(round((mm - ct.origin_mm[0]) / ct.spacing_mm[0]), 0), ct.shape[0] - 1) + 1)
+    return numbers[0], numbers[1]
