@@ -14,7 +14,14 @@ class BundleError(RtsegError):
 
 
 class SeriesError(RtsegError):
-    """A CT series cannot be made into a volume; the message says which precondition fails."""
+    """A CT series cannot be made into a volume; the message says which precondition fails.
+
+    `precondition` is its short name (see `rtseg_daemon.dicom.series.PRECONDITIONS`), empty if none is meant.
+    """
+
+    def __init__(self, message: str, precondition: str = "") -> None:
+        super().__init__(message)
+        self.precondition = precondition
 
 
 class StructureSetError(RtsegError):
@@ -23,3 +30,15 @@ class StructureSetError(RtsegError):
 
 class EngineError(RtsegError):
     """No engine can run this bundle on this machine; the message names device, backend and reason."""
+
+
+class LedgerError(RtsegError):
+    """The ledger cannot be opened or read; the message names the database and what to do."""
+
+
+class StateError(RtsegError):
+    """What was asked for does not fit the state of the job, series or delivery; the message names both."""
+
+
+class LeaseLost(RtsegError):
+    """The job this worker held was taken from it; its result is thrown away."""

@@ -1,0 +1,246 @@
+"""The life of a delivery, and of the job that waits for its deliveries."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.errors import StateError
+from rtseg_daemon.ledger.events import raise_alarm, record_event
+from rtseg_daemon.ledger.jobs import move_job
+from rtseg_daemon.ledger.retry import due
+from rtseg_daemon.ledger.schema import Delivery, Destination, Job
+from rtseg_daemon.ledger.states import ARRIVED, DELIVERY_TRANSITIONS, DeliveryState, JobState
+
+
+def move_delivery(
+    session: Session,
+    delivery_id: int,
+    to: DeliveryState,
+    *,
+    what: str,
+    who: str = "daemon",
+    detail: dict[str, Any] | None = None,
+    at: float | None = None,
+    **values: Any,
+) -> Delivery:
+    """Take a delivery to another state with its event; raises StateError where the table does not allow it."""
+    moment = time.time() if at is None else at
+    delivery = session.get(Delivery, delivery_id)
+    if delivery is None:
+        raise StateError(f"there is no delivery {delivery_id}")
+    before = delivery.state
+    allowed = [state for state, after in DELIVERY_TRANSITIONS.items() if to in after]
+    guarded = update(Delivery).where(Delivery.id == delivery_id, Delivery.state.in_(allowed))
+    changed = session.connection().execute(guarded.values(state=to, updated_at=moment, **values)).rowcount
+    if changed == 0:
+        raise StateError(f"delivery {delivery_id} is {before} and cannot become {to}")
+    session.refresh(delivery)
+    record_event(
+        session, "delivery", delivery_id, what, from_state=before, to_state=to, detail=detail, who=who, at=moment
+    )
+    return delivery
+
+
+def due_deliveries(session: Session, destination: str, now: float, longest_retry_seconds: float) -> Sequence[Delivery]:
+    """WAITING deliveries of one destination whose attempt is due, oldest first."""
+    query = select(Delivery).where(Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
+    waiting = session.scalars(query.order_by(Delivery.id)).all()
+    return [delivery for delivery in waiting if due(now, delivery.next_attempt_at, longest_retry_seconds)]
+
+
+def begin_delivery(session: Session, delivery_id: int, *, at: float | None = None) -> Delivery:
+    """SENDING, one attempt more; its job becomes DELIVERING with the first. StateError if it is not to be sent any more."""
+    moment = time.time() if at is None else at
+    delivery = move_delivery(session, delivery_id, DeliveryState.SENDING, what="attempt", at=moment)
+    delivery.attempts += 1
+    session.flush()
+    if delivery.job.state is JobState.SEGMENTED:
+        move_job(session, delivery.job_id, JobState.DELIVERING, what="delivery begun", at=moment)
+    return delivery
+
+
+def record_sent(
+    session: Session, delivery_id: int, status: int, comment: str | None, *, at: float | None = None
+) -> Delivery:
+    """SENT; the job is DELIVERED once no destination lacks it."""
+    moment = time.time() if at is None else at
+    delivery = move_delivery(
+        session,
+        delivery_id,
+        DeliveryState.SENT,
+        what="sent",
+        detail={"status": f"0x{status:04X}", "comment": comment},
+        at=moment,
+        last_status=status,
+        last_comment=comment,
+        last_attempt_at=moment,
+        next_attempt_at=None,
+        sent_at=moment,
+    )
+    settle_job(session, delivery.job_id, at=moment)
+    return delivery
+
+
+def record_again(
+    session: Session,
+    delivery_id: int,
+    status: int | None,
+    comment: str,
+    *,
+    next_attempt_at: float,
+    waited_seconds: float,
+    refused_seconds: float,
+    at: float | None = None,
+) -> Delivery:
+    """WAITING for the next attempt; `status` is None where no DICOM answer came."""
+    moment = time.time() if at is None else at
+    detail = {"status": None if status is None else f"0x{status:04X}", "comment": comment}
+    return move_delivery(
+        session,
+        delivery_id,
+        DeliveryState.WAITING,
+        what="not delivered yet",
+        detail=detail,
+        at=moment,
+        last_status=status,
+        last_comment=comment,
+        last_attempt_at=moment,
+        next_attempt_at=next_attempt_at,
+        waited_seconds=waited_seconds,
+        refused_seconds=refused_seconds,
+    )
+
+
+def record_failed(
+    session: Session, delivery_id: int, status: int | None, reason: str, *, at: float | None = None
+) -> Delivery:
+    """FAILED for good, with an alarm; the job fails once nothing else of it is under way."""
+    moment = time.time() if at is None else at
+    delivery = move_delivery(
+        session,
+        delivery_id,
+        DeliveryState.FAILED,
+        what="failed",
+        detail={"status": None if status is None else f"0x{status:04X}", "reason": reason},
+        at=moment,
+        last_status=status,
+        last_comment=reason,
+        last_attempt_at=moment,
+        next_attempt_at=None,
+    )
+    message = f"job {delivery.job_id} was not delivered to {delivery.destination}: {reason}"
+    raise_alarm(session, "delivery", f"delivery:{delivery.id}:{delivery.attempts}", message, at=moment)
+    settle_job(session, delivery.job_id, at=moment)
+    return delivery
+
+
+def settle_job(session: Session, job_id: int, *, at: float | None = None) -> None:
+    """DELIVERING becomes DELIVERED when every delivery arrived, FAILED when none is under way and one failed."""
+    job = session.get_one(Job, job_id)
+    deliveries = session.scalars(select(Delivery).where(Delivery.job_id == job_id)).all()
+    if job.state is not JobState.DELIVERING or not deliveries:
+        return
+    if all(delivery.state in ARRIVED for delivery in deliveries):
+        move_job(session, job_id, JobState.DELIVERED, what="delivered", at=at, error=None)
+    elif not any(delivery.state in (DeliveryState.WAITING, DeliveryState.SENDING) for delivery in deliveries):
+        lacking = [d for d in deliveries if d.state not in ARRIVED]
+        reason = "; ".join(f"{d.destination}: {d.last_comment or d.state}" for d in lacking)
+        move_job(session, job_id, JobState.FAILED, what="failed", at=at, error=reason)
+
+
+def resume_interrupted(session: Session, destination: str, *, at: float | None = None) -> int:
+    """After a restart: what was SENDING may or may not have arrived; it is sent again under the same UID at once."""
+    moment = time.time() if at is None else at
+    query = select(Delivery.id).where(Delivery.destination == destination, Delivery.state == DeliveryState.SENDING)
+    ids = session.scalars(query).all()
+    for delivery_id in ids:
+        move_delivery(
+            session, delivery_id, DeliveryState.WAITING, what="daemon restarted", at=moment, next_attempt_at=moment
+        )
+    return len(ids)
+
+
+def wake_destination(session: Session, destination: str, *, at: float | None = None) -> int:
+    """Everything WAITING for a destination is due now; returns how many."""
+    moment = time.time() if at is None else at
+    waiting = (
+        update(Delivery)
+        .where(Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
+        .values(next_attempt_at=moment)
+    )
+    count: int = session.connection().execute(waiting).rowcount
+    return count
+
+
+def note_destination(
+    session: Session, name: str, up: bool, error: str | None = None, *, at: float | None = None
+) -> bool:
+    """Remember what a probe or a send said of a destination; True if it changed from down to up (or was unknown)."""
+    moment = time.time() if at is None else at
+    row = session.get(Destination, name)
+    came_back = up and (row is None or not row.up)
+    if row is None:
+        row = Destination(name=name, up=up, since=moment, checked_at=moment)
+        session.add(row)
+    elif row.up != up:
+        row.up, row.since = up, moment
+        record_event(session, "daemon", None, f"destination {name} is {'up' if up else 'down'}", at=moment)
+    row.checked_at, row.error = moment, error
+    return came_back
+
+
+def retry_delivery(session: Session, delivery_id: int, who: str, *, at: float | None = None) -> Delivery:
+    """Send again now: a FAILED delivery, or one WAITING for its next attempt. Raises StateError for others."""
+    moment = time.time() if at is None else at
+    delivery = session.get(Delivery, delivery_id)
+    if delivery is None:
+        raise StateError(f"there is no delivery {delivery_id}")
+    if delivery.state is DeliveryState.WAITING:
+        delivery.next_attempt_at = moment
+        return delivery
+    if delivery.state is not DeliveryState.FAILED:
+        raise StateError(f"delivery {delivery_id} is {delivery.state}; only a FAILED or WAITING one can be retried")
+    if delivery.job.state is JobState.FAILED:
+        move_job(session, delivery.job_id, JobState.DELIVERING, what="retried", who=who, at=moment, error=None)
+    return move_delivery(
+        session,
+        delivery_id,
+        DeliveryState.WAITING,
+        what="retried",
+        who=who,
+        at=moment,
+        next_attempt_at=moment,
+        waited_seconds=0.0,
+        refused_seconds=0.0,
+    )
+
+
+def ask_commitment(session: Session, delivery_id: int, transaction_uid: str, *, at: float | None = None) -> None:
+    """Remember the transaction before the N-ACTION goes out: the report may come after a restart."""
+    delivery = session.get_one(Delivery, delivery_id)
+    delivery.commitment_uid, delivery.commitment_asked_at = transaction_uid, time.time() if at is None else at
+    record_event(session, "delivery", delivery_id, "commitment asked", at=at)
+
+
+def record_commitment(
+    session: Session, transaction_uid: str, failed: dict[str, int], *, at: float | None = None
+) -> Delivery | None:
+    """The destination's N-EVENT-REPORT: COMMITTED if our RTSTRUCT is not among `failed` (SOP UID -> reason).
+
+    None for a transaction we never asked for. A refused commitment leaves the delivery SENT, with an alarm.
+    """
+    query = select(Delivery).where(Delivery.commitment_uid == transaction_uid)
+    delivery = session.scalars(query).one_or_none()
+    if delivery is None or delivery.state is DeliveryState.COMMITTED:
+        return delivery
+    if failed:
+        reason = ", ".join(f"0x{code:04X}" for code in sorted(set(failed.values())))
+        message = f"{delivery.destination} did not commit to {len(failed)} objects of job {delivery.job_id} ({reason})"
+        raise_alarm(session, "commitment", f"commitment:{transaction_uid}", message, at=at)
+        delivery.last_comment = f"storage commitment refused ({reason})"
+        record_event(session, "delivery", delivery.id, "commitment refused", detail={"reasons": reason}, at=at)
+        return delivery
+    return move_delivery(session, delivery.id, DeliveryState.COMMITTED, what="committed", at=at)

@@ -1,0 +1,53 @@
+"""Events and alarms, written in the transaction of what they tell."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.ledger.schema import Alarm, Event
+
+
+def record_event(
+    session: Session,
+    subject: str,
+    subject_id: int | None,
+    what: str,
+    *,
+    from_state: str | None = None,
+    to_state: str | None = None,
+    detail: dict[str, Any] | None = None,
+    who: str = "daemon",
+    at: float | None = None,
+) -> None:
+    """Add an event row. `detail` holds no patient data: it is shown in logs and on the dashboard."""
+    moment = time.time() if at is None else at
+    session.add(
+        Event(
+            at=moment,
+            subject=subject,
+            subject_id=subject_id,
+            what=what,
+            from_state=from_state,
+            to_state=to_state,
+            detail=detail or {},
+            who=who,
+        )
+    )
+
+
+def events_of(session: Session, subject: str, subject_id: int) -> Sequence[Event]:
+    """All events of one series, job or delivery, oldest first."""
+    query = select(Event).where(Event.subject == subject, Event.subject_id == subject_id).order_by(Event.id)
+    return session.scalars(query).all()
+
+
+def raise_alarm(session: Session, kind: str, key: str, message: str, *, at: float | None = None) -> bool:
+    """Store an alarm for the supervisor to send; False if one with this `key` was raised before."""
+    if session.scalar(select(Alarm.id).where(Alarm.key == key)) is not None:
+        return False
+    session.add(Alarm(at=time.time() if at is None else at, kind=kind, key=key, message=message))
+    session.flush()
+    return True

@@ -1,0 +1,377 @@
+"""The life of a job. Every change is guarded by the state it comes from and writes its event in the same transaction."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.errors import LeaseLost, StateError
+from rtseg_daemon.ledger.events import raise_alarm, record_event
+from rtseg_daemon.ledger.schema import Delivery, Job
+from rtseg_daemon.ledger.states import ARRIVED, JOB_TRANSITIONS, UNDELIVERED, DeliveryState, JobState
+
+
+def move_job(
+    session: Session,
+    job_id: int,
+    to: JobState,
+    *,
+    what: str,
+    who: str = "daemon",
+    owner: str | None = None,
+    detail: dict[str, Any] | None = None,
+    at: float | None = None,
+    **values: Any,
+) -> Job:
+    """Take a job to another state, set further columns, write the event.
+
+    With `owner` only while that worker holds the lease (else LeaseLost). Raises StateError where the transition table
+    does not allow it, naming the state the job is in.
+    """
+    moment = time.time() if at is None else at
+    job = session.get(Job, job_id)
+    if job is None:
+        raise StateError(f"there is no job {job_id}")
+    before = job.state
+    allowed = [state for state, after in JOB_TRANSITIONS.items() if to in after]
+    guarded = update(Job).where(Job.id == job_id, Job.state.in_(allowed))
+    if owner is not None:
+        guarded = guarded.where(Job.lease_owner == owner)
+    if to is not JobState.RUNNING:
+        values.setdefault("lease_owner", None)
+    changed = session.connection().execute(guarded.values(state=to, updated_at=moment, **values)).rowcount
+    if changed == 0 and owner is not None:
+        raise LeaseLost(f"job {job_id} is {before} and no longer leased to {owner}")
+    if changed == 0:
+        raise StateError(f"job {job_id} is {before} and cannot become {to}")
+    session.refresh(job)
+    record_event(session, "job", job_id, what, from_state=before, to_state=to, detail=detail, who=who, at=moment)
+    return job
+
+
+def create_job(
+    session: Session,
+    series_id: int,
+    last_instance_id: int,
+    bundle: str,
+    route: str,
+    *,
+    run: int = 1,
+    no_send: bool = False,
+    supersedes: int | None = None,
+    who: str = "daemon",
+    at: float | None = None,
+) -> Job:
+    """A QUEUED job for the series' instances up to `last_instance_id`; the existing one if this run was made before."""
+    query = select(Job).where(
+        Job.series_id == series_id, Job.bundle == bundle, Job.last_instance_id == last_instance_id, Job.run == run
+    )
+    existing = session.scalars(query).one_or_none()
+    if existing is not None:
+        return existing
+    moment = time.time() if at is None else at
+    job = Job(
+        series_id=series_id,
+        last_instance_id=last_instance_id,
+        bundle=bundle,
+        route=route,
+        run=run,
+        no_send=no_send,
+        supersedes_id=supersedes,
+        state=JobState.QUEUED,
+        created_at=moment,
+        updated_at=moment,
+    )
+    session.add(job)
+    session.flush()
+    record_event(session, "job", job.id, "created", to_state=JobState.QUEUED, who=who, at=moment)
+    return job
+
+
+def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: float | None = None) -> int | None:
+    """End what a newer job `by` makes obsolete: undelivered jobs of the same series and bundle are CANCELLED.
+
+    A delivered one raises an alarm: the TPS now holds a structure set that was made from fewer slices. Returns the id of
+    the newest older job.
+    """
+    query = select(Job).where(Job.series_id == series_id, Job.bundle == bundle, Job.id < by).order_by(Job.id)
+    older = session.scalars(query).all()
+    for job in older:
+        if job.state in UNDELIVERED and not _sent_anywhere(job):
+            cancel(session, job.id, who="daemon", why=f"superseded by job {by}", at=at)
+        elif job.state in (JobState.DELIVERED, *UNDELIVERED):
+            message = f"job {by} supersedes job {job.id}, whose structure set has already been sent"
+            raise_alarm(session, "superseded", f"superseded:{job.id}", message, at=at)
+    return older[-1].id if older else None
+
+
+def _sent_anywhere(job: Job) -> bool:
+    return any(delivery.state in ARRIVED for delivery in job.deliveries)
+
+
+def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
+    """Lease the oldest QUEUED job to the worker `owner`; None if there is nothing to do."""
+    moment = time.time() if at is None else at
+    job_id = session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.id).limit(1))
+    if job_id is None:
+        return None
+    return move_job(
+        session,
+        job_id,
+        JobState.RUNNING,
+        what="claimed",
+        who=owner,
+        at=moment,
+        lease_owner=owner,
+        started_at=moment,
+        heartbeat_at=moment,
+        beats=0,
+        stage=None,
+        error=None,
+    )
+
+
+def heartbeat(session: Session, job_id: int, owner: str, stage: str, *, at: float | None = None) -> None:
+    """Show progress; raises LeaseLost if the job was cancelled, held or given to another worker."""
+    moment = time.time() if at is None else at
+    beat = (
+        update(Job)
+        .where(Job.id == job_id, Job.lease_owner == owner, Job.state == JobState.RUNNING)
+        .values(stage=stage, beats=Job.beats + 1, heartbeat_at=moment)
+    )
+    if session.connection().execute(beat).rowcount == 0:
+        raise LeaseLost(f"job {job_id} is no longer leased to {owner}")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What segmentation left behind. Paths are relative to the storage directory; `rois` as in `segment --json`."""
+
+    bundle_digest: str
+    verdicts: list[dict[str, Any]]
+    rois: list[dict[str, Any]] = field(default_factory=list)
+    flags: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    rtstruct_path: str | None = None
+    rtstruct_sop_instance_uid: str | None = None
+    rtstruct_sha256: str | None = None
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+
+def finish_segmentation(
+    session: Session, job_id: int, owner: str, outcome: Outcome, destinations: Sequence[str], *, at: float | None = None
+) -> Job:
+    """SEGMENTED with its deliveries (none for a `no_send` job); raises LeaseLost if the job is no longer `owner`'s."""
+    job = move_job(
+        session, job_id, JobState.SEGMENTED, what="segmented", who=owner, owner=owner, at=at, **outcome.columns
+    )
+    if not job.no_send:
+        add_deliveries(session, job, destinations, at=at)
+    return job
+
+
+def add_deliveries(session: Session, job: Job, destinations: Iterable[str], *, at: float | None = None) -> None:
+    """One WAITING delivery per destination that has none yet, due at once."""
+    moment = time.time() if at is None else at
+    known = set(session.scalars(select(Delivery.destination).where(Delivery.job_id == job.id)))
+    for name in dict.fromkeys(destinations):
+        if name not in known:
+            session.add(
+                Delivery(
+                    job_id=job.id,
+                    destination=name,
+                    state=DeliveryState.WAITING,
+                    next_attempt_at=moment,
+                    created_at=moment,
+                    updated_at=moment,
+                )
+            )
+    session.flush()
+
+
+def hold(
+    session: Session,
+    job_id: int,
+    reason: str,
+    *,
+    releasable: bool = True,
+    owner: str | None = None,
+    outcome: Outcome | None = None,
+    at: float | None = None,
+) -> Job:
+    """HELD with the reason. `outcome` keeps what was made before the hold (verdicts, and the RTSTRUCT if there is one)."""
+    columns = outcome.columns if outcome else {}
+    return move_job(
+        session,
+        job_id,
+        JobState.HELD,
+        what="held",
+        who=owner or "daemon",
+        owner=owner,
+        detail={"reason": reason, "releasable": releasable},
+        at=at,
+        error=reason,
+        releasable=releasable,
+        **columns,
+    )
+
+
+def fail(session: Session, job_id: int, reason: str, *, owner: str | None = None, at: float | None = None) -> Job:
+    """FAILED with the reason."""
+    detail = {"reason": reason}
+    return move_job(
+        session,
+        job_id,
+        JobState.FAILED,
+        what="failed",
+        who=owner or "daemon",
+        owner=owner,
+        detail=detail,
+        at=at,
+        error=reason,
+    )
+
+
+def hold_undelivered(
+    session: Session, series_id: int, reason: str, *, releasable: bool, at: float | None = None
+) -> None:
+    """HELD for every job of a series that is not delivered yet; what waits to be sent is not sent."""
+    query = select(Job).where(Job.series_id == series_id, Job.state.in_(UNDELIVERED))
+    for job in session.scalars(query).all():
+        if job.state is JobState.HELD:
+            job.error, job.releasable = reason, job.releasable and releasable
+        else:
+            hold(session, job.id, reason, releasable=releasable, at=at)
+        _stop_deliveries(session, job.id)
+
+
+def _stop_deliveries(session: Session, job_id: int) -> None:
+    unsent = (DeliveryState.WAITING, DeliveryState.SENDING)
+    session.execute(
+        update(Delivery)
+        .where(Delivery.job_id == job_id, Delivery.state.in_(unsent))
+        .values(state=DeliveryState.CANCELLED, next_attempt_at=None)
+    )
+
+
+def hand_back(session: Session, job_id: int, owner: str, *, at: float | None = None) -> Job:
+    """QUEUED again, free of charge: the worker was asked to stop."""
+    return move_job(session, job_id, JobState.QUEUED, what="handed back", who=owner, owner=owner, at=at)
+
+
+def worker_lost(session: Session, owner: str, reason: str, max_attempts: int, *, at: float | None = None) -> list[Job]:
+    """The worker died or hung: its job is QUEUED again, or FAILED after `max_attempts` of these."""
+    query = select(Job).where(Job.lease_owner == owner, Job.state == JobState.RUNNING)
+    return [_charge(session, job, reason, max_attempts, at) for job in session.scalars(query).all()]
+
+
+def _charge(session: Session, job: Job, reason: str, max_attempts: int, at: float | None) -> Job:
+    attempts = job.attempts + 1
+    spent = attempts >= max_attempts
+    error = f"{reason} (attempt {attempts} of {max_attempts}, in stage {job.stage or 'start'})"
+    return move_job(
+        session,
+        job.id,
+        JobState.FAILED if spent else JobState.QUEUED,
+        what="worker lost",
+        detail={"reason": reason, "stage": job.stage, "attempts": attempts},
+        at=at,
+        attempts=attempts,
+        error=error,
+    )
+
+
+def requeue_all_running(session: Session, *, at: float | None = None) -> int:
+    """After a restart of the supervisor no worker is left: RUNNING jobs are QUEUED again, free of charge."""
+    ids = session.scalars(select(Job.id).where(Job.state == JobState.RUNNING)).all()
+    for job_id in ids:
+        move_job(session, job_id, JobState.QUEUED, what="daemon restarted", at=at)
+    return len(ids)
+
+
+def release(
+    session: Session, job_id: int, who: str, why: str, destinations: Sequence[str], *, at: float | None = None
+) -> Job:
+    """Let a HELD job go on: to its delivery if its RTSTRUCT is stored, else to the queue.
+
+    Raises StateError if it is not HELD or may not be released (a mixed or contradictory identity).
+    """
+    job = session.get(Job, job_id)
+    if job is not None and job.state is JobState.HELD and not (job.releasable and job.series.releasable):
+        raise StateError(f"job {job_id} may not be released: {job.error}")
+    if job is None or job.state is not JobState.HELD:
+        raise StateError(f"job {job_id} is {job.state if job else 'unknown'}; only a HELD job can be released")
+    to = JobState.SEGMENTED if job.rtstruct_path else JobState.QUEUED
+    move_job(session, job_id, to, what="released", who=who, detail={"why": why}, at=at, released_by=who, error=None)
+    if to is JobState.SEGMENTED and not job.no_send:
+        add_deliveries(session, job, destinations, at=at)
+        _wake(session, job_id, (DeliveryState.CANCELLED,), at)
+    return job
+
+
+def retry(session: Session, job_id: int, who: str, *, at: float | None = None) -> Job:
+    """Take a FAILED job up again: its deliveries if its RTSTRUCT is stored, else the whole work, attempts at 0."""
+    job = session.get(Job, job_id)
+    if job is None or job.state is not JobState.FAILED:
+        raise StateError(f"job {job_id} is {job.state if job else 'unknown'}; only a FAILED job can be retried")
+    if job.rtstruct_path and job.deliveries:
+        move_job(session, job_id, JobState.DELIVERING, what="retried", who=who, at=at, error=None)
+        _wake(session, job_id, (DeliveryState.FAILED,), at)
+    else:
+        move_job(session, job_id, JobState.QUEUED, what="retried", who=who, at=at, error=None, attempts=0)
+    return job
+
+
+def _wake(session: Session, job_id: int, states: Sequence[DeliveryState], at: float | None) -> None:
+    moment = time.time() if at is None else at
+    session.execute(
+        update(Delivery)
+        .where(Delivery.job_id == job_id, Delivery.state.in_(states))
+        .values(
+            state=DeliveryState.WAITING,
+            next_attempt_at=moment,
+            waited_seconds=0.0,
+            refused_seconds=0.0,
+            updated_at=moment,
+        )
+    )
+
+
+def cancel(session: Session, job_id: int, who: str, why: str = "", *, at: float | None = None) -> Job:
+    """CANCELLED; what was not sent stays here. Raises StateError for a delivered or already cancelled job."""
+    job = move_job(
+        session, job_id, JobState.CANCELLED, what="cancelled", who=who, detail={"why": why}, at=at, error=why or None
+    )
+    _stop_deliveries(session, job_id)
+    return job
+
+
+def rerun(
+    session: Session,
+    job_id: int,
+    who: str,
+    *,
+    bundle: str | None = None,
+    no_send: bool = False,
+    at: float | None = None,
+) -> Job:
+    """A new job for the same series and instances, as its next run; the old one stays as it is."""
+    old = session.get(Job, job_id)
+    if old is None:
+        raise StateError(f"there is no job {job_id}")
+    name = bundle or old.bundle
+    same = select(func.max(Job.run)).where(
+        Job.series_id == old.series_id, Job.bundle == name, Job.last_instance_id == old.last_instance_id
+    )
+    run = (session.scalar(same) or 0) + 1
+    job = create_job(
+        session, old.series_id, old.last_instance_id, name, old.route, run=run, no_send=no_send, who=who, at=at
+    )
+    record_event(session, "job", job.id, "rerun", detail={"of": job_id}, who=who, at=at)
+    return job

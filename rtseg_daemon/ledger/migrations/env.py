@@ -1,0 +1,9 @@
+"""Alembic's entry: runs on the connection handed over, inside its transaction."""
+
+from alembic import context
+
+from rtseg_daemon.ledger.schema import Base
+
+connection = context.config.attributes["connection"]
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+context.run_migrations()
