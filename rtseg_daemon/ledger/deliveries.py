@@ -52,7 +52,7 @@ def due_deliveries(session: Session, destination: str, now: float, longest_retry
 
 
 def begin_delivery(session: Session, delivery_id: int, *, at: float | None = None) -> Delivery:
-    """SENDING, one attempt more; its job becomes DELIVERING with the first. StateError if it is not to be sent any more."""
+    """SENDING, one attempt more; its job becomes DELIVERING with the first. StateError if it may not be sent."""
     moment = time.time() if at is None else at
     delivery = move_delivery(session, delivery_id, DeliveryState.SENDING, what="attempt", at=moment)
     delivery.attempts += 1

@@ -1,4 +1,4 @@
-"""The life of a job. Every change is guarded by the state it comes from and writes its event in the same transaction."""
+"""The life of a job: every change is guarded by the state it comes from and writes its event in its transaction."""
 
 import time
 from collections.abc import Iterable, Sequence
@@ -94,8 +94,8 @@ def create_job(
 def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: float | None = None) -> int | None:
     """End what a newer job `by` makes obsolete: undelivered jobs of the same series and bundle are CANCELLED.
 
-    A delivered one raises an alarm: the TPS now holds a structure set that was made from fewer slices. Returns the id of
-    the newest older job.
+    A delivered one raises an alarm: the TPS now holds a structure set that was made from fewer slices. Returns the id
+    of the newest older job.
     """
     query = select(Job).where(Job.series_id == series_id, Job.bundle == bundle, Job.id < by).order_by(Job.id)
     older = session.scalars(query).all()
@@ -205,7 +205,7 @@ def hold(
     outcome: Outcome | None = None,
     at: float | None = None,
 ) -> Job:
-    """HELD with the reason. `outcome` keeps what was made before the hold (verdicts, and the RTSTRUCT if there is one)."""
+    """HELD with the reason. `outcome` keeps what was made before the hold (verdicts, and any RTSTRUCT)."""
     columns = outcome.columns if outcome else {}
     return move_job(
         session,

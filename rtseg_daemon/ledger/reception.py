@@ -60,7 +60,7 @@ class Repeat(StrEnum):
 
 
 def compare(kept: Instance | None, arrival: Arrival) -> Repeat:
-    """Identity first, then geometry and pixels, never the bytes: encoding alone makes no other object (SAFETY, threat 8)."""
+    """Identity first, then geometry and pixels, never the bytes: encoding alone makes no other object."""
     if kept is None:
         return Repeat.NEW
     if kept.sha256 == arrival.sha256:
@@ -215,8 +215,8 @@ def _hold_for_conflict(session: Session, series: Series, arrival: Arrival, repea
     reason = {
         Repeat.IDENTITY_DIFFERS: "an object came again under the same UID with another patient, study or frame of "
         "reference; find out which is right, and send the series again under new UIDs",
-        Repeat.CONTENT_DIFFERS: "an object came again under the same UID with other geometry or pixels; the second copy "
-        "is in quarantine; find out which is right, and send the series again under new UIDs",
+        Repeat.CONTENT_DIFFERS: "an object came again under the same UID with other geometry or pixels; the second "
+        "copy is in quarantine; find out which is right, and send the series again under new UIDs",
     }[repeat]
     hold_series(session, series.id, [reason], releasable=False, at=arrival.received_at)
     hold_undelivered(session, series.id, reason, releasable=False, at=arrival.received_at)
