@@ -42,3 +42,11 @@ class StateError(RtsegError):
 
 class LeaseLost(RtsegError):
     """The job this worker held was taken from it; its result is thrown away."""
+
+
+class StorageError(RtsegError):
+    """The storage directory cannot be used, or another daemon uses it; the message names it."""
+
+
+class DeliveryError(RtsegError):
+    """A structure set could not be sent; the message says what the destination or the network answered."""

@@ -1,0 +1,116 @@
+"""The storage directory: what lies where, how a file becomes durable, and the lock that only one daemon holds."""
+
+import fcntl
+import os
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtseg_daemon.errors import StorageError
+
+FOLDERS = ("incoming", "series", "results", "backup", "quarantine", "engine-cache")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Folders under `storage.directory`; all are 0700 and hold nothing named after a patient."""
+
+    directory: Path
+
+    @property
+    def incoming(self) -> Path:
+        return self.directory / "incoming"
+
+    @property
+    def series(self) -> Path:
+        return self.directory / "series"
+
+    @property
+    def results(self) -> Path:
+        return self.directory / "results"
+
+    @property
+    def backup(self) -> Path:
+        return self.directory / "backup"
+
+    @property
+    def quarantine(self) -> Path:
+        return self.directory / "quarantine"
+
+    @property
+    def engine_cache(self) -> Path:
+        return self.directory / "engine-cache"
+
+    @property
+    def lock(self) -> Path:
+        return self.directory / "lock"
+
+    def result(self, job_id: int) -> Path:
+        """Folder of one job's result."""
+        return self.results / str(job_id)
+
+    def create(self) -> None:
+        """Make the folders; raises StorageError where that is not possible."""
+        try:
+            for folder in (self.directory, *(self.directory / name for name in FOLDERS)):
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"storage.directory {self.directory} cannot be used: {error.strerror}; make it, or give it to this user"
+            ) from error
+
+    def relative(self, path: Path) -> str:
+        """`path` as the ledger stores it."""
+        return path.relative_to(self.directory).as_posix()
+
+    def free_gb(self) -> float:
+        """Free space in GB (10^9 bytes)."""
+        return shutil.disk_usage(self.directory).free / 1e9
+
+
+def lock_storage(layout: Layout, wait_seconds: float = 10.0) -> int:
+    """Take the storage lock and return its file descriptor, which children inherit.
+
+    The lock is free only when the supervisor and every child of it are gone. Raises StorageError after `wait_seconds`.
+    """
+    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                os.close(descriptor)
+                raise StorageError(
+                    f"another daemon works on {layout.directory} (its lock is held); stop it, or use another directory"
+                ) from None
+            time.sleep(0.1)
+        else:
+            return descriptor
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """`content` under `path` whole or not at all, also after a power cut: temporary file, fsync, rename, fsync."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.rename(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
