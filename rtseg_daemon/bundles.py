@@ -25,7 +25,7 @@ class OrganClass(Part):
         fma: FMA code and meaning.
         colour: RGB, 0 to 255.
         interpreted_type: RTROIInterpretedType.
-        weights: ensemble weight of each member for this class, in member order, not normalised (paper: 5, 4, 3, 1, 1, 1).
+        weights: ensemble weight of each member for this class, in member order (paper: 5, 4, 3, 1, 1, 1).
         largest_component: keep only the largest connected part.
         volume_ml: plausible range in the population; None if unknown.
         side: where the organ lies of the patient's midline; `none` for organs on it.
@@ -128,7 +128,7 @@ OrganClass.model_rebuild()
 
 
 def installed_models() -> Path:
-    """The folder of the bundles that came with the package: the wheel's own, or the checkout's in an editable install."""
+    """The bundles that came with the package: the wheel's own, or the checkout's in an editable install."""
     package = Path(__file__).parent
     return package / "_models" if (package / "_models").is_dir() else package.parent / "models"
 

@@ -34,9 +34,7 @@ def convert(bundle: Bundle, member: int) -> Any:
 
     net = torch.nn.Sequential(load_member(bundle, member), torch.nn.Softmax(dim=1))
     shape = [1, 1, *bundle.window]
-    model = ov.convert_model(net, example_input=torch.zeros(shape), input=[(shape, ov.Type.f32)])
-    # fp16 weights become fp16 constants again, so nothing is lost in the file
-    return model
+    return ov.convert_model(net, example_input=torch.zeros(shape), input=[(shape, ov.Type.f32)])
 
 
 class OpenVinoEngine:

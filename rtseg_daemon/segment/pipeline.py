@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from rtseg_daemon.bundles import Bundle, OrganClass
-from rtseg_daemon.settings import Compute
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.engine import Choice, Engine, choose, load_engine
 from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine
@@ -34,8 +33,13 @@ from rtseg_daemon.segment.uncertainty import (
     vote_entropy,
 )
 from rtseg_daemon.segment.volume import Array, Box, Volume, bounding_box
+from rtseg_daemon.settings import Compute
 
 Report = Callable[[str], None]
+
+
+def unheard(_stage: str) -> None:
+    """For a caller who does not watch."""
 
 
 @dataclass
@@ -85,7 +89,7 @@ class Segmenter:
         """Start the engine that `compute` asks for; raises EngineError where this machine has none."""
         return cls(bundle, load_engine(bundle, choice_for(compute), cache))
 
-    def segment_volume(self, ct: Volume, report: Report = lambda stage: None) -> Segmentation:
+    def segment_volume(self, ct: Volume, report: Report = unheard) -> Segmentation:
         """Contour every organ of the bundle on `ct` (HU); raises SeriesError if there is no body in it."""
         stages = Stages(report)
         with stages.stage("preprocess"):

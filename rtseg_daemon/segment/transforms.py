@@ -83,17 +83,18 @@ def largest_object(mask: Array) -> Array:
 def centre_box(mask: Array, spacing_mm: Triple, extent_mm: Triple) -> Box:
     """Box around a body `mask` `(z, y, x)`, at most `extent_mm` wide, centred where the patient is.
 
-    Along x it is centred on the patient's midline (median over slices of the mask's centre) so that shoulders, which
-    reach past the field of view on one side, do not pull it; along y on the mask's own box, front first; along z it
-    keeps the top, since the organs of the head and neck hang from there.
+    Along x it is centred on the patient's midline, taken from the narrower half of the slices: head and neck, since
+    shoulders may reach past the field of view on one side. Along y it starts at the front. Along z it keeps the top,
+    from which the organs of the head and neck hang.
     """
     box = bounding_box(mask)
     if box is None:
         raise ValueError("the mask is empty")
     rows = np.flatnonzero(mask.any(axis=(1, 2)))
-    columns = np.arange(mask.shape[2])
-    centres = [float(np.median(columns[mask[z].any(axis=0)])) for z in rows]
-    midline = float(np.median(centres))
+    spans = np.array([np.flatnonzero(mask[z].any(axis=0))[[0, -1]] for z in rows])
+    widths = spans[:, 1] - spans[:, 0]
+    narrow = spans[widths <= np.median(widths)]
+    midline = float(np.median(narrow.mean(axis=1))) + 0.5
     size = [max(1, round(e / s)) for e, s in zip(extent_mm, spacing_mm, strict=True)]
     z1 = box.stop[0]
     z0 = max(box.start[0], z1 - size[0])

@@ -1,4 +1,4 @@
-"""How sure the ensemble is: per voxel by the members' votes, per organ by figures that a calibration turns into Dice."""
+"""How sure the ensemble is: per voxel by the members' votes, per organ by figures a calibration turns into Dice."""
 
 import itertools
 import math

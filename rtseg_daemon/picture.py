@@ -1,0 +1,79 @@
+"""A picture of a result: contours on the left, where the members disagree on the right, in three planes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rtseg_daemon.segment.volume import Array, Volume
+
+WINDOW_HU = (-160.0, 240.0)
+"""Soft tissue window: level 40, width 400."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """One organ for the picture: mask `(z, y, x)` on the CT's grid, RGB 0 to 255, and its flag."""
+
+    name: str
+    mask: Array
+    colour: tuple[int, int, int]
+    flag: str
+
+
+def busiest(masks: list[Array], axis: int) -> int:
+    """The plane along `axis` that shows the most organs, and of those the one with the largest areas."""
+    others = tuple(a for a in range(3) if a != axis)
+    areas = np.array([m.sum(axis=others) for m in masks])
+    score = (areas > 0).sum(axis=0) + areas.sum(axis=0) / (areas.sum() + 1.0)
+    return int(score.argmax())
+
+
+def plane(array: Array, axis: int, index: int) -> Array:
+    """One plane as one looks at it: axial from below, coronal and sagittal with the head up."""
+    cut = np.take(array, index, axis)
+    return cut if axis == 0 else cut[::-1]
+
+
+def draw(ct: Volume, outlines: list[Outline], doubt: Array | None, path: Path, title: str) -> None:
+    """Write a PNG with axial, coronal and sagittal views.
+
+    Args:
+        doubt: entropy in nats `(z, y, x)` on the CT's grid, or None where there is none; then one row is drawn.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    dz, dy, dx = ct.spacing_mm
+    aspects = (dy / dx, dz / dx, dz / dy)
+    masks = [o.mask for o in outlines] or [ct.array > WINDOW_HU[0]]
+    cuts = [busiest(masks, axis) for axis in range(3)]
+    rows = 1 if doubt is None else 2
+    figure = Figure(figsize=(15, 5.4 * rows + 0.6), facecolor="black", layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, 3, squeeze=False)
+    for axis, (name, cut) in enumerate(zip(("axial", "coronal", "sagittal"), cuts, strict=True)):
+        for row in range(rows):
+            view = axes[row][axis]
+            view.imshow(
+                plane(ct.array, axis, cut), cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], aspect=aspects[axis]
+            )
+            view.set_axis_off()
+            if row == 1 and doubt is not None:
+                heat = plane(doubt, axis, cut)
+                view.imshow(
+                    np.ma.masked_less(heat, 0.05), cmap="inferno", vmin=0, vmax=1.1, alpha=0.8, aspect=aspects[axis]
+                )
+            for outline in outlines:
+                cross = plane(outline.mask, axis, cut)
+                if cross.any():
+                    view.contour(cross, levels=[0.5], colors=[[c / 255 for c in outline.colour]], linewidths=1.3)
+        axes[0][axis].set_title(f"{name} {cut + 1}", color="white")
+    if doubt is not None:
+        axes[1][0].set_title("vote entropy of the members", color="white")
+    for outline in outlines:
+        axes[0][0].plot([], [], color=[c / 255 for c in outline.colour], label=f"{outline.name} {outline.flag}")
+    if outlines:
+        axes[0][0].legend(loc="lower left", fontsize=8, facecolor="black", labelcolor="white", framealpha=0.6)
+    figure.suptitle(title, color="white")
+    figure.savefig(path, dpi=90)

@@ -1,0 +1,73 @@
+"""Windows cover the volume, blend without a seam and keep the training shape."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass
+from rtseg_daemon.segment.infer import member_probabilities, padded_window, plan_windows, window_starts
+
+
+@given(st.integers(1, 400), st.integers(8, 96), st.floats(0, 0.7))
+def test_windows_cover_every_voxel_and_stay_inside(length, window, overlap):
+    starts = window_starts(length, window, overlap)
+    covered = np.zeros(length, bool)
+    for start in starts:
+        covered[max(0, start) : start + window] = True
+    assert covered.all()
+    if length >= window:
+        assert starts[0] == 0
+        assert starts[-1] == length - window
+        steps = np.diff(starts)
+        assert steps.size == 0 or steps.max() <= window * (1 - overlap) + 1
+
+
+def test_a_small_volume_gets_one_window_in_its_middle():
+    assert plan_windows((10, 8, 6), (16, 8, 8), 0.25) == [(-3, 0, -1)]
+
+
+def test_padding_is_air():
+    out = padded_window(np.ones((2, 2, 2)), (-1, 0, 1), (4, 2, 2), -1.0)
+    assert out[0].tolist() == [[-1, -1], [-1, -1]]
+    assert out[1].tolist() == [[1, -1], [1, -1]]
+
+
+def bundle(members):
+    return Bundle(
+        format=1,
+        name="test",
+        version="1",
+        intended_use="evaluation",
+        description="test",
+        family="sepnet",
+        arguments={},
+        classes=[OrganClass(name="Brainstem", weights=[1.0] * len(members))],
+        members=members,
+        spacing_mm=(1, 1, 1),
+        window=(8, 8, 8),
+        extent_mm=(100, 100, 100),
+    )
+
+
+class Echo:
+    """An engine whose organ probability is its input, whatever the window."""
+
+    description = "echo"
+
+    def probabilities(self, member, window):
+        assert window.shape == (8, 8, 8)
+        return np.stack([1 - window, window])
+
+
+def test_blending_is_without_a_seam_and_each_member_gets_its_own_intensities():
+    hu = np.random.default_rng(0).uniform(-700, 900, (13, 11, 7)).astype(np.float32)
+    members = [
+        MemberFile(name="a", file="a", sha256="0", intensity="NLF1"),
+        MemberFile(name="b", file="b", sha256="0", intensity="NLF2"),
+    ]
+    beats = []
+    maps = [p.copy() for p in member_probabilities(Echo(), bundle(members), hu, lambda: beats.append(1))]
+    assert maps[0][1] == pytest.approx(np.clip((hu + 100) / 200, 0, 1), abs=1e-5)
+    assert maps[1][1] == pytest.approx(np.clip((hu + 500) / 1300, 0, 1), abs=1e-5)
+    assert len(beats) == 2 * len(plan_windows((13, 11, 7), (8, 8, 8), 0.25))

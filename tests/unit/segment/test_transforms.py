@@ -1,0 +1,163 @@
+"""Each transform against values worked out by hand, and its way back."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtseg_daemon.segment.transforms import (
+    Grid,
+    block_mean,
+    body_mask,
+    centre_box,
+    grid_of,
+    intensity_knots,
+    interpolate,
+    largest_object,
+    resample,
+    segmental_linear,
+    spaced_grid,
+    window_normalise,
+)
+from rtseg_daemon.segment.volume import Volume
+
+
+def volume(array, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0)):
+    return Volume(np.asarray(array), spacing, origin)
+
+
+@pytest.mark.parametrize(
+    ("name", "hu", "value"),
+    [
+        ("SLF1", -500, 0.0),
+        ("SLF1", -350, 0.1),
+        ("SLF1", -200, 0.2),
+        ("SLF1", 0, 0.5),
+        ("SLF1", 200, 0.8),
+        ("SLF1", 850, 0.9),
+        ("SLF1", 3000, 1.0),
+        ("SLF2", 0, 0.5),
+        ("SLF2", 100, 0.8),
+        ("SLF2", -300, 0.1),
+        ("SLF3", 150, 0.5),
+        ("SLF3", 950, 0.9),
+        ("NLF1", 0, 0.5),
+        ("NLF1", 500, 1.0),
+        ("NLF2", 150, 0.5),
+        ("NLF2", -2000, 0.0),
+    ],
+)
+def test_segmental_linear_function_at_points_worked_out_by_hand(name, hu, value):
+    assert segmental_linear(np.array([hu]), *intensity_knots(name))[0] == pytest.approx(value, abs=1e-6)
+
+
+def test_gtv_window_clips_then_centres():
+    out = window_normalise(np.array([-1000.0, -200.0, 700.0, 3000.0]))
+    assert out == pytest.approx([-1, -1, 1, 1])
+
+
+def test_block_mean_keeps_the_centre_where_it_was():
+    mean = block_mean(volume([[[0, 2, 4, 6]]], (3.0, 1.0, 1.0), (0.0, 0.0, 10.0)), (1, 1, 2))
+    assert mean.array.tolist() == [[[1.0, 5.0]]]
+    assert mean.origin_mm == (0.0, 0.0, 10.5)
+    assert mean.spacing_mm == (3.0, 1.0, 2.0)
+
+
+def test_a_ramp_stays_a_ramp_through_resampling():
+    ramp = volume(np.broadcast_to(np.arange(40.0, dtype=np.float32), (6, 5, 40)), (2.0, 1.0, 0.5), (-3.0, 4.0, 7.0))
+    grid = spaced_grid(ramp, (2.5, 1.3, 0.8))
+    out = resample(ramp, grid)
+    x = grid.origin_mm[2] + grid.spacing_mm[2] * np.arange(grid.shape[2])
+    assert out.array[1, 1, 1:-1] == pytest.approx(((x - 7.0) / 0.5)[1:-1], abs=1e-3)
+
+
+def test_the_new_grid_covers_the_same_extent():
+    v = volume(np.zeros((10, 20, 30)), (3.0, 1.0, 1.0), (1.0, 2.0, 3.0))
+    grid = spaced_grid(v, (2.0, 2.0, 4.0))
+    for axis in range(3):
+        old = v.origin_mm[axis] - v.spacing_mm[axis] / 2
+        new = grid.origin_mm[axis] - grid.spacing_mm[axis] / 2
+        assert new == pytest.approx(old)
+        assert grid.shape[axis] * grid.spacing_mm[axis] == pytest.approx(
+            v.shape[axis] * v.spacing_mm[axis], abs=grid.spacing_mm[axis] / 2
+        )
+
+
+def test_resampling_onto_its_own_grid_changes_nothing():
+    v = volume(np.random.default_rng(1).normal(size=(4, 5, 6)), (2.5, 1.0, 1.0), (1.0, -4.0, 2.0))
+    assert np.array_equal(resample(v, grid_of(v)).array, v.array.astype(np.float32))
+
+
+def test_noise_is_averaged_not_sampled_where_the_grid_is_coarser():
+    noise = volume(np.random.default_rng(1).normal(0, 100, (4, 64, 64)).astype(np.float32))
+    coarse = resample(noise, spaced_grid(noise, (1.0, 4.0, 4.0)))
+    assert coarse.array.std() == pytest.approx(100 / 4, rel=0.15)
+
+
+@given(st.tuples(*[st.floats(-0.9, 0.9)] * 3))
+@settings(max_examples=20, deadline=None)
+def test_interpolation_at_any_offset_reproduces_a_plane(offset):
+    z, y, x = np.meshgrid(*[np.arange(6.0)] * 3, indexing="ij")
+    plane = volume(2 * z - y + 3 * x)
+    out = interpolate(plane, Grid((3, 3, 3), (1.0, 1.0, 1.0), tuple(2 + o for o in offset)))
+    expected = 2 * (2 + offset[0]) - (2 + offset[1]) + 3 * (2 + offset[2])
+    assert out.array[0, 0, 0] == pytest.approx(expected, abs=1e-4)
+
+
+def patient(shape=(12, 64, 64)):
+    """A body of 40 x 40 voxels of water in air."""
+    array = np.full(shape, -1000.0, np.float32)
+    array[:, 10:50, 12:52] = 0
+    return array
+
+
+def test_couch_is_no_body():
+    array = patient()
+    array[:, 54:56, 2:62] = 50
+    mask = body_mask(volume(array, (3.0, 4.0, 4.0)))
+    assert mask[:, 10:50, 12:52].all()
+    assert not mask[:, 52:].any()
+
+
+def test_a_couch_that_touches_the_back_by_a_thin_bridge_is_cut_off():
+    array = patient()
+    array[:, 54:56, 2:62] = 50
+    array[:, 50:54, 30:32] = 50
+    assert not body_mask(volume(array, (3.0, 4.0, 4.0)))[:, 54:].any()
+
+
+def test_airway_is_body():
+    array = patient()
+    array[:, 20:26, 28:36] = -1000
+    assert body_mask(volume(array, (3.0, 4.0, 4.0)))[:, 20:26, 28:36].all()
+
+
+def test_islands_of_a_ct_cut_to_the_treated_region_stay():
+    array = patient()
+    array[4:6] = -1000
+    array[:4] = -1000
+    array[:4, 38:42, 30:34] = 30
+    assert body_mask(volume(array, (3.0, 4.0, 4.0)))[:4, 38:42, 30:34].all()
+
+
+def test_empty_air_has_no_body():
+    assert not body_mask(volume(np.full((4, 20, 20), -1000.0))).any()
+
+
+def test_crop_keeps_head_and_centres_on_the_midline():
+    mask = np.zeros((40, 60, 80), bool)
+    mask[:18, 20:50, 0:80] = True
+    mask[18:40, 20:50, 40:60] = True
+    box = centre_box(mask, (1.0, 1.0, 1.0), (25.0, 100.0, 30.0))
+    assert box.stop[0] == 40
+    assert box.start[0] == 15
+    assert (box.start[1], box.stop[1]) == (20, 50)
+    assert abs((box.start[2] + box.stop[2]) / 2 - 50) <= 1
+
+
+def test_largest_object_of_two():
+    mask = np.zeros((1, 3, 9), bool)
+    mask[0, 1, :3] = True
+    mask[0, 1, 5:9] = True
+    assert largest_object(mask).sum() == 4
+    assert not largest_object(np.zeros((2, 2, 2), bool)).any()

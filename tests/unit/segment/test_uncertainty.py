@@ -1,0 +1,113 @@
+"""Uncertainty figures against the papers' values."""
+
+import numpy as np
+import pytest
+
+from rtseg_daemon.bundles import Calibration
+from rtseg_daemon.segment.organ import Flag, Organ, Uncertainty
+from rtseg_daemon.segment.uncertainty import (
+    disagreement,
+    features,
+    pairwise_dice,
+    predict_dice,
+    tempered,
+    volume_variation,
+    vote_entropy,
+)
+
+
+@pytest.mark.parametrize(
+    ("votes", "entropy"),
+    [
+        ([1, 1, 1, 1, 1, 1], 0.0),
+        ([1, 1, 1, 1, 1, 0], 0.4506),
+        ([1, 1, 1, 1, 0, 0], 0.6365),
+        ([1, 1, 1, 0, 0, 0], 0.6931),
+        ([1, 1, 1, 1, 0, 2], 0.8676),
+        ([1, 1, 1, 0, 0, 2], 1.0114),
+        ([1, 1, 0, 0, 2, 2], 1.0986),
+        ([0, 1, 2, 3, 4, 5], 1.7918),
+    ],
+)
+def test_vote_entropy_takes_the_papers_values(votes, entropy):
+    voxel = np.array(votes, np.uint8).reshape(6, 1, 1, 1)
+    assert vote_entropy(voxel, 6).item() == pytest.approx(entropy, abs=5e-5)
+
+
+def test_vvc_is_sigma_over_mu_and_not_its_inverse():
+    assert volume_variation([90.0, 110.0]) == pytest.approx(0.1)
+    assert volume_variation([0.0, 0.0]) is None
+
+
+def test_pairwise_dice_by_hand():
+    votes = np.zeros((3, 1, 1, 4), np.uint8)
+    votes[0, 0, 0, :2] = 1
+    votes[1, 0, 0, 1:3] = 1
+    # pairs: (2*1)/(2+2), 0/(2+0), 0/(2+0)
+    assert pairwise_dice(votes, 1) == pytest.approx((0.5 + 0 + 0) / 3)
+    assert pairwise_dice(votes, 2) is None
+
+
+def test_temperature_flattens_without_changing_the_order():
+    p = np.array([0.1, 0.2, 0.7]).reshape(3, 1, 1, 1)
+    flat = tempered(p, 2.0).ravel()
+    assert flat.sum() == pytest.approx(1)
+    assert flat.argmax() == 2
+    assert flat[2] < 0.7
+    assert tempered(p, 1.0) is p
+
+
+def test_predicted_dice_and_interval_are_linear_and_cut_to_the_possible():
+    calibration = Calibration(intercept=0.2, coefficients={"pairwise_dice": 0.7}, half_width=0.1)
+    dice, interval = predict_dice(calibration, {"pairwise_dice": 0.9})
+    assert dice == pytest.approx(0.83)
+    assert interval == pytest.approx((0.73, 0.93))
+    assert predict_dice(calibration, {"pairwise_dice": 2.0}) == (1.0, (pytest.approx(0.9), 1.0))
+    assert predict_dice(calibration, {}) == (None, None)
+    assert predict_dice(None, {"pairwise_dice": 1.0}) == (None, None)
+
+
+def test_features_leave_out_what_is_not_known():
+    assert features(Uncertainty(vvc=0.1), 0.0) == {"vvc": 0.1}
+    assert features(Uncertainty(entropy=0.2), np.e) == {"entropy": 0.2, "log_volume": pytest.approx(1.0)}
+
+
+@pytest.mark.parametrize(
+    ("hot", "answer"),
+    [
+        ([0, 1], (0, 1, "inferior end")),
+        ([8, 9], (8, 9, "superior end")),
+        ([4, 5, 6, 9], (4, 6, "middle")),
+        ([], None),
+        (list(range(10)), (0, 9, "whole length")),
+    ],
+)
+def test_where_the_members_disagree(hot, answer):
+    mask = np.ones((10, 2, 2), bool)
+    entropy = np.zeros((10, 2, 2))
+    entropy[hot] = 0.6
+    assert disagreement(entropy, mask) == answer
+
+
+def test_comment_line_as_the_contract_shows_it():
+    organ = Organ(
+        "Parotid_L",
+        None,
+        None,
+        None,
+        0.0,
+        Uncertainty(vvc=0.142, entropy=0.31),
+        predicted_dice=0.78,
+        interval=(0.69, 0.85),
+        flag=Flag.REVIEW,
+        slices=(41, 47),
+        reasons=("members disagree at the inferior end",),
+    )
+    assert organ.comment == (
+        'REVIEW vvc=0.142 entropy=0.31 dice=0.78[0.69-0.85] slices=41-47 reason="members disagree at the inferior end"'
+    )
+
+
+def test_comment_says_na_where_there_is_no_figure_and_stays_within_1024_characters():
+    assert Organ("X", None, None, None, 0.0).comment == "OK vvc=na entropy=na"
+    assert len(Organ("X", None, None, None, 0.0, reasons=("long " * 400,)).comment) <= 1024
