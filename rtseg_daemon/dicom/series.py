@@ -1,20 +1,41 @@
-"""A CT series as files becomes a volume whose geometry comes from the files' own coordinates, never from their order."""
+"""A CT series as files becomes a volume; its geometry comes from the files' own coordinates, never from their order."""
 
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
+import numpy as np
 from pydicom import Dataset
 
-from rtseg_daemon.segment.volume import Volume
+from rtseg_daemon.dicom.headers import SliceHeader, header_of, is_ct_image, read_dataset, read_header
+from rtseg_daemon.dicom.pixels import stored_values
+from rtseg_daemon.errors import SeriesError
+from rtseg_daemon.segment.volume import Array, Volume
+
+__all__ = [
+    "PRECONDITIONS", "RELEASABLE", "CtSeries", "Instance", "SliceHeader", "check_series", "header_of", "is_ct_image",
+    "list_series", "load_series", "read_header", "sorted_positions", "storage_axes",
+]  # fmt: skip
+
+ALIGNED = 4e-4
+"""Largest direction cosine off its axis: 0.1 mm at 250 mm from the centre."""
+
+SAME_PLACE_MM = 0.01
+"""Slices closer than this stand at one position; in-plane origins closer than this are the same."""
+
+DECODERS = 4
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One CT image: the file that holds it and what an RTSTRUCT needs to refer to it."""
+    """One CT image: the file that holds it and what an RTSTRUCT needs to refer to it; `z_mm` is its patient z."""
 
     path: Path
     sop_class_uid: str
     sop_instance_uid: str
+    z_mm: float | None = None
 
 
 @dataclass(frozen=True)
@@ -34,3 +55,255 @@ class CtSeries:
     @property
     def series_uid(self) -> str:
         return str(self.header.SeriesInstanceUID)
+
+    @property
+    def slice_z_mm(self) -> list[float]:
+        """Patient z of every slice, as its own file says it; from the grid where that is unknown."""
+        start, step = self.volume.origin_mm[0], self.volume.spacing_mm[0]
+        return [start + k * step if one.z_mm is None else one.z_mm for k, one in enumerate(self.instances)]
+
+
+def list_series(folder: Path) -> dict[str, list[Path]]:
+    """CT image files below `folder` by SeriesInstanceUID, paths sorted; every other file is passed over."""
+    found: dict[str, list[Path]] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        try:
+            header = read_header(path)
+        except SeriesError:
+            continue
+        if is_ct_image(header):
+            found.setdefault(header.series_uid, []).append(path)
+    return found
+
+
+def load_series(paths: Sequence[Path], allow: frozenset[str] = frozenset()) -> CtSeries:
+    """Read the files of one series, in any order, as a volume in patient axes.
+
+    Every precondition in PRECONDITIONS is checked in that order; raises SeriesError naming the first that fails. Those
+    in `allow` are passed over, if they are RELEASABLE: of slices at one position the first by InstanceNumber is kept.
+    """
+    with ThreadPoolExecutor(DECODERS) as pool:
+        headers = list(pool.map(read_header, paths))
+        check_series(headers, allow)
+        slices = sorted_positions(headers)
+        volume = _empty_volume(slices)
+        jobs = [(header, volume.array[k]) for k, header in enumerate(slices)]
+        for _ in pool.map(lambda job: _decode_into(*job), jobs):
+            pass
+    instances = tuple(Instance(h.path, h.sop_class_uid, h.sop_instance_uid, h.z_mm) for h in slices)
+    return CtSeries(volume, instances, read_dataset(slices[0].path, pixels=False))
+
+
+def sorted_positions(headers: Iterable[SliceHeader]) -> list[SliceHeader]:
+    """One header per position, inferior to superior; of several at one position the lowest InstanceNumber."""
+    ordered = sorted(headers, key=lambda h: (_z(h), h.instance_number or 0, h.sop_instance_uid))
+    kept: list[SliceHeader] = []
+    for header in ordered:
+        if not kept or _z(header) - _z(kept[-1]) > SAME_PLACE_MM:
+            kept.append(header)
+    return kept
+
+
+def storage_axes(orientation: Sequence[float]) -> tuple[int, int, int, int] | None:
+    """How a stored image lies in the patient: (axis of a row, its sign, axis of a column, its sign); x is 0, y is 1.
+
+    None where the image is not axial within ALIGNED. The eight answers are the eight patient positions.
+    """
+    cosines = np.asarray(orientation, float).reshape(2, 3)
+    axes = np.abs(cosines).argmax(axis=1)
+    signs = np.sign(cosines[[0, 1], axes])
+    ideal = np.zeros((2, 3))
+    ideal[[0, 1], axes] = signs
+    if set(axes.tolist()) != {0, 1} or np.abs(cosines - ideal).max() > ALIGNED:
+        return None
+    return int(axes[0]), int(signs[0]), int(axes[1]), int(signs[1])
+
+
+def _z(header: SliceHeader) -> float:
+    return header.position_mm[2] if header.position_mm else 0.0
+
+
+# --- preconditions: each returns a reason, or an empty string where it holds -----------------------------------------
+
+Check = Callable[[Sequence[SliceHeader]], str]
+
+
+def _differ(headers: Sequence[SliceHeader], fact: Callable[[SliceHeader], Any], what: str) -> str:
+    values = {fact(h) for h in headers}
+    return f"{what} differs within the series ({len(values)} values)" if len(values) > 1 else ""
+
+
+def check_slices(headers: Sequence[SliceHeader]) -> str:
+    """At least two CT images."""
+    images = sum(is_ct_image(h) for h in headers)
+    if images != len(headers):
+        return f"{len(headers) - images} of {len(headers)} files are no CT images"
+    return f"{images} CT images; at least 2 are needed for a volume" if images < 2 else ""
+
+
+def check_identity(headers: Sequence[SliceHeader]) -> str:
+    """One series of one study of one patient (name and birth date included)."""
+    return (
+        _differ(headers, lambda h: h.series_uid, "SeriesInstanceUID")
+        or _differ(headers, lambda h: h.study_uid, "StudyInstanceUID")
+        or _differ(headers, lambda h: (h.patient_id, h.patient_name, h.birth_date), "the patient's identity")
+        or ("an SOPInstanceUID occurs twice" if len({h.sop_instance_uid for h in headers}) < len(headers) else "")
+        or ("StudyInstanceUID is missing" if not headers[0].study_uid else "")
+    )
+
+
+def check_frame(headers: Sequence[SliceHeader]) -> str:
+    """One frame of reference, without which no contour has a place (PS3.3 C.7.4.1)."""
+    if not all(h.frame_uid for h in headers):
+        return "FrameOfReferenceUID is missing"
+    return _differ(headers, lambda h: h.frame_uid, "FrameOfReferenceUID")
+
+
+def check_position(headers: Sequence[SliceHeader]) -> str:
+    """Every file says where its first pixel lies and how its rows and columns run."""
+    lost = sum(h.position_mm is None or h.orientation is None for h in headers)
+    return f"{lost} images without ImagePositionPatient or ImageOrientationPatient" if lost else ""
+
+
+def check_orientation(headers: Sequence[SliceHeader]) -> str:
+    """Axial images, all stored the same way round."""
+    ways = {storage_axes(h.orientation) if h.orientation else None for h in headers}
+    if None in ways:
+        return "the images are oblique or not axial"
+    return f"images are stored in {len(ways)} different orientations" if len(ways) > 1 else ""
+
+
+def check_shear(headers: Sequence[SliceHeader]) -> str:
+    """The first pixels stand above each other: otherwise the stack is sheared, as with a tilted gantry."""
+    corners = np.array([h.position_mm[:2] for h in headers if h.position_mm])
+    spread = float(np.ptp(corners, axis=0).max())
+    return f"in-plane origin moves by {spread:.2f} mm along the stack (gantry tilt?)" if spread > SAME_PLACE_MM else ""
+
+
+def check_tilt(headers: Sequence[SliceHeader]) -> str:
+    """GantryDetectorTilt is zero or not given."""
+    worst = max((abs(h.tilt_deg or 0.0) for h in headers), default=0.0)
+    return f"GantryDetectorTilt is {worst:g} degrees" if worst > 0.02 else ""
+
+
+def check_matrix(headers: Sequence[SliceHeader]) -> str:
+    """One size, one frame, one sample per pixel."""
+    first = headers[0]
+    if first.rows < 2 or first.columns < 2 or any(h.frames != 1 or h.samples_per_pixel != 1 for h in headers):
+        return "images are not single grey frames of at least 2 x 2 pixels"
+    return _differ(headers, lambda h: (h.rows, h.columns), "the matrix")
+
+
+def check_pixel_spacing(headers: Sequence[SliceHeader]) -> str:
+    """One PixelSpacing for all."""
+    if any(h.pixel_spacing_mm is None for h in headers):
+        return "PixelSpacing is missing"
+    spacing = np.array([h.pixel_spacing_mm for h in headers])
+    return "PixelSpacing differs within the series" if float(np.ptp(spacing, axis=0).max()) > 1e-4 else ""
+
+
+def check_rescale(headers: Sequence[SliceHeader]) -> str:
+    """Stored values can be turned into HU (PS3.3 C.8.2.1.1.5: type 1 in CT images)."""
+    if any(h.slope is None or h.intercept is None or h.slope == 0 for h in headers):
+        return "RescaleSlope or RescaleIntercept is missing or zero"
+    if any(h.rescale_type not in ("", "HU") for h in headers):
+        return f"RescaleType is {headers[0].rescale_type!r}, not HU"
+    return ""
+
+
+def check_mixed_rescale(headers: Sequence[SliceHeader]) -> str:
+    """One slope and intercept for all."""
+    return _differ(headers, lambda h: (h.slope, h.intercept), "RescaleSlope or RescaleIntercept")
+
+
+def check_duplicate(headers: Sequence[SliceHeader]) -> str:
+    """One image per position."""
+    extra = len(headers) - len(sorted_positions(headers))
+    return f"{extra} images stand at a position that another one holds" if extra else ""
+
+
+def check_gap(headers: Sequence[SliceHeader]) -> str:
+    """Neighbouring slices are equally far apart, within 1 % or 0.05 mm, whichever is larger."""
+    z = np.array([_z(h) for h in sorted_positions(headers)])
+    if z.size < 2:
+        return "all images stand at one position"
+    steps = np.diff(z)
+    usual = float(np.median(steps))
+    off = int((np.abs(steps - usual) > max(0.01 * usual, 0.05)).sum())
+    return f"{off} of {steps.size} slice distances are not {usual:.2f} mm (largest {steps.max():.2f} mm)" if off else ""
+
+
+PRECONDITIONS: dict[str, Check] = {
+    "slices": check_slices,
+    "identity": check_identity,
+    "frame_of_reference": check_frame,
+    "position": check_position,
+    "orientation": check_orientation,
+    "matrix": check_matrix,
+    "pixel_spacing": check_pixel_spacing,
+    "rescale": check_rescale,
+    "mixed_rescale": check_mixed_rescale,
+    "duplicate_position": check_duplicate,
+    "shear": check_shear,
+    "tilt": check_tilt,
+    "gap": check_gap,
+}
+"""What a series must fulfil, by name, in the order of checking."""
+
+RELEASABLE = frozenset({"mixed_rescale", "duplicate_position", "tilt"})
+"""Preconditions without which a volume is still right, so that a person may let the series go on."""
+
+
+def check_series(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset()) -> None:
+    """Raise SeriesError for the first precondition that fails and is not both allowed and releasable."""
+    for name, check in PRECONDITIONS.items():
+        if name in allow & RELEASABLE:
+            continue
+        if reason := check(headers):
+            raise SeriesError(f"{name}: {reason}; correct the series at its source and send it again", name)
+
+
+# --- from stored pixels to patient axes ------------------------------------------------------------------------------
+
+Fact = TypeVar("Fact")
+
+
+def known(fact: Fact | None) -> Fact:
+    """A fact that check_series has found to be there."""
+    if fact is None:
+        raise SeriesError("a slice lacks a fact that was checked before; check the series first")
+    return fact
+
+
+def _empty_volume(slices: Sequence[SliceHeader]) -> Volume:
+    """The volume's grid and its memory, still without values."""
+    first = slices[0]
+    row_axis, row_sign, _, column_sign = storage_axes(known(first.orientation)) or (0, 1, 1, 1)
+    between_rows, between_columns = known(first.pixel_spacing_mm)
+    along_row = (row_sign, between_columns, first.columns)
+    along_column = (column_sign, between_rows, first.rows)
+    x, y = (along_row, along_column) if row_axis == 0 else (along_column, along_row)
+    origin = [
+        p - (n - 1) * s if sign < 0 else p for p, (sign, s, n) in zip(known(first.position_mm), (x, y), strict=False)
+    ]
+    z = [_z(h) for h in slices]
+    whole_hu = all(float(h.slope or 0).is_integer() and float(h.intercept or 0).is_integer() for h in slices)
+    array = np.empty((len(slices), y[2], x[2]), np.int16 if whole_hu else np.float32)
+    return Volume(array, ((z[-1] - z[0]) / (len(z) - 1), y[1], x[1]), (z[0], origin[1], origin[0]))
+
+
+def _decode_into(header: SliceHeader, target: Array) -> None:
+    """HU of one file, turned to (y, x) in patient axes, written into `target`."""
+    row_axis, row_sign, _, column_sign = storage_axes(known(header.orientation)) or (0, 1, 1, 1)
+    slope, intercept = known(header.slope), known(header.intercept)
+    turned = target if row_axis == 0 else target.T
+    view = turned[::column_sign, ::row_sign]
+    values = stored_values(read_dataset(header.path, pixels=True), header)
+    if target.dtype == np.float32:
+        view[...] = values * np.float32(slope) + np.float32(intercept)
+        return
+    hu = values.astype(np.int32) * int(slope) + int(intercept)
+    low, high = int(hu.min()), int(hu.max())
+    if low < -32768 or high > 32767:
+        raise SeriesError(f"values: {low} to {high} HU cannot be; check the scanner's rescale", "values")
+    view[...] = hu
