@@ -1,0 +1,259 @@
+"""The DICOM Upper Layer read from a stranger, with a bound on every size (PS3.8, 9.3).
+
+pynetdicom is used for what it does well: decoding an association request, negotiating presentation contexts, encoding
+the answers. Its acceptor is not used. In the version named here it reads a PDU of whatever length is announced, queues
+messages without limit, waits in its accept loop for slow peers, and polls every millisecond in two threads per
+association with reads of 4 KiB. Here one thread reads one socket, blocking; a watchdog (see `listener`) ends what is
+overdue; and while an object is being stored nothing is read, so that TCP itself slows the sender down.
+
+`tests/unit/test_netguard.py` fails when another version of pynetdicom is installed: read its changes, then pin it.
+"""
+
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pynetdicom._globals import APPLICATION_CONTEXT_NAME
+from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP
+from pynetdicom.pdu_primitives import (
+    A_ASSOCIATE,
+    ImplementationClassUIDNotification,
+    ImplementationVersionNameNotification,
+    MaximumLengthNotification,
+)
+from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
+
+from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from rtseg_daemon.errors import RtsegError
+
+PYNETDICOM_VERSION = "3.0.4"
+
+ASSOCIATE_RQ, P_DATA_TF, RELEASE_RQ, ABORT = 0x01, 0x04, 0x05, 0x07
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one peer may ask of us.
+
+    Args:
+        request_bytes: largest A-ASSOCIATE-RQ (128 contexts with all their syntaxes take some 60 KB).
+        pdu_bytes: largest P-DATA-TF PDU; advertised, and held to.
+        command_bytes: largest command set.
+        object_bytes: largest data set.
+        request_seconds: from the TCP connection to the complete association request, TLS handshake included.
+        idle_seconds: between two messages.
+        message_seconds: from a message's first byte to its answer.
+    """
+
+    request_bytes: int = 256 * 1024
+    pdu_bytes: int = 128 * 1024
+    command_bytes: int = 16 * 1024
+    object_bytes: int = 128 * 2**20
+    request_seconds: float = 10.0
+    idle_seconds: float = 60.0
+    message_seconds: float = 120.0
+
+
+class PeerFault(RtsegError):
+    """The peer broke the protocol or a limit; the association is aborted."""
+
+
+class PeerGone(RtsegError):
+    """The connection ended without a release: closed, reset, aborted by the peer, or cut off as overdue."""
+
+
+class PeerReleased(RtsegError):
+    """The peer asked for an orderly release."""
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """One presentation data value: a piece of a command set or of a data set (PS3.8, 9.3.5.1 and E.2)."""
+
+    context_id: int
+    is_command: bool
+    is_last: bool
+    data: memoryview
+
+
+class Wire:
+    """One connected socket. `deadline` is when the watchdog may cut it off; `worth` when it last brought something."""
+
+    def __init__(self, sock: socket.socket, limits: Limits) -> None:
+        self.socket = sock
+        self.limits = limits
+        self.deadline = time.monotonic() + limits.request_seconds
+        self.worth = time.monotonic()
+        self._head = bytearray(6)
+        self._body = bytearray()
+        self._fragments: Iterator[Fragment] = iter(())
+
+    def allow(self, seconds: float) -> None:
+        """The peer has `seconds` from now on."""
+        self.deadline = time.monotonic() + seconds
+
+    def cut(self) -> None:
+        """Wake whoever waits on this socket, from any thread; it then finds the connection ended."""
+        try:
+            # not the method of an SSLSocket, which would first throw its TLS state away under the reader
+            socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
+        except OSError:
+            return
+
+    def close(self) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        try:
+            self.socket.sendall(data)
+        except OSError as error:
+            raise PeerGone(f"connection lost while answering ({error.strerror or type(error).__name__})") from error
+
+    def read_pdu(self, largest: int) -> tuple[int, memoryview]:
+        """PDU type and body; raises PeerFault before anything larger than `largest` is read, PeerGone at the end."""
+        self._fill(memoryview(self._head))
+        kind, length = self._head[0], struct.unpack_from(">I", self._head, 2)[0]
+        if not 1 <= kind <= 7:
+            raise PeerFault(f"unknown PDU type 0x{kind:02X}")
+        cap = largest if kind in (ASSOCIATE_RQ, P_DATA_TF) else 4
+        if length > cap:
+            raise PeerFault(f"a PDU of {length} bytes was announced; {cap} is the limit")
+        if len(self._body) < length:
+            self._body = bytearray(max(length, min(self.limits.pdu_bytes, 2 * len(self._body))))
+        body = memoryview(self._body)[:length]
+        self._fill(body)
+        return kind, body
+
+    def _fill(self, view: memoryview) -> None:
+        done = 0
+        try:
+            while done < len(view):
+                count = self.socket.recv_into(view[done:])
+                if count == 0:
+                    raise PeerGone("the peer closed the connection")
+                done += count
+        except OSError as error:
+            raise PeerGone(f"connection lost ({error.strerror or type(error).__name__})") from error
+
+    def read_fragment(self) -> Fragment:
+        """The next piece of a message; its data are valid until the next call.
+
+        Raises PeerReleased, PeerGone or PeerFault.
+        """
+        while True:
+            fragment = next(self._fragments, None)
+            if fragment is not None:
+                return fragment
+            kind, body = self.read_pdu(self.limits.pdu_bytes)
+            if kind == P_DATA_TF:
+                self._fragments = fragments(body)
+            elif kind == RELEASE_RQ:
+                raise PeerReleased("released")
+            elif kind == ABORT:
+                raise PeerGone("the peer aborted")
+            else:
+                raise PeerFault(f"PDU type 0x{kind:02X} does not belong here")
+
+
+def fragments(body: memoryview) -> Iterator[Fragment]:
+    """The presentation data values of a P-DATA-TF PDU; raises PeerFault where their lengths do not add up."""
+    offset = 0
+    while offset < len(body):
+        if offset + 6 > len(body):
+            raise PeerFault("a P-DATA-TF PDU ends inside an item's header")
+        length, context_id, control = struct.unpack_from(">IBB", body, offset)
+        end = offset + 4 + length
+        if length < 2 or end > len(body):
+            raise PeerFault(f"a presentation data value of {length} bytes does not fit its PDU")
+        yield Fragment(context_id, bool(control & 1), bool(control & 2), body[offset + 6 : end])
+        offset = end
+
+
+def encode_command(context_id: int, command: bytes) -> bytes:
+    """A P-DATA-TF PDU that carries one whole command set."""
+    value = struct.pack(">IBB", len(command) + 2, context_id, 0x03) + command
+    return struct.pack(">BBI", P_DATA_TF, 0, len(value)) + value
+
+
+def decode_request(body: memoryview) -> A_ASSOCIATE:
+    """The association request in the body of an A-ASSOCIATE-RQ; raises PeerFault if it is none.
+
+    The library's parser raises many kinds of exceptions on hostile bytes, hence the broad net.
+    """
+    try:
+        pdu = A_ASSOCIATE_RQ()
+        pdu.decode(struct.pack(">BBI", ASSOCIATE_RQ, 0, len(body)) + bytes(body))
+        if pdu.protocol_version & 1 == 0:
+            raise PeerFault("unsupported protocol version")
+        return pdu.to_primitive()
+    except PeerFault:
+        raise
+    except Exception as error:
+        raise PeerFault(f"unreadable association request ({type(error).__name__})") from error
+
+
+def accept(
+    request: A_ASSOCIATE, supported: list[PresentationContext], limits: Limits
+) -> tuple[dict[int, PresentationContext], bytes]:
+    """The accepted contexts by id, and the A-ASSOCIATE-AC that says so."""
+    roles = {
+        item.sop_class_uid: (item.scu_role, item.scp_role)
+        for item in request.user_information
+        if hasattr(item, "scu_role")
+    }
+    contexts, replies = negotiate_as_acceptor(request.presentation_context_definition_list, supported, roles)
+    answer = A_ASSOCIATE()
+    answer.application_context_name = APPLICATION_CONTEXT_NAME
+    answer.calling_ae_title = request.calling_ae_title
+    answer.called_ae_title = request.called_ae_title
+    answer.result, answer.result_source = 0, 1
+    answer.presentation_context_definition_results_list = contexts
+    answer.user_information = [*ourselves(limits), *replies]
+    return {c.context_id: c for c in contexts if c.result == 0}, A_ASSOCIATE_AC(answer).encode()
+
+
+def ourselves(limits: Limits) -> list[object]:
+    """Our user information: largest PDU, implementation class and version (PS3.7, D.3.3)."""
+    largest = MaximumLengthNotification()
+    largest.maximum_length_received = limits.pdu_bytes
+    implementation = ImplementationClassUIDNotification()
+    implementation.implementation_class_uid = IMPLEMENTATION_UID
+    version = ImplementationVersionNameNotification()
+    version.implementation_version_name = IMPLEMENTATION_VERSION
+    return [largest, implementation, version]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why an association is rejected, as in an A-ASSOCIATE-RJ (PS3.8, table 9-21), and in words for the log."""
+
+    result: int
+    source: int
+    reason: int
+    why: str
+
+    def encode(self) -> bytes:
+        answer = A_ASSOCIATE()
+        answer.result, answer.result_source, answer.diagnostic = self.result, self.source, self.reason
+        data: bytes = A_ASSOCIATE_RJ(answer).encode()
+        return data
+
+
+UNKNOWN_CALLER = Refusal(1, 1, 3, "calling AE title or address is not in dicom.allowed_callers")
+UNKNOWN_CALLED = Refusal(1, 1, 7, "called AE title is not dicom.ae_title")
+TOO_MANY = Refusal(2, 3, 2, "too many associations")
+
+
+def release_reply() -> bytes:
+    data: bytes = A_RELEASE_RP().encode()
+    return data
+
+
+def abort_pdu(provider: bool) -> bytes:
+    """An A-ABORT, by us as provider (a protocol fault) or as user."""
+    pdu = A_ABORT_RQ()
+    pdu.source, pdu.reason_diagnostic = (0x02, 0x00) if provider else (0x00, 0x00)
+    data: bytes = pdu.encode()
+    return data

@@ -1,0 +1,129 @@
+"""Objects as durable files: written under a temporary name, fsynced, renamed; no name is built from a received UID.
+
+Under the storage directory:
+    incoming/   what is being received; emptied when the receiver starts
+    series/<digest of the series UID>/<SHA-256 of the file>.dcm
+    quarantine/ the same, for second copies that contradict the first
+"""
+
+import errno
+import hashlib
+import mmap
+import os
+import tempfile
+from pathlib import Path
+
+from pydicom.uid import UID
+
+from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from rtseg_daemon.storage import Layout, sync_folder
+
+FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
+
+
+def file_head(sop_class: str, sop_instance: str, transfer_syntax: str) -> bytes:
+    """Preamble and file meta information (PS3.10, 7.1), the same for the same object whoever sent it."""
+    elements = [
+        element(0x0001, b"OB", b"\0\1"),
+        element(0x0002, b"UI", sop_class.encode()),
+        element(0x0003, b"UI", sop_instance.encode()),
+        element(0x0010, b"UI", str(UID(transfer_syntax)).encode()),
+        element(0x0012, b"UI", IMPLEMENTATION_UID.encode()),
+        element(0x0013, b"SH", IMPLEMENTATION_VERSION.encode()),
+    ]
+    body = b"".join(elements)
+    return bytes(128) + b"DICM" + element(0x0000, b"UL", len(body).to_bytes(4, "little")) + body
+
+
+def element(number: int, vr: bytes, value: bytes) -> bytes:
+    """One element of group 0002, explicit VR little endian, padded to even length."""
+    value += (b"\0" if vr == b"UI" else b" ") * (len(value) % 2)
+    long_form = b"\0\0" + len(value).to_bytes(4, "little") if vr == b"OB" else len(value).to_bytes(2, "little")
+    return b"\2\0" + number.to_bytes(2, "little") + vr + long_form + value
+
+
+class Spool:
+    """One object on its way to the disk. `finish` makes its content durable; its name comes later."""
+
+    def __init__(self, folder: Path, head: bytes) -> None:
+        self._fd, name = tempfile.mkstemp(prefix="in-", dir=folder)
+        self.path = Path(name)
+        self.size = 0
+        self._head = len(head)
+        self._digest = hashlib.sha256()
+        try:
+            self.write(head)
+        except OSError:
+            self.discard()
+            raise
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Append; raises OSError (ENOSPC and its kin where the disk is full)."""
+        view = memoryview(chunk)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        self._digest.update(chunk)
+        self.size += len(chunk)
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    def data_set(self) -> mmap.mmap:
+        """The whole file mapped for reading; the data set starts at `head_size`."""
+        return mmap.mmap(self._fd, self.size, prot=mmap.PROT_READ)
+
+    @property
+    def head_size(self) -> int:
+        return self._head
+
+    def finish(self) -> None:
+        """Make the content durable; raises OSError."""
+        os.fsync(self._fd)
+        os.close(self._fd)
+        self._fd = -1
+
+    def discard(self) -> None:
+        """Remove the temporary file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+        self.path.unlink(missing_ok=True)
+
+
+class ObjectStore:
+    """Where received objects lie. `begin` may be called by any thread, the rest by the one thread that commits."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self._dirty: set[Path] = set()
+        layout.create()
+
+    def clear_incoming(self) -> int:
+        """Remove what a dead receiver left half written; returns how many files."""
+        left = list(self.layout.incoming.iterdir())
+        for path in left:
+            path.unlink(missing_ok=True)
+        return len(left)
+
+    def begin(self, head: bytes) -> Spool:
+        """A new temporary file; raises OSError."""
+        return Spool(self.layout.incoming, head)
+
+    def place(self, spool: Spool, series_uid: str, *, quarantine: bool) -> str:
+        """Rename a finished spool to its lasting name, relative to the storage; durable after the next `sync`."""
+        parent = self.layout.quarantine if quarantine else self.layout.series
+        folder = parent / hashlib.sha256(series_uid.encode()).hexdigest()[:32]
+        if not folder.is_dir():
+            folder.mkdir(mode=0o700)
+            self._dirty.add(parent)
+        path = folder / f"{spool.sha256}.dcm"
+        spool.path.rename(path)
+        self._dirty.add(folder)
+        return self.layout.relative(path)
+
+    def sync(self) -> None:
+        """Make every rename since the last call durable; raises OSError."""
+        for folder in sorted(self._dirty):
+            sync_folder(folder)
+        self._dirty.clear()
