@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,10 @@ def convert(bundle: Bundle, member: int) -> Any:
 
     net = torch.nn.Sequential(load_member(bundle, member), torch.nn.Softmax(dim=1))
     shape = [1, 1, *bundle.window]
-    return ov.convert_model(net, example_input=torch.zeros(shape), input=[(shape, ov.Type.f32)])
+    with warnings.catch_warnings():
+        # torch.export takes instance norm apart into nine operations, which run 1.4 times slower than the traced one
+        warnings.simplefilter("ignore")
+        return ov.convert_model(net, example_input=torch.zeros(shape), input=[(shape, ov.Type.f32)])
 
 
 class OpenVinoEngine:
