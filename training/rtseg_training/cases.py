@@ -75,8 +75,9 @@ def save_case(case: Case, folder: Path) -> dict[str, object]:
     path = folder / f"{case.name}.npz"
     partial = path.with_suffix(".partial")
     with partial.open("wb") as file:
-        np.savez_compressed(file, ct=case.ct.array, bits=case.bits, spacing_mm=case.ct.spacing_mm,
-                            origin_mm=case.ct.origin_mm)
+        np.savez_compressed(
+            file, ct=case.ct.array, bits=case.bits, spacing_mm=case.ct.spacing_mm, origin_mm=case.ct.origin_mm
+        )
     partial.replace(path)
     return {
         "name": case.name,

@@ -59,7 +59,9 @@ def load_into(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None:
         raise CheckpointError(f"{path}: weights of another network (parameter {key})")
     for key, value in tensors.items():
         if own[key].shape != value.shape:
-            raise CheckpointError(f"{path}: parameter {key} has shape {tuple(value.shape)}, not {tuple(own[key].shape)}")
+            raise CheckpointError(
+                f"{path}: parameter {key} has shape {tuple(value.shape)}, not {tuple(own[key].shape)}"
+            )
     net.load_state_dict(tensors)
 
 

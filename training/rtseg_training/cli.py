@@ -12,8 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from rtseg_daemon.errors import RtsegError
-from rtseg_training.cases import CaseError, load_cases, save_case, write_manifest
+from rtseg_training.cases import load_cases, save_case, write_manifest
 from rtseg_training.dataset import Prepared, prepare
+from rtseg_training.errors import CaseError
 from rtseg_training.import_folders import find_cases, import_case
 from rtseg_training.recipe import Recipe, load_recipe
 from rtseg_training.trainer import Progress, Run

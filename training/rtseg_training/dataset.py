@@ -94,7 +94,9 @@ def flipped_classes(names: Sequence[str]) -> list[int]:
     return [names.index(n[:-2] + swap[n[-2:]]) if n[-2:] in swap else k for k, n in enumerate(names)]
 
 
-def patch_corner(shape: Sequence[int], patch: Sequence[int], jitter: Sequence[int], rng: np.random.Generator) -> list[int]:
+def patch_corner(
+    shape: Sequence[int], patch: Sequence[int], jitter: Sequence[int], rng: np.random.Generator
+) -> list[int]:
     """Where a patch starts: anywhere it fits, and up to `jitter` voxels beyond the volume's edge."""
     corner = []
     for n, p, j in zip(shape, patch, jitter, strict=True):
@@ -103,7 +105,9 @@ def patch_corner(shape: Sequence[int], patch: Sequence[int], jitter: Sequence[in
     return corner
 
 
-def sampling_points(patch: Sequence[int], spacing: Sequence[float], augment: Augment, rng: np.random.Generator) -> Array:
+def sampling_points(
+    patch: Sequence[int], spacing: Sequence[float], augment: Augment, rng: np.random.Generator
+) -> Array:
     """Displacement in voxels `(z, y, x, 3)` of a random rotation, scaling and smooth elastic field about the centre."""
     axes = [np.arange(n, dtype=np.float32) - (n - 1) / 2 for n in patch]
     points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1) * np.asarray(spacing, np.float32)

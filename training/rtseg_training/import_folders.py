@@ -19,10 +19,10 @@ def find_cases(root: Path) -> list[Path]:
 def read_image(path: Path, case: str) -> sitk.Image:
     """A NIfTI image turned to LPS axes; raises CaseError naming `case` and `path` if it cannot be read."""
     try:
-        image = sitk.ReadImage(str(path))
+        image: sitk.Image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
     except RuntimeError as error:
         raise CaseError(f"case {case}: {path} cannot be read as an image") from error
-    return sitk.DICOMOrient(image, "LPS")
+    return image
 
 
 def as_volume(image: sitk.Image) -> Volume:

@@ -1,7 +1,7 @@
 """The papers' losses over logits, with organs that are not drawn left out instead of taught as background.
 
-Everywhere: logits `(batch, classes, z, y, x)`, labels `(batch, z, y, x)` int64, annotated `(batch, classes)` bool, class
-0 the background. All sums run in float32 whatever the logits' type, so that half precision stays finite.
+Everywhere: logits `(batch, classes, z, y, x)`, labels `(batch, z, y, x)` int64, annotated `(batch, classes)` bool,
+class 0 the background. All sums run in float32 whatever the logits' type, so that half precision stays finite.
 """
 
 import torch

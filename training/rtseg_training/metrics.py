@@ -1,0 +1,86 @@
+"""How far two masks of one organ are apart. Surfaces come from the surface-distance package (Nikolov et al. 2018)."""
+
+import math
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import surface_distance as sd
+from scipy import ndimage
+
+from rtseg_daemon.segment.volume import Array, Triple, bounding_box
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Agreement of a prediction with the truth; distances are infinite where one of the two is empty.
+
+    Args:
+        dice: 2 |A n B| / (|A| + |B|).
+        hd95_mm: the larger of the two directed 95th percentiles of surface distance.
+        assd_mm: mean surface distance over both surfaces.
+        surface_dice: share of both surfaces within the tolerance of the other.
+        added_path_mm: length of true contour that lies on no predicted contour and would have to be drawn.
+        volume_error: (V_predicted - V_true) / V_true; its absolute value is the papers' RVE.
+    """
+
+    dice: float
+    hd95_mm: float
+    assd_mm: float
+    surface_dice: float
+    added_path_mm: float
+    volume_error: float
+
+    def as_row(self) -> dict[str, float]:
+        return asdict(self)
+
+
+def dice(truth: Array, found: Array) -> float:
+    """2 |A n B| / (|A| + |B|); 1 if both are empty."""
+    total = int(truth.sum()) + int(found.sum())
+    return 2.0 * int((truth & found).sum()) / total if total else 1.0
+
+
+def contour_pixels(mask: Array) -> Array:
+    """In-plane border of a mask `(z, y, x)`: voxels with one of their four neighbours in the slice outside."""
+    cross = ndimage.generate_binary_structure(2, 1)[None]
+    return np.asarray(mask & ~ndimage.binary_erosion(mask, cross))
+
+
+def added_path_mm(truth: Array, found: Array, spacing_mm: Triple, tolerance_mm: float = 0.0) -> float:
+    """Added path length (Vaassen et al. 2020): true contour pixels off the predicted contour, times the pixel's side.
+
+    With a tolerance a pixel counts as drawn if a predicted contour pixel of the same slice is that near.
+    """
+    wanted, drawn = contour_pixels(truth), contour_pixels(found)
+    side = math.sqrt(spacing_mm[1] * spacing_mm[2])
+    if tolerance_mm > 0:
+        for z in range(drawn.shape[0]):
+            if drawn[z].any():
+                far = ndimage.distance_transform_edt(~drawn[z], sampling=spacing_mm[1:])
+                drawn[z] = far <= tolerance_mm
+    return float((wanted & ~drawn).sum()) * side
+
+
+def compare(truth: Array, found: Array, spacing_mm: Triple, tolerance_mm: float = 3.0) -> Scores:
+    """All scores of two masks `(z, y, x)` on one grid; raises ValueError if the truth is empty."""
+    box = bounding_box(truth | found)
+    if box is None or not truth.any():
+        raise ValueError("the true mask is empty")
+    box = box.grown(1, (truth.shape[0], truth.shape[1], truth.shape[2]))
+    a, b = truth[box.slices], found[box.slices]
+    error = (int(b.sum()) - int(a.sum())) / int(a.sum())
+    path = added_path_mm(a, b, spacing_mm)
+    if not b.any():
+        return Scores(0.0, math.inf, math.inf, 0.0, path, error)
+    surfaces = sd.compute_surface_distances(a, b, spacing_mm)
+    forth, back = sd.compute_average_surface_distance(surfaces)
+    areas = surfaces["surfel_areas_gt"].sum(), surfaces["surfel_areas_pred"].sum()
+    assd = (forth * areas[0] + back * areas[1]) / (areas[0] + areas[1])
+    return Scores(
+        dice(a, b),
+        float(sd.compute_robust_hausdorff(surfaces, 95)),
+        float(assd),
+        float(sd.compute_surface_dice_at_tolerance(surfaces, tolerance_mm)),
+        path,
+        error,
+    )

@@ -1,0 +1,28 @@
+"""What training knows about single organs: importance in the papers' weighted mean, and which side they lie on."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+IMPORTANCE: dict[str, float] = {
+    "Eye_L": 100, "Eye_R": 100, "Lens_L": 50, "Lens_R": 50, "OpticNrv_L": 80, "OpticNrv_R": 80, "OpticChiasm": 50,
+    "Pituitary": 80, "Brainstem": 100, "Lobe_Temporal_L": 80, "Lobe_Temporal_R": 80, "SpinalCord": 100,
+    "Parotid_L": 50, "Parotid_R": 50, "Ear_Internal_L": 70, "Ear_Internal_R": 70, "Ear_Middle_L": 70,
+    "Ear_Middle_R": 70, "Joint_TM_L": 60, "Joint_TM_R": 60, "Bone_Mandible": 100, "Mandible_L": 100,
+    "Mandible_R": 100,
+}  # fmt: skip
+"""Importance of each organ in the challenge's weighted mean (seed 001, section on the test set); TG-263 names."""
+
+Side = Literal["left", "right", "none"]
+
+
+def side_of(name: str) -> Side:
+    """The side that a TG-263 name states."""
+    return "left" if name.endswith("_L") else "right" if name.endswith("_R") else "none"
+
+
+def weighted_mean(scores: Mapping[str, float]) -> float | None:
+    """The papers' weighted mean over the organs they weigh; None if there is none of them."""
+    known = {name: IMPORTANCE[name] for name in scores if name in IMPORTANCE}
+    if not known:
+        return None
+    return sum(scores[name] * weight for name, weight in known.items()) / sum(known.values())
