@@ -1,6 +1,8 @@
 """Which SOP classes and transfer syntaxes are accepted: what is segmented, and what a PACS forwards along with it."""
 
+from pydicom import uid
 from pydicom.uid import (
+    UID,
     CTImageStorage,
     ExplicitVRBigEndian,
     ExplicitVRLittleEndian,
@@ -12,45 +14,46 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom import build_context
-from pynetdicom import sop_class as sop
 from pynetdicom.presentation import PresentationContext
 
-UNCOMPRESSED = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
-LOSSLESS = [JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless, RLELossless]
+VERIFICATION = UID("1.2.840.10008.1.1")
+
+UNCOMPRESSED: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian]
+LOSSLESS: list[str | UID] = [JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless, RLELossless]
 
 FORWARDED_ALONG = (
-    sop.EnhancedCTImageStorage,
-    sop.LegacyConvertedEnhancedCTImageStorage,
-    sop.MRImageStorage,
-    sop.EnhancedMRImageStorage,
-    sop.PositronEmissionTomographyImageStorage,
-    sop.NuclearMedicineImageStorage,
-    sop.ComputedRadiographyImageStorage,
-    sop.DigitalXRayImageStorageForPresentation,
-    sop.XRayRadiationDoseSRStorage,
-    sop.BasicTextSRStorage,
-    sop.EnhancedSRStorage,
-    sop.ComprehensiveSRStorage,
-    sop.Comprehensive3DSRStorage,
-    sop.KeyObjectSelectionDocumentStorage,
-    sop.GrayscaleSoftcopyPresentationStateStorage,
-    sop.ColorSoftcopyPresentationStateStorage,
-    sop.SecondaryCaptureImageStorage,
-    sop.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
-    sop.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
-    sop.MultiFrameTrueColorSecondaryCaptureImageStorage,
-    sop.EncapsulatedPDFStorage,
-    sop.RawDataStorage,
-    sop.SpatialRegistrationStorage,
-    sop.DeformableSpatialRegistrationStorage,
-    sop.SpatialFiducialsStorage,
-    sop.SegmentationStorage,
-    sop.RTImageStorage,
-    sop.RTDoseStorage,
-    sop.RTStructureSetStorage,
-    sop.RTPlanStorage,
-    sop.RTIonPlanStorage,
-    sop.RTBeamsTreatmentRecordStorage,
+    uid.EnhancedCTImageStorage,
+    uid.LegacyConvertedEnhancedCTImageStorage,
+    uid.MRImageStorage,
+    uid.EnhancedMRImageStorage,
+    uid.PositronEmissionTomographyImageStorage,
+    uid.NuclearMedicineImageStorage,
+    uid.ComputedRadiographyImageStorage,
+    uid.DigitalXRayImageStorageForPresentation,
+    uid.XRayRadiationDoseSRStorage,
+    uid.BasicTextSRStorage,
+    uid.EnhancedSRStorage,
+    uid.ComprehensiveSRStorage,
+    uid.Comprehensive3DSRStorage,
+    uid.KeyObjectSelectionDocumentStorage,
+    uid.GrayscaleSoftcopyPresentationStateStorage,
+    uid.ColorSoftcopyPresentationStateStorage,
+    uid.SecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
+    uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
+    uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+    uid.EncapsulatedPDFStorage,
+    uid.RawDataStorage,
+    uid.SpatialRegistrationStorage,
+    uid.DeformableSpatialRegistrationStorage,
+    uid.SpatialFiducialsStorage,
+    uid.SegmentationStorage,
+    uid.RTImageStorage,
+    uid.RTDoseStorage,
+    uid.RTStructureSetStorage,
+    uid.RTPlanStorage,
+    uid.RTIonPlanStorage,
+    uid.RTBeamsTreatmentRecordStorage,
 )
 """Storage classes that come with a forwarded study: accepted and dropped, so that the PACS's queue does not jam."""
 
@@ -64,5 +67,5 @@ def is_forwarded_along(sop_class: str) -> bool:
 def supported_contexts() -> list[PresentationContext]:
     """Everything the listener accepts; deflated and lossy syntaxes are not among it."""
     images = [build_context(CTImageStorage, UNCOMPRESSED + LOSSLESS)]
-    echo = [build_context(sop.Verification, UNCOMPRESSED)]
-    return echo + images + [build_context(uid, UNCOMPRESSED + LOSSLESS) for uid in FORWARDED_ALONG]
+    echo = [build_context(VERIFICATION, UNCOMPRESSED)]
+    return echo + images + [build_context(other, UNCOMPRESSED + LOSSLESS) for other in FORWARDED_ALONG]

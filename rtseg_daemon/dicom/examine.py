@@ -55,7 +55,7 @@ def is_uid(text: str) -> bool:
 
 
 def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance: str) -> Examined | Status:
-    """Judge the data set `data` that came with a C-STORE of this class and instance: its facts, or why it is refused."""
+    """Judge the data set that came with a C-STORE of this class and instance: its facts, or why it is refused."""
     try:
         found = scan(data, transfer_syntax, WANTED)
     except ScanError as error:
@@ -171,7 +171,7 @@ def shown_text(value: bytes, charsets: str) -> str:
     try:
         names = convert_encodings(charsets.split("\\"))
         return str(decode_bytes(value, names, set())).strip()
-    except Exception:  # a stranger names the character set, and its decoder may raise anything
+    except Exception:  # noqa: BLE001 - a stranger names the character set, and its decoder may raise anything
         return value.decode("utf-8", "replace").strip()
 
 

@@ -80,7 +80,7 @@ class GroupCommit(threading.Thread):
         """One transaction for all; if it fails, one for each, so that one fault harms one caller."""
         try:
             self._attempt(batch)
-        except Exception as error:  # whatever it is, the callers must hear of it
+        except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear of it
             if len(batch) == 1:
                 batch[0].error = error
                 return

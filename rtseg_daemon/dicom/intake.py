@@ -95,18 +95,23 @@ class Intake:
         with spool.data_set() as whole, memoryview(whole) as view, view[spool.head_size :] as data_set:
             found = examine(data_set, syntax, sop_class, sop_instance)
         if isinstance(found, Status):
-            log().warning("refused an object", status=f"{found.code:04X}", reason=found.comment, sop=short(sop_instance))
+            log().warning(
+                "refused an object", status=f"{found.code:04X}", reason=found.comment, sop=short(sop_instance)
+            )
             return found
         try:
             spool.finish()
             recorded = self.commits.submit(lambda session: self._record(session, sender, spool, found))
+            spool.kept = bool(recorded.arrival.path)
         except OSError as error:
             return self._storage_failed(error)
         except SQLAlchemyError as error:
             log().error("the ledger cannot be written; the object is refused", exc_info=error)
             return NO_LEDGER
         if recorded.repeat is not Repeat.NEW:
-            log().info("received again", repeat=str(recorded.repeat), series=recorded.series_id, sop=short(sop_instance))
+            log().info(
+                "received again", repeat=str(recorded.repeat), series=recorded.series_id, sop=short(sop_instance)
+            )
         return Status(dimse.SUCCESS)
 
     def _record(self, session: Session, sender: Sender, spool: Spool, found: Examined) -> Recorded:
@@ -115,10 +120,14 @@ class Intake:
         if association_id is None:
             association_id = reception.open_association(session, sender.calling_ae, sender.host)
         arrival = arrival_of(found, spool, sender, association_id)
-        repeat = reception.compare(reception.kept_instance(session, found.sop_instance_uid), arrival)
+        kept = reception.kept_instance(session, found.sop_instance_uid)
+        repeat = reception.compare(kept, arrival)
         path = ""
         if repeat is not Repeat.DUPLICATE:
             path = self.store.place(spool, found.series_uid, quarantine=repeat is not Repeat.NEW)
+        elif kept is not None and not (self.store.layout.directory / kept.path).is_file():
+            path = kept.path = self.store.place(spool, found.series_uid, quarantine=False)
+            kept.sha256, kept.size = spool.sha256, spool.size
         recorded = reception.record_instances(session, [arrival_of(found, spool, sender, association_id, path)])[0]
         sender.association_id = association_id
         return recorded

@@ -22,6 +22,7 @@ from pynetdicom.pdu_primitives import (
     ImplementationClassUIDNotification,
     ImplementationVersionNameNotification,
     MaximumLengthNotification,
+    SCP_SCU_RoleSelectionNegotiation,
 )
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
@@ -201,7 +202,7 @@ def accept(
     roles = {
         item.sop_class_uid: (item.scu_role, item.scp_role)
         for item in request.user_information
-        if hasattr(item, "scu_role")
+        if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid is not None
     }
     contexts, replies = negotiate_as_acceptor(request.presentation_context_definition_list, supported, roles)
     answer = A_ASSOCIATE()
@@ -211,10 +212,12 @@ def accept(
     answer.result, answer.result_source = 0, 1
     answer.presentation_context_definition_results_list = contexts
     answer.user_information = [*ourselves(limits), *replies]
-    return {c.context_id: c for c in contexts if c.result == 0}, A_ASSOCIATE_AC(answer).encode()
+    return {c.context_id or 0: c for c in contexts if c.result == 0}, A_ASSOCIATE_AC(answer).encode()
 
 
-def ourselves(limits: Limits) -> list[object]:
+def ourselves(
+    limits: Limits,
+) -> list[MaximumLengthNotification | ImplementationClassUIDNotification | ImplementationVersionNameNotification]:
     """Our user information: largest PDU, implementation class and version (PS3.7, D.3.3)."""
     largest = MaximumLengthNotification()
     largest.maximum_length_received = limits.pdu_bytes

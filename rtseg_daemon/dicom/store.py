@@ -49,6 +49,7 @@ class Spool:
         self._fd, name = tempfile.mkstemp(prefix="in-", dir=folder)
         self.path = Path(name)
         self.size = 0
+        self.kept = False
         self._head = len(head)
         self._digest = hashlib.sha256()
         try:
@@ -84,11 +85,12 @@ class Spool:
         self._fd = -1
 
     def discard(self) -> None:
-        """Remove the temporary file."""
+        """Remove the file, by whatever name it has, unless it was kept."""
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        self.path.unlink(missing_ok=True)
+        if not self.kept:
+            self.path.unlink(missing_ok=True)
 
 
 class ObjectStore:
@@ -111,14 +113,17 @@ class ObjectStore:
         return Spool(self.layout.incoming, head)
 
     def place(self, spool: Spool, series_uid: str, *, quarantine: bool) -> str:
-        """Rename a finished spool to its lasting name, relative to the storage; durable after the next `sync`."""
+        """Rename a finished spool to its lasting name, relative to the storage; durable after the next `sync`.
+
+        May be repeated for the same spool, as when a transaction is tried again.
+        """
         parent = self.layout.quarantine if quarantine else self.layout.series
         folder = parent / hashlib.sha256(series_uid.encode()).hexdigest()[:32]
         if not folder.is_dir():
             folder.mkdir(mode=0o700)
             self._dirty.add(parent)
         path = folder / f"{spool.sha256}.dcm"
-        spool.path.rename(path)
+        spool.path = spool.path.rename(path)
         self._dirty.add(folder)
         return self.layout.relative(path)
 

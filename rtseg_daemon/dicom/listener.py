@@ -1,0 +1,128 @@
+"""Listening sockets: an accept loop that waits for nobody, a thread per connection, a watchdog over all of them."""
+
+import contextlib
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from rtseg_daemon.dicom.callers import Certificate, plain_address
+from rtseg_daemon.dicom.netguard import Wire
+from rtseg_daemon.dicom.session import House, Session
+from rtseg_daemon.logs import log
+
+BACKLOG = 128
+WATCH_SECONDS = 0.2
+MOST_CONNECTIONS = 256
+"""Threads in all: associations, those at the door, and those just being closed."""
+
+Secure = Callable[[socket.socket], tuple[socket.socket, Certificate]]
+"""Does the TLS handshake on a connected socket; raises OSError (ssl.SSLError among them) where it fails."""
+
+
+@dataclass
+class Port:
+    """One listening socket; `secure` where it speaks TLS."""
+
+    socket: socket.socket
+    secure: Secure | None = None
+
+
+def open_port(host: str, port: int, secure: Secure | None = None) -> Port:
+    """Bind and listen; raises OSError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return Port(socket.create_server((host, port), family=family, backlog=BACKLOG), secure)
+
+
+class Listener:
+    """Accepts on all ports until stopped."""
+
+    def __init__(self, house: House, ports: list[Port]) -> None:
+        self.house = house
+        self.ports = ports
+        self._sessions: set[Session] = set()
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads = [threading.Thread(target=self._watch, name="watchdog", daemon=True)]
+        self._threads += [threading.Thread(target=self._accept, args=(p,), name="accept", daemon=True) for p in ports]
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, seconds: float) -> None:
+        """No new associations; those at work have `seconds` to finish the message at hand, then all are cut off."""
+        self._stopping.set()
+        for port in self.ports:
+            cut_listener(port.socket)
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and any(session.busy for session in self._open()):
+            time.sleep(0.02)
+        for session in self._open():
+            session.wire.cut()
+        while time.monotonic() < deadline + 1.0 and self._open():
+            time.sleep(0.02)
+
+    def _open(self) -> list[Session]:
+        with self._lock:
+            return list(self._sessions)
+
+    def _accept(self, port: Port) -> None:
+        while not self._stopping.is_set():
+            try:
+                connection, address = port.socket.accept()
+            except OSError as error:
+                if not self._stopping.is_set():
+                    log().error("a connection could not be accepted", exc_info=error)
+                    time.sleep(0.05)
+                continue
+            self._welcome(port, connection, plain_address(str(address[0])))
+
+    def _welcome(self, port: Port, connection: socket.socket, address: str) -> None:
+        """Hand the connection to a thread of its own; nothing here waits for the peer."""
+        session = Session(self.house, Wire(connection, self.house.limits), address)
+        with self._lock:
+            crowded = len(self._sessions) >= MOST_CONNECTIONS
+            if not crowded:
+                self._sessions.add(session)
+        if crowded:
+            connection.close()
+            return
+        self.house.door.arrive(session.wire)
+        threading.Thread(target=self._serve, args=(session, port.secure), name="association", daemon=True).start()
+
+    def _serve(self, session: Session, secure: Secure | None) -> None:
+        wire = session.wire
+        try:
+            wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if secure is not None:
+                wire.socket, session.certificate = secure(wire.socket)
+            session.run()
+        except (OSError, ssl.SSLError) as error:
+            reason = getattr(error, "reason", None) or type(error).__name__
+            log().warning("a connection failed before its association", host=session.address, reason=str(reason))
+        except Exception as error:  # noqa: BLE001 - one association must not end the others
+            log().critical("an association broke", host=session.address, exc_info=error)
+        finally:
+            self.house.door.leave(wire)
+            wire.close()
+            with self._lock:
+                self._sessions.discard(session)
+
+    def _watch(self) -> None:
+        """Cut off what is overdue. Threads block in `recv` without a time-out; this ends their waiting."""
+        while not self._stopping.wait(WATCH_SECONDS):
+            now = time.monotonic()
+            for session in self._open():
+                if now > session.wire.deadline:
+                    log().warning("an overdue connection is cut off", host=session.address)
+                    session.wire.cut()
+
+
+def cut_listener(sock: socket.socket) -> None:
+    """Close a listening socket under a thread that waits in `accept`."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()

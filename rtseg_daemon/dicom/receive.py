@@ -1,0 +1,100 @@
+"""The receiver: a process of its own that listens, stores and acknowledges, and knows nothing of networks of neurons.
+
+python -m rtseg_daemon.dicom.receive --config FILE
+"""
+
+import argparse
+import os
+import sys
+import threading
+from pathlib import Path
+
+from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.dicom.callers import Callers
+from rtseg_daemon.dicom.contexts import supported_contexts
+from rtseg_daemon.dicom.door import Door
+from rtseg_daemon.dicom.group_commit import GroupCommit
+from rtseg_daemon.dicom.intake import Intake
+from rtseg_daemon.dicom.listener import Listener, Port, open_port
+from rtseg_daemon.dicom.netguard import Limits
+from rtseg_daemon.dicom.session import House
+from rtseg_daemon.dicom.store import ObjectStore
+from rtseg_daemon.errors import ConfigError
+from rtseg_daemon.ledger.engine import open_ledger, writing
+from rtseg_daemon.ledger.reception import resume_listening
+from rtseg_daemon.lifeline import follow_supervisor
+from rtseg_daemon.logs import configure, log
+from rtseg_daemon.storage import Layout
+
+DRAIN_SECONDS = 10.0
+
+
+def limits_of(config: Config) -> Limits:
+    """The configured limits; those that are not configurable keep their defaults."""
+    dicom = config.dicom
+    return Limits(
+        object_bytes=dicom.max_object_mb * 10**6,
+        idle_seconds=dicom.idle_seconds,
+        message_seconds=dicom.message_seconds,
+    )
+
+
+def ports_of(config: Config) -> list[Port]:
+    """The listening sockets, plain and TLS; raises OSError where one is taken, ConfigError for a bad certificate."""
+    dicom = config.dicom
+    ports = [] if dicom.tls is not None and dicom.tls.only else [open_port(dicom.host, dicom.port)]
+    if dicom.tls is not None:
+        from rtseg_daemon.dicom.tls import ServerTls
+
+        ports.append(open_port(dicom.host, dicom.tls.port, ServerTls(dicom.tls).secure))
+    return ports
+
+
+def receive(config: Config, stop: threading.Event) -> None:
+    """Listen until `stop`; what is at hand is then finished. Raises OSError where a port cannot be opened."""
+    os.umask(0o077)
+    engine = open_ledger(config.database_url)
+    store = ObjectStore(Layout(config.storage.directory))
+    left = store.clear_incoming()
+    with writing(engine) as session:
+        died = resume_listening(session)
+    commits = GroupCommit(engine, store.sync)
+    limits = limits_of(config)
+    house = House(
+        Callers(config.dicom.ae_title, config.dicom.allowed_callers),
+        Door(config.dicom.max_associations, config.dicom.max_per_caller),
+        Intake(store, commits, limits, config.storage.minimum_free_gb),
+        limits,
+        supported_contexts(),
+    )
+    listener = Listener(house, ports_of(config))
+    commits.start()
+    listener.start()
+    log().info("listening", port=config.dicom.port, unfinished_files=left, associations_died=died)
+    stop.wait()
+    listener.stop(min(DRAIN_SECONDS, config.jobs.shutdown_seconds))
+    commits.stop()
+    engine.dispose()
+    log().info("stopped listening")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="rtseg-receive", description=__doc__)
+    parser.add_argument("--config", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    stop = follow_supervisor()
+    try:
+        config = load_config(options.config)
+        configure(config.logging, "receiver")
+        receive(config, stop)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        log().critical("cannot listen", exc_info=error, error=error.strerror)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

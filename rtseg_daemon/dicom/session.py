@@ -1,0 +1,182 @@
+"""One incoming association from request to release, in one thread on one blocking socket."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.presentation import PresentationContext
+
+from rtseg_daemon.dicom import dimse
+from rtseg_daemon.dicom.callers import Callers, Certificate
+from rtseg_daemon.dicom.dimse import Command, Status
+from rtseg_daemon.dicom.door import Door
+from rtseg_daemon.dicom.intake import Intake, Sender
+from rtseg_daemon.dicom.netguard import (
+    ASSOCIATE_RQ,
+    TOO_MANY,
+    Fragment,
+    Limits,
+    PeerFault,
+    PeerGone,
+    PeerReleased,
+    Refusal,
+    Wire,
+    abort_pdu,
+    accept,
+    decode_request,
+    encode_command,
+    release_reply,
+)
+from rtseg_daemon.ledger.states import Ending
+from rtseg_daemon.logs import log
+
+WORTH_BYTES = 16 * 1024
+"""So much data show that a peer is at work (see `door`)."""
+
+FEWEST_FRAGMENT_BYTES = 64
+"""Average below which a message of many fragments is an attack, not an object."""
+
+
+@dataclass(frozen=True)
+class House:
+    """What every association shares. `event_report` takes N-EVENT-REPORTs where storage commitment is asked for."""
+
+    callers: Callers
+    door: Door
+    intake: Intake
+    limits: Limits
+    contexts: list[PresentationContext]
+    event_report: Callable[[Sender, Command, bytes], Status] | None = None
+
+
+@dataclass
+class Session:
+    """One association. `address` is the peer's; `certificate` its verified one, over TLS."""
+
+    house: House
+    wire: Wire
+    address: str
+    certificate: Certificate | None = None
+    contexts: dict[int, PresentationContext] = field(default_factory=dict)
+    sender: Sender = field(default_factory=lambda: Sender("", ""))
+    busy: bool = False
+    """True from a message's first byte to its answer."""
+
+    def run(self) -> None:
+        """Until the peer releases, aborts, breaks the rules or is cut off. Raises nothing a peer can cause."""
+        ending = Ending.ABORTED
+        try:
+            if self._associate():
+                self._serve()
+        except PeerReleased:
+            ending = Ending.RELEASED
+            self._say(release_reply())
+        except PeerGone as gone:
+            log().debug("an association ended", host=self.address, reason=str(gone))
+        except PeerFault as fault:
+            log().warning("an association is aborted", host=self.address, reason=str(fault))
+            self._say(abort_pdu(provider=True))
+        finally:
+            self.house.intake.end(self.sender, ending)
+
+    def _say(self, pdu: bytes) -> None:
+        """Last words; whether they arrive does not matter."""
+        self.wire.allow(1.0)
+        try:
+            self.wire.send(pdu)
+        except PeerGone:
+            return
+
+    def _associate(self) -> bool:
+        """Read the request, accept or reject it."""
+        kind, body = self.wire.read_pdu(self.house.limits.request_bytes)
+        if kind != ASSOCIATE_RQ:
+            raise PeerFault(f"PDU type 0x{kind:02X} came before an association request")
+        request = decode_request(body)
+        refusal = self._refusal(request)
+        if refusal is not None:
+            log().warning("an association is rejected", host=self.address, reason=refusal.why)
+            self._say(refusal.encode())
+            return False
+        self.contexts, answer = accept(request, self.house.contexts, self.house.limits)
+        self.wire.send(answer)
+        return True
+
+    def _refusal(self, request: A_ASSOCIATE) -> Refusal | None:
+        calling, called = str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()
+        refusal = self.house.callers.refusal(calling, called, self.address, self.certificate)
+        if refusal is None and not self.house.door.enter(self.wire, (calling, self.address)):
+            refusal = TOO_MANY
+        self.sender = Sender(calling, self.address)
+        return refusal
+
+    def _serve(self) -> None:
+        """Answer one message after the other; the next is not read before this one is answered."""
+        while True:
+            self.wire.allow(self.house.limits.idle_seconds)
+            first = self.wire.read_fragment()
+            self.busy = True
+            self.wire.allow(self.house.limits.message_seconds)
+            self._answer(first.context_id, self._command(first))
+            self.busy = False
+
+    def _command(self, fragment: Fragment) -> Command:
+        """Gather a command set; raises PeerFault where it is too large or mixed with something else."""
+        context_id, data = fragment.context_id, bytearray()
+        while True:
+            if not fragment.is_command or fragment.context_id != context_id:
+                raise PeerFault("a command set was expected")
+            data += fragment.data
+            if len(data) > self.house.limits.command_bytes:
+                raise PeerFault(f"a command set larger than {self.house.limits.command_bytes} bytes")
+            if fragment.is_last:
+                return dimse.decode_command(bytes(data))
+            fragment = self.wire.read_fragment()
+
+    def _data(self, context_id: int) -> Iterator[memoryview]:
+        """The pieces of a data set; raises PeerFault where they are interrupted or endlessly small."""
+        count, size, worthy = 0, 0, 0
+        while True:
+            fragment = self.wire.read_fragment()
+            if fragment.is_command or fragment.context_id != context_id:
+                raise PeerFault("a data set was expected")
+            count, size = count + 1, size + len(fragment.data)
+            if count > 1000 and size < count * FEWEST_FRAGMENT_BYTES:
+                raise PeerFault("a data set in endlessly small fragments")
+            if size - worthy >= WORTH_BYTES:
+                worthy, self.wire.worth = size, time.monotonic()
+            yield fragment.data
+            if fragment.is_last:
+                return
+
+    def _answer(self, context_id: int, command: Command) -> None:
+        context = self.contexts.get(context_id)
+        if context is None:
+            raise PeerFault("a message on a presentation context that was not accepted")
+        if command.field == dimse.C_CANCEL_RQ:
+            return
+        status = self._perform(context_id, context, command)
+        self.wire.send(encode_command(context_id, dimse.encode_response(command, status)))
+
+    def _perform(self, context_id: int, context: PresentationContext, command: Command) -> Status:
+        sop_class, syntax = str(context.abstract_syntax), str(context.transfer_syntax[0])
+        if command.field == dimse.C_ECHO_RQ and not command.has_data:
+            return Status(dimse.SUCCESS)
+        if command.field == dimse.C_STORE_RQ and command.has_data:
+            status = self.house.intake.take(self.sender, command, sop_class, syntax, self._data(context_id))
+            self.wire.worth = time.monotonic()
+            return status
+        if command.field == dimse.N_EVENT_REPORT_RQ and command.has_data and self.house.event_report is not None:
+            data = b"".join(bytes(part) for part in self._limited(context_id))
+            return self.house.event_report(self.sender, command, data)
+        raise PeerFault(f"message 0x{command.field:04X} is not served here")
+
+    def _limited(self, context_id: int) -> Iterator[memoryview]:
+        """Pieces of a small data set."""
+        size = 0
+        for part in self._data(context_id):
+            size += len(part)
+            if size > self.house.limits.request_bytes:
+                raise PeerFault("an event report that is too large")
+            yield part
