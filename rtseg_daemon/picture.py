@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtseg_daemon.segment.volume import Array, Volume
+from rtseg_daemon.segment.volume import Array, Box, Volume, bounding_box
 
 WINDOW_HU = (-160.0, 240.0)
 """Soft tissue window: level 40, width 400."""
@@ -35,6 +35,17 @@ def plane(array: Array, axis: int, index: int) -> Array:
     return cut if axis == 0 else cut[::-1]
 
 
+def focus(ct: Volume, masks: list[Array], margin_mm: float = 45.0) -> Box:
+    """The part of the CT worth looking at: all organs and `margin_mm` around them; everything where there are none."""
+    box = bounding_box(np.logical_or.reduce(masks)) if masks else None
+    if box is None:
+        return Box((0, 0, 0), ct.shape)
+    margin = [round(margin_mm / s) for s in ct.spacing_mm]
+    start = [max(0, a - m) for a, m in zip(box.start, margin, strict=True)]
+    stop = [min(n, b + m) for b, m, n in zip(box.stop, margin, ct.shape, strict=True)]
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
 def draw(ct: Volume, outlines: list[Outline], doubt: Array | None, path: Path, title: str) -> None:
     """Write a PNG with axial, coronal and sagittal views.
 
@@ -44,31 +55,30 @@ def draw(ct: Volume, outlines: list[Outline], doubt: Array | None, path: Path, t
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    part = focus(ct, [o.mask for o in outlines])
     dz, dy, dx = ct.spacing_mm
     aspects = (dy / dx, dz / dx, dz / dy)
-    masks = [o.mask for o in outlines] or [ct.array > WINDOW_HU[0]]
-    cuts = [busiest(masks, axis) for axis in range(3)]
+    hu = ct.array[part.slices]
+    masks = [o.mask[part.slices] for o in outlines]
+    cuts = [busiest(masks or [hu > WINDOW_HU[0]], axis) for axis in range(3)]
     rows = 1 if doubt is None else 2
-    figure = Figure(figsize=(15, 5.4 * rows + 0.6), facecolor="black", layout="constrained")
+    figure = Figure(figsize=(15, 5.2 * rows + 0.6), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, 3, squeeze=False)
     for axis, (name, cut) in enumerate(zip(("axial", "coronal", "sagittal"), cuts, strict=True)):
+        axes[0][axis].set_title(f"{name} {part.start[axis] + cut + 1}", color="white")
         for row in range(rows):
             view = axes[row][axis]
-            view.imshow(
-                plane(ct.array, axis, cut), cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], aspect=aspects[axis]
-            )
             view.set_axis_off()
+            low, high = WINDOW_HU
+            view.imshow(plane(hu, axis, cut), cmap="gray", vmin=low, vmax=high, aspect=aspects[axis])
             if row == 1 and doubt is not None:
-                heat = plane(doubt, axis, cut)
-                view.imshow(
-                    np.ma.masked_less(heat, 0.05), cmap="inferno", vmin=0, vmax=1.1, alpha=0.8, aspect=aspects[axis]
-                )
-            for outline in outlines:
-                cross = plane(outline.mask, axis, cut)
+                heat = np.ma.masked_less(plane(doubt[part.slices], axis, cut), 0.05)
+                view.imshow(heat, cmap="inferno", vmin=0, vmax=1.1, alpha=0.8, aspect=aspects[axis])
+            for outline, mask in zip(outlines, masks, strict=True):
+                cross = plane(mask, axis, cut)
                 if cross.any():
                     view.contour(cross, levels=[0.5], colors=[[c / 255 for c in outline.colour]], linewidths=1.3)
-        axes[0][axis].set_title(f"{name} {cut + 1}", color="white")
     if doubt is not None:
         axes[1][0].set_title("vote entropy of the members", color="white")
     for outline in outlines:
