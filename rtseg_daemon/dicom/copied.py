@@ -1,0 +1,100 @@
+"""Patient and study of the CT, carried into the RTSTRUCT: identity byte for byte, the rest if it keeps to its VR."""
+
+import warnings
+from collections.abc import Iterable
+
+from pydicom import DataElement, Dataset
+from pydicom.config import RAISE
+from pydicom.datadict import dictionary_VR, tag_for_keyword
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
+from pydicom.valuerep import validate_value
+
+IDENTITY = ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
+"""Carried over as the bytes that stand in the CT, right or wrong: they are what the planning system matches by."""
+
+REQUIRED = (
+    "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID", "AccessionNumber",
+    "PositionReferenceIndicator",
+)  # fmt: skip
+"""Type 2: written empty where the CT has none or breaks the VR (PS3.3 C.7.1.1, C.7.2.1, C.7.4.1)."""
+
+OPTIONAL = (
+    "SpecificCharacterSet", "IssuerOfPatientID", "PatientBirthTime", "OtherPatientNames", "EthnicGroup",
+    "PatientComments", "StudyDescription", "PhysiciansOfRecord", "PatientAge", "PatientSize", "PatientWeight",
+    "TimezoneOffsetFromUTC",
+)  # fmt: skip
+"""Type 3 (and the character set): left out where the CT has none or breaks the VR."""
+
+ENUMERATED = {"PatientSex": ("M", "F", "O")}
+
+LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240}
+"""Characters (not bytes) that a value of the VR may have (PS3.5 table 6.2-1)."""
+
+CHARACTER_SETS = frozenset(
+    ["ISO_IR " + n for n in "6 100 101 109 110 144 127 126 138 148 203 13 166 192".split()]
+    + ["ISO 2022 IR " + n for n in "6 100 101 109 110 144 127 126 138 148 203 13 166 87 159 149 58".split()]
+    + ["GB18030", "GBK"]
+)
+"""Defined terms of SpecificCharacterSet (PS3.3 C.12.1.1.2)."""
+
+
+def copy_identity(header: Dataset, target: Dataset) -> list[str]:
+    """Copy patient, study and frame of reference from a CT header; returns a note per value that was not usable."""
+    notes = []
+    for keyword in IDENTITY:
+        target.add(raw_copy(header, keyword) or empty(keyword))
+    for keyword in (*REQUIRED, *OPTIONAL):
+        element = raw_copy(header, keyword)
+        fault = fault_of(header, keyword) if element is not None else ""
+        if fault:
+            notes.append(f"{keyword} of the CT is not written: {fault}")
+        if element is not None and not fault and element.value:
+            target.add(element)
+        elif keyword in REQUIRED:
+            target.add(empty(keyword))
+    return notes
+
+
+def raw_copy(header: Dataset, keyword: str) -> RawDataElement | DataElement | None:
+    """The element with the bytes it has in the file, or None; VR from the dictionary where the file gives none."""
+    tag = Tag(tag_for_keyword(keyword) or 0)
+    if tag not in header:
+        return None
+    element = header.get_item(tag)
+    if isinstance(element, RawDataElement):
+        value = element.value or b""
+        return RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True, True)
+    return element
+
+
+def empty(keyword: str) -> DataElement:
+    return DataElement(Tag(tag_for_keyword(keyword) or 0), dictionary_VR(keyword), None)
+
+
+def fault_of(header: Dataset, keyword: str) -> str:
+    """Why a value breaks its VR or its defined terms; empty if it does not."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            element = header[keyword]
+            values = list(element.value) if element.VM > 1 else [element.value]
+            for value in values:
+                validate_value(element.VR, value, RAISE)
+            return written_fault(keyword, element.VR, [str(v) for v in values if v is not None])
+    except Exception as error:  # a stranger's bytes: whatever they raise, they break their VR
+        return f"it breaks its VR ({type(error).__name__})"
+
+
+def written_fault(keyword: str, vr: str, values: Iterable[str]) -> str:
+    """What pydicom's check of single values leaves open: defined terms, length in characters, control characters."""
+    for position, value in enumerate(values):
+        if value not in ENUMERATED.get(keyword, (value,)):
+            return "it is none of the standard's terms"
+        if keyword == "SpecificCharacterSet" and value not in CHARACTER_SETS and not (value == "" and position == 0):
+            return "it is no character set of the standard"
+        if len(value) > LONGEST.get(vr, len(value)):
+            return f"it is longer than {LONGEST[vr]} characters"
+        if any(ord(c) < 32 and c not in "\r\n\f\t" for c in value) or "\ufffd" in value:
+            return "it holds characters that its character set does not have"
+    return ""

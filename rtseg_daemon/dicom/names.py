@@ -1,0 +1,36 @@
+"""ROI names that planning systems accept and file names that no stranger chooses."""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+
+LONGEST_NAME = 16
+"""Some planning systems use ROI names as identifiers of at most 16 characters, without regard to case."""
+
+
+def unique_names(names: Iterable[str], longest: int = LONGEST_NAME) -> list[str]:
+    """Each name cut to `longest` ASCII characters; where two would be alike but for case, the later gets a number."""
+    taken: set[str] = set()
+    result = []
+    for name in names:
+        base = ascii_line(name, longest) or "ROI"
+        chosen, number = base, 2
+        while chosen.casefold() in taken:
+            suffix = f"_{number}"
+            chosen, number = base[: longest - len(suffix)] + suffix, number + 1
+        taken.add(chosen.casefold())
+        result.append(chosen)
+    return result
+
+
+def ascii_line(text: str, longest: int) -> str:
+    """One line of printable ASCII without the backslash (DICOM's separator), at most `longest` characters."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    line = re.sub(r"[\x00-\x1f\x7f]+", " ", plain).replace("\\", "/")
+    return line.strip()[:longest].strip()
+
+
+def file_stem(name: str) -> str:
+    """A file name without folder, dot or anything else a file system could take for more than a name."""
+    plain = ascii_line(name, 64)
+    return re.sub(r"[^A-Za-z0-9_+~-]+", "_", plain).strip("_") or "ROI"

@@ -1,0 +1,164 @@
+"""The gate after writing: the file is read again by code that shares nothing with the writer's geometry.
+
+Every point is taken from the file, turned into stored pixels with the CT files' own position, orientation and spacing,
+filled by the pixel-centre rule (`skimage.draw.polygon`) and compared with the organ's mask in patient coordinates.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pydicom
+from pydicom import Dataset
+from skimage.draw import polygon
+
+from rtseg_daemon.dicom.headers import SliceHeader, read_header
+from rtseg_daemon.dicom.names import unique_names
+from rtseg_daemon.dicom.series import CtSeries
+from rtseg_daemon.segment.organ import Flag, Organ
+from rtseg_daemon.segment.volume import Array, Volume
+
+LEAST_DICE = 0.99
+LEAST_DICE_SMALL = 0.97
+SMALL_ML = 1.0
+ON_SLICE_MM = 0.01
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One CT image as its own file describes it, and which slice of the volume it is."""
+
+    header: SliceHeader
+    index: int
+
+
+def check(
+    path: Path,
+    series: CtSeries,
+    organs: Sequence[Organ],
+    *,
+    rejected: Literal["omit", "send"] = "omit",
+    only: Iterable[str] = (),
+    roi_names: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Reasons against delivering the file at `path` as the contours of `organs`; none if it is right.
+
+    The other arguments are those the file was built with (see `rtstruct.build_rtstruct`).
+    """
+    dataset = pydicom.dcmread(path)
+    planes = {one.sop_instance_uid: Plane(read_header(one.path), k) for k, one in enumerate(series.instances)}
+    wanted = set(only)
+    chosen = [organ for organ in organs if not wanted or organ.name in wanted]
+    names = unique_names([(roi_names or {}).get(organ.name, organ.name) for organ in chosen])
+    reasons = reference_reasons(dataset, series, planes)
+    written = {str(roi.ROIName): contours_of(dataset, int(roi.ROINumber)) for roi in dataset.StructureSetROISequence}
+    for name, organ in zip(names, chosen, strict=True):
+        if name not in written:
+            reasons.append(f"{name}: the file has no such ROI")
+            continue
+        sent = organ.found and (organ.flag is not Flag.REJECT or rejected == "send")
+        reasons += organ_reasons(name, written[name], organ if sent else None, series.volume, planes)
+    return reasons
+
+
+def reference_reasons(dataset: Dataset, series: CtSeries, planes: Mapping[str, Plane]) -> list[str]:
+    """Same patient, study and frame of reference; the file refers to the series' images, all of them and no others."""
+    reasons = []
+    for keyword in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
+        if dataset.get(keyword) != series.header.get(keyword):
+            reasons.append(f"{keyword} is not the CT's")
+    frame = dataset.ReferencedFrameOfReferenceSequence[0]
+    if {frame.FrameOfReferenceUID, *(r.ReferencedFrameOfReferenceUID for r in dataset.StructureSetROISequence)} != {
+        series.header.FrameOfReferenceUID
+    }:
+        reasons.append("an ROI lies in another frame of reference than the CT")
+    referenced = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+    if {image.ReferencedSOPInstanceUID for image in referenced.ContourImageSequence} != set(planes):
+        reasons.append("the images referred to are not the images of the series")
+    return reasons
+
+
+def contours_of(dataset: Dataset, number: int) -> list[Dataset]:
+    """The contours of the ROI `number`, in the file's order."""
+    return [
+        contour
+        for item in dataset.ROIContourSequence
+        if int(item.ReferencedROINumber) == number
+        for contour in item.get("ContourSequence") or []
+    ]
+
+
+def organ_reasons(
+    name: str, contours: Sequence[Dataset], organ: Organ | None, volume: Volume, planes: Mapping[str, Plane]
+) -> list[str]:
+    """Reasons against one ROI; `organ` is None where none of its contours may be in the file."""
+    if organ is None or organ.mask is None or organ.box is None:
+        return [f"{name}: has contours though it is rejected or was not found"] if contours else []
+    filled = []
+    for contour in contours:
+        plane = planes.get(str(contour.ContourImageSequence[0].ReferencedSOPInstanceUID))
+        points = points_of(contour)
+        if fault := contour_fault(contour, points, plane):
+            return [f"{name}: {fault}"]
+        assert plane is not None
+        filled.append(fill(points, plane, volume))
+    dice = least_dice(filled, organ, volume)
+    least = LEAST_DICE if organ.volume_ml >= SMALL_ML else LEAST_DICE_SMALL
+    return [f"{name}: read back it overlaps by Dice {dice:.3f}, at least {least} is needed"] if dice < least else []
+
+
+def points_of(contour: Dataset) -> Array:
+    """ContourData as (n, 3) patient coordinates in mm, parsed from the bytes of the file."""
+    raw = contour.get_item("ContourData").value
+    text = raw.decode("ascii") if isinstance(raw, bytes) else "\\".join(map(str, raw))
+    values = np.array(text.strip(" \0").split("\\"), float)
+    return values[: values.size // 3 * 3].reshape(-1, 3)
+
+
+def contour_fault(contour: Dataset, points: Array, plane: Plane | None) -> str:
+    """What is wrong with one contour by itself; empty if nothing."""
+    if plane is None:
+        return "a contour refers to an image outside the series"
+    if contour.ContourGeometricType != "CLOSED_PLANAR" or len(points) < 3:
+        return "a contour is not a closed polygon of at least three points"
+    if int(contour.NumberOfContourPoints) != len(points):
+        return "NumberOfContourPoints is not the number of points"
+    if np.abs(points[:, 2] - (plane.header.z_mm or 0.0)).max() > ON_SLICE_MM:
+        return "a contour lies off the image that it refers to"
+    return ""
+
+
+def fill(points: Array, plane: Plane, volume: Volume) -> Array:
+    """Flat indices of the volume's voxels whose centres lie inside a polygon in the plane of a CT image."""
+    header = plane.header
+    corner = np.array(header.position_mm)
+    along_row, along_column = np.array(header.orientation).reshape(2, 3)
+    between_rows, between_columns = header.pixel_spacing_mm or (1.0, 1.0)
+    row = (points - corner) @ along_column / between_rows
+    column = (points - corner) @ along_row / between_columns
+    rows, columns = polygon(row, column, (header.rows, header.columns))
+    centres = corner + np.outer(columns * between_columns, along_row) + np.outer(rows * between_rows, along_column)
+    x = np.rint((centres[:, 0] - volume.origin_mm[2]) / volume.spacing_mm[2]).astype(np.int64)
+    y = np.rint((centres[:, 1] - volume.origin_mm[1]) / volume.spacing_mm[1]).astype(np.int64)
+    _, height, width = volume.shape
+    return np.asarray((plane.index * height + y) * width + x)
+
+
+def least_dice(filled: Sequence[Array], organ: Organ, volume: Volume) -> float:
+    """Dice of the filled contours and the organ's mask: the lower of even-odd and union of several in one slice."""
+    assert organ.mask is not None
+    assert organ.box is not None
+    z, y, x = np.nonzero(organ.mask)
+    start = organ.box.start
+    _, height, width = volume.shape
+    expected = ((z + start[0]) * height + y + start[1]) * width + x + start[2]
+    voxels, times = np.unique(np.concatenate([np.empty(0, np.int64), *filled]), return_counts=True)
+    return min(dice_of(voxels[times % 2 == 1], expected), dice_of(voxels, expected))
+
+
+def dice_of(a: Array, b: Array) -> float:
+    """Dice of two sets of voxel numbers, each without repetition."""
+    total = a.size + b.size
+    return 2.0 * np.intersect1d(a, b, assume_unique=True).size / total if total else 1.0

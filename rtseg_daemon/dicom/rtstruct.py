@@ -1,0 +1,356 @@
+"""The RT Structure Set: organs as contours that refer to the CT's own images (PS3.3 A.19)."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import pydicom
+from pydicom import Dataset, FileMetaDataset
+from pydicom.dataelem import RawDataElement
+from pydicom.sequence import Sequence as Items
+from pydicom.tag import Tag
+from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.dicom.anatomy import Anatomy, anatomy_of
+from rtseg_daemon.dicom.copied import copy_identity
+from rtseg_daemon.dicom.names import ascii_line, unique_names
+from rtseg_daemon.dicom.series import CtSeries, Instance
+from rtseg_daemon.segment.contour import Contour, trace
+from rtseg_daemon.segment.organ import Flag, Organ
+from rtseg_daemon.segment.volume import Array
+
+IMPLEMENTATION_UID = "2.25.193267459838461234567890123456789012345"
+STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
+"""Detached Study Management: retired, but what every planning system writes and expects here."""
+
+CONTOUR_DATA = Tag(0x3006, 0x0050)
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class StructureSetIdentity:
+    """UIDs of one result, and which run of the same job it is."""
+
+    sop_instance_uid: str
+    series_instance_uid: str
+    run: int = 1
+
+
+@dataclass(frozen=True)
+class Presentation:
+    """What a destination wants: which organs (all if empty), its own names and colours, and rings or not."""
+
+    only: frozenset[str] = frozenset()
+    roi_names: Mapping[str, str] = field(default_factory=dict)
+    colours: Mapping[str, Colour] = field(default_factory=dict)
+    rejected: Literal["omit", "send"] = "omit"
+
+
+@dataclass(frozen=True)
+class Roi:
+    """One ROI as it is written; `contours` is empty where none are sent."""
+
+    number: int
+    name: str
+    comment: str
+    colour: Colour
+    anatomy: Anatomy
+    volume_ml: float
+    contours: Sequence[Contour]
+    algorithm: str = "AUTOMATIC"
+
+
+def derive_identity(series: CtSeries, bundle_digest: str, run: int, variant: str = "") -> StructureSetIdentity:
+    """UIDs that are the same for the same series, images, bundle and run, so that a repeated send is one object.
+
+    `variant` names the destination where its file differs from the others' (names, selection). UIDs are 2.25 UIDs
+    (PS3.5 B.2) of 128 bits of a SHA-256.
+    """
+    instances = sorted(one.sop_instance_uid for one in series.instances)
+    seed = "\n".join([series.series_uid, *instances, bundle_digest, str(run), variant])
+    return StructureSetIdentity(hashed_uid("instance\n" + seed), hashed_uid("series\n" + seed), run)
+
+
+def hashed_uid(text: str) -> str:
+    return f"2.25.{int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], 'big')}"
+
+
+def build_rtstruct(
+    series: CtSeries,
+    organs: Sequence[Organ],
+    bundle: Bundle | None,
+    identity: StructureSetIdentity,
+    *,
+    rejected: Literal["omit", "send"] = "omit",
+    only: Iterable[str] = (),
+    roi_names: Mapping[str, str] | None = None,
+    colours: Mapping[str, Colour] | None = None,
+    rings: Sequence[Organ] = (),
+    created: datetime | None = None,
+    notes: list[str] | None = None,
+) -> Dataset:
+    """The structure set of `organs` on `series`; without a bundle the ROIs are what somebody drew, not our result.
+
+    Args:
+        rejected: whether organs flagged REJECT get their contours.
+        only: names of the organs to write; all if empty.
+        roi_names, colours: a destination's own, by organ name.
+        rings: further ROIs of type CONTROL, named `z` + name.
+        created: date and time written; now if None.
+        notes: gets a line for each value of the CT that could not be carried over.
+    """
+    wanted = set(only)
+    chosen = [organ for organ in organs if not wanted or organ.name in wanted]
+    view = Presentation(frozenset(wanted), roi_names or {}, colours or {}, rejected)
+    rois = plan_rois(series, chosen, rings, bundle, view)
+    moment = created or datetime.now()
+    dataset = Dataset()
+    found = copy_identity(series.header, dataset)
+    if notes is not None:
+        notes += found
+    add_general(dataset, series, bundle, identity, moment)
+    add_structure_set(dataset, series, chosen, bundle, moment)
+    add_rois(dataset, series, rois)
+    dataset.ApprovalStatus = "UNAPPROVED"
+    dataset.file_meta = file_meta(identity)
+    return dataset
+
+
+def plan_rois(
+    series: CtSeries, organs: Sequence[Organ], rings: Sequence[Organ], bundle: Bundle | None, view: Presentation
+) -> list[Roi]:
+    """Number, name, colour, comment and contours of every ROI, organs first."""
+    names = unique_names(
+        [view.roi_names.get(organ.name, organ.name) for organ in organs] + [f"z{ring.name}" for ring in rings]
+    )
+    rois = []
+    for number, (name, organ) in enumerate(zip(names, [*organs, *rings], strict=True), 1):
+        ring = number > len(organs)
+        known = anatomy_of(organ.name, bundle) if not ring else Anatomy(None, None, (255, 255, 255), "CONTROL")
+        sent = ring or bundle is None or organ.flag is not Flag.REJECT or view.rejected == "send"
+        rois.append(
+            Roi(
+                number=number,
+                name=name,
+                comment="" if bundle is None else organ.comment,
+                colour=view.colours.get(organ.name, known.colour),
+                anatomy=known,
+                volume_ml=organ.volume_ml,
+                contours=trace(organ, series.volume) if sent else (),
+                algorithm="" if bundle is None else "AUTOMATIC",
+            )
+        )
+    return rois
+
+
+# --- the modules, in the order of PS3.3 table A.19.3-1 ---------------------------------------------------------------
+
+
+def add_general(
+    dataset: Dataset, series: CtSeries, bundle: Bundle | None, identity: StructureSetIdentity, moment: datetime
+) -> None:
+    """RT Series, General Equipment and SOP Common (C.8.8.1, C.7.5.1, C.12.1)."""
+    dataset.SOPClassUID = RTStructureSetStorage
+    dataset.SOPInstanceUID = identity.sop_instance_uid
+    dataset.InstanceCreationDate, dataset.InstanceCreationTime = date_time(moment)
+    dataset.Modality = "RTSTRUCT"
+    dataset.SeriesInstanceUID = identity.series_instance_uid
+    dataset.SeriesDate, dataset.SeriesTime = date_time(moment)
+    dataset.SeriesNumber = identity.run
+    dataset.SeriesDescription = f"RTSTRUCT {bundle.label if bundle else 'converted'}"
+    dataset.OperatorsName = None
+    dataset.Manufacturer = "rtseg-daemon"
+    dataset.ManufacturerModelName = bundle.name if bundle else "convert"
+    dataset.SoftwareVersions = software_versions(bundle)
+    dataset.ContributingEquipmentSequence = Items([scanner(series.header)])
+
+
+def software_versions(bundle: Bundle | None) -> list[str]:
+    """Ours, the bundle's, and the bundle's digest (LO: 64 characters each)."""
+    ours = f"rtseg-daemon {own_version()}"
+    return [ours, f"{bundle.name} {bundle.version}"[:64], bundle.digest] if bundle else [ours]
+
+
+def own_version() -> str:
+    try:
+        return version("rtseg-daemon")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def scanner(header: Dataset) -> Dataset:
+    """The CT as contributing equipment (C.12.1.1.5, CID 7005)."""
+    item = Dataset()
+    item.PurposeOfReferenceCodeSequence = Items([code("109101", "DCM", "Acquisition Equipment")])
+    item.Manufacturer = ascii_line(str(header.get("Manufacturer") or "unknown"), 64)
+    if model := header.get("ManufacturerModelName"):
+        item.ManufacturerModelName = ascii_line(str(model), 64)
+    return item
+
+
+def add_structure_set(
+    dataset: Dataset, series: CtSeries, organs: Sequence[Organ], bundle: Bundle | None, moment: datetime
+) -> None:
+    """Structure Set, without its ROIs (C.8.8.5)."""
+    dataset.StructureSetLabel = ascii_line(bundle.label if bundle else "converted", 16)
+    dataset.StructureSetDescription = ascii_line(description(organs, bundle), 1024)
+    dataset.InstanceNumber = 1
+    dataset.StructureSetDate, dataset.StructureSetTime = date_time(moment)
+    frame = Dataset()
+    frame.FrameOfReferenceUID = series.header.FrameOfReferenceUID
+    study = Dataset()
+    study.ReferencedSOPClassUID = STUDY_CLASS_UID
+    study.ReferencedSOPInstanceUID = series.header.StudyInstanceUID
+    referenced = Dataset()
+    referenced.SeriesInstanceUID = series.header.SeriesInstanceUID
+    referenced.ContourImageSequence = Items([image_reference(one) for one in series.instances])
+    study.RTReferencedSeriesSequence = Items([referenced])
+    frame.RTReferencedStudySequence = Items([study])
+    dataset.ReferencedFrameOfReferenceSequence = Items([frame])
+
+
+def description(organs: Sequence[Organ], bundle: Bundle | None) -> str:
+    """What a physicist reads first: how many organs are fine, to look at, rejected, not found."""
+    if bundle is None:
+        return f"{len(organs)} ROIs converted from masks by rtseg-daemon {own_version()}"
+    count = {flag: sum(organ.flag is flag for organ in organs) for flag in Flag}
+    absent = sum(not organ.found for organ in organs)
+    summary = f"{count[Flag.OK]} organs OK, {count[Flag.REVIEW]} to review, {count[Flag.REJECT]} rejected"
+    return (
+        f"{summary} ({absent} not found). Automatic contours, to be reviewed before use. "
+        f"bundle={bundle.name} version={bundle.version} use={bundle.intended_use} sha256={bundle.digest}"
+    )
+
+
+def add_rois(dataset: Dataset, series: CtSeries, rois: Sequence[Roi]) -> None:
+    """StructureSetROISequence, ROI Contour and RT ROI Observations (C.8.8.5, C.8.8.6, C.8.8.8)."""
+    frame_uid = series.header.FrameOfReferenceUID
+    z_text = [decimal(z) for z in series.slice_z_mm]
+    dataset.StructureSetROISequence = Items([roi_item(roi, frame_uid) for roi in rois])
+    dataset.ROIContourSequence = Items([contour_item(roi, series.instances, z_text) for roi in rois])
+    dataset.RTROIObservationsSequence = Items([observation(roi) for roi in rois])
+
+
+def roi_item(roi: Roi, frame_uid: str) -> Dataset:
+    item = Dataset()
+    item.ROINumber = roi.number
+    item.ReferencedFrameOfReferenceUID = frame_uid
+    item.ROIName = roi.name
+    if roi.comment:
+        item.ROIDescription = ascii_line(roi.comment, 1024)
+    if roi.contours:
+        item.ROIVolume = decimal(roi.volume_ml)
+    item.ROIGenerationAlgorithm = roi.algorithm
+    return item
+
+
+def contour_item(roi: Roi, instances: Sequence[Instance], z_text: Sequence[str]) -> Dataset:
+    item = Dataset()
+    item.ROIDisplayColor = list(roi.colour)
+    item.ReferencedROINumber = roi.number
+    if roi.contours:
+        references = {c.index: image_reference(instances[c.index]) for c in roi.contours}
+        planes = [
+            closed_plane(number, contour, references[contour.index], z_text[contour.index])
+            for number, contour in enumerate(roi.contours, 1)
+        ]
+        item.ContourSequence = Items(planes)
+    return item
+
+
+def closed_plane(number: int, contour: Contour, reference: Dataset, z_text: str) -> Dataset:
+    """One CLOSED_PLANAR contour; its data are bytes already, since decimal strings are most of the file."""
+    item = Dataset()
+    item.ContourImageSequence = Items([reference])
+    item.ContourGeometricType = "CLOSED_PLANAR"
+    item.NumberOfContourPoints = len(contour.points_mm)
+    item.ContourNumber = number
+    data = contour_data(contour.points_mm, z_text)
+    item[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(data), data, 0, True, True, True)
+    return item
+
+
+def contour_data(points_mm: Array, z_text: str) -> bytes:
+    r"""`x\y\z\x\y\z...` to a micrometre, padded to even length (PS3.5 6.2: DS has at most 16 characters)."""
+    line = f"%.3f\\%.3f\\{z_text}\\" * len(points_mm) % tuple(points_mm.ravel().tolist())
+    data = line[:-1].encode("ascii")
+    return data + b" " * (len(data) % 2)
+
+
+def observation(roi: Roi) -> Dataset:
+    item = Dataset()
+    item.ObservationNumber = roi.number
+    item.ReferencedROINumber = roi.number
+    item.ROIObservationLabel = roi.name
+    if roi.comment:
+        item.ROIObservationDescription = ascii_line(roi.comment, 1024)
+    known = roi.anatomy
+    if known.fma:
+        item.RTROIIdentificationCodeSequence = Items([code(known.fma[0], "FMA", known.fma[1])])
+    item.RTROIInterpretedType = known.interpreted_type
+    item.ROIInterpreter = None
+    return item
+
+
+def image_reference(instance: Instance) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = instance.sop_class_uid
+    item.ReferencedSOPInstanceUID = instance.sop_instance_uid
+    return item
+
+
+def code(value: str, scheme: str, meaning: str) -> Dataset:
+    item = Dataset()
+    item.CodeValue = value
+    item.CodingSchemeDesignator = scheme
+    item.CodeMeaning = meaning
+    return item
+
+
+def decimal(value: float) -> str:
+    """A number as DS: as exact as 16 characters allow."""
+    for digits in range(15, 0, -1):
+        text = f"{value:.{digits}g}"
+        if len(text) <= 16:
+            return text
+    return "0"
+
+
+def date_time(moment: datetime) -> tuple[str, str]:
+    return moment.strftime("%Y%m%d"), moment.strftime("%H%M%S")
+
+
+def file_meta(identity: StructureSetIdentity) -> FileMetaDataset:
+    """Implicit VR: in explicit VR a contour of more than about 2,700 points would not fit its 16-bit length."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = RTStructureSetStorage
+    meta.MediaStorageSOPInstanceUID = identity.sop_instance_uid
+    meta.TransferSyntaxUID = ImplicitVRLittleEndian
+    meta.ImplementationClassUID = IMPLEMENTATION_UID
+    meta.ImplementationVersionName = "RTSEG-DAEMON"
+    return meta
+
+
+def write_dataset(dataset: Dataset, path: Path) -> None:
+    """Write the file as a whole or not at all: temporary name, fsync, rename, fsync of the folder."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as stream:
+            pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
