@@ -78,6 +78,14 @@ class Limits(Part):
     minimum_organs: int = 2
 
 
+class Golden(Part):
+    """A phantom (`rtseg_daemon.phantom`) of this seed and matrix, and the Dice per organ that the bundle reached on it."""
+
+    seed: int
+    matrix: int
+    dice: dict[str, float]
+
+
 class Bundle(Part):
     """`bundle.yaml`. Shapes and spacing count (z, y, x)."""
 
@@ -98,6 +106,7 @@ class Bundle(Part):
     limits: Limits = Limits()
     provenance: dict[str, str] = Field(default_factory=dict)
     figures: dict[str, dict[str, float]] = Field(default_factory=dict)
+    golden: list[Golden] = Field(default_factory=list)
 
     _folder: Path = Path()
     _digest: str = ""

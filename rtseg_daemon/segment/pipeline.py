@@ -97,12 +97,16 @@ class Segmenter:
         with stages.stage("infer"):
             members = member_probabilities(self.engine, self.bundle, network.array, lambda: report("infer"))
             ensemble = combine(members, self.weights)
+        return self.describe(grid_of(ct), network, ensemble, stages)
+
+    def describe(self, ct: Grid, network: Volume, ensemble: Ensemble, stages: Stages) -> Segmentation:
+        """From the members' common answer to organs on the CT's grid; calibration starts here with stored answers."""
         with stages.stage("uncertainty"):
             entropy = vote_entropy(ensemble.votes, len(self.bundle.classes) + 1)
             figures = [self._uncertainty(ensemble, entropy, k) for k in range(1, len(self.bundle.classes) + 1)]
         with stages.stage("masks"):
             organs = [
-                organ_on_ct(ensemble, entropy, network, grid_of(ct), self.bundle.classes[k], k + 1, figure)
+                organ_on_ct(ensemble, entropy, network, ct, self.bundle.classes[k], k + 1, figure)
                 for k, figure in enumerate(figures)
             ]
         return Segmentation(organs, ensemble, entropy, network, stages.seconds)
