@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Iterable
+from typing import Any
 
 from pydicom import DataElement, Dataset
 from pydicom.config import RAISE
@@ -32,8 +33,8 @@ LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240}
 """Characters (not bytes) that a value of the VR may have (PS3.5 table 6.2-1)."""
 
 CHARACTER_SETS = frozenset(
-    ["ISO_IR " + n for n in "6 100 101 109 110 144 127 126 138 148 203 13 166 192".split()]
-    + ["ISO 2022 IR " + n for n in "6 100 101 109 110 144 127 126 138 148 203 13 166 87 159 149 58".split()]
+    [f"ISO_IR {n}" for n in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166, 192)]
+    + [f"ISO 2022 IR {n}" for n in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166, 87, 159, 149, 58)]
     + ["GB18030", "GBK"]
 )
 """Defined terms of SpecificCharacterSet (PS3.3 C.12.1.1.2)."""
@@ -56,7 +57,7 @@ def copy_identity(header: Dataset, target: Dataset) -> list[str]:
     return notes
 
 
-def raw_copy(header: Dataset, keyword: str) -> RawDataElement | DataElement | None:
+def raw_copy(header: Dataset, keyword: str) -> Any:
     """The element with the bytes it has in the file, or None; VR from the dictionary where the file gives none."""
     tag = Tag(tag_for_keyword(keyword) or 0)
     if tag not in header:
@@ -82,7 +83,7 @@ def fault_of(header: Dataset, keyword: str) -> str:
             for value in values:
                 validate_value(element.VR, value, RAISE)
             return written_fault(keyword, element.VR, [str(v) for v in values if v is not None])
-    except Exception as error:  # a stranger's bytes: whatever they raise, they break their VR
+    except Exception as error:  # noqa: BLE001 - a stranger's bytes: whatever they raise, they break their VR
         return f"it breaks its VR ({type(error).__name__})"
 
 

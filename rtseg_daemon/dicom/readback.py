@@ -138,7 +138,7 @@ def fill(points: Array, plane: Plane, volume: Volume) -> Array:
     between_rows, between_columns = header.pixel_spacing_mm or (1.0, 1.0)
     row = (points - corner) @ along_column / between_rows
     column = (points - corner) @ along_row / between_columns
-    rows, columns = polygon(row, column, (header.rows, header.columns))
+    rows, columns = polygon(row, column, (header.rows, header.columns))  # type: ignore[no-untyped-call]
     centres = corner + np.outer(columns * between_columns, along_row) + np.outer(rows * between_rows, along_column)
     x = np.rint((centres[:, 0] - volume.origin_mm[2]) / volume.spacing_mm[2]).astype(np.int64)
     y = np.rint((centres[:, 1] - volume.origin_mm[1]) / volume.spacing_mm[1]).astype(np.int64)

@@ -14,7 +14,7 @@ from pydicom import Dataset, FileMetaDataset
 from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
-from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.dicom.anatomy import Anatomy, anatomy_of
@@ -25,7 +25,7 @@ from rtseg_daemon.segment.contour import Contour, trace
 from rtseg_daemon.segment.organ import Flag, Organ
 from rtseg_daemon.segment.volume import Array
 
-IMPLEMENTATION_UID = "2.25.193267459838461234567890123456789012345"
+IMPLEMENTATION_UID = UID("2.25.193267459838461234567890123456789012345")
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management: retired, but what every planning system writes and expects here."""
 
@@ -331,7 +331,7 @@ def file_meta(identity: StructureSetIdentity) -> FileMetaDataset:
     """Implicit VR: in explicit VR a contour of more than about 2,700 points would not fit its 16-bit length."""
     meta = FileMetaDataset()
     meta.MediaStorageSOPClassUID = RTStructureSetStorage
-    meta.MediaStorageSOPInstanceUID = identity.sop_instance_uid
+    meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
     meta.TransferSyntaxUID = ImplicitVRLittleEndian
     meta.ImplementationClassUID = IMPLEMENTATION_UID
     meta.ImplementationVersionName = "RTSEG-DAEMON"

@@ -7,6 +7,8 @@ side, so that a reader of the pixel-centre rule gets the mask again. Holes are c
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import cast
 
 import numpy as np
 from contourpy import FillType, contour_generator
@@ -59,20 +61,20 @@ def signed_field(mask: Array, margin: Array | None) -> Array:
     """
     inside = np.pad(mask, 1)
     if margin is None or not np.isfinite(margin).all():
-        return np.where(inside, 1.0, -1.0)
+        return np.asarray(np.where(inside, 1.0, -1.0))
     size = np.maximum(np.pad(np.abs(margin.astype(np.float64)), 1, mode="edge"), SMALLEST_MARGIN)
-    return np.where(inside, size, -size)
+    return np.asarray(np.where(inside, size, -size))
 
 
 def outline(mask: Array, margin: Array | None) -> list[Path]:
     """Closed paths around the True voxels of one slice `(y, x)`, as (x, y) indices; holes joined by keyholes."""
     field = signed_field(mask, margin)
     generator = contour_generator(z=field, fill_type=FillType.OuterOffset)
-    polygons, offsets = generator.filled(0.0, np.inf)
+    polygons, offsets = cast(tuple[list[Array], list[Array]], generator.filled(0.0, np.inf))
     paths = []
     for points, parts in zip(polygons, offsets, strict=True):
         kept_clear = clear_of_centres(np.asarray(points)) - 1.0
-        paths.append(joined([kept_clear[a : b - 1] for a, b in zip(parts[:-1], parts[1:], strict=True)]))
+        paths.append(joined([kept_clear[a : b - 1] for a, b in pairwise(parts)]))
     return paths
 
 
