@@ -90,6 +90,7 @@ def record_again(
     status: int | None,
     comment: str,
     *,
+    refused: bool,
     next_attempt_at: float,
     waited_seconds: float,
     refused_seconds: float,
@@ -109,6 +110,8 @@ def record_again(
         last_comment=comment,
         last_attempt_at=moment,
         next_attempt_at=next_attempt_at,
+        planned_seconds=max(0.0, next_attempt_at - moment),
+        refused=refused,
         waited_seconds=waited_seconds,
         refused_seconds=refused_seconds,
     )
@@ -135,6 +138,12 @@ def record_failed(
     raise_alarm(session, "delivery", f"delivery:{delivery.id}:{delivery.attempts}", message, at=moment)
     settle_job(session, delivery.job_id, at=moment)
     return delivery
+
+
+def remember_images(session: Session, delivery_id: int, sop_instance_uids: Sequence[str]) -> None:
+    """The destination has accepted these CT images; they are not sent to it again for this delivery."""
+    delivery = session.get_one(Delivery, delivery_id)
+    delivery.images_sent = list(dict.fromkeys([*delivery.images_sent, *sop_instance_uids]))
 
 
 def settle_job(session: Session, job_id: int, *, at: float | None = None) -> None:

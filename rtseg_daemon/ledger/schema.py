@@ -160,6 +160,10 @@ class Delivery(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     next_attempt_at: Mapped[float | None]
     last_attempt_at: Mapped[float | None]
+    planned_seconds: Mapped[float] = mapped_column(default=0.0)
+    """The pause that was planned after the last attempt."""
+    refused: Mapped[bool] = mapped_column(default=False)
+    """Whether the last attempt was answered, by a refusal."""
     waited_seconds: Mapped[float] = mapped_column(default=0.0)
     """Time really waited between attempts, added up; giving up counts this and no clock's jumps."""
     refused_seconds: Mapped[float] = mapped_column(default=0.0)

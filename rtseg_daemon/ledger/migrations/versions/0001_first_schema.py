@@ -251,6 +251,8 @@ def upgrade() -> None:
         sa.Column("attempts", sa.Integer(), nullable=False),
         sa.Column("next_attempt_at", sa.Double(), nullable=True),
         sa.Column("last_attempt_at", sa.Double(), nullable=True),
+        sa.Column("planned_seconds", sa.Double(), nullable=False),
+        sa.Column("refused", sa.Boolean(), nullable=False),
         sa.Column("waited_seconds", sa.Double(), nullable=False),
         sa.Column("refused_seconds", sa.Double(), nullable=False),
         sa.Column("last_status", sa.Integer(), nullable=True),

@@ -1,0 +1,170 @@
+"""One case from files to a checked structure set: what the worker and `rtseg-daemon segment` have in common."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydicom import Dataset
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.segment.organ import Organ
+from rtseg_daemon.settings import Compute
+
+if TYPE_CHECKING:
+    from rtseg_daemon.dicom.series import CtSeries
+    from rtseg_daemon.segment.gates import Verdict
+    from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
+    from rtseg_daemon.segment.volume import Volume
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a case is to be done.
+
+    Args:
+        run: number of the run; another run gives another structure set.
+        released: a person let the case go on: gates that may be released report, and hold no more.
+        rejected: whether organs flagged REJECT get their contours.
+    """
+
+    run: int = 1
+    released: bool = False
+    rejected: Literal["omit", "send"] = "omit"
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """What came of a case. `dataset` is None where a gate held the series before inference."""
+
+    bundle: Bundle
+    verdicts: tuple[tuple[str, "Verdict"], ...]
+    released: bool
+    series: "CtSeries | None" = None
+    organs: tuple[Organ, ...] = ()
+    dataset: Dataset | None = None
+    entropy: "Volume | None" = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def holding(self) -> list["Verdict"]:
+        """The verdicts that stop the case: those that nobody may release always do."""
+        return [v for _, v in self.verdicts if v.verdict == "hold" and not (self.released and v.releasable)]
+
+    @property
+    def held(self) -> bool:
+        return bool(self.holding)
+
+    @property
+    def releasable(self) -> bool:
+        return all(verdict.releasable for verdict in self.holding)
+
+    @property
+    def verdict(self) -> str:
+        """The gravest of all verdicts: pass, flag or hold."""
+        return max((v.verdict for _, v in self.verdicts), key=["pass", "flag", "hold"].index, default="pass")
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why it is held; where it is not, what was flagged."""
+        wanted = self.holding or [verdict for _, verdict in self.verdicts]
+        return [reason for verdict in wanted for reason in verdict.reasons]
+
+    @property
+    def sop_instance_uid(self) -> str | None:
+        return None if self.dataset is None else str(self.dataset.SOPInstanceUID)
+
+    @property
+    def flags(self) -> dict[str, str]:
+        return {organ.name: str(organ.flag) for organ in self.organs}
+
+    @property
+    def rois(self) -> list[dict[str, Any]]:
+        """The organs as `segment --json` shows them."""
+        return [roi(organ) for organ in self.organs]
+
+    @property
+    def gates(self) -> list[dict[str, Any]]:
+        """Every gate's verdict as the ledger stores it."""
+        return [{"gate": gate, "verdict": v.verdict, "reasons": list(v.reasons)} for gate, v in self.verdicts]
+
+
+def roi(organ: Organ) -> dict[str, Any]:
+    """One organ's figures; volume in ml, entropy in nats."""
+    return {
+        "name": organ.name,
+        "volume_ml": round(organ.volume_ml, 3),
+        "flag": str(organ.flag),
+        "vvc": organ.uncertainty.vvc,
+        "entropy": organ.uncertainty.entropy,
+        "predicted_dice": organ.predicted_dice,
+        "comment": organ.comment,
+    }
+
+
+def load_segmenter(bundle: Bundle, compute: Compute, cache: Path | None) -> "Segmenter":
+    """The bundle on the device that `compute` names; raises EngineError where there is none."""
+    from rtseg_daemon.segment.pipeline import Segmenter
+
+    return Segmenter.load(bundle, compute, cache)
+
+
+def process_case(paths: Sequence[Path], segmenter: "Segmenter", options: Options, report: Report) -> CaseResult:
+    """Gate, load, segment, gate, build: the structure set of one series, not yet written.
+
+    Raises SeriesError if the files are no volume, EngineError if the network cannot run.
+    """
+    from rtseg_daemon.dicom.headers import read_header
+    from rtseg_daemon.dicom.series import RELEASABLE, load_series
+    from rtseg_daemon.segment.gates import judge_organs, judge_series
+
+    bundle = segmenter.bundle
+    report("series gate")
+    before = judge_series([read_header(path) for path in paths], bundle.limits)
+    result = CaseResult(bundle, (("series", before),), options.released)
+    if result.held:
+        return result
+    report("load series")
+    series = load_series(paths, RELEASABLE if options.released else frozenset())
+    found = segmenter.segment_volume(series.volume, report)
+    report("result gate")
+    organs, after = judge_organs(found.organs, bundle, series.volume)
+    result = replace(result, series=series, organs=tuple(organs), verdicts=(*result.verdicts, ("result", after)))
+    return with_structure_set(result, found, options, report)
+
+
+def with_structure_set(result: CaseResult, found: "Segmentation", options: Options, report: Report) -> CaseResult:
+    """The result with its structure set, also where a gate holds it: whoever releases it need not infer again."""
+    from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity
+
+    assert result.series is not None
+    report("structure set")
+    notes: list[str] = []
+    identity = derive_identity(result.series, result.bundle.digest, options.run)
+    dataset = build_rtstruct(
+        result.series, result.organs, result.bundle, identity, rejected=options.rejected, notes=notes
+    )
+    entropy = found.network.with_array(found.entropy)
+    return replace(result, dataset=dataset, entropy=entropy, seconds=found.seconds, notes=tuple(notes))
+
+
+def write_case(result: CaseResult, path: Path) -> None:
+    """Write the structure set durably to `path`; raises OSError where that is not possible."""
+    from rtseg_daemon.dicom.rtstruct import write_dataset
+
+    assert result.dataset is not None
+    write_dataset(result.dataset, path)
+
+
+def checked(result: CaseResult, path: Path, options: Options) -> CaseResult:
+    """The result with the verdict on the file that was written: it is read again by code of its own."""
+    from rtseg_daemon.dicom.readback import check
+    from rtseg_daemon.segment.gates import Verdict
+
+    assert result.series is not None
+    reasons = check(path, result.series, result.organs, rejected=options.rejected)
+    verdict = Verdict("hold", tuple(reasons), releasable=False) if reasons else Verdict("pass")
+    return replace(result, verdicts=(*result.verdicts, ("written file", verdict)))

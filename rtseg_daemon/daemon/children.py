@@ -1,0 +1,117 @@
+"""One child process of the supervisor: started, watched, restarted with growing pauses."""
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rtseg_daemon.config import Config
+from rtseg_daemon.ledger.retry import restart_seconds
+
+SETTLED_SECONDS = 60.0
+"""A child that lived this long has settled: its next death counts as the first."""
+
+
+@dataclass
+class Child:
+    """A child and its present process.
+
+    It inherits the storage lock, so that no other daemon starts while it lives, and reads a pipe whose end tells it
+    that the supervisor is gone.
+    """
+
+    name: str
+    module: str
+    arguments: tuple[str, ...]
+    lock: int
+    process: subprocess.Popen[bytes] | None = None
+    started_at: float = 0.0
+    restarts: int = -1
+    deaths: int = 0
+    start_at: float = field(default_factory=time.monotonic)
+
+    @property
+    def owner(self) -> str:
+        """The name under which a worker leases jobs."""
+        return f"{self.name}-{self.process.pid if self.process else 0}"
+
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start_if_due(self) -> bool:
+        """Start the process if there is none and its pause is over."""
+        if self.process is not None or time.monotonic() < self.start_at:
+            return False
+        command = [sys.executable, "-m", self.module, *self.arguments]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(self.lock,))
+        self.started_at = time.monotonic()
+        self.restarts += 1
+        return True
+
+    def bury(self) -> str | None:
+        """If the process has ended: why, and set the time of the next start."""
+        if self.process is None or self.process.poll() is None:
+            return None
+        reason = why_ended(self.name, self.process.returncode)
+        if self.process.stdin:
+            self.process.stdin.close()
+        self.process = None
+        now = time.monotonic()
+        self.deaths = 1 if now - self.started_at > SETTLED_SECONDS else self.deaths + 1
+        self.start_at = now + restart_seconds(self.deaths)
+        return reason
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal if the process lives."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+def why_ended(name: str, returncode: int) -> str:
+    """A sentence about an exit status as `subprocess` tells it."""
+    if returncode >= 0:
+        return f"{name} ended with exit status {returncode}"
+    hint = " (out of memory?)" if -returncode == signal.SIGKILL else ""
+    return f"{name} was killed by signal {-returncode}{hint}"
+
+
+def devices(device: str, visible: str | None, nodes: int) -> list[str]:
+    """One worker per device: what `compute.device` means on a machine with so many GPU device nodes.
+
+    Args:
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        visible: the environment's CUDA_VISIBLE_DEVICES.
+        nodes: how many /dev/nvidiaN there are.
+    """
+    count = len([part for part in visible.split(",") if part.strip()]) if visible is not None else nodes
+    if device != "auto" or count < 2:
+        return [device]
+    return [f"cuda:{index}" for index in range(count)]
+
+
+def gpu_nodes() -> int:
+    """How many GPUs the kernel shows, found without loading any library."""
+    return len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
+
+
+@dataclass(frozen=True)
+class Modules:
+    """Which module each child runs."""
+
+    receiver: str = "rtseg_daemon.dicom.receive"
+    worker: str = "rtseg_daemon.worker"
+    deliverer: str = "rtseg_daemon.dicom.deliver"
+
+
+def children_of(config: Config, config_file: Path, lock: int, visible: str | None, modules: Modules) -> list[Child]:
+    """The processes that this configuration needs."""
+    common = ("--config", str(config_file))
+    found = [Child("receiver", modules.receiver, common, lock)]
+    for index, device in enumerate(devices(config.compute.device, visible, gpu_nodes())):
+        name = f"worker-{index}"
+        found.append(Child(name, modules.worker, (*common, "--name", name, "--device", device), lock))
+    found.append(Child("deliverer", modules.deliverer, common, lock))
+    return found

@@ -1,0 +1,110 @@
+"""Periodic work. The scheduler only puts names into a queue; one housekeeping thread does what they say."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from apscheduler.schedulers.background import BackgroundScheduler
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from rtseg_daemon.config import Config
+from rtseg_daemon.daemon import alarms, retention
+from rtseg_daemon.daemon.backup import back_up, prune
+from rtseg_daemon.dicom import assemble
+from rtseg_daemon.errors import RtsegError
+from rtseg_daemon.ledger.engine import database_file
+from rtseg_daemon.logs import log
+from rtseg_daemon.storage import Layout
+
+
+@dataclass(frozen=True)
+class House:
+    """What every chore works on."""
+
+    config: Config
+    layout: Layout
+    engine: Engine
+
+
+@dataclass(frozen=True)
+class Chore:
+    """One piece of periodic work and the seconds between two turns."""
+
+    name: str
+    every_seconds: float
+    work: Callable[[House], None]
+
+
+def sweep(house: House) -> None:
+    assemble.sweep(house.engine, house.config, time.time())
+
+
+def watch_lateness(house: House) -> None:
+    alarms.raise_late(house.engine, house.config.series.late_minutes * 60.0, time.time())
+
+
+def send_alarms(house: House) -> None:
+    alarms.send_pending(house.engine, house.config.alarms)
+
+
+def remove_old(house: House) -> None:
+    retention.remove_old(house.engine, house.layout, house.config.storage.keep_days * 86400.0, time.time())
+
+
+def back_up_ledger(house: House) -> None:
+    file = database_file(house.config.database_url)
+    if file is not None:
+        back_up(file, house.layout.backup)
+        prune(house.layout.backup)
+
+
+def chores_for(config: Config) -> tuple[Chore, ...]:
+    """The periodic work; the sweep keeps step with the quiet time, so that a short one is not slept over."""
+    return (
+        Chore("sweep", min(5.0, max(0.25, config.series.quiet_seconds / 8)), sweep),
+        Chore("lateness", 30.0, watch_lateness),
+        Chore("alarms", 5.0, send_alarms),
+        Chore("retention", 3600.0, remove_old),
+        Chore("backup", 6 * 3600.0, back_up_ledger),
+    )
+
+
+class Housekeeper:
+    """APScheduler in front, one working thread behind."""
+
+    def __init__(self, house: House, chores: tuple[Chore, ...]) -> None:
+        self.house = house
+        self.chores = {chore.name: chore for chore in chores}
+        self.due: queue.Queue[str | None] = queue.Queue()
+        self.scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
+        self.thread = threading.Thread(target=self._work, name="housekeeper", daemon=True)
+
+    def start(self) -> None:
+        for chore in self.chores.values():
+            self.scheduler.add_job(
+                self._enqueue, "interval", seconds=chore.every_seconds, args=[chore.name], misfire_grace_time=None
+            )
+        self.scheduler.start()
+        self.thread.start()
+
+    def stop(self, wait_seconds: float) -> None:
+        """Finish the chore at hand, at most `wait_seconds`."""
+        self.scheduler.shutdown(wait=False)
+        self.due.put(None)
+        self.thread.join(wait_seconds)
+
+    def _enqueue(self, name: str) -> None:
+        if name not in self.due.queue:
+            self.due.put(name)
+
+    def _work(self) -> None:
+        while (name := self.due.get()) is not None:
+            try:
+                self.chores[name].work(self.house)
+            except (SQLAlchemyError, OSError, RtsegError) as error:
+                log().error("a chore failed; it is tried again at its next turn", chore=name, exc_info=error)
+            except Exception as error:  # noqa: BLE001 - one broken chore must not end the others
+                log().critical("a chore broke", chore=name, exc_info=error)

@@ -1,0 +1,95 @@
+"""Deleting what is old enough and needed by nobody. What is held, failed or not delivered stays, however old."""
+
+import shutil
+from collections.abc import Sequence
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.events import raise_alarm
+from rtseg_daemon.ledger.reception import move_series
+from rtseg_daemon.ledger.schema import Job, Series, Setting
+from rtseg_daemon.ledger.states import InstanceState, JobState, SeriesState
+from rtseg_daemon.logs import log
+from rtseg_daemon.storage import Layout
+
+CLOCK_KEY = "clock_seen"
+PAUSE_KEY = "retention_not_before"
+LEAP_SECONDS = 2 * 86400.0
+PAUSE_SECONDS = 86400.0
+
+
+def removable(series: Series, before: float) -> bool:
+    """Whether a series' files may go: old enough, and every job of it delivered or ended by a person."""
+    if series.last_received_at >= before or series.state not in (SeriesState.COMPLETE, SeriesState.UNROUTED):
+        return False
+    return all(finished(job) for job in series.jobs) and all(job.updated_at < before for job in series.jobs)
+
+
+def finished(job: Job) -> bool:
+    """Delivered, cancelled, or segmented for nobody (`rerun --no-send`)."""
+    return job.state in (JobState.DELIVERED, JobState.CANCELLED) or (
+        job.state is JobState.SEGMENTED and not job.deliveries
+    )
+
+
+def remove_old(engine: Engine, layout: Layout, keep_seconds: float, now: float) -> int:
+    """Remove files older than `keep_seconds`; the ledger says REMOVED first, so a crash leaves an orphan and no lie.
+
+    Rows stay: who was contoured when, and with which bundle, is not forgotten. Returns how many series went.
+    """
+    if not clock_trusted(engine, now):
+        return 0
+    with reading(engine) as session:
+        states = (SeriesState.COMPLETE, SeriesState.UNROUTED)
+        query = select(Series).where(Series.last_received_at < now - keep_seconds, Series.state.in_(states))
+        ids = [series.id for series in session.scalars(query) if removable(series, now - keep_seconds)]
+    for series_id in ids:
+        _remove(engine, layout, series_id, now - keep_seconds, now)
+    return len(ids)
+
+
+def _remove(engine: Engine, layout: Layout, series_id: int, before: float, now: float) -> None:
+    with writing(engine) as session:
+        series = session.get_one(Series, series_id)
+        if not removable(series, before):
+            return
+        paths = _mark_removed(session, series, now)
+        jobs = [job.id for job in series.jobs]
+    for path in paths:
+        (layout.directory / path).unlink(missing_ok=True)
+    for folder in {(layout.directory / path).parent for path in paths}:
+        if folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+    for job_id in jobs:
+        shutil.rmtree(layout.result(job_id), ignore_errors=True)
+    log().info("retention removed a series", series=series_id, files=len(paths))
+
+
+def _mark_removed(session: Session, series: Series, now: float) -> Sequence[str]:
+    kept = [instance for instance in series.instances if instance.state is InstanceState.KEPT]
+    for instance in kept:
+        instance.state = InstanceState.REMOVED
+    session.flush()
+    move_series(session, series.id, SeriesState.REMOVED, what="removed by retention", at=now)
+    return [instance.path for instance in kept]
+
+
+def clock_trusted(engine: Engine, now: float) -> bool:
+    """False for a day after the clock was seen to leap by two days or more: a wrong clock must not delete anything."""
+    with writing(engine) as session:
+        seen, pause = _number(session, CLOCK_KEY), _number(session, PAUSE_KEY)
+        session.merge(Setting(key=CLOCK_KEY, value=repr(now)))
+        if seen is not None and abs(now - seen) > LEAP_SECONDS:
+            days = (now - seen) / 86400.0
+            message = f"the clock moved by {days:.1f} days since retention last looked; nothing is deleted for a day"
+            raise_alarm(session, "clock", f"clock:{int(now)}", message, at=now)
+            session.merge(Setting(key=PAUSE_KEY, value=repr(now + PAUSE_SECONDS)))
+            return False
+    return pause is None or now >= pause or pause > now + PAUSE_SECONDS
+
+
+def _number(session: Session, key: str) -> float | None:
+    setting = session.get(Setting, key)
+    return float(setting.value) if setting else None

@@ -1,0 +1,58 @@
+"""What must be true before any child starts: intact bundles, a free port, a ledger of this version's schema."""
+
+import socket
+import time
+from collections.abc import Iterator
+
+from sqlalchemy import Engine
+
+from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
+from rtseg_daemon.config import Config
+from rtseg_daemon.daemon.backup import back_up
+from rtseg_daemon.errors import BundleError, StorageError
+from rtseg_daemon.ledger.engine import database_file, open_ledger
+from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
+from rtseg_daemon.storage import Layout
+
+
+def routed_bundles(config: Config) -> Iterator[Bundle]:
+    """Every bundle that a route names, read and verified; raises BundleError naming the file or the route."""
+    models = config.models.directory or installed_models()
+    for route in config.routes:
+        for name in route.bundle:
+            bundle = load_bundle(models, name)
+            if bundle.research and not route.research:
+                raise BundleError(
+                    f"route {route.name!r}: bundle {name} is for research only; "
+                    "say `research: true` in the route to use it all the same"
+                )
+            yield bundle
+
+
+def wait_for_port(host: str, port: int, wait_seconds: float = 10.0) -> None:
+    """Wait until a listener can be opened there; raises StorageError naming the port after `wait_seconds`."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            with socket.create_server((host, port)):
+                return
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise StorageError(
+                    f"cannot listen on {host}:{port}: {error.strerror}; is another daemon running?"
+                ) from error
+            time.sleep(0.2)
+
+
+def prepare_ledger(config: Config, layout: Layout) -> Engine:
+    """Open the ledger and bring it to this version's schema, after a backup if it holds anything.
+
+    The storage lock must be held. Raises LedgerError for a schema newer than this version.
+    """
+    engine = open_ledger(config.database_url)
+    if needs_upgrade(engine):
+        file = database_file(config.database_url)
+        if file is not None and current_revision(engine) is not None:
+            back_up(file, layout.backup, label="before-migration")
+        upgrade(engine)
+    return engine

@@ -1,0 +1,88 @@
+"""Storage commitment (PS3.4, annex J): asking a destination to take responsibility, and reading its report."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from pydicom import Dataset
+from pydicom.uid import UID, generate_uid
+from pynetdicom.association import Association
+from sqlalchemy import Engine
+
+from rtseg_daemon.ledger.deliveries import record_commitment
+from rtseg_daemon.ledger.engine import writing
+
+PUSH_MODEL = UID("1.2.840.10008.1.20.1")
+PUSH_MODEL_INSTANCE = UID("1.2.840.10008.1.20.1.1")
+REQUEST_COMMITMENT = 1
+ALL_COMMITTED = 1
+SOME_FAILED = 2
+UNKNOWN_ARGUMENT = 0x0115
+
+
+def new_transaction() -> str:
+    """A transaction UID, unique for ever."""
+    return str(generate_uid(prefix=None))
+
+
+def request(transaction_uid: str, objects: Sequence[tuple[str, str]]) -> Dataset:
+    """The N-ACTION's data set for (SOP class UID, SOP instance UID) pairs (PS3.4, table J.3-1)."""
+    dataset = Dataset()
+    dataset.TransactionUID = transaction_uid
+    dataset.ReferencedSOPSequence = []
+    for sop_class, sop_instance in objects:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class, sop_instance
+        dataset.ReferencedSOPSequence.append(item)
+    return dataset
+
+
+def ask(association: Association, transaction_uid: str, objects: Sequence[tuple[str, str]]) -> int | None:
+    """Send the N-ACTION; returns its status, None where no answer came."""
+    try:
+        answer, _ = association.send_n_action(
+            request(transaction_uid, objects),
+            REQUEST_COMMITMENT,
+            PUSH_MODEL,
+            PUSH_MODEL_INSTANCE,
+        )
+    except (ValueError, RuntimeError):
+        return None
+    return int(answer.Status) if "Status" in answer else None
+
+
+def failures(report: Dataset) -> dict[str, int]:
+    """SOP instance UID -> failure reason of every object that was not committed (PS3.4, table J.3-2)."""
+    return {
+        str(item.get("ReferencedSOPInstanceUID", "")): int(item.get("FailureReason", 0x0110))
+        for item in report.get("FailedSOPSequence", [])
+    }
+
+
+def take_report(engine: Engine, event_type: int, report: Dataset) -> int:
+    """Enter an N-EVENT-REPORT in the ledger; returns the status to answer with.
+
+    A transaction that we never asked for is answered 0x0115 (invalid argument value). A failure report without a
+    list of failed objects commits nothing.
+    """
+    transaction = str(report.get("TransactionUID", ""))
+    failed = failures(report)
+    if event_type == SOME_FAILED and not failed:
+        failed = {"": 0x0110}
+    with writing(engine) as session:
+        known = record_commitment(session, transaction, failed)
+    return 0x0000 if known is not None else UNKNOWN_ARGUMENT
+
+
+class Reports:
+    """Takes reports that come back on the association that asked."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.came = threading.Event()
+
+    def handle(self, event: Any) -> tuple[int, None]:
+        """pynetdicom's handler for EVT_N_EVENT_REPORT."""
+        status = take_report(self.engine, int(event.event_type), event.event_information)
+        self.came.set()
+        return status, None

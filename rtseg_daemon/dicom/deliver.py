@@ -1,0 +1,269 @@
+"""Delivery: one queue and one thread per destination, so that one that is down delays no other.
+
+Run as `python -m rtseg_daemon.dicom.deliver --config FILE` by the supervisor.
+"""
+
+import argparse
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info
+from pynetdicom import evt
+from pynetdicom.association import Association
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import object_session
+
+from rtseg_daemon.config import Config, Destination, load_config
+from rtseg_daemon.dicom import commitment
+from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
+from rtseg_daemon.dicom.renamed import for_destination
+from rtseg_daemon.dicom.send import ContextRefused, Local, Waits, associated, contexts_for, echo, store
+from rtseg_daemon.errors import DeliveryError, StateError
+from rtseg_daemon.ledger import deliveries
+from rtseg_daemon.ledger.engine import open_ledger, reading, writing
+from rtseg_daemon.ledger.reception import kept_instances
+from rtseg_daemon.ledger.retry import really_waited
+from rtseg_daemon.ledger.schema import Delivery
+from rtseg_daemon.lifeline import follow_supervisor
+from rtseg_daemon.logs import configure, log
+from rtseg_daemon.storage import Layout
+
+IDLE_SECONDS = 0.5
+REPORT_SECONDS = 5.0
+"""How long the association stays open for a commitment report before the rest is left to the listener."""
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What one delivery sends: the CT first where it is wanted, the structure set last."""
+
+    delivery_id: int
+    images: tuple[tuple[str, str, Path], ...]
+    """(SOP class UID, SOP instance UID, file) of every image not yet accepted."""
+    rtstruct: Path
+    rtstruct_uid: tuple[str, str]
+
+    @property
+    def files(self) -> list[Path]:
+        return [*(path for _, _, path in self.images), self.rtstruct]
+
+
+class Courier(threading.Thread):
+    """Works through the queue of one destination."""
+
+    def __init__(
+        self, engine: Engine, config: Config, destination: Destination, stop: threading.Event, waits: Waits = Waits()
+    ) -> None:
+        super().__init__(name=f"courier-{destination.name}", daemon=True)
+        self.engine = engine
+        self.settings = config.delivery
+        self.layout = Layout(config.storage.directory)
+        self.destination = destination
+        self.local = Local(config.dicom.ae_title, config.dicom.tls)
+        self.stop = stop
+        self.waits = waits
+        self.probed_at = float("-inf")
+
+    def run(self) -> None:
+        """Until stopped; an error that nobody foresaw costs one turn, not the queue."""
+        self._guarded(self.resume)
+        while not self.stop.is_set():
+            if not self._guarded(self.turn):
+                self.stop.wait(IDLE_SECONDS)
+
+    def _guarded(self, work: Callable[[], bool]) -> bool:
+        try:
+            return work()
+        except (SQLAlchemyError, OSError, StateError) as error:
+            log().error("delivery paused; trying again", destination=self.destination.name, exc_info=error)
+        except Exception as error:  # noqa: BLE001 - the world is met here; one parcel must not end the queue
+            log().critical("delivery broke; trying again", destination=self.destination.name, exc_info=error)
+        self.stop.wait(5 * IDLE_SECONDS)
+        return False
+
+    def resume(self) -> bool:
+        """Take up what was on the wire when the last process ended."""
+        with writing(self.engine) as session:
+            return deliveries.resume_interrupted(session, self.destination.name) > 0
+
+    def turn(self) -> bool:
+        """Send what is due, or probe; False if there was nothing to send."""
+        parcel_id = self.next_due()
+        if parcel_id is not None:
+            self.attempt(parcel_id)
+            return True
+        if time.monotonic() - self.probed_at >= self.settings.probe_seconds:
+            self.probe()
+        return False
+
+    def next_due(self) -> int | None:
+        """The oldest delivery whose attempt is due."""
+        with reading(self.engine) as session:
+            longest = self.settings.longest_retry_seconds
+            due = deliveries.due_deliveries(session, self.destination.name, time.time(), longest)
+            return due[0].id if due else None
+
+    def probe(self) -> None:
+        """C-ECHO; a destination that answers again has its whole queue woken."""
+        try:
+            status = echo(self.local, self.destination, self.waits)
+        except DeliveryError as error:
+            self.note(up=False, error=str(error))
+        else:
+            self.note(up=status == 0x0000, error=None if status == 0x0000 else f"C-ECHO answered 0x{status:04X}")
+
+    def note(self, up: bool, error: str | None = None) -> None:
+        """Remember how the destination is; wake its queue when it has come back."""
+        self.probed_at = time.monotonic()
+        name = self.destination.name
+        with writing(self.engine) as session:
+            if deliveries.note_destination(session, name, up, error):
+                woken = deliveries.wake_destination(session, name)
+                log().info("destination answers", destination=name, woken=woken)
+
+    def attempt(self, delivery_id: int) -> None:
+        """One attempt, from SENDING to what came of it."""
+        with writing(self.engine) as session:
+            deliveries.begin_delivery(session, delivery_id)
+        with reading(self.engine) as session:
+            parcel = self.pack(session.get_one(Delivery, delivery_id))
+        try:
+            status, comment = self.send(parcel)
+        except ContextRefused as error:
+            self.put_off(delivery_id, Answer.REFUSED_FOR_NOW, None, str(error))
+            return
+        except (DeliveryError, OSError) as error:
+            self.put_off(delivery_id, Answer.NONE, None, str(error))
+            self.note(up=False, error=str(error))
+            return
+        answer = kind_of(status)
+        if answer is Answer.ARRIVED:
+            with writing(self.engine) as session:
+                deliveries.record_sent(session, delivery_id, status, comment)
+            log().info("delivered", delivery=delivery_id, destination=self.destination.name, status=f"0x{status:04X}")
+        else:
+            self.put_off(delivery_id, answer, status, comment)
+        self.note(up=True)
+
+    def pack(self, delivery: Delivery) -> Parcel:
+        """Which files this delivery still has to send."""
+        job, session = delivery.job, object_session(delivery)
+        assert session is not None
+        assert job.rtstruct_path is not None
+        images: list[tuple[str, str, Path]] = []
+        if self.destination.send_images:
+            done = set(delivery.images_sent)
+            for instance in kept_instances(session, job.series_id, up_to=job.last_instance_id):
+                if instance.sop_instance_uid not in done:
+                    path = self.layout.directory / instance.path
+                    images.append((instance.sop_class_uid, instance.sop_instance_uid, path))
+        rtstruct = for_destination(self.layout.directory / job.rtstruct_path, self.destination)
+        return Parcel(delivery.id, tuple(images), rtstruct, identity(rtstruct))
+
+    def send(self, parcel: Parcel) -> tuple[int, str]:
+        """Send a parcel over one association; the status that decides, and words for people.
+
+        Raises DeliveryError (OSError for an unreadable file) if no answer came.
+        """
+        reports = commitment.Reports(self.engine)
+        handlers = [(evt.EVT_N_EVENT_REPORT, reports.handle)]
+        contexts = contexts_for(parcel.files, self.destination.commitment)
+        with associated(self.local, self.destination, contexts, self.waits, handlers) as association:
+            refused = self.send_images(association, parcel)
+            if refused is not None:
+                return refused
+            stored = store(association, self.destination, parcel.rtstruct)
+            if self.destination.commitment and kind_of(stored.status) is Answer.ARRIVED:
+                self.ask_commitment(association, parcel, reports)
+        return stored.status, stored.comment or meaning(stored.status)
+
+    def send_images(self, association: Association, parcel: Parcel) -> tuple[int, str] | None:
+        """Send the CT; what arrived is remembered. The first refusal ends it and decides for the whole parcel."""
+        arrived: list[str] = []
+        try:
+            for _, uid, path in parcel.images:
+                stored = store(association, self.destination, path)
+                if kind_of(stored.status) is not Answer.ARRIVED:
+                    return stored.status, f"a CT image was refused: {stored.comment or meaning(stored.status)}"
+                arrived.append(uid)
+        finally:
+            if arrived:
+                with writing(self.engine) as session:
+                    deliveries.remember_images(session, parcel.delivery_id, arrived)
+        return None
+
+    def ask_commitment(self, association: Association, parcel: Parcel, reports: commitment.Reports) -> None:
+        """Ask once the structure set has arrived; a destination that cannot is no failure of the delivery."""
+        objects = [(sop_class, uid) for sop_class, uid, _ in parcel.images] + [parcel.rtstruct_uid]
+        transaction = commitment.new_transaction()
+        with writing(self.engine) as session:
+            deliveries.ask_commitment(session, parcel.delivery_id, transaction)
+        status = commitment.ask(association, transaction, objects)
+        if status == 0x0000:
+            reports.came.wait(REPORT_SECONDS)
+        else:
+            words = "no answer" if status is None else f"0x{status:04X}"
+            log().warning("storage commitment was not accepted", destination=self.destination.name, status=words)
+
+    def put_off(self, delivery_id: int, answer: Answer, status: int | None, comment: str) -> None:
+        """WAITING with the time of the next attempt, or FAILED with the reason."""
+        now = time.time()
+        with writing(self.engine) as session:
+            delivery = session.get_one(Delivery, delivery_id)
+            trial = trial_of(delivery, now)
+            wait = wait_before_next(answer, trial, self.settings, random.random())  # noqa: S311 - spreads load, no secret
+            if wait is None:
+                reason = comment if status is None else f"0x{status:04X} {comment}"
+                deliveries.record_failed(session, delivery_id, status, reason, at=now)
+            else:
+                deliveries.record_again(
+                    session,
+                    delivery_id,
+                    status,
+                    comment,
+                    refused=answer is Answer.REFUSED_FOR_NOW,
+                    next_attempt_at=now + wait,
+                    waited_seconds=trial.waited_seconds,
+                    refused_seconds=trial.refused_seconds,
+                    at=now,
+                )
+        outcome = "given up" if wait is None else f"next attempt in {wait:.0f} s"
+        log().warning("not delivered", delivery=delivery_id, destination=self.destination.name, outcome=outcome)
+
+
+def trial_of(delivery: Delivery, now: float) -> Trial:
+    """The facts for the decision: what was really waited since the last attempt is added up."""
+    waited = really_waited(now, delivery.last_attempt_at, delivery.planned_seconds)
+    refused = waited if delivery.refused else 0.0
+    return Trial(delivery.attempts, delivery.waited_seconds + waited, delivery.refused_seconds + refused)
+
+
+def identity(rtstruct: Path) -> tuple[str, str]:
+    """(SOP class UID, SOP instance UID) of a file, from its meta information."""
+    meta = read_file_meta_info(rtstruct)
+    return str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The deliverer's process: a courier per destination until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="rtseg_daemon.dicom.deliver")
+    parser.add_argument("--config", type=Path, required=True)
+    config = load_config(parser.parse_args(arguments).config)
+    configure(config.logging, "deliverer")
+    stop = follow_supervisor()
+    engine = open_ledger(config.database_url)
+    couriers = [Courier(engine, config, destination, stop) for destination in config.destinations]
+    for courier in couriers:
+        courier.start()
+    stop.wait()
+    for courier in couriers:
+        courier.join()
+
+
+if __name__ == "__main__":
+    main()

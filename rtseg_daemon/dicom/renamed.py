@@ -1,0 +1,61 @@
+"""The structure set as one destination wants it: other ROI names, or only some of the organs."""
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+from pydicom import Dataset, dcmread
+from pydicom.uid import UID
+
+from rtseg_daemon.config import Destination
+from rtseg_daemon.dicom.names import unique_names
+from rtseg_daemon.storage import write_durably
+
+
+def for_destination(rtstruct: Path, destination: Destination) -> Path:
+    """`rtstruct` itself, or a copy beside it with `roi_names` and `only` applied.
+
+    The copy is another object, so it has a SOP Instance UID of its own, derived from the first and from what was
+    changed: made again, it is the same object.
+    """
+    if not destination.roi_names and not destination.only:
+        return rtstruct
+    changes = json.dumps([sorted(destination.roi_names.items()), sorted(destination.only)])
+    copy = rtstruct.with_name(f"RTSTRUCT-{hashlib.sha256(changes.encode()).hexdigest()[:16]}.dcm")
+    if not copy.is_file():
+        dataset = dcmread(rtstruct)
+        adapt(dataset, destination)
+        uid = derived_uid(str(dataset.SOPInstanceUID), changes)
+        dataset.SOPInstanceUID = uid
+        dataset.file_meta.MediaStorageSOPInstanceUID = uid
+        buffer = io.BytesIO()
+        dataset.save_as(buffer, enforce_file_format=True)
+        write_durably(copy, buffer.getvalue())
+    return copy
+
+
+def derived_uid(*parts: str) -> UID:
+    """A UID under 2.25 (PS3.5, B.2) that depends on `parts` and nothing else."""
+    digest = hashlib.sha256("\n".join(parts).encode()).digest()
+    return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
+
+
+def adapt(dataset: Dataset, destination: Destination) -> None:
+    """Drop the ROIs that are not in `only` (when it names any) and rename the rest by `roi_names`, in place."""
+    wanted = set(destination.only)
+    numbers = {
+        int(roi.ROINumber) for roi in dataset.StructureSetROISequence if not wanted or str(roi.ROIName) in wanted
+    }
+    sequences = {
+        "StructureSetROISequence": "ROINumber",
+        "ROIContourSequence": "ReferencedROINumber",
+        "RTROIObservationsSequence": "ReferencedROINumber",
+    }
+    for keyword, number in sequences.items():
+        items = dataset.get(keyword, [])
+        setattr(dataset, keyword, [item for item in items if int(getattr(item, number)) in numbers])
+    rois = dataset.StructureSetROISequence
+    names = unique_names([destination.roi_names.get(str(roi.ROIName), str(roi.ROIName)) for roi in rois])
+    for roi, name in zip(rois, names, strict=True):
+        roi.ROIName = name

@@ -1,0 +1,174 @@
+"""One association to a destination: opened with limits on every wait, used to store objects, released."""
+
+import socket
+import ssl
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydicom import Dataset, dcmread
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.presentation import PresentationContext
+
+from rtseg_daemon.config import Destination, QueryPeer, Tls
+from rtseg_daemon.dicom.commitment import PUSH_MODEL
+from rtseg_daemon.dicom.contexts import VERIFICATION
+from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from rtseg_daemon.errors import DeliveryError
+
+UNCOMPRESSED: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Longest waits in seconds: for a TCP connection, for the association, for each answer."""
+
+    connect: float = 10.0
+    associate: float = 20.0
+    answer: float = 60.0
+
+
+@dataclass(frozen=True)
+class Local:
+    """Who we are to the peer: our AE title, and the certificate where TLS is used."""
+
+    ae_title: str
+    tls: Tls | None = None
+
+
+Peer = Destination | QueryPeer
+
+
+def application(local: Local, waits: Waits) -> AE:
+    """Our side of an association, with every wait bounded."""
+    ae = AE(ae_title=local.ae_title)
+    ae.implementation_class_uid = IMPLEMENTATION_UID
+    ae.implementation_version_name = IMPLEMENTATION_VERSION
+    ae.connection_timeout = waits.connect
+    ae.acse_timeout = waits.associate
+    ae.dimse_timeout = waits.answer
+    ae.network_timeout = waits.answer
+    return ae
+
+
+def client_tls(tls: Tls) -> ssl.SSLContext:
+    """TLS 1.2 or newer, with our certificate, trusting only the configured CA; host names are checked."""
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(tls.ca))
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(str(tls.certificate), str(tls.key))
+    return context
+
+
+@contextmanager
+def associated(
+    local: Local,
+    peer: Peer,
+    contexts: Sequence[PresentationContext],
+    waits: Waits = Waits(),
+    handlers: Iterable[tuple[Any, ...]] = (),
+    ext_neg: Sequence[Any] = (),
+) -> Iterator[Association]:
+    """An established association with `peer`, released at the end of the block (aborted on an error).
+
+    Raises DeliveryError naming what the peer or the network did if there is none.
+    """
+    ae = application(local, waits)
+    encrypted = None
+    if peer.tls:
+        if local.tls is None:
+            raise DeliveryError(f"{peer.name} wants TLS, and dicom.tls names no certificate")
+        encrypted = (client_tls(local.tls), peer.host)
+    association = ae.associate(
+        peer.host,
+        peer.port,
+        contexts=list(contexts),
+        ae_title=peer.ae_title,
+        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
+        ext_neg=list(ext_neg),
+        tls_args=encrypted,
+    )
+    if not association.is_established:
+        raise DeliveryError(f"{peer.name} at {peer.host}:{peer.port}: {why_not(association)}")
+    try:
+        yield association
+    except BaseException:
+        association.abort()
+        raise
+    association.release()
+
+
+def _send_at_once(event: Any) -> None:
+    """Nagle's algorithm would hold back the last fragment of every object for the peer's delayed acknowledgement."""
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def why_not(association: Association) -> str:
+    """Why an association could not be had."""
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        return f"association rejected ({answer.result_str}: {answer.reason_str})"
+    if answer is not None and not association.accepted_contexts:
+        return "association accepted, but none of the offered presentation contexts"
+    return "no connection, or no answer to the association request"
+
+
+def echo(local: Local, peer: Peer, waits: Waits = Waits()) -> int:
+    """C-ECHO; returns its status. Raises DeliveryError if there is no association or no answer."""
+    with associated(local, peer, [build_context(VERIFICATION)], waits) as association:
+        answer = association.send_c_echo()
+        if "Status" not in answer:
+            raise DeliveryError(f"{peer.name}: no answer to C-ECHO")
+        return int(answer.Status)
+
+
+def contexts_for(files: Sequence[Path], commitment: bool) -> list[PresentationContext]:
+    """What must be offered to store `files`, as they are or else in the other uncompressed form, and for commitment."""
+    wanted: dict[tuple[str, str], PresentationContext] = {}
+    for path in files:
+        meta = read_file_meta_info(path)
+        sop_class, syntax = str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
+        wanted.setdefault((sop_class, syntax), build_context(sop_class, [syntax]))
+        if syntax in UNCOMPRESSED:
+            others = [other for other in UNCOMPRESSED if other != syntax]
+            wanted.setdefault((sop_class, str(others[0])), build_context(sop_class, others))
+    contexts = list(wanted.values())
+    return [*contexts, build_context(PUSH_MODEL)] if commitment else contexts
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A peer's answer to one C-STORE: the status, and its Error Comment."""
+
+    status: int
+    comment: str
+
+
+def store(association: Association, peer: Peer, path: Path) -> Stored:
+    """Send one file. Raises DeliveryError if no answer came or it cannot be read, ContextRefused if it was not offered."""
+    try:
+        dataset = dcmread(path)
+    except (OSError, InvalidDicomError) as error:
+        raise DeliveryError(f"{path.name} cannot be read: {error}; run doctor") from error
+    try:
+        answer = association.send_c_store(dataset)
+    except ValueError as error:
+        raise ContextRefused(f"{peer.name} does not accept {class_name(dataset)} in the form that we hold") from error
+    except RuntimeError as error:
+        raise DeliveryError(f"{peer.name}: the association was lost before the answer") from error
+    if "Status" not in answer:
+        raise DeliveryError(f"{peer.name}: no answer to C-STORE; the object may or may not have arrived")
+    return Stored(int(answer.Status), str(answer.get("ErrorComment", "") or ""))
+
+
+def class_name(dataset: Dataset) -> str:
+    return str(dataset.SOPClassUID.name)
+
+
+class ContextRefused(DeliveryError):
+    """The destination accepts the association, but not this kind of object; it must be set up to."""

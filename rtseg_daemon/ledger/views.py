@@ -1,0 +1,224 @@
+"""The ledger as programs read it: plain dictionaries, the shapes of every `--json`. Times are ISO 8601 in UTC."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.errors import StateError
+from rtseg_daemon.ledger.schema import Alarm, Delivery, Destination, Event, Instance, Job, Process, Series
+from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState, SeriesState
+
+Shape = dict[str, Any]
+
+WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING)
+
+
+def moment(seconds: float | None) -> str | None:
+    """Seconds since 1970 as `2026-01-31T12:00:00.000Z`."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def job_shape(job: Job, storage: Path) -> Shape:
+    """One job as `jobs list --json` shows it."""
+    return {
+        "id": job.id,
+        "state": str(job.state),
+        "series_instance_uid": job.series.series_instance_uid,
+        "study_instance_uid": job.series.study_instance_uid,
+        "patient_id": job.series.patient_id,
+        "bundle": job.bundle,
+        "route": job.route,
+        "run": job.run,
+        "attempts": job.attempts,
+        "created_at": moment(job.created_at),
+        "updated_at": moment(job.updated_at),
+        "error": job.error,
+        "rtstruct_path": str(storage / job.rtstruct_path) if job.rtstruct_path else None,
+        "rtstruct_sop_instance_uid": job.rtstruct_sop_instance_uid,
+        "flags": job.flags,
+    }
+
+
+def job_detail(job: Job, storage: Path) -> Shape:
+    """One job as `jobs show --json` shows it: also verdicts, organs, times and deliveries."""
+    return job_shape(job, storage) | {
+        "bundle_digest": job.bundle_digest,
+        "series_id": job.series_id,
+        "stage": job.stage if job.state is JobState.RUNNING else None,
+        "heartbeat_at": moment(job.heartbeat_at),
+        "releasable": job.releasable and job.series.releasable,
+        "released_by": job.released_by,
+        "no_send": job.no_send,
+        "supersedes": job.supersedes_id,
+        "verdicts": job.verdicts,
+        "rois": job.rois,
+        "seconds": job.seconds,
+        "rtstruct_sha256": job.rtstruct_sha256,
+        "deliveries": [delivery_shape(delivery) for delivery in job.deliveries],
+    }
+
+
+def delivery_shape(delivery: Delivery) -> Shape:
+    """One delivery as `deliveries list --json` shows it."""
+    return {
+        "id": delivery.id,
+        "job": delivery.job_id,
+        "destination": delivery.destination,
+        "state": str(delivery.state),
+        "attempts": delivery.attempts,
+        "next_attempt_at": moment(delivery.next_attempt_at),
+        "last_attempt_at": moment(delivery.last_attempt_at),
+        "last_status": None if delivery.last_status is None else f"0x{delivery.last_status:04X}",
+        "last_comment": delivery.last_comment,
+        "sent_at": moment(delivery.sent_at),
+    }
+
+
+def series_shape(series: Series, instances: int) -> Shape:
+    """One series as `series list --json` shows it."""
+    return {
+        "id": series.id,
+        "state": str(series.state),
+        "series_instance_uid": series.series_instance_uid,
+        "study_instance_uid": series.study_instance_uid,
+        "patient_id": series.patient_id,
+        "modality": series.modality,
+        "calling_ae": series.calling_ae,
+        "calling_host": series.calling_host,
+        "body_part": series.body_part,
+        "description": series.description,
+        "instance_count": instances,
+        "expected_count": series.expected_count,
+        "reasons": series.reasons,
+        "first_received_at": moment(series.first_received_at),
+        "last_received_at": moment(series.last_received_at),
+    }
+
+
+def series_detail(series: Series, storage: Path) -> Shape:
+    """One series as `series show --json` shows it: also its instances and jobs."""
+    kept = [instance for instance in series.instances if instance.state is InstanceState.KEPT]
+    held_back = [instance for instance in series.instances if instance.state is InstanceState.QUARANTINED]
+    return series_shape(series, len(kept)) | {
+        "instances": [instance_shape(instance, storage) for instance in kept],
+        "quarantined": [instance_shape(instance, storage) for instance in held_back],
+        "jobs": [job.id for job in series.jobs],
+    }
+
+
+def instance_shape(instance: Instance, storage: Path) -> Shape:
+    return {
+        "sop_instance_uid": instance.sop_instance_uid,
+        "path": str(storage / instance.path),
+        "sha256": instance.sha256,
+    }
+
+
+def event_shape(event: Event) -> Shape:
+    return {
+        "at": moment(event.at),
+        "what": event.what,
+        "from": event.from_state,
+        "to": event.to_state,
+        "who": event.who,
+        "detail": event.detail,
+    }
+
+
+def all_jobs(session: Session, state: JobState | None = None, limit: int | None = None) -> Sequence[Job]:
+    """Jobs, newest first."""
+    query = select(Job).order_by(Job.id.desc()).limit(limit)
+    return session.scalars(query if state is None else query.where(Job.state == state)).all()
+
+
+def all_series(session: Session) -> list[tuple[Series, int]]:
+    """Series, newest first, each with its number of KEPT instances."""
+    counted = (
+        select(Instance.series_id, func.count().label("count"))
+        .where(Instance.state == InstanceState.KEPT)
+        .group_by(Instance.series_id)
+        .subquery()
+    )
+    query = select(Series, func.coalesce(counted.c.count, 0)).outerjoin(counted, counted.c.series_id == Series.id)
+    return [(series, count) for series, count in session.execute(query.order_by(Series.id.desc()))]
+
+
+def all_deliveries(session: Session, state: DeliveryState | None = None) -> Sequence[Delivery]:
+    """Deliveries, newest first."""
+    query = select(Delivery).order_by(Delivery.id.desc())
+    return session.scalars(query if state is None else query.where(Delivery.state == state)).all()
+
+
+def find_job(session: Session, job_id: int) -> Job:
+    """The job of this number; raises StateError if there is none."""
+    job = session.get(Job, job_id)
+    if job is None:
+        raise StateError(f"there is no job {job_id}; see `rtseg-daemon jobs list`")
+    return job
+
+
+def find_series(session: Session, name: str) -> Series:
+    """The series of this number or SeriesInstanceUID; raises StateError if there is none."""
+    query = select(Series).where(Series.series_instance_uid == name)
+    series = session.get(Series, int(name)) if name.isdigit() else session.scalars(query).one_or_none()
+    if series is None:
+        raise StateError(f"there is no series {name}; see `rtseg-daemon series list`")
+    return series
+
+
+def counts(session: Session) -> Shape:
+    """How many jobs, series and deliveries there are in each state."""
+    by_job = dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples().all())
+    by_series = dict(session.execute(select(Series.state, func.count()).group_by(Series.state)).tuples().all())
+    by_delivery = dict(session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).tuples().all())
+    return {
+        "jobs": {str(state): by_job.get(state, 0) for state in JobState},
+        "series": {str(state): by_series.get(state, 0) for state in SeriesState},
+        "deliveries": {str(state): by_delivery.get(state, 0) for state in DeliveryState},
+    }
+
+
+def status_shape(session: Session, now: float, free_gb: float | None, destinations: Sequence[str]) -> Shape:
+    """What `status --json` shows; `destinations` are the configured ones."""
+    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING)))
+    known = {row.name: row for row in session.scalars(select(Destination))}
+    children = session.scalars(select(Process).order_by(Process.name)).all()
+    return counts(session) | {
+        "oldest_waiting_seconds": None if oldest is None else round(max(0.0, now - oldest), 1),
+        "disk": {"free_gb": free_gb},
+        "running": bool(children),
+        "workers": [process_shape(child) for child in children if child.name.startswith("worker")],
+        "processes": [process_shape(child) for child in children],
+        "destinations": [destination_shape(name, known.get(name), session) for name in destinations],
+        "unsent_alarms": session.scalar(select(func.count()).select_from(Alarm).where(Alarm.sent_at.is_(None))),
+    }
+
+
+def process_shape(process: Process) -> Shape:
+    return {
+        "name": process.name,
+        "pid": process.pid,
+        "state": process.state,
+        "restarts": process.restarts,
+        "since": moment(process.updated_at),
+        "detail": process.detail,
+    }
+
+
+def destination_shape(name: str, row: Destination | None, session: Session) -> Shape:
+    unsent = (DeliveryState.WAITING, DeliveryState.SENDING)
+    query = select(func.count()).where(Delivery.destination == name, Delivery.state.in_(unsent))
+    return {
+        "name": name,
+        "up": row.up if row else None,
+        "since": moment(row.since) if row else None,
+        "checked_at": moment(row.checked_at) if row else None,
+        "error": row.error if row else None,
+        "waiting": session.scalar(query),
+    }

@@ -1,0 +1,251 @@
+"""The worker: takes one job after the other, with the models kept loaded between them.
+
+Run as `python -m rtseg_daemon.worker --config FILE --name NAME --device DEVICE` by the supervisor.
+"""
+
+import argparse
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from rtseg_daemon import case
+from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
+from rtseg_daemon.config import Config, Route, load_config
+from rtseg_daemon.errors import LeaseLost, RtsegError, SeriesError
+from rtseg_daemon.ledger import jobs
+from rtseg_daemon.ledger.engine import open_ledger, reading, writing
+from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.reception import kept_instances
+from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.lifeline import follow_supervisor
+from rtseg_daemon.logs import configure, describe, log
+from rtseg_daemon.segment.entropy_map import save_entropy_map
+from rtseg_daemon.settings import Compute
+from rtseg_daemon.storage import Layout
+
+if TYPE_CHECKING:
+    from rtseg_daemon.segment.pipeline import Segmenter
+
+IDLE_SECONDS = 0.25
+BEAT_SECONDS = 1.0
+RTSTRUCT = "RTSTRUCT.dcm"
+PATIENCE_SECONDS = 300.0
+"""How long a finished result waits for a full disk or a busy ledger before the worker gives up and dies."""
+
+
+class Worker:
+    """One worker: its ledger, its device, and the bundles it has loaded."""
+
+    def __init__(self, config: Config, name: str, device: str) -> None:
+        self.config = config
+        self.owner = f"{name}-{os.getpid()}"
+        self.compute = config.compute.model_copy(update={"device": device})
+        self.layout = Layout(config.storage.directory)
+        self.engine: Engine = open_ledger(config.database_url)
+        self.segmenters: dict[str, Segmenter] = {}
+
+    def run(self, stop: threading.Event) -> None:
+        """Until stopped; the job at hand is finished first."""
+        while not stop.is_set():
+            job_id = self.claim()
+            if job_id is None:
+                stop.wait(IDLE_SECONDS)
+            else:
+                self.do(job_id)
+
+    def claim(self) -> int | None:
+        """The oldest job waiting, leased; None if there is none or the ledger cannot be written now."""
+        try:
+            with reading(self.engine) as session:
+                if session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).limit(1)) is None:
+                    return None
+            with writing(self.engine) as session:
+                job = jobs.claim_job(session, self.owner)
+                return job.id if job else None
+        except SQLAlchemyError as error:
+            log().error("no job can be claimed now; trying again", exc_info=error)
+            return None
+
+    def do(self, job_id: int) -> None:
+        """Run one job to SEGMENTED, HELD or FAILED; whatever it throws ends the job and not the worker."""
+        log().info("job started", job=job_id)
+        try:
+            self.run_job(job_id)
+        except LeaseLost:
+            log().warning("the job was taken away; its result is dropped", job=job_id)
+        except SeriesError as error:
+            reason = str(error)
+            self.settle(job_id, lambda: self.hold(job_id, reason))
+        except RtsegError as error:
+            reason = str(error)
+            self.settle(job_id, lambda: self.fail(job_id, reason))
+        except Exception as error:  # noqa: BLE001 - the world is met here: a job that breaks must not break the next
+            log().error("a job broke", job=job_id, exc_info=error)
+            reason = f"an error that nobody foresaw: {describe(error)}; report it, then retry the job"
+            self.settle(job_id, lambda: self.fail(job_id, reason))
+
+    def run_job(self, job_id: int) -> None:
+        """The whole step as a function of the job's number: read, segment, write, enter in the ledger."""
+        with reading(self.engine) as session:
+            job = session.get_one(Job, job_id)
+            instances = kept_instances(session, job.series_id, up_to=job.last_instance_id)
+            paths = [self.layout.directory / instance.path for instance in instances]
+        route = self.route_of(job)
+        options = options_for(job, route)
+        beat = Beat(self.engine, job_id, self.owner)
+        result = self.process(paths, job, options, beat)
+        if result.dataset is not None:
+            result = self.write(job_id, result, options)
+        self.settle(job_id, lambda: self.finish(job_id, result, route))
+
+    def route_of(self, job: Job) -> Route | None:
+        """The job's route as it is configured now; None if it is gone."""
+        return next((route for route in self.config.routes if route.name == job.route), None)
+
+    def process(self, paths: list[Path], job: Job, options: case.Options, beat: "Beat") -> case.CaseResult:
+        """Segment on this worker's device; where its memory does not suffice, on the CPU."""
+        bundle = load_bundle(self.config.models.directory or installed_models(), job.bundle)
+        try:
+            return case.process_case(paths, self.segmenter(bundle, self.compute, beat), options, beat)
+        except Exception as error:
+            if not out_of_memory(error) or self.compute.device == "cpu":
+                raise
+            log().warning("out of memory; going on with the CPU", job=job.id, device=self.compute.device)
+        self.segmenters.clear()
+        slow = self.compute.model_copy(update={"device": "cpu", "backend": "auto", "precision": "auto"})
+        return case.process_case(paths, self.segmenter(bundle, slow, beat), options, beat)
+
+    def segmenter(self, bundle: Bundle, compute: Compute, report: Callable[[str], None]) -> "Segmenter":
+        """The bundle, loaded and warm; loaded again when the installed one has changed."""
+        key = f"{bundle.digest} {compute.device}"
+        if key not in self.segmenters:
+            report("load")
+            self.segmenters = {key: case.load_segmenter(bundle, compute, self.layout.engine_cache)} | {
+                other: loaded for other, loaded in self.segmenters.items() if loaded.bundle.name != bundle.name
+            }
+        return self.segmenters[key]
+
+    def write(self, job_id: int, result: case.CaseResult, options: case.Options) -> case.CaseResult:
+        """The structure set and the entropy map in the job's folder, durable; then the gate on what was written."""
+        folder = self.layout.result(job_id)
+
+        def write() -> None:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            case.write_case(result, folder / RTSTRUCT)
+            if result.entropy is not None:
+                save_entropy_map(result.entropy, folder / "entropy.npz")
+
+        self.settle(job_id, write)
+        return case.checked(result, folder / RTSTRUCT, options)
+
+    def finish(self, job_id: int, result: case.CaseResult, route: Route | None) -> None:
+        """SEGMENTED with its deliveries, or HELD by a gate, in one transaction."""
+        outcome = self.outcome_of(job_id, result)
+        with writing(self.engine) as session:
+            for note in result.notes:
+                record_event(session, "job", job_id, "value not carried over", detail={"note": note}, who=self.owner)
+            if result.held:
+                reason = "; ".join(result.reasons)
+                jobs.hold(session, job_id, reason, releasable=result.releasable, owner=self.owner, outcome=outcome)
+            else:
+                destinations = route.destinations if route else ()
+                jobs.finish_segmentation(session, job_id, self.owner, outcome, destinations)
+        log().info("job held" if result.held else "job segmented", job=job_id, seconds=outcome.seconds)
+
+    def outcome_of(self, job_id: int, result: case.CaseResult) -> jobs.Outcome:
+        """What the ledger keeps of a result."""
+        path = self.layout.result(job_id) / RTSTRUCT if result.dataset is not None else None
+        return jobs.Outcome(
+            bundle_digest=result.bundle.digest,
+            verdicts=result.gates,
+            rois=result.rois,
+            flags=result.flags,
+            seconds=result.seconds,
+            rtstruct_path=self.layout.relative(path) if path else None,
+            rtstruct_sop_instance_uid=result.sop_instance_uid,
+            rtstruct_sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else None,
+        )
+
+    def hold(self, job_id: int, reason: str) -> None:
+        with writing(self.engine) as session:
+            jobs.hold(session, job_id, reason, owner=self.owner)
+        log().info("job held", job=job_id)
+
+    def fail(self, job_id: int, reason: str) -> None:
+        with writing(self.engine) as session:
+            jobs.fail(session, job_id, reason, owner=self.owner)
+        log().error("job failed", job=job_id)
+
+    def settle(self, job_id: int, write: Callable[[], None]) -> None:
+        """Do a write, again and again while the disk is full or the ledger busy: the result is worth the wait."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return write()
+            except LeaseLost:
+                log().warning("the job was taken away; its result is dropped", job=job_id)
+                return None
+            except (SQLAlchemyError, OSError) as error:
+                if time.monotonic() > deadline:
+                    raise
+                log().error("the result cannot be written now; trying again", job=job_id, exc_info=error)
+                time.sleep(1.0)
+
+
+class Beat:
+    """Reports a job's stage to the ledger, at most once a second within one stage."""
+
+    def __init__(self, engine: Engine, job_id: int, owner: str) -> None:
+        self.engine = engine
+        self.job_id = job_id
+        self.owner = owner
+        self.stage = ""
+        self.at = float("-inf")
+
+    def __call__(self, stage: str) -> None:
+        """Raises LeaseLost if the job was taken away; a ledger that is busy costs a beat, not the job."""
+        if stage == self.stage and time.monotonic() - self.at < BEAT_SECONDS:
+            return
+        self.stage, self.at = stage, time.monotonic()
+        try:
+            with writing(self.engine) as session:
+                jobs.heartbeat(session, self.job_id, self.owner, stage)
+        except SQLAlchemyError as error:
+            log().warning("a heartbeat could not be written", job=self.job_id, exc_info=error)
+
+
+def options_for(job: Job, route: Route | None) -> case.Options:
+    """How the job is to be done, from its row and its route."""
+    return case.Options(job.run, job.released_by is not None, "omit" if route is None else route.rejected)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, or its cause, says that memory ran out (also torch.cuda.OutOfMemoryError)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return error.__cause__ is not None and out_of_memory(error.__cause__)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The worker's process, until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="rtseg_daemon.worker")
+    parser.add_argument("--config", type=Path, required=True)
+    parser.add_argument("--name", default="worker-0")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args(arguments)
+    config = load_config(options.config)
+    configure(config.logging, options.name)
+    stop = follow_supervisor()
+    Worker(config, options.name, options.device).run(stop)
+
+
+if __name__ == "__main__":
+    main()
