@@ -1,46 +1,113 @@
-"""What is known of an organ by its TG-263 name: codes, colour, interpreted type.
+"""What is known of an organ by its TG-263 name: codes, side, colour, interpreted type.
 
-Names: AAPM TG-263 (Mayo et al., IJROBP 100:1057, 2018). Codes: SNOMED CT as in PS3.16 CID 4, 4031 and 9501 where the
-structure is listed there; FMA as in the TG-263 spreadsheet.
+Names: AAPM TG-263 (Mayo et al., IJROBP 100:1057, 2018). SNOMED CT codes as in the context groups of PS3.16 (CID 4, 4028,
+7151, 8134); FMA codes of the Foundational Model of Anatomy 3.2: those of one side where they are known, otherwise
+those of the organ, its side then stands in the laterality modifier (CID 244).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from rtseg_daemon.bundles import Bundle
 
 Code = tuple[str, str]
 Colour = tuple[int, int, int]
+Side = Literal["left", "right", "none"]
+
+LATERALITY: dict[Side, Code] = {"left": ("7771000", "Left"), "right": ("24028007", "Right")}
+"""SNOMED CT, PS3.16 CID 244."""
 
 
 @dataclass(frozen=True)
 class Anatomy:
-    """Code and meaning in SNOMED CT and FMA, RGB, and RTROIInterpretedType."""
+    """Code and meaning in SNOMED CT and FMA, RGB, RTROIInterpretedType, and the side that the codes are of."""
 
     snomed: Code | None
     fma: Code | None
     colour: Colour
     interpreted_type: str = "ORGAN"
-    side: str = "none"
+    side: Side = "none"
 
 
-def _pair(
-    name: str, snomed: tuple[Code, Code], fma: tuple[Code, Code], colours: tuple[Colour, Colour]
-) -> dict[str, Anatomy]:
-    sides = zip(("L", "R"), ("left", "right"), snomed, fma, colours, strict=True)
-    return {f"{name}_{letter}": Anatomy(s, f, colour, side=side) for letter, side, s, f, colour in sides}
+def _both(name: str, organ: Anatomy, fma: tuple[Code, Code] | None = None) -> dict[str, Anatomy]:
+    """Entries of a paired organ, left and right; the right one is drawn a little darker."""
+    dark = (organ.colour[0] * 4 // 5, organ.colour[1] * 4 // 5, organ.colour[2] * 4 // 5)
+    codes = fma or (organ.fma, organ.fma)
+    return {
+        f"{name}_L": replace(organ, side="left", fma=codes[0]),
+        f"{name}_R": replace(organ, side="right", fma=codes[1], colour=dark),
+    }
 
 
-FALLBACK = Anatomy(None, None, (255, 255, 0), "ORGAN")
+MANDIBLE = Anatomy(("91609006", "Mandible"), ("52748", "Mandible"), (222, 184, 135))
+SUBMANDIBULAR = Anatomy(("54019009", "Submandibular gland"), None, (135, 206, 250))
 
-ANATOMY: dict[str, Anatomy] = {}
+ANATOMY: dict[str, Anatomy] = {
+    **_both(
+        "Eye",
+        Anatomy(("81745001", "Eye"), None, (0, 191, 255)),
+        (("12515", "Left eyeball"), ("12514", "Right eyeball")),
+    ),
+    **_both(
+        "Lens",
+        Anatomy(("78076003", "Lens"), None, (255, 255, 0)),
+        (("58243", "Left lens"), ("58242", "Right lens")),
+    ),
+    **_both(
+        "OpticNrv",
+        Anatomy(("18234004", "Optic nerve"), None, (255, 165, 0)),
+        (("50878", "Left optic nerve"), ("50875", "Right optic nerve")),
+    ),
+    "OpticChiasm": Anatomy(("244453006", "Optic chiasm"), ("62045", "Optic chiasm"), (255, 99, 71)),
+    "Pituitary": Anatomy(("56329008", "Pituitary"), ("13889", "Pituitary gland"), (255, 105, 180)),
+    "Brainstem": Anatomy(("119238007", "Brain stem"), ("79876", "Brainstem"), (50, 205, 50)),
+    "Brain": Anatomy(("12738006", "Brain"), ("50801", "Brain"), (255, 182, 193)),
+    **_both(
+        "Lobe_Temporal",
+        Anatomy(("78277001", "Temporal lobe"), None, (186, 85, 211)),
+        (("72972", "Left temporal lobe"), ("72971", "Right temporal lobe")),
+    ),
+    "SpinalCord": Anatomy(("2748008", "Spinal cord"), ("7647", "Spinal cord"), (0, 255, 0)),
+    **_both("Parotid", Anatomy(("45289007", "Parotid gland"), ("59790", "Parotid gland"), (64, 224, 208))),
+    **_both("Ear_Internal", Anatomy(("22945000", "Inner ear"), ("60909", "Internal ear"), (218, 112, 214))),
+    **_both("Ear_Middle", Anatomy(("25342003", "Middle ear"), ("56513", "Middle ear"), (238, 130, 238))),
+    **_both(
+        "Joint_TM",
+        Anatomy(("53620006", "Temporomandibular joint"), ("54832", "Temporomandibular joint"), (240, 230, 140)),
+    ),
+    "Bone_Mandible": MANDIBLE,
+    **_both("Bone_Mandible", MANDIBLE),
+    **_both("Mandible", MANDIBLE),
+    "Esophagus": Anatomy(("32849002", "Esophagus"), ("7131", "Esophagus"), (205, 133, 63)),
+    "Larynx": Anatomy(("4596009", "Larynx"), ("55097", "Larynx"), (100, 149, 237)),
+    **_both(
+        "Glnd_Submand",
+        SUBMANDIBULAR,
+        (("59803", "Left submandibular gland"), ("59802", "Right submandibular gland")),
+    ),
+}
+"""The 22 organs of StructSeg 2019, the 7 of OpenKBP and a few more that data sets bring along."""
+
+TARGETS = {
+    "GTV": Anatomy(None, None, (255, 0, 0), "GTV"),
+    "CTV": Anatomy(None, None, (255, 69, 0), "CTV"),
+    "PTV": Anatomy(None, None, (220, 20, 60), "PTV"),
+}
+"""By the first three letters of a TG-263 target name."""
+
+FALLBACK = Anatomy(None, None, (255, 255, 0))
 
 
 def anatomy_of(name: str, bundle: Bundle | None = None) -> Anatomy:
     """What the bundle says of the organ, completed by what is known of its TG-263 name."""
-    known = ANATOMY.get(name, FALLBACK)
+    known = ANATOMY.get(name) or TARGETS.get(name[:3].upper(), FALLBACK)
     for organ in bundle.classes if bundle else ():
         if organ.name == name:
             return Anatomy(
-                organ.snomed or known.snomed, organ.fma or known.fma, organ.colour, organ.interpreted_type, organ.side
+                organ.snomed or known.snomed,
+                organ.fma or known.fma,
+                organ.colour,
+                organ.interpreted_type,
+                known.side if organ.side == "none" else organ.side,
             )
     return known

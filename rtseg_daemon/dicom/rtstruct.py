@@ -11,27 +11,21 @@ from typing import Literal
 
 import pydicom
 from pydicom import Dataset, FileMetaDataset
-from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence as Items
-from pydicom.tag import Tag
 from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
 
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.dicom.anatomy import Anatomy, anatomy_of
+from rtseg_daemon.dicom.anatomy import Anatomy, Colour, anatomy_of
 from rtseg_daemon.dicom.copied import copy_identity
 from rtseg_daemon.dicom.names import ascii_line, unique_names
-from rtseg_daemon.dicom.series import CtSeries, Instance
-from rtseg_daemon.segment.contour import Contour, trace
+from rtseg_daemon.dicom.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
+from rtseg_daemon.dicom.series import CtSeries
+from rtseg_daemon.segment.contour import trace
 from rtseg_daemon.segment.organ import Flag, Organ
-from rtseg_daemon.segment.volume import Array
 
 IMPLEMENTATION_UID = UID("2.25.193267459838461234567890123456789012345")
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management: retired, but what every planning system writes and expects here."""
-
-CONTOUR_DATA = Tag(0x3006, 0x0050)
-
-Colour = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
@@ -51,20 +45,6 @@ class Presentation:
     roi_names: Mapping[str, str] = field(default_factory=dict)
     colours: Mapping[str, Colour] = field(default_factory=dict)
     rejected: Literal["omit", "send"] = "omit"
-
-
-@dataclass(frozen=True)
-class Roi:
-    """One ROI as it is written; `contours` is empty where none are sent."""
-
-    number: int
-    name: str
-    comment: str
-    colour: Colour
-    anatomy: Anatomy
-    volume_ml: float
-    contours: Sequence[Contour]
-    algorithm: str = "AUTOMATIC"
 
 
 def derive_identity(series: CtSeries, bundle_digest: str, run: int, variant: str = "") -> StructureSetIdentity:
@@ -236,91 +216,6 @@ def add_rois(dataset: Dataset, series: CtSeries, rois: Sequence[Roi]) -> None:
     dataset.StructureSetROISequence = Items([roi_item(roi, frame_uid) for roi in rois])
     dataset.ROIContourSequence = Items([contour_item(roi, series.instances, z_text) for roi in rois])
     dataset.RTROIObservationsSequence = Items([observation(roi) for roi in rois])
-
-
-def roi_item(roi: Roi, frame_uid: str) -> Dataset:
-    item = Dataset()
-    item.ROINumber = roi.number
-    item.ReferencedFrameOfReferenceUID = frame_uid
-    item.ROIName = roi.name
-    if roi.comment:
-        item.ROIDescription = ascii_line(roi.comment, 1024)
-    if roi.contours:
-        item.ROIVolume = decimal(roi.volume_ml)
-    item.ROIGenerationAlgorithm = roi.algorithm
-    return item
-
-
-def contour_item(roi: Roi, instances: Sequence[Instance], z_text: Sequence[str]) -> Dataset:
-    item = Dataset()
-    item.ROIDisplayColor = list(roi.colour)
-    item.ReferencedROINumber = roi.number
-    if roi.contours:
-        references = {c.index: image_reference(instances[c.index]) for c in roi.contours}
-        planes = [
-            closed_plane(number, contour, references[contour.index], z_text[contour.index])
-            for number, contour in enumerate(roi.contours, 1)
-        ]
-        item.ContourSequence = Items(planes)
-    return item
-
-
-def closed_plane(number: int, contour: Contour, reference: Dataset, z_text: str) -> Dataset:
-    """One CLOSED_PLANAR contour; its data are bytes already, since decimal strings are most of the file."""
-    item = Dataset()
-    item.ContourImageSequence = Items([reference])
-    item.ContourGeometricType = "CLOSED_PLANAR"
-    item.NumberOfContourPoints = len(contour.points_mm)
-    item.ContourNumber = number
-    data = contour_data(contour.points_mm, z_text)
-    item[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(data), data, 0, True, True, True)
-    return item
-
-
-def contour_data(points_mm: Array, z_text: str) -> bytes:
-    r"""`x\y\z\x\y\z...` to a micrometre, padded to even length (PS3.5 6.2: DS has at most 16 characters)."""
-    line = f"%.3f\\%.3f\\{z_text}\\" * len(points_mm) % tuple(points_mm.ravel().tolist())
-    data = line[:-1].encode("ascii")
-    return data + b" " * (len(data) % 2)
-
-
-def observation(roi: Roi) -> Dataset:
-    item = Dataset()
-    item.ObservationNumber = roi.number
-    item.ReferencedROINumber = roi.number
-    item.ROIObservationLabel = roi.name
-    if roi.comment:
-        item.ROIObservationDescription = ascii_line(roi.comment, 1024)
-    known = roi.anatomy
-    if known.fma:
-        item.RTROIIdentificationCodeSequence = Items([code(known.fma[0], "FMA", known.fma[1])])
-    item.RTROIInterpretedType = known.interpreted_type
-    item.ROIInterpreter = None
-    return item
-
-
-def image_reference(instance: Instance) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID = instance.sop_class_uid
-    item.ReferencedSOPInstanceUID = instance.sop_instance_uid
-    return item
-
-
-def code(value: str, scheme: str, meaning: str) -> Dataset:
-    item = Dataset()
-    item.CodeValue = value
-    item.CodingSchemeDesignator = scheme
-    item.CodeMeaning = meaning
-    return item
-
-
-def decimal(value: float) -> str:
-    """A number as DS: as exact as 16 characters allow."""
-    for digits in range(15, 0, -1):
-        text = f"{value:.{digits}g}"
-        if len(text) <= 16:
-            return text
-    return "0"
 
 
 def date_time(moment: datetime) -> tuple[str, str]:
