@@ -50,7 +50,7 @@ class House:
     event_report: Callable[[Sender, Command, bytes], Status] | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class Session:
     """One association. `address` is the peer's; `certificate` its verified one, over TLS."""
 

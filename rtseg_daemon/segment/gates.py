@@ -1,0 +1,199 @@
+"""The clinical checks: from facts to pass, flag or hold, with reasons that a physicist understands. Pure functions.
+
+Before inference the series is judged by its headers and its voxels, after inference by its organs (see `organ_gates`).
+What holds may be released by a person, unless the series' identity is in doubt or no volume can be made of it.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+from rtseg_daemon.bundles import Limits
+from rtseg_daemon.dicom.headers import SliceHeader, is_ct_image
+from rtseg_daemon.dicom.series import PRECONDITIONS, RELEASABLE, sorted_positions
+from rtseg_daemon.segment.organ_gates import judge_organs
+from rtseg_daemon.segment.verdict import PASS, Finding, Verdict, verdict_of
+from rtseg_daemon.segment.volume import Array, Volume
+
+__all__ = ["PASS", "Verdict", "judge_organs", "judge_series", "judge_volume", "split_images"]
+
+FUNDAMENTAL = ("slices", "identity", "frame_of_reference", "position", "orientation")
+"""Preconditions without which the later ones mean nothing."""
+
+NOT_AXIAL_IMAGES = frozenset({"LOCALIZER", "REF_SURVIEW", "PATIENT_INFO", "DOSE_INFO", "RESULTS", "SCREEN SAVE"})
+"""ImageType values of scout images, dose reports and screens that call themselves CT (PS3.3, C.8.2.1.1.1; Philips)."""
+
+CONE_BEAM = re.compile(r"on.?board|\bobi\b|\bxvi\b|cone.?beam|\bcbct\b|halcyon|ethos|truebeam|synergy|versa ?hd", re.I)
+"""Manufacturers' names of treatment machines whose images are cone-beam CT; their ImageType does not tell."""
+
+COSINES: dict[str, tuple[int, ...]] = {
+    "HFS": (1, 0, 0, 0, 1, 0),
+    "HFP": (-1, 0, 0, 0, -1, 0),
+    "FFS": (-1, 0, 0, 0, 1, 0),
+    "FFP": (1, 0, 0, 0, -1, 0),
+    "HFDR": (0, 1, 0, -1, 0, 0),
+    "HFDL": (0, -1, 0, 1, 0, 0),
+    "FFDR": (0, -1, 0, -1, 0, 0),
+    "FFDL": (0, 1, 0, 1, 0, 0),
+}
+"""Direction cosines of rows and columns as a scanner stores each position, seen from its front (PS3.3, C.7.3.1.1.2)."""
+
+AIR_AT_MOST_HU = -700.0
+SOFT_TISSUE_HU = (-150.0, 200.0)
+LARGEST_HU = 20_000.0
+
+
+def split_images(headers: Iterable[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
+    """The axial CT images, and what is only called CT: localizers, dose reports, screens."""
+    images: list[SliceHeader] = []
+    dropped: list[SliceHeader] = []
+    for header in headers:
+        (images if is_axial_image(header.image_type) and is_ct_image(header) else dropped).append(header)
+    return images, dropped
+
+
+def is_axial_image(image_type: Iterable[str]) -> bool:
+    """Whether ImageType does not say localizer, dose report or screen."""
+    return not NOT_AXIAL_IMAGES & {part.strip().upper() for part in image_type}
+
+
+# --- before inference ------------------------------------------------------------------------------------------------
+
+
+def judge_series(headers: Sequence[SliceHeader], limits: Limits) -> Verdict:
+    """Judge a series by its headers (localizers and their like are passed over)."""
+    images, dropped = split_images(headers)
+    findings = [*precondition_findings(images)]
+    findings += [finding for check in SERIES_CHECKS for finding in check(images, limits)] if images else []
+    if dropped:
+        findings.append(Finding("note", f"{len(dropped)} localizers or reports in the series were left out"))
+    return verdict_of(findings)
+
+
+def precondition_findings(images: Sequence[SliceHeader]) -> Iterable[Finding]:
+    """Everything that keeps the images from being one volume; stops where the rest would mean nothing."""
+    for name, check in PRECONDITIONS.items():
+        reason = check(images)
+        if reason:
+            yield Finding("hold", f"{reason}{missing_places(images) if name == 'gap' else ''}", name in RELEASABLE)
+            if name in FUNDAMENTAL:
+                return
+
+
+def missing_places(images: Sequence[SliceHeader]) -> str:
+    """`; missing at z = ... mm` where gaps are whole multiples of the usual distance."""
+    z = [h.position_mm[2] for h in sorted_positions(images) if h.position_mm]
+    places = gaps(z)
+    shown = ", ".join(f"{place:.1f}" for place in places[:8]) + (", ..." if len(places) > 8 else "")
+    return f"; missing at z = {shown} mm" if places else ""
+
+
+def gaps(positions: Sequence[float]) -> list[float]:
+    """Where slices are missing between sorted `positions` (mm): gaps of about k usual distances lack k - 1 slices."""
+    steps = np.diff(np.asarray(positions, float))
+    if steps.size < 2:
+        return []
+    usual = float(np.median(steps))
+    missing: list[float] = []
+    for start, step in zip(positions, steps, strict=False):
+        lacking = min(round(float(step) / usual) - 1, 1000) if usual > 0 else 0
+        missing += [start + usual * (k + 1) for k in range(lacking)]
+    return missing
+
+
+def too_few(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:
+    if len(images) < limits.minimum_slices:
+        yield Finding("hold", f"{len(images)} slices; the bundle needs at least {limits.minimum_slices}")
+
+
+def cone_beam(images: Sequence[SliceHeader], _limits: Limits) -> Iterable[Finding]:
+    names = {f"{h.manufacturer} {h.model}".strip() for h in images}
+    types = {part.upper() for h in images for part in h.image_type}
+    if any(CONE_BEAM.search(name) for name in names) or "CBCT" in types:
+        yield Finding("hold", "the images seem to be cone-beam CT, for which the bundle was not validated")
+
+
+def mixed_kernel(images: Sequence[SliceHeader], _limits: Limits) -> Iterable[Finding]:
+    kernels = {h.kernel for h in images}
+    if len(kernels) > 1:
+        yield Finding("hold", f"slices were made with {len(kernels)} different reconstruction kernels")
+
+
+def several_phases(images: Sequence[SliceHeader], _limits: Limits) -> Iterable[Finding]:
+    phases = {h.temporal_position for h in images}
+    if len(phases) > 1:
+        yield Finding("hold", f"{len(phases)} phases of a 4D scan in one series; send one phase")
+
+
+def unvalidated_position(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:
+    """PatientPosition is one the bundle was validated for, and does not contradict the direction cosines."""
+    found = sorted({h.patient_position for h in images})
+    if len(found) > 1:
+        yield Finding("hold", f"PatientPosition differs within the series ({', '.join(found)})")
+    elif not found[0]:
+        yield Finding("flag", "PatientPosition is missing; the position was taken from the direction cosines")
+    elif found[0] not in limits.positions:
+        yield Finding("hold", f"patient position {found[0]}; the bundle is validated for {', '.join(limits.positions)}")
+    for position in found:
+        expected = COSINES.get(position)
+        if expected and any(contradicts(h.orientation, expected) for h in images):
+            yield Finding("hold", f"PatientPosition {position} contradicts ImageOrientationPatient")
+
+
+def contradicts(orientation: tuple[float, ...] | None, expected: tuple[int, ...]) -> bool:
+    """Whether direction cosines point another way than expected; small tilts do not count."""
+    return orientation is not None and float(np.abs(np.subtract(orientation, expected)).max()) > 0.5
+
+
+def outside_range(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:
+    """Slice distance and pixel spacing within what the bundle was validated for."""
+    z = [h.position_mm[2] for h in sorted_positions(images) if h.position_mm]
+    distance = float(np.median(np.diff(z))) if len(z) > 1 else None
+    pixel = images[0].pixel_spacing_mm
+    for name, value, (low, high) in (
+        ("slice distance", distance, limits.slice_spacing_mm),
+        ("pixel spacing", pixel[0] if pixel else None, limits.pixel_spacing_mm),
+    ):
+        if value is not None and not low <= value <= high:
+            yield Finding("flag", f"{name} {value:.2f} mm is outside the bundle's {low:g} to {high:g} mm")
+
+
+SERIES_CHECKS: tuple[Callable[[Sequence[SliceHeader], Limits], Iterable[Finding]], ...] = (
+    too_few,
+    cone_beam,
+    mixed_kernel,
+    several_phases,
+    unvalidated_position,
+    outside_range,
+)
+
+
+# --- on the voxels ---------------------------------------------------------------------------------------------------
+
+
+def judge_volume(volume: Volume) -> Verdict:
+    """Judge a loaded CT by its HU `(z, y, x)`: rescale that cannot be right, a body that the field of view cuts off."""
+    sample = volume.array[:: max(1, volume.shape[0] // 32), ::4, ::4]
+    return verdict_of([*implausible_hu(sample), *cut_off(sample)])
+
+
+def implausible_hu(hu: Array) -> Iterable[Finding]:
+    """A CT holds air near -1000 HU and, between air and bone, soft tissue near 0; nothing beyond LARGEST_HU."""
+    low, high = float(np.percentile(hu, 2)), float(hu.max())
+    if low > AIR_AT_MOST_HU:
+        yield Finding("hold", f"implausible HU: no air (2nd percentile is {low:.0f}); is the rescale right?")
+    if high > LARGEST_HU:
+        yield Finding("hold", f"implausible HU: values up to {high:.0f}; is the pixel encoding right?")
+    inside = hu[(hu > -400) & (hu < 1000)]
+    middle = float(np.median(inside)) if inside.size >= hu.size / 1000 else float("nan")
+    if not SOFT_TISSUE_HU[0] <= middle <= SOFT_TISSUE_HU[1]:
+        yield Finding("hold", f"implausible HU: soft tissue lies at {middle:.0f}; is the rescale right?")
+
+
+def cut_off(hu: Array) -> Iterable[Finding]:
+    """Tissue on the left or right border of the image in a quarter of the slices: the body leaves the field of view."""
+    sides = np.concatenate([hu[:, :, :1], hu[:, :, -1:]], axis=2)
+    touching = (sides > -350).mean(axis=(1, 2)) > 0.02
+    if touching.mean() > 0.25:
+        yield Finding("flag", "the field of view cuts the body off")

@@ -1,0 +1,37 @@
+"""What a gate says, and how single findings become one verdict."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing a gate noticed. A `note` is worth a line and changes nothing."""
+
+    weight: Literal["note", "flag", "hold"]
+    reason: str
+    releasable: bool = True
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """pass, flag (reviewers see the reasons) or hold (a person decides; nobody may where not `releasable`)."""
+
+    verdict: Literal["pass", "flag", "hold"]
+    reasons: tuple[str, ...] = ()
+    releasable: bool = True
+
+
+PASS = Verdict("pass")
+
+
+def verdict_of(findings: Iterable[Finding]) -> Verdict:
+    """The gravest finding decides; reasons to hold come first."""
+    ordered = sorted(findings, key=lambda finding: ["hold", "flag", "note"].index(finding.weight))
+    reasons = tuple(dict.fromkeys(finding.reason for finding in ordered))
+    holds = [finding for finding in ordered if finding.weight == "hold"]
+    if holds:
+        return Verdict("hold", reasons, all(finding.releasable for finding in holds))
+    flagged = any(finding.weight == "flag" for finding in ordered)
+    return Verdict("flag" if flagged else "pass", reasons)
