@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 
 from rtseg_daemon.errors import RtsegError
 from rtseg_training.cases import load_cases, save_case, write_manifest
+from rtseg_training.commands_bundle import calibrate_command, evaluate_command, export_command
 from rtseg_training.dataset import Prepared, prepare
 from rtseg_training.errors import CaseError
 from rtseg_training.import_folders import find_cases, import_case
@@ -99,6 +100,29 @@ def train(
             if not finished:
                 console.print(f"{name}: stopped at step {run.step}; run the same command to go on")
                 return
+
+
+@app.command("template")
+def template_command(
+    data: Annotated[Path, typer.Argument(help="Training data set (rtseg-train import).")],
+    out: Annotated[Path, typer.Option(help="The template file.")],
+    organs: Annotated[str, typer.Option(help="Organs, separated by commas; each must be drawn in a case used.")] = "",
+    count: Annotated[int, typer.Option(help="How many patients to average.")] = 28,
+    rounds: Annotated[int, typer.Option(help="Deformable passes.")] = 2,
+) -> None:
+    """Average a population for the phantom: rtseg-train template sets/train --out rtseg_daemon/data/template.npz"""
+    from rtseg_training.template import DEFAULT_ORGANS, choose_cases, make_template, save_template
+
+    names = organs.split(",") if organs else list(DEFAULT_ORGANS)
+    chosen = choose_cases(load_cases(data), names, count)
+    hu, shares = make_template(chosen, names, lambda text: console.print(text, highlight=False), rounds)
+    save_template(out, hu, shares, names, len(chosen))
+    console.print(f"{len(chosen)} patients averaged: {out}, {out.stat().st_size / 1e6:.2f} MB")
+
+
+app.command("export")(export_command)
+app.command("calibrate")(calibrate_command)
+app.command("evaluate")(evaluate_command)
 
 
 def main() -> None:

@@ -13,3 +13,11 @@ class RecipeError(RtsegError):
 
 class CheckpointError(RtsegError):
     """A checkpoint is damaged or belongs to another recipe."""
+
+
+class ExportError(RtsegError):
+    """A bundle cannot be made or promoted: the message names the organ, member or golden case and the reason."""
+
+
+class CalibrationError(RtsegError):
+    """A bundle cannot be calibrated on these cases: the message says what is missing."""

@@ -24,6 +24,7 @@ from rtseg_training.errors import CaseError
 
 SPACING_MM: Triple = (2.5, 3.906, 3.906)
 SHAPE: Shape = (124, 88, 128)
+DEFAULT_ORGANS = ("Brainstem", "SpinalCord", "Parotid_L", "Parotid_R", "Bone_Mandible", "Larynx", "Esophagus")
 LABEL_SHARE = 0.3
 """How much an organ's contour adds to the image that is registered (SLF1 runs from 0 to 1)."""
 DEMONS = ((4, 40, 1.5), (2, 30, 1.5), (1, 12, 1.2))

@@ -1,0 +1,321 @@
+"""What a bundle's figures may claim: member weights, temperature, predicted Dice with its interval, and thresholds.
+
+Everything is fitted on validation cases only. They are few, so all measured figures are cross-fitted: a case's
+ensemble weights, temperature, prediction and interval come from the other folds. What the bundle carries is then
+fitted on all of them.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rtseg_daemon.bundles import Bundle, Calibration
+from rtseg_daemon.segment.ensemble import Ensemble, combine
+from rtseg_daemon.segment.pipeline import Segmentation, Segmenter, Stages
+from rtseg_daemon.segment.transforms import grid_of
+from rtseg_daemon.segment.uncertainty import FEATURES, tempered
+from rtseg_daemon.segment.volume import Array
+from rtseg_training import statistics as st
+from rtseg_training.collect import Collected
+from rtseg_training.errors import CalibrationError
+from rtseg_training.evaluate import Evaluation, Row, add_case
+from rtseg_training.export import RANK_WEIGHTS
+
+FOLDS = 8
+COVERAGE = 0.9
+SENSITIVITY = 0.8
+"""Share of the bad organs (below the organ's 10th percentile) that the REVIEW threshold must catch."""
+UNUSABLE = 0.5
+"""REJECT below this share of the organ's median Dice."""
+TEMPERATURES = np.round(np.geomspace(0.5, 3.0, 31), 3)
+PENALTIES = ((1.0, 10.0), (1.0, 100.0), (5.0, 30.0), (5.0, 300.0), (30.0, 300.0))
+MINIMUM_CASES = 8
+
+
+@dataclass(frozen=True)
+class Voxels:
+    """A sample of a case's voxels near organs: ensemble probabilities `(n, classes)`, true class, annotated classes."""
+
+    p: Array
+    truth: Array
+    annotated: Array
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The regression from features to Dice on rows with every feature.
+
+    Args:
+        x, y, group, patient: features `(n, p)`, Dice, organ number and case of each row.
+        predicted, low, high: out-of-fold prediction and interval of each row.
+    """
+
+    rows: list[Row]
+    x: Array
+    y: Array
+    group: Array
+    patient: Array
+    predicted: Array
+    low: Array
+    high: Array
+    penalty: tuple[float, float]
+
+
+def weighed(bundle: Bundle, weights: Array, temperature: float = 1.0) -> Bundle:
+    """`bundle` with these member weights `(members, organs)` and this temperature."""
+    classes = [c.model_copy(update={"weights": weights[:, k].tolist()}) for k, c in enumerate(bundle.classes)]
+    return bundle.model_copy(update={"classes": classes, "temperature": temperature})
+
+
+def stacked_scores(collected: Sequence[Collected]) -> Array:
+    """`(cases, members, organs)`."""
+    return np.stack([c.member_dice for c in collected])
+
+
+def fold_weights(collected: Sequence[Collected], folds: Array) -> list[Array]:
+    """For each case the member weights that the other folds give."""
+    scores = stacked_scores(collected)
+    return [st.rank_weights(scores[folds != fold], RANK_WEIGHTS) for fold in folds]
+
+
+def answer(segmenter: Segmenter, case: Collected) -> Ensemble:
+    """The ensemble's answer from the stored members."""
+    return combine(case.members(), segmenter.weights)
+
+
+def sample_voxels(case: Collected, ensemble: Ensemble, count: int = 4000) -> Voxels:
+    """Voxels where the truth or any member sees an organ, at most `count` of them."""
+    near = np.flatnonzero((case.truth > 0) | (ensemble.votes > 0).any(axis=0))
+    rng = np.random.default_rng(len(near))
+    chosen = rng.choice(near, min(count, near.size), replace=False)
+    return Voxels(ensemble.probabilities.reshape(len(case.annotated), -1)[:, chosen].T.astype(np.float64),
+                  case.truth.ravel()[chosen], case.annotated)  # fmt: skip
+
+
+def seen(sample: Voxels, temperature: float) -> Array:
+    """Probabilities at a temperature, organs that nobody drew counted as background (as the truth does)."""
+    p = tempered(sample.p.T, temperature).T.copy()
+    p[:, 0] += p[:, ~sample.annotated].sum(axis=1)
+    p[:, ~sample.annotated] = 0.0
+    return p
+
+
+def log_likelihood(sample: Voxels, temperature: float) -> float:
+    """Mean log-probability of the true class."""
+    p = seen(sample, temperature)
+    return float(np.log(np.maximum(p[np.arange(len(p)), sample.truth], 1e-6)).mean())
+
+
+def best_temperature(samples: Sequence[Voxels]) -> float:
+    """The temperature under which the truth is likeliest (Guo et al., ICML 2017)."""
+    held = [s for s in samples if len(s.truth)]
+    totals = [sum(log_likelihood(s, float(t)) for s in held) for t in TEMPERATURES]
+    return float(TEMPERATURES[int(np.argmax(totals))])
+
+
+def voxel_error(samples: Sequence[Voxels], temperatures: Sequence[float]) -> float:
+    """ECE of the winning class over all sampled voxels."""
+    confidence, correct = [], []
+    for sample, t in zip(samples, temperatures, strict=True):
+        p = seen(sample, t)
+        confidence.append(p.max(axis=1))
+        correct.append(p.argmax(axis=1) == sample.truth)
+    return st.calibration_error(np.concatenate(confidence), np.concatenate(correct).astype(float))
+
+
+def described(segmenter: Segmenter, bundle: Bundle, case: Collected) -> Segmentation:
+    """What the daemon would say of the case with this bundle."""
+    variant = Segmenter(bundle, segmenter.engine)
+    return variant.describe(grid_of(case.case.ct), case.network, answer(variant, case), Stages(lambda _: None))
+
+
+def feature_names(rows: Sequence[Row]) -> list[str]:
+    """The features that every found organ has (those between members are missing for a single member)."""
+    found = [row for row in rows if float(row["volume_ml"]) > 0]
+    return [name for name in FEATURES if found and all(name in row for row in found)]
+
+
+def out_of_fold(x: Array, y: Array, group: Array, fold: Array, groups: int, penalty: tuple[float, float]) -> Array:
+    """Each row's prediction by a regression that has not seen its fold."""
+    out = np.empty(len(y))
+    for number in np.unique(fold):
+        held = fold == number
+        out[held] = st.fit_ridge(x[~held], y[~held], group[~held], groups, *penalty).predict(x[held], group[held])
+    return out
+
+
+def fold_intervals(residuals: Array, group: Array, fold: Array, groups: int) -> Array:
+    """Each row's half-width from the residuals of the other folds."""
+    out = np.empty(len(residuals))
+    for number in np.unique(fold):
+        held = fold == number
+        out[held] = st.half_widths(residuals[~held], group[~held], groups, COVERAGE)[group[held]]
+    return out
+
+
+def fit(rows: Sequence[Row], organs: Sequence[str], fold_of_case: dict[str, int]) -> Fitted:
+    """Cross-fitted prediction of Dice; raises CalibrationError where there are too few cases."""
+    names = feature_names(rows)
+    usable = [row for row in rows if float(row["volume_ml"]) > 0]
+    if len({row["case"] for row in usable}) < MINIMUM_CASES or not names:
+        raise CalibrationError(
+            f"a calibration needs at least {MINIMUM_CASES} validation cases with organs found in them"
+        )
+    x = np.asarray([[float(row[name]) for name in names] for row in usable])
+    y = np.asarray([float(row["dice"]) for row in usable])
+    group = np.asarray([organs.index(str(row["organ"])) for row in usable])
+    patient = np.asarray([str(row["case"]) for row in usable])
+    fold = np.asarray([fold_of_case[name] for name in patient])
+    tried = {p: out_of_fold(x, y, group, fold, len(organs), p) for p in PENALTIES}
+    penalty = min(tried, key=lambda p: float(np.abs(tried[p] - y).mean()))
+    predicted = tried[penalty]
+    half = fold_intervals(np.abs(predicted - y), group, fold, len(organs))
+    low, high = np.maximum(predicted - half, 0), np.minimum(predicted + half, 1)
+    return Fitted(usable, x, y, group, patient, predicted, low, high, penalty)
+
+
+def bad_organs(fitted: Fitted) -> Array:
+    """Rows whose Dice lies below their organ's 10th percentile on validation."""
+    out = np.zeros(len(fitted.y), bool)
+    for k in np.unique(fitted.group):
+        own = fitted.group == k
+        out[own] = fitted.y[own] < np.percentile(fitted.y[own], 10)
+    return out
+
+
+def shortfall(fitted: Fitted) -> Array:
+    """How far a row's prediction lies below its organ's 10th percentile of Dice: the suspicion behind the flag."""
+    out = np.empty(len(fitted.y))
+    for k in np.unique(fitted.group):
+        own = fitted.group == k
+        out[own] = np.percentile(fitted.y[own], 10) - fitted.predicted[own]
+    return out
+
+
+def quality(fitted: Fitted) -> dict[str, float]:
+    """How well the predictions hold, all out of fold, and VVC alone beside them."""
+    bad, suspicion = bad_organs(fitted), shortfall(fitted)
+    covered = ((fitted.y >= fitted.low) & (fitted.y <= fitted.high)).astype(float)
+    low, high = st.bootstrap_interval(covered, fitted.patient)
+    distance = alarm_distance(fitted)
+    figures = {
+        "organs": float(len(fitted.y)),
+        "bad_organs": float(bad.sum()),
+        "mean_absolute_error": float(np.abs(fitted.predicted - fitted.y).mean()),
+        "correlation": float(np.corrcoef(fitted.predicted, fitted.y)[0, 1]),
+        "coverage": float(covered.mean()),
+        "coverage_low": low,
+        "coverage_high": high,
+        "interval_width": float((fitted.high - fitted.low).mean()),
+        "auroc": st.auroc(suspicion, bad),
+        "aurc": st.aurc(-fitted.predicted, 1 - fitted.y),
+        "flagged": float((suspicion > -distance).mean()),
+        "caught": float((suspicion[bad] > -distance).mean()),
+        "ece_dice": st.calibration_error(fitted.predicted, fitted.y, bins=10),
+    }
+    if all("vvc" in row for row in fitted.rows):
+        vvc = np.asarray([float(row["vvc"]) for row in fitted.rows])
+        figures |= {"auroc_vvc": st.auroc(vvc, bad), "aurc_vvc": st.aurc(vvc, 1 - fitted.y)}
+        figures["correlation_vvc"] = float(np.corrcoef(vvc, fitted.y)[0, 1])
+    return figures
+
+
+def alarm_distance(fitted: Fitted) -> float:
+    """REVIEW below the organ's 10th percentile plus this distance: SENSITIVITY of the bad organs are caught."""
+    return st.alarm_threshold(-shortfall(fitted), bad_organs(fitted), SENSITIVITY)
+
+
+def thresholds(fitted: Fitted) -> list[tuple[float, float]]:
+    """(REVIEW, REJECT) per organ number, on the predicted Dice.
+
+    REJECT: below UNUSABLE times the organ's median.
+    """
+    distance = alarm_distance(fitted)
+    out = []
+    for k in range(int(fitted.group.max()) + 1):
+        own = fitted.y[fitted.group == k]
+        if own.size == 0:
+            out.append((1.0, 0.0))
+            continue
+        review = min(1.0, max(0.0, float(np.percentile(own, 10)) + distance))
+        out.append((round(review, 4), round(min(UNUSABLE * float(np.median(own)), review), 4)))
+    return out
+
+
+def calibrations(fitted: Fitted, organs: int) -> list[Calibration]:
+    """The regression over all rows as the bundle carries it, with half-widths from the out-of-fold residuals."""
+    model = st.fit_ridge(fitted.x, fitted.y, fitted.group, organs, *fitted.penalty)
+    half = st.half_widths(np.abs(fitted.predicted - fitted.y), fitted.group, organs, COVERAGE)
+    names = feature_names(fitted.rows)
+    return [
+        Calibration(
+            intercept=round(float(model.intercepts[k]), 6),
+            coefficients={n: round(float(c), 6) for n, c in zip(names, model.slopes[k], strict=True)},
+            half_width=round(float(half[k]), 4),
+        )
+        for k in range(organs)
+    ]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A calibrated bundle (not written yet), its cross-fitted evaluation, and the figures of the calibration."""
+
+    bundle: Bundle
+    evaluation: Evaluation
+    figures: dict[str, float]
+    member_means: dict[str, float]
+
+
+def calibrate(segmenter: Segmenter, collected: Sequence[Collected], tolerance_mm: float = 3.0) -> Result:
+    """Fit everything on the collected cases; raises CalibrationError where they are too few."""
+    bundle = segmenter.bundle
+    folds = st.folds_of(len(collected), FOLDS)
+    weights = fold_weights(collected, folds)
+    samples = [
+        sample_voxels(case, answer(Segmenter(weighed(bundle, w), segmenter.engine), case))
+        for case, w in zip(collected, weights, strict=True)
+    ]
+    warm = {int(f): best_temperature([s for s, g in zip(samples, folds, strict=True) if g != f]) for f in set(folds)}
+    evaluation = Evaluation()
+    for case, w, fold in zip(collected, weights, folds, strict=True):
+        variant = weighed(bundle, w, warm[int(fold)])
+        add_case(evaluation, case.case, described(segmenter, variant, case), variant, tolerance_mm)
+    evaluation.seconds.clear()  # stored members: nothing was inferred
+    names = [organ.name for organ in bundle.classes]
+    fold_of_case = {c.case.name: int(f) for c, f in zip(collected, folds, strict=True)}
+    fitted = fit(evaluation.rows, names, fold_of_case)
+    add_predictions(fitted)
+    final = weighed(bundle, st.rank_weights(stacked_scores(collected), RANK_WEIGHTS), best_temperature(samples))
+    figures = quality(fitted) | {
+        "ece_voxels_raw": voxel_error(samples, [1.0] * len(samples)),
+        "ece_voxels": voxel_error(samples, [warm[int(f)] for f in folds]),
+        "temperature": final.temperature,
+    }
+    return Result(with_calibration(final, fitted), evaluation, figures, member_means(bundle, collected))
+
+
+def add_predictions(fitted: Fitted) -> None:
+    """Put the out-of-fold predictions into the rows, for the table."""
+    for row, p, low, high in zip(fitted.rows, fitted.predicted, fitted.low, fitted.high, strict=True):
+        row |= {"predicted": float(p), "low": float(low), "high": float(high)}
+
+
+def with_calibration(bundle: Bundle, fitted: Fitted) -> Bundle:
+    """`bundle` with each class's regression, interval and thresholds, where the organ was seen on validation."""
+    models, limits = calibrations(fitted, len(bundle.classes)), thresholds(fitted)
+    classes = []
+    for k, organ in enumerate(bundle.classes):
+        if k in fitted.group:
+            review, reject = limits[k]
+            update = {"calibration": models[k], "review_below": review, "reject_below": reject}
+            organ = organ.model_copy(update=update)
+        classes.append(organ)
+    return bundle.model_copy(update={"classes": classes})
+
+
+def member_means(bundle: Bundle, collected: Sequence[Collected]) -> dict[str, float]:
+    """Each member's own Dice on the network's grid: mean over organs of the mean over cases."""
+    scores = np.nanmean(stacked_scores(collected), axis=0).mean(axis=1)
+    return {member.name: float(s) for member, s in zip(bundle.members, scores, strict=True)}

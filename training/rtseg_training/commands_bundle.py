@@ -1,0 +1,146 @@
+"""`rtseg-train export, calibrate, evaluate`: what makes, measures and promotes bundles."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.segment.pipeline import Segmenter
+from rtseg_training.calibrate import Result, calibrate
+from rtseg_training.cases import Case, load_cases
+from rtseg_training.collect import collect
+from rtseg_training.evaluate import evaluate, open_bundle, open_segmenter
+from rtseg_training.export import export, write_bundle
+from rtseg_training.figures import write_figures
+from rtseg_training.promote import promote
+from rtseg_training.recipe import load_recipe
+from rtseg_training.tables import markdown, summary, write_report
+
+console = Console(stderr=True)
+Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
+Limit = Annotated[int, typer.Option(help="Only the first N cases; 0: all.")]
+Tolerance = Annotated[float, typer.Option(help="Tolerance of the surface DSC in mm.")]
+
+
+@contextmanager
+def counted(title: str, total: int) -> Iterator[Callable[[str], None]]:
+    """A progress bar as a function to call after each piece of work."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda _name: bar.advance(task)
+
+
+def some_cases(folder: Path, limit: int) -> list[Case]:
+    cases = load_cases(folder)
+    return cases[:limit] if limit else cases
+
+
+def calibrated(bundle: Bundle, validation: list[Case], report: Path, threads: int) -> tuple[Bundle, Segmenter]:
+    """Calibrate on the cases, write the report, and return the bundle with its figures, and its segmenter."""
+    segmenter = open_segmenter(bundle, threads)
+    with tempfile.TemporaryDirectory(prefix="rtseg-members-") as folder:
+        with counted("members", len(validation)) as tick:
+            collected = collect(segmenter, validation, Path(folder), tick)
+        with console.status("calibrating"):
+            result = calibrate(segmenter, collected)
+    write_report(report, result.evaluation, 3.0, f"{bundle.name} {bundle.version}, cross-fitted on validation")
+    write_figures(report, result.evaluation)
+    figured = with_figures(result, len(validation))
+    console.print(markdown(result.evaluation, 3.0), highlight=False)
+    console.print({k: round(v, 3) for k, v in result.figures.items()})
+    return figured, Segmenter(figured, segmenter.engine)
+
+
+def with_figures(result: Result, cases: int) -> Bundle:
+    """The calibrated bundle with everything that was measured in it."""
+    figures = summary(result.evaluation) | {"calibration": result.figures, "members": result.member_means}
+    rounded = {name: {k: round(v, 4) for k, v in part.items()} for name, part in figures.items()}
+    known = result.bundle.provenance | {"validation cases": str(cases)}
+    return result.bundle.model_copy(update={"figures": rounded, "provenance": known})
+
+
+def export_command(
+    runs: Annotated[Path, typer.Argument(help="Folder of the members' runs (rtseg-train train --out).")],
+    recipe: Annotated[Path, typer.Option(help="The recipe that trained them.")],
+    members: Annotated[str, typer.Option(help="Members, separated by commas, in the bundle's order.")],
+    data: Annotated[Path, typer.Option(help="Training data set: volumes and sides of the population.")],
+    out: Annotated[Path, typer.Option(help="The bundle's folder, e.g. models/han-oar; its name is the bundle's.")],
+    validation: Annotated[Path | None, typer.Option(help="Validation data set; without it no calibration.")] = None,
+    version: Annotated[str, typer.Option(help="The bundle's version.")] = "1.0",
+    description: Annotated[str, typer.Option(help="One sentence for the card.")] = "",
+    note: Annotated[list[str] | None, typer.Option(help="Provenance as key=value (repeatable).")] = None,
+    intended_use: Annotated[str, typer.Option(help="evaluation, clinical or research")] = "evaluation",
+    report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    limit: Limit = 0,
+    new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
+    threads: Threads = 0,
+) -> None:
+    """Make a bundle: rtseg-train export runs/han-oar --recipe R --members a,b --data sets/train --out models/han-oar"""
+    plan = load_recipe(recipe)
+    with tempfile.TemporaryDirectory(prefix="rtseg-export-") as place:
+        staged = Path(place) / out.name
+        with console.status("reading the training set"):
+            bundle = export(
+                runs, plan, recipe, members.split(","), load_cases(data), staged, version,
+                description or f"Organs at risk by recipe {plan.name}", intended_use,
+            )  # fmt: skip
+        told = dict(item.split("=", 1) for item in note or [])
+        bundle = bundle.model_copy(update={"provenance": told | bundle.provenance})
+        finish(bundle, out, some_cases(validation, limit) if validation else [], report, new_golden, threads)
+
+
+def finish(
+    bundle: Bundle, out: Path, validation: list[Case], report: Path, new_golden: bool, threads: int
+) -> None:  # fmt: skip
+    """Calibrate where there are cases, check the golden cases, and promote."""
+    if validation:
+        bundle, segmenter = calibrated(bundle, validation, report, threads)
+    else:
+        segmenter = open_segmenter(bundle, threads)
+    with console.status("golden cases"):
+        done = promote(write_bundle(bundle, bundle.folder), segmenter, out.resolve(), new_golden)
+    size = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6
+    console.print(f"{done.name} {done.version}: {len(done.members)} members, {size:.1f} MB, digest {done.digest[:16]}")
+
+
+def calibrate_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    validation: Annotated[Path, typer.Option(help="Validation data set, never trained on.")],
+    report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    limit: Limit = 0,
+    new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
+    threads: Threads = 0,
+) -> None:
+    """Calibrate a bundle on a department's own cases: rtseg-train calibrate models/han-oar --validation sets/own"""
+    known = open_bundle(bundle.resolve())
+    with tempfile.TemporaryDirectory(prefix="rtseg-calibrate-") as place:
+        staged = Path(place) / known.name
+        shutil.copytree(known.folder, staged)
+        finish(open_bundle(staged), bundle, some_cases(validation, limit), report, new_golden, threads)
+
+
+def evaluate_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    data: Annotated[Path, typer.Option(help="Data set with known contours.")],
+    out: Annotated[Path, typer.Option(help="Folder of the report: tables and figures.")],
+    limit: Limit = 0,
+    tolerance_mm: Tolerance = 3.0,
+    threads: Threads = 0,
+) -> None:
+    """Measure a bundle: rtseg-train evaluate models/han-oar --data sets/validation --out report"""
+    known = open_bundle(bundle.resolve())
+    cases = some_cases(data, limit)
+    segmenter = open_segmenter(known, threads)
+    with counted("cases", len(cases)) as tick:
+        found = evaluate(segmenter, cases, tolerance_mm, tick)
+    write_report(out, found, tolerance_mm, f"{known.name} {known.version} on {data.name}")
+    write_figures(out, found)
+    typer.echo(markdown(found, tolerance_mm))

@@ -1,0 +1,175 @@
+"""Checkpoints become a bundle: half-precision averaged weights with digests, and everything the daemon must know."""
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from safetensors.torch import save_file
+
+from rtseg_daemon.bundles import FORMAT_VERSION, Bundle, MemberFile, OrganClass
+from rtseg_daemon.dicom.anatomy import anatomy_of
+from rtseg_training.cases import Case
+from rtseg_training.checkpoint import part, read_checkpoint
+from rtseg_training.errors import CheckpointError, ExportError
+from rtseg_training.evaluate import drawn, open_bundle
+from rtseg_training.organs import side_of
+from rtseg_training.recipe import Recipe
+
+RANK_WEIGHTS = (5.0, 4.0, 3.0, 1.0, 1.0, 1.0)
+"""Ensemble weight of the best, second, ... member of a class (seed paper); with fewer members the first of these."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the training cases say of one organ: plausible volume in ml, and the side it lies on."""
+
+    volume_ml: tuple[float, float]
+    cases: int
+
+
+def weights_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Averaged weights in half precision, and the checkpoint's own account of itself.
+
+    Raises CheckpointError if a weight does not fit in half precision.
+    """
+    tensors, meta = read_checkpoint(checkpoint)
+    half = {key: value.half().contiguous() for key, value in part(tensors, "ema").items()}
+    for key, value in half.items():
+        if not bool(value.isfinite().all()):
+            raise CheckpointError(f"{checkpoint}: {key} is not finite in half precision; train with a lower rate")
+    return half, meta
+
+
+def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path) -> MemberFile:
+    """`<name>.safetensors` in `folder`, and its entry in bundle.yaml."""
+    member = recipe.member(name)
+    path = folder / f"{name}.safetensors"
+    half, _ = weights_of(checkpoint)
+    save_file(half, str(path))
+    changed = recipe.for_member(member)
+    return MemberFile(
+        name=name,
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        intensity=changed.intensity[0],
+        alpha=changed.loss.alpha if changed.loss.name == "ath_l_exp" else None,
+    )
+
+
+def volume_prior(cases: Sequence[Case], organ: str) -> Prior:
+    """A fifth below the 1st and above the 99th percentile of the drawn volumes.
+
+    Raises ExportError if no case has the organ, or if a lateralised organ lies on the wrong side of most patients.
+    """
+    having = [case for case in cases if drawn(case, organ)]
+    if not having:
+        raise ExportError(f"{organ}: no case of the training set has it; leave it out of the recipe")
+    volumes = [float(case.mask(organ).sum()) * case.ct.voxel_ml for case in having]
+    low, high = np.percentile(volumes, [1, 99])
+    return Prior((round(0.8 * float(low), 2), round(1.2 * float(high), 2)), len(having))
+
+
+def check_sides(cases: Sequence[Case], organs: Sequence[str]) -> None:
+    """Raises ExportError if a left organ does not lie to the patient's left of its right twin in most cases."""
+    for left in (organ for organ in organs if side_of(organ) == "left"):
+        right = left[:-2] + "_R"
+        both = [case for case in cases if drawn(case, left) and drawn(case, right)]
+        if not both:
+            continue
+        x = [np.nonzero(case.mask(left))[2].mean() - np.nonzero(case.mask(right))[2].mean() for case in both]
+        if float(np.mean(np.asarray(x) > 0)) < 0.9:
+            raise ExportError(f"{left} lies to the right of {right} in the training set; are sides mixed up there?")
+
+
+def organ_class(organ: str, prior: Prior, members: int) -> OrganClass:
+    """The class's entry: codes and colour by its TG-263 name, members weighed equally until they are calibrated."""
+    known = anatomy_of(organ)
+    return OrganClass(
+        name=organ,
+        snomed=known.snomed,
+        fma=known.fma,
+        colour=known.colour,
+        interpreted_type=known.interpreted_type,
+        weights=[1.0] * members,
+        volume_ml=prior.volume_ml,
+        side=side_of(organ),
+    )
+
+
+def provenance(runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: int) -> dict[str, str]:
+    """Where the weights come from: recipe and its digest, commit, cases, steps and hours of the members' training."""
+    chain: dict[str, dict[str, Any]] = {}
+    for name in members:
+        current: str | None = name
+        while current is not None and current not in chain:
+            path = runs / current / "checkpoint.safetensors"
+            chain[current] = read_checkpoint(path)[1] if path.is_file() else {"step": 0, "seconds": 0.0}
+            current = recipe.member(current).start
+    hours = sum(float(meta["seconds"]) for meta in chain.values()) / 3600
+    return {
+        "recipe": f"{recipe_path.name} sha256 {hashlib.sha256(recipe_path.read_bytes()).hexdigest()[:16]}",
+        "commit": commit_of(recipe_path.parent),
+        "training cases": str(cases),
+        "steps": ", ".join(f"{name} {meta['step']}" for name, meta in chain.items()),
+        "training hours": f"{hours:.2f}",
+    }
+
+
+def commit_of(folder: Path) -> str:
+    """The checked-out commit, or `unknown` outside a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    done = subprocess.run([git, "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def write_bundle(bundle: Bundle, folder: Path) -> Bundle:
+    """Write `bundle.yaml` whole or not at all and read it back; raises BundleError if it would be refused."""
+    partial = folder / "bundle.yaml.partial"
+    text = yaml.safe_dump(bundle.model_dump(mode="json", exclude_none=True), sort_keys=False, width=110)
+    partial.write_text(text)
+    partial.replace(folder / "bundle.yaml")
+    return open_bundle(folder)
+
+
+def export(
+    runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: Sequence[Case], folder: Path,
+    version: str, description: str, intended_use: str,
+) -> Bundle:  # fmt: skip
+    """A bundle with equal member weights and no calibration yet, in `folder` (its name is the bundle's).
+
+    Raises CheckpointError naming a member without a usable checkpoint, ExportError for unusable training data.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    check_sides(cases, recipe.classes)
+    classes = [organ_class(organ, volume_prior(cases, organ), len(members)) for organ in recipe.classes]
+    files = [write_member(runs / name / "checkpoint.safetensors", name, recipe, folder) for name in members]
+    kept = {entry.file for entry in files}
+    for stale in folder.glob("*.safetensors"):
+        if stale.name not in kept:
+            stale.unlink()
+    bundle = Bundle.model_validate(
+        {
+            "format": FORMAT_VERSION,
+            "name": folder.name,
+            "version": version,
+            "intended_use": intended_use,
+            "description": description,
+            "family": recipe.family,
+            "arguments": recipe.arguments,
+            "classes": classes,
+            "members": files,
+            "spacing_mm": recipe.spacing_mm,
+            "window": recipe.patch,
+            "extent_mm": recipe.extent_mm,
+            "provenance": provenance(runs, recipe, recipe_path, members, len(cases)),
+        }
+    )
+    return write_bundle(bundle, folder)
