@@ -119,20 +119,24 @@ def process_case(paths: Sequence[Path], segmenter: "Segmenter", options: Options
     """
     from rtseg_daemon.dicom.headers import read_header
     from rtseg_daemon.dicom.series import RELEASABLE, load_series
-    from rtseg_daemon.segment.gates import judge_organs, judge_series
+    from rtseg_daemon.segment.gates import judge_organs, judge_series, judge_volume, split_images
 
     bundle = segmenter.bundle
     report("series gate")
-    before = judge_series([read_header(path) for path in paths], bundle.limits)
-    result = CaseResult(bundle, (("series", before),), options.released)
+    headers = [read_header(path) for path in paths]
+    result = CaseResult(bundle, (("series", judge_series(headers, bundle.limits)),), options.released)
     if result.held:
         return result
     report("load series")
-    series = load_series(paths, RELEASABLE if options.released else frozenset())
+    images = [header.path for header in split_images(headers)[0]]
+    series = load_series(images, RELEASABLE if options.released else frozenset())
+    result = replace(result, verdicts=(*result.verdicts, ("voxels", judge_volume(series.volume))))
+    if result.held:
+        return result
     found = segmenter.segment_volume(series.volume, report)
-    report("result gate")
+    report("organ gate")
     organs, after = judge_organs(found.organs, bundle, series.volume)
-    result = replace(result, series=series, organs=tuple(organs), verdicts=(*result.verdicts, ("result", after)))
+    result = replace(result, series=series, organs=tuple(organs), verdicts=(*result.verdicts, ("organs", after)))
     return with_structure_set(result, found, options, report)
 
 

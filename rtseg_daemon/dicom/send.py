@@ -150,7 +150,7 @@ class Stored:
 
 
 def store(association: Association, peer: Peer, path: Path) -> Stored:
-    """Send one file. Raises DeliveryError if no answer came or it cannot be read, ContextRefused if it was not offered."""
+    """Send one file. Raises DeliveryError if no answer came, ContextRefused if the peer does not take this kind."""
     try:
         dataset = dcmread(path)
     except (OSError, InvalidDicomError) as error:

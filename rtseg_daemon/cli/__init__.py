@@ -1,0 +1,41 @@
+"""The command line: one small module per group of commands. Tables are for people, `--json` is for programs."""
+
+import sys
+
+import typer
+
+from rtseg_daemon.cli import deliveries, jobs, models, running, segmenting, series
+from rtseg_daemon.errors import ConfigError, RtsegError
+
+app = typer.Typer(
+    name="rtseg-daemon",
+    help="Receives planning CTs, contours organs at risk with stated uncertainty, delivers RTSTRUCT.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(running.serve)
+app.command()(segmenting.segment)
+app.command()(segmenting.demo)
+app.command()(running.status)
+app.add_typer(series.app, name="series")
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(deliveries.app, name="deliveries")
+app.add_typer(models.app, name="models")
+app.add_typer(running.config_app, name="config")
+app.command()(running.echo)
+app.command()(running.doctor)
+
+
+def main() -> None:
+    """Run the command; exit status 0: done, 1: the thing asked for failed, 2: wrong usage or configuration."""
+    try:
+        app()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    except RtsegError as error:
+        print(f"rtseg-daemon: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)

@@ -1,0 +1,105 @@
+"""What the commands share: options, the opened ledger, and printing."""
+
+import getpass
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from sqlalchemy import Engine
+
+from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.errors import ConfigError, LedgerError
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", envvar="RTSEG_CONFIG", help="The configuration file.", show_default=False)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+out = Console()
+FLAG_STYLES = {
+    "OK": "green",
+    "REVIEW": "yellow",
+    "REJECT": "red",
+    "HELD": "yellow",
+    "FAILED": "red",
+    "DELIVERED": "green",
+}
+
+
+@dataclass(frozen=True)
+class Open:
+    """A configuration and its ledger."""
+
+    config: Config
+    engine: Engine
+
+    @property
+    def storage(self) -> Path:
+        return self.config.storage.directory
+
+
+def require_config(path: Path | None) -> Config:
+    """The configuration; raises ConfigError if none was named."""
+    if path is None:
+        raise ConfigError("no configuration: say --config FILE, or set RTSEG_CONFIG")
+    return load_config(path)
+
+
+def open_existing(path: Path | None) -> Open:
+    """The ledger that the configuration names, which must exist with this version's schema; nothing is migrated."""
+    from rtseg_daemon.ledger.engine import database_file, open_ledger
+    from rtseg_daemon.ledger.migrate import check
+
+    config = require_config(path)
+    file = database_file(config.database_url)
+    if file is not None and not file.is_file():
+        raise LedgerError(f"there is no ledger at {file}; start `rtseg-daemon serve` once")
+    engine = open_ledger(config.database_url)
+    check(engine)
+    return Open(config, engine)
+
+
+def who() -> str:
+    """Who gives the command, for the events."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout."""
+    json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
+    sys.stdout.write("\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table for people; what strangers wrote (names from DICOM) is printed as plain text, never as markup."""
+    table = Table(title=title)
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(cell(value) for value in row))
+    out.print(table if rows else f"{title}: none")
+
+
+def cell(value: Any) -> Text:
+    """One value as text, coloured where it is a state or a flag."""
+    text = "-" if value is None else str(value)
+    printable = "".join(character if character.isprintable() else "?" for character in text)
+    return Text(printable, style=FLAG_STYLES.get(printable, ""))
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """One fact per line, for the `show` commands."""
+    table = Table(show_header=False, box=None)
+    for key, value in facts.items():
+        table.add_row(Text(key, style="bold"), cell(value))
+    out.print(table)

@@ -1,0 +1,47 @@
+"""`rtseg-daemon deliveries ...`: what went where."""
+
+from typing import Annotated
+
+import typer
+
+from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_json, print_table, who
+from rtseg_daemon.ledger import views
+from rtseg_daemon.ledger.deliveries import retry_delivery
+from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.states import DeliveryState
+
+app = typer.Typer(help="Structure sets on their way to planning systems.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_deliveries(
+    config: ConfigFile = None,
+    state: Annotated[DeliveryState | None, typer.Option("--state", help="Only deliveries in this state.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """All deliveries, newest first, with the next attempt's time and the last answer."""
+    ledger = open_existing(config)
+    with reading(ledger.engine) as session:
+        shapes = [views.delivery_shape(delivery) for delivery in views.all_deliveries(session, state)]
+    if as_json:
+        return print_json(shapes)
+    columns = ("id", "job", "destination", "state", "attempts", "next_attempt_at", "last_status", "last_comment")
+    return print_table("deliveries", columns, [[shape[column] for column in columns] for shape in shapes])
+
+
+@app.command()
+def retry(
+    delivery_id: Annotated[int, typer.Argument(help="Number of the delivery.", show_default=False)],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Send again now what failed, or what waits for its next attempt."""
+    ledger = open_existing(config)
+    with writing(ledger.engine) as session:
+        delivery = retry_delivery(session, delivery_id, who())
+        session.flush()
+        shape = views.delivery_shape(delivery)
+    if as_json:
+        print_json(shape)
+    else:
+        out.print(f"delivery {delivery_id} is {shape['state']}", highlight=False)

@@ -1,0 +1,137 @@
+"""`rtseg-daemon jobs ...`: see what was done, and decide about what waits for a person."""
+
+from typing import Annotated
+
+import typer
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_facts, print_json, print_table, who
+from rtseg_daemon.config import Config
+from rtseg_daemon.ledger import jobs, views
+from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.events import events_of
+from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.states import JobState
+
+app = typer.Typer(help="Jobs: one series, one bundle, one run each.", no_args_is_help=True)
+
+JobId = Annotated[int, typer.Argument(help="Number of the job.", show_default=False)]
+State = Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")]
+
+
+@app.command("list")
+def list_jobs(config: ConfigFile = None, state: State = None, as_json: AsJson = False) -> None:
+    """All jobs, newest first."""
+    ledger = open_existing(config)
+    with reading(ledger.engine) as session:
+        shapes = [views.job_shape(job, ledger.storage) for job in views.all_jobs(session, state)]
+    if as_json:
+        return print_json(shapes)
+    columns = ("id", "state", "patient_id", "bundle", "route", "attempts", "updated_at", "error")
+    return print_table("jobs", columns, [[shape[column] for column in columns] for shape in shapes])
+
+
+@app.command()
+def show(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """One job with its organs, gates and deliveries."""
+    ledger = open_existing(config)
+    with reading(ledger.engine) as session:
+        shape = views.job_detail(views.find_job(session, job_id), ledger.storage)
+    if as_json:
+        return print_json(shape)
+    nested = ("verdicts", "rois", "deliveries", "flags", "seconds")
+    print_facts({key: value for key, value in shape.items() if key not in nested})
+    rows = [[roi["name"], roi["flag"], f"{roi['volume_ml']:.1f}", roi["comment"]] for roi in shape["rois"]]
+    print_table("organs", ("organ", "flag", "ml", "comment"), rows)
+    gates = [[gate["gate"], gate["verdict"], "; ".join(gate["reasons"])] for gate in shape["verdicts"]]
+    print_table("gates", ("gate", "verdict", "reasons"), gates)
+    columns = ("id", "destination", "state", "attempts", "next_attempt_at", "last_status", "last_comment")
+    return print_table("deliveries", columns, [[d[column] for column in columns] for d in shape["deliveries"]])
+
+
+@app.command()
+def events(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """What happened to a job and its deliveries, in order."""
+    ledger = open_existing(config)
+    with reading(ledger.engine) as session:
+        job = views.find_job(session, job_id)
+        found = [*events_of(session, "job", job_id)]
+        for delivery in job.deliveries:
+            found += events_of(session, "delivery", delivery.id)
+        shapes = [views.event_shape(event) for event in sorted(found, key=lambda event: event.id)]
+    if as_json:
+        return print_json(shapes)
+    columns = ("at", "what", "from", "to", "who", "detail")
+    return print_table(f"events of job {job_id}", columns, [[shape[column] for column in columns] for shape in shapes])
+
+
+@app.command()
+def rerun(
+    job_id: JobId,
+    config: ConfigFile = None,
+    bundle: Annotated[str | None, typer.Option(help="Another bundle.")] = None,
+    no_send: Annotated[bool, typer.Option("--no-send", help="Keep the result here.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """A new job for the same series; the old one stays as it is."""
+    ledger = open_existing(config)
+    if bundle is not None:
+        require_bundle(ledger.config, bundle)
+    with writing(ledger.engine) as session:
+        job = jobs.rerun(session, job_id, who(), bundle=bundle, no_send=no_send)
+        tell(job, session, ledger.config, as_json)
+
+
+def require_bundle(config: Config, name: str) -> None:
+    """Raise BundleError now rather than when the job runs."""
+    from rtseg_daemon.bundles import installed_models, load_bundle
+
+    load_bundle(config.models.directory or installed_models(), name)
+
+
+@app.command()
+def retry(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Take a FAILED job up again: only its delivery, if its structure set is stored."""
+    ledger = open_existing(config)
+    with writing(ledger.engine) as session:
+        tell(jobs.retry(session, job_id, who()), session, ledger.config, as_json)
+
+
+@app.command()
+def cancel(
+    job_id: JobId,
+    config: ConfigFile = None,
+    why: Annotated[str, typer.Option(help="The reason, for the events.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """End a job that is not delivered yet."""
+    ledger = open_existing(config)
+    with writing(ledger.engine) as session:
+        tell(jobs.cancel(session, job_id, who(), why), session, ledger.config, as_json)
+
+
+@app.command()
+def release(
+    job_id: JobId,
+    why: Annotated[str, typer.Option(help="Why it may go on; stands in its events.", show_default=False)],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a HELD job go on; you answer for it with your name and reason."""
+    ledger = open_existing(config)
+    if not why.strip():
+        raise typer.BadParameter("say why", param_hint="--why")
+    with writing(ledger.engine) as session:
+        job = views.find_job(session, job_id)
+        route = next((route for route in ledger.config.routes if route.name == job.route), None)
+        released = jobs.release(session, job_id, who(), why, route.destinations if route else ())
+        tell(released, session, ledger.config, as_json)
+
+
+def tell(job: Job, session: Session, config: Config, as_json: bool) -> None:
+    """Say how the job stands now."""
+    session.flush()
+    if as_json:
+        print_json(views.job_shape(job, config.storage.directory))
+    else:
+        out.print(f"job {job.id} is {job.state}", highlight=False)

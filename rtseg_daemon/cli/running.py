@@ -1,0 +1,99 @@
+"""`rtseg-daemon serve, status, echo, doctor, config check`: the daemon as a whole."""
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_json, print_table, require_config
+from rtseg_daemon.config import load_config
+
+config_app = typer.Typer(help="The configuration.", no_args_is_help=True)
+
+
+def serve(config: ConfigFile = None) -> None:
+    """Run the daemon until SIGTERM."""
+    from rtseg_daemon.daemon.supervisor import serve as run
+
+    require_config(config)
+    assert config is not None
+    raise typer.Exit(run(config))
+
+
+def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
+    """Counts by state, oldest waiting, disk, workers, destinations."""
+    from rtseg_daemon.ledger import views
+    from rtseg_daemon.ledger.engine import reading
+    from rtseg_daemon.storage import Layout
+
+    ledger = open_existing(config)
+    names = [destination.name for destination in ledger.config.destinations]
+    with reading(ledger.engine) as session:
+        shape = views.status_shape(session, time.time(), round(Layout(ledger.storage).free_gb(), 1), names)
+    if as_json:
+        return print_json(shape)
+    for kind in ("jobs", "series", "deliveries"):
+        print_table(kind, ("state", "count"), [item for item in shape[kind].items() if item[1]])
+    columns = ("name", "up", "since", "waiting", "error")
+    print_table("destinations", columns, [[d[column] for column in columns] for d in shape["destinations"]])
+    facts = ("name", "pid", "state", "restarts", "since", "detail")
+    print_table("processes", facts, [[process[fact] for fact in facts] for process in shape["processes"]])
+    waiting = shape["oldest_waiting_seconds"]
+    oldest = "nothing waits" if waiting is None else f"oldest waiting: {waiting:.0f} s"
+    return out.print(f"{oldest}; {shape['disk']['free_gb']} GB free", highlight=False)
+
+
+def echo(
+    destination: Annotated[str, typer.Argument(help="Name of a destination or query peer.", show_default=False)],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """C-ECHO to a configured destination; exit status 1 if it does not answer success."""
+    from rtseg_daemon.dicom.send import Local, Peer
+    from rtseg_daemon.dicom.send import echo as send_echo
+
+    settings = require_config(config)
+    known: list[Peer] = [*settings.query, *settings.destinations]
+    peers = {peer.name: peer for peer in known}
+    if destination not in peers:
+        raise typer.BadParameter(f"no destination {destination!r}; there: {', '.join(peers) or 'none'}")
+    began = time.perf_counter()
+    answer = send_echo(Local(settings.dicom.ae_title, settings.dicom.tls), peers[destination])
+    seconds = round(time.perf_counter() - began, 3)
+    if as_json:
+        print_json({"destination": destination, "status": f"0x{answer:04X}", "seconds": seconds})
+    else:
+        out.print(f"{destination} answered 0x{answer:04X} in {seconds} s", highlight=False)
+    raise typer.Exit(0 if answer == 0x0000 else 1)
+
+
+def doctor(
+    config: ConfigFile = None,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended safely.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare storage and ledger; exit status 1 if something is wrong (and was not repaired)."""
+    from rtseg_daemon.daemon.doctor import examine
+
+    ledger = open_existing(config)
+    findings = examine(ledger.engine, ledger.config, repair=repair)
+    if as_json:
+        print_json([vars(finding) for finding in findings])
+    else:
+        columns = ("kind", "subject", "message", "repaired")
+        print_table("findings", columns, [[vars(f)[column] for column in columns] for f in findings])
+    raise typer.Exit(1 if any(not finding.repaired for finding in findings) else 0)
+
+
+@config_app.command("check")
+def check(
+    file: Annotated[Path, typer.Argument(help="The configuration file.", show_default=False)], as_json: AsJson = False
+) -> None:
+    """Read a configuration; exit status 2 with key and line of every mistake."""
+    settings = load_config(file)
+    if as_json:
+        print_json(settings.model_dump(mode="json"))
+    else:
+        routes = ", ".join(route.name for route in settings.routes) or "none: nothing will be segmented"
+        out.print(f"{file} is right; routes: {routes}", highlight=False, markup=False)

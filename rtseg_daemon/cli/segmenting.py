@@ -1,0 +1,121 @@
+"""`rtseg-daemon segment` and `rtseg-daemon demo`: contours without a network around them, and with a played one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rtseg_daemon.bundles import installed_models, load_bundle
+from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_json, print_table
+from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.errors import BundleError, SeriesError, StorageError
+from rtseg_daemon.logs import configure
+
+if TYPE_CHECKING:
+    from rtseg_daemon.case import CaseResult
+
+DEFAULT_BUNDLE = "han-oar"
+
+CtFolder = Annotated[
+    Path,
+    typer.Argument(metavar="CT_DIR", exists=True, file_okay=False, help="Folder of the CT series.", show_default=False),
+]
+
+
+def segment(
+    ct: CtFolder,
+    to: Annotated[Path, typer.Option("--out", help="The RTSTRUCT to write.", show_default=False)],
+    bundle: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
+    series: Annotated[str | None, typer.Option("--series", help="SeriesInstanceUID, where there are several.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Go on where a gate holds that may be released.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Contour one CT series: no network, no ledger."""
+    settings = load_config(config) if config is not None else Config()
+    configure(settings.logging, "segment")
+    paths = choose_series(ct, series)
+    result = run_case(paths, to, settings, bundle, force)
+    written = not result.held
+    if as_json:
+        print_json(shape(result, to if written else None))
+    else:
+        show(result, to if written else None)
+    if not written:
+        raise typer.Exit(1)
+
+
+def choose_series(folder: Path, wanted: str | None) -> list[Path]:
+    """The files of the one CT series below `folder`, or of the `wanted` one; several and no choice is wrong usage."""
+    from rtseg_daemon.dicom.series import list_series
+
+    found = list_series(folder)
+    if not found:
+        raise SeriesError(f"there is no CT series in {folder}")
+    if wanted is not None and wanted not in found:
+        raise typer.BadParameter(f"no series {wanted} in {folder}; there: {', '.join(found)}", param_hint="--series")
+    if wanted is None and len(found) > 1:
+        listing = "\n".join(f"  {uid} ({len(paths)} images)" for uid, paths in found.items())
+        raise typer.BadParameter(
+            f"several CT series in {folder}; choose one with --series:\n{listing}", param_hint="CT_DIR"
+        )
+    return found[wanted if wanted is not None else next(iter(found))]
+
+
+def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: bool) -> "CaseResult":
+    """Segment and, unless a gate holds it, write `to`; the file is checked before it gets its name."""
+    from rtseg_daemon import case
+
+    loaded = load_bundle(settings.models.directory or installed_models(), bundle)
+    options = case.Options(released=force)
+    with Console(stderr=True).status("loading the model") as progress:
+        segmenter = case.load_segmenter(loaded, settings.compute, None)
+        result = case.process_case(paths, segmenter, options, lambda stage: progress.update(stage))
+    if result.held or result.dataset is None:
+        return result
+    draft = to.with_name(f".{to.name}.unchecked")
+    try:
+        case.write_case(result, draft)
+        result = case.checked(result, draft, options)
+        if not result.held:
+            draft.replace(to)
+    except OSError as error:
+        raise StorageError(f"{to} cannot be written: {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+    return result
+
+
+def shape(result: "CaseResult", path: Path | None) -> dict[str, Any]:
+    """What `segment --json` prints."""
+    return {
+        "rtstruct": str(path.absolute()) if path else None,
+        "rois": result.rois,
+        "gate": {"verdict": "hold" if result.held else result.verdict, "reasons": result.reasons},
+        "seconds": result.seconds,
+    }
+
+
+def show(result: "CaseResult", path: Path | None) -> None:
+    """The result for people."""
+    rows = [[r["name"], r["flag"], f"{r['volume_ml']:.1f}", r["comment"]] for r in result.rois]
+    if rows:
+        print_table("organs", ("organ", "flag", "ml", "comment"), rows)
+    for reason in result.reasons:
+        out.print(f"{'held' if result.held else 'note'}: {reason}", style="yellow", highlight=False, markup=False)
+    if path is not None:
+        out.print(f"written: {path}", highlight=False, markup=False)
+    else:
+        out.print("nothing written; --force goes on where a gate may be released", highlight=False)
+
+
+def demo(
+    to: Annotated[Path, typer.Option("--out", help="Folder for everything the demo leaves.")] = Path("demo-out"),
+) -> None:
+    """A made-up patient through the real daemon, with a played PACS and planning system."""
+    try:
+        from rtseg_daemon.demo import run_demo
+    except ImportError as error:
+        raise BundleError(f"the demo needs all of the package's dependencies: {error}") from error
+    run_demo(to, out)
