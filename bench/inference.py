@@ -1,0 +1,266 @@
+"""Time from a preprocessed volume to masks and uncertainty: this engine beside what others use, same weights, same CT.
+
+    pip install monai nnunetv2          (peers; a row is left out where its package is missing)
+    python bench/inference.py                                     phantom, 512 x 512 x 124, shipped bundle
+    python bench/inference.py --case ../shared/data/openkbp/validation/pt_201 --rounds 5
+
+Every way runs once per round, in turn, and the medians over the rounds are compared as ratios, since a machine's speed
+drifts. `others` means: sliding windows in float32 for every member, mean of the softmax, trilinear interpolation of all
+classes to the CT's grid, argmax. The matmul peak is measured in the same run.
+"""
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
+from rtseg_daemon.phantom import make_phantom
+from rtseg_daemon.segment.engine_torch import load_member
+from rtseg_daemon.segment.infer import network_input, plan_windows
+from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
+from rtseg_daemon.segment.volume import Array, Volume
+from rtseg_daemon.settings import Compute
+
+Masks = dict[str, Array]
+Predict = Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
+
+
+def load_case(folder: Path | None, matrix: int) -> Volume:
+    """The phantom, or a case folder with ct.nii.gz, at `matrix` x `matrix` pixels."""
+    if folder is None:
+        return make_phantom(1, matrix)[0]
+    import SimpleITK as sitk
+
+    from rtseg_daemon.segment.transforms import Grid, interpolate
+
+    image = sitk.DICOMOrient(sitk.ReadImage(str(folder / "ct.nii.gz")), "LPS")
+    z, y, x = image.GetSpacing()[::-1]
+    oz, oy, ox = image.GetOrigin()[::-1]
+    coarse = Volume(sitk.GetArrayFromImage(image), (z, y, x), (oz, oy, ox))
+    factor = coarse.shape[1] / matrix
+    grid = Grid(
+        (coarse.shape[0], matrix, matrix),
+        (z, y * factor, x * factor),
+        (oz, oy - y / 2 + y * factor / 2, ox - x / 2 + x * factor / 2),
+    )
+    return interpolate(coarse, grid)
+
+
+def ours(segmenter: Segmenter, ct: Volume) -> tuple[Masks, dict[str, float]]:
+    """This engine, uncertainty included."""
+    result = segmenter.segment_volume(ct)
+    masks = {}
+    for organ in result.organs:
+        mask = np.zeros(ct.shape, bool)
+        if organ.box is not None:
+            mask[organ.box.slices] = organ.mask
+        masks[organ.name] = mask
+    seconds = result.seconds
+    return masks, {"network": seconds["infer"], "around": sum(seconds.values()) - seconds["infer"]}
+
+
+def others(predict: Predict, bundle: Bundle, nets: list[torch.nn.Module], ct: Volume) -> tuple[Masks, dict[str, float]]:
+    """The usual way: one float32 pass per member, mean, every class up-sampled, argmax."""
+    began = time.perf_counter()
+    network = to_network_grid(ct, bundle)
+    prepared = time.perf_counter()
+    total: torch.Tensor | None = None
+    with torch.inference_mode():
+        for net, member in zip(nets, bundle.members, strict=True):
+            image = torch.from_numpy(network_input(network.array, member.intensity))[None, None]
+            p = predict(net, image).float().softmax(1)
+            total = p if total is None else total + p
+        assert total is not None
+        passed = time.perf_counter()
+        labels = upsampled_labels(total / len(nets), network, ct)
+    masks = {organ.name: labels == k for k, organ in enumerate(bundle.classes, 1)}
+    done = time.perf_counter()
+    return masks, {"network": passed - prepared, "around": done - passed + prepared - began}
+
+
+def upsampled_labels(p: torch.Tensor, network: Volume, ct: Volume) -> Array:
+    """Argmax on the CT's grid of all classes interpolated there, slab by slab to bound the memory."""
+    axes = []
+    for axis in range(3):
+        mm = ct.origin_mm[axis] + ct.spacing_mm[axis] * np.arange(ct.shape[axis])
+        index = (mm - network.origin_mm[axis]) / network.spacing_mm[axis]
+        axes.append(torch.from_numpy(((2 * index + 1) / network.shape[axis] - 1).astype(np.float32)))
+    out = np.zeros(ct.shape, np.uint8)
+    background = torch.zeros_like(p)
+    background[:, 0] = 1
+    for z0 in range(0, ct.shape[0], 16):
+        z, y, x = torch.meshgrid(axes[0][z0 : z0 + 16], axes[1], axes[2], indexing="ij")
+        grid = torch.stack([x, y, z], dim=-1)[None]
+        shifted = F.grid_sample(p - background, grid, align_corners=False, padding_mode="zeros")
+        shifted[:, 0] += 1
+        out[z0 : z0 + 16] = shifted.argmax(1)[0].numpy()
+    return out
+
+
+def plain_torch(bundle: Bundle, autocast: bool) -> Predict:
+    """Windows of this engine's own plan, uniform weights, no library."""
+
+    def predict(net: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
+        pad = [max(0, w - n) for w, n in zip(bundle.window, image.shape[2:], strict=True)]
+        image = F.pad(image, (0, pad[2], 0, pad[1], 0, pad[0]))
+        total = torch.zeros(1, len(bundle.classes) + 1, *image.shape[2:])
+        count = torch.zeros(image.shape[2:])
+        shape = (image.shape[2], image.shape[3], image.shape[4])
+        for corner in plan_windows(shape, bundle.window, bundle.overlap):
+            inside = tuple(slice(c, c + w) for c, w in zip(corner, bundle.window, strict=True))
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                total[(slice(None), slice(None), *inside)] += net(image[(slice(None), slice(None), *inside)]).float()
+            count[inside] += 1
+        z, y, x = (n - p for n, p in zip(image.shape[2:], pad, strict=True))
+        return (total / count)[:, :, :z, :y, :x]
+
+    return predict
+
+
+def monai_windows(bundle: Bundle) -> Predict:
+    """MONAI's sliding_window_inference, overlap 0.25, Gaussian weights."""
+    from monai.inferers import sliding_window_inference
+
+    return lambda net, image: sliding_window_inference(
+        image, bundle.window, 1, net, overlap=bundle.overlap, mode="gaussian"
+    )
+
+
+def nnunet_windows(bundle: Bundle, mirror: bool) -> Predict:
+    """nnU-Net's predictor with its defaults (step 0.5, Gaussian), mirroring off or on all axes."""
+    from nnunetv2.inference.predict_from_raw_data import nnUNetPredictor
+
+    predictor = nnUNetPredictor(
+        tile_step_size=0.5, use_gaussian=True, use_mirroring=mirror, device=torch.device("cpu"), allow_tqdm=False
+    )
+    predictor.configuration_manager = SimpleNamespace(patch_size=bundle.window)
+    predictor.label_manager = SimpleNamespace(num_segmentation_heads=len(bundle.classes) + 1)
+    predictor.allowed_mirroring_axes = (0, 1, 2)
+
+    def predict(net: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
+        predictor.network = net
+        return predictor.predict_sliding_window_return_logits(image[0])[None]
+
+    return predict
+
+
+def matmul_peak(dtype: torch.dtype) -> float:
+    """GFLOP/s of a 2048 x 2048 product, best of ten."""
+    a, b = torch.randn(2048, 2048).to(dtype), torch.randn(2048, 2048).to(dtype)
+    best = 1e9
+    for _ in range(10):
+        began = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - began)
+    return 2 * 2048**3 / best / 1e9
+
+
+def window_gflop(net: torch.nn.Module, bundle: Bundle) -> float:
+    """GFLOP of the convolutions in one window (a product and a sum are two)."""
+    total = 0
+
+    def count(module: torch.nn.Conv3d, _inputs: object, output: torch.Tensor) -> None:
+        nonlocal total
+        total += 2 * module.weight.numel() * output[0, 0].numel()
+
+    hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, torch.nn.Conv3d)]
+    with torch.inference_mode():
+        net(torch.zeros(1, 1, *bundle.window))
+    for hook in hooks:
+        hook.remove()
+    return total / 1e9
+
+
+def dice(a: Masks, b: Masks) -> float:
+    """The smallest Dice of any organ between two results."""
+    return min(2 * int((a[n] & b[n]).sum()) / max(1, int(a[n].sum()) + int(b[n].sum())) for n in a)
+
+
+def ways(bundle: Bundle, segmenter: Segmenter, ct: Volume) -> dict[str, Callable[[], tuple[Masks, dict[str, float]]]]:
+    """Every way that can run here, by the name it has in the table."""
+    nets = [load_member(bundle, i) for i in range(len(bundle.members))]
+    table: dict[str, Callable[[], tuple[Masks, dict[str, float]]]] = {
+        f"this engine ({segmenter.engine.description})": lambda: ours(segmenter, ct)
+    }
+
+    def add(name: str, make: Callable[[], Predict]) -> None:
+        try:
+            predict = make()
+        except ImportError as error:
+            print(f"left out: {name} ({error})", file=sys.stderr)
+            return
+        table[name] = lambda: others(predict, bundle, nets, ct)
+
+    add("plain torch fp32", lambda: plain_torch(bundle, False))
+    add("plain torch bf16 autocast", lambda: plain_torch(bundle, True))
+    add("MONAI sliding_window_inference fp32", lambda: monai_windows(bundle))
+    add("nnU-Net predictor fp32, no mirroring", lambda: nnunet_windows(bundle, False))
+    add("nnU-Net predictor fp32, mirroring", lambda: nnunet_windows(bundle, True))
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", default="han-oar")
+    parser.add_argument("--models", type=Path, default=installed_models())
+    parser.add_argument("--case", type=Path, help="a folder with ct.nii.gz; default: the phantom")
+    parser.add_argument("--matrix", type=int, default=512)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", default="", help="only ways whose name holds this")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    bundle = load_bundle(options.models, options.bundle)
+    ct = load_case(options.case, options.matrix)
+    segmenter = Segmenter.load(bundle, Compute(device="cpu"))
+    table = {n: w for n, w in ways(bundle, segmenter, ct).items() if options.only in n or n.startswith("this")}
+    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in table}
+    masks: dict[str, Masks] = {}
+    for number in range(options.rounds + 1):
+        for name, way in table.items():
+            masks[name], parts = way()
+            if number:
+                seconds[name].append(parts)
+            print(f"round {number} {name}: {sum(parts.values()):.2f} s", file=sys.stderr)
+    report(bundle, ct, seconds, masks, options.rounds)
+
+
+def report(
+    bundle: Bundle, ct: Volume, seconds: dict[str, list[dict[str, float]]], masks: dict[str, Masks], rounds: int
+) -> None:
+    """Print the table as Markdown."""
+    net = load_member(bundle, 0)
+    windows = len(plan_windows(to_network_grid(ct, bundle).shape, bundle.window, bundle.overlap))
+    work = window_gflop(net, bundle) * windows * len(bundle.members)
+    mine, reference = next(iter(seconds)), masks.get("plain torch fp32", next(iter(masks.values())))
+    whole = {n: statistics.median(sum(s.values()) for s in runs) for n, runs in seconds.items()}
+    network = {n: statistics.median(s["network"] for s in runs) for n, runs in seconds.items()}
+    print(f"\nCT {ct.shape[2]} x {ct.shape[1]} x {ct.shape[0]}, bundle {bundle.label}, {len(bundle.members)} members, ")
+    print(f"{windows} windows of {bundle.window} each, {work:.0f} GFLOP; medians of {rounds} interleaved rounds\n")
+    print("| way | whole s | network s | around s | times this engine | smallest Dice to plain fp32 |")
+    print("|---|---|---|---|---|---|")
+    for name in seconds:
+        around = statistics.median(s["around"] for s in seconds[name])
+        ratio, same = whole[name] / whole[mine], dice(masks[name], reference)
+        print(f"| {name} | {whole[name]:.2f} | {network[name]:.2f} | {around:.2f} | {ratio:.1f} | {same:.4f} |")
+    peak16, peak32 = matmul_peak(torch.bfloat16), matmul_peak(torch.float32)
+    share = work / network[mine] / peak16
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"\nmatmul peak {peak16:.0f} GFLOP/s bf16, {peak32:.0f} fp32; this engine {work / network[mine]:.0f} GFLOP/s")
+    print(f"= {100 * share:.0f} % of the bf16 peak; peak memory of this process {memory:.1f} GB (all ways)")
+    processor = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=False).stdout.strip()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {processor}")
+
+
+if __name__ == "__main__":
+    main()
