@@ -18,7 +18,7 @@ from rtseg_daemon.segment.volume import Array, Volume
 
 __all__ = ["PASS", "Verdict", "judge_organs", "judge_series", "judge_volume", "split_images"]
 
-FUNDAMENTAL = ("slices", "identity", "frame_of_reference", "position", "orientation")
+FUNDAMENTAL = ("slices", "position", "orientation")
 """Preconditions without which the later ones mean nothing."""
 
 NOT_AXIAL_IMAGES = frozenset({"LOCALIZER", "REF_SURVIEW", "PATIENT_INFO", "DOSE_INFO", "RESULTS", "SCREEN SAVE"})
@@ -90,15 +90,17 @@ def missing_places(images: Sequence[SliceHeader]) -> str:
 
 
 def gaps(positions: Sequence[float]) -> list[float]:
-    """Where slices are missing between sorted `positions` (mm): gaps of about k usual distances lack k - 1 slices."""
+    """Where slices are missing between sorted `positions` (mm).
+
+    A gap of k usual distances lacks k - 1 slices; where any distance is no whole multiple, nobody can say: empty.
+    """
     steps = np.diff(np.asarray(positions, float))
-    if steps.size < 2:
+    usual = float(np.median(steps)) if steps.size > 1 else 0.0
+    if usual <= 0 or bool((np.abs(steps / usual - np.round(steps / usual)) > 0.1).any()):
         return []
-    usual = float(np.median(steps))
     missing: list[float] = []
     for start, step in zip(positions, steps, strict=False):
-        lacking = min(round(float(step) / usual) - 1, 1000) if usual > 0 else 0
-        missing += [start + usual * (k + 1) for k in range(lacking)]
+        missing += [start + usual * (k + 1) for k in range(min(round(float(step) / usual) - 1, 1000))]
     return missing
 
 

@@ -1,0 +1,195 @@
+"""The sweep over open series: which are complete, which wait, which are held; complete ones become jobs."""
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from sqlalchemy import Engine
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
+from rtseg_daemon.config import Config, Route
+from rtseg_daemon.dicom.completeness import Carrier, Decision, Next, Patience, SeriesFacts, Slice, completeness
+from rtseg_daemon.dicom.headers import read_header
+from rtseg_daemon.errors import RtsegError, SeriesError
+from rtseg_daemon.ledger import jobs, reception
+from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.schema import Instance, Job, Series
+from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState
+from rtseg_daemon.logs import log
+from rtseg_daemon.segment.gates import Verdict, is_axial_image, judge_series
+from rtseg_daemon.settings import Match
+
+OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"
+
+
+@dataclass
+class QuietClock:
+    """How long each series has been silent, by a clock that no one can set (monotonic seconds).
+
+    Silence begins when the sweep first sees a series in a given state, so it is counted anew after a restart of the
+    supervisor, and whenever listening was resumed.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    seen: dict[int, tuple[tuple[float, ...], float]] = field(default_factory=dict)
+
+    def silence(self, series_id: int, *signs: float) -> float:
+        """Seconds since the signs of life of this series last changed."""
+        if self.seen.get(series_id, ((), 0.0))[0] != signs:
+            self.seen[series_id] = (signs, self.now())
+        return self.now() - self.seen[series_id][1]
+
+    def forget_all_but(self, series_ids: Sequence[int]) -> None:
+        self.seen = {key: value for key, value in self.seen.items() if key in set(series_ids)}
+
+
+CLOCK = QuietClock()
+
+
+def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK) -> None:
+    """Look at every open series once; `now` is written into the ledger."""
+    with reading(engine) as session:
+        known = [(series.id, facts_of(session, series, clock)) for series in reception.open_series(session)]
+    clock.forget_all_but([series_id for series_id, _ in known])
+    for series_id, facts in known:
+        try:
+            look_at(engine, config, series_id, facts, now)
+        except (RtsegError, OSError) as error:
+            log().error("a series cannot be assembled now; trying again", series=series_id, exc_info=error)
+
+
+def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, now: float) -> None:
+    """Decide about one series and act on it."""
+    decision = completeness(facts, patience_of(config))
+    if decision.next is Next.WAIT:
+        stop_overtaken(engine, series_id, now)
+    else:
+        settle(engine, config, series_id, decision, now)
+
+
+def patience_of(config: Config) -> Patience:
+    series = config.series
+    return Patience(series.quiet_seconds, series.gap_wait_seconds, series.abandon_minutes * 60.0)
+
+
+def facts_of(session: Session, series: Series, clock: QuietClock) -> SeriesFacts:
+    """Gather what `completeness` decides by."""
+    instances = reception.kept_instances(session, series.id)
+    carriers = [Carrier(a.ending, last) for a, last in reception.associations_of(session, series.id)]
+    silence = clock.silence(series.id, series.last_received_at, len(instances), reception.listening_since(session))
+    slices = tuple(Slice(along_stack(i)) for i in instances if is_axial_image(i.facts.get("image_type", ())))
+    return SeriesFacts(slices, len(instances), silence, tuple(carriers), series.expected_count)
+
+
+def along_stack(instance: Instance) -> float | None:
+    """Where a slice lies along the normal of its plane, in mm; None where it does not say."""
+    position, orientation = instance.facts.get("position"), instance.facts.get("orientation")
+    if position is None or orientation is None:
+        return None
+    normal = np.cross(orientation[:3], orientation[3:])
+    along = float(np.dot(normal, position))
+    return along if np.isfinite(along) else None
+
+
+def stop_overtaken(engine: Engine, series_id: int, now: float) -> None:
+    """Hold undelivered jobs that were made before the newest slices came, so that no partial result is sent."""
+    with reading(engine) as session:
+        newest = reception.last_instance_id(session, series_id)
+        overtaken = [job for job in session.get_one(Series, series_id).jobs if is_overtaken(job, newest)]
+    if overtaken:
+        with writing(engine) as session:
+            jobs.hold_undelivered(session, series_id, OVERTAKEN, releasable=True, at=now)
+        log().warning("slices came after the job was made", series=series_id, jobs=[job.id for job in overtaken])
+
+
+def is_overtaken(job: Job, newest: int) -> bool:
+    return job.state in UNDELIVERED and job.state is not JobState.HELD and job.last_instance_id < newest
+
+
+def settle(engine: Engine, config: Config, series_id: int, decision: Decision, now: float) -> None:
+    """Close the series and make its jobs, in one transaction that does nothing if a slice came meanwhile."""
+    with reading(engine) as session:
+        series = session.get_one(Series, series_id)
+        instances = reception.kept_instances(session, series_id)
+        images = any(is_axial_image(instance.facts.get("image_type", ())) for instance in instances)
+        route = route_for(series, config.routes) if images else None
+    paths = [config.storage.directory / instance.path for instance in instances]
+    verdicts = {name: judge(paths, config, name) for name in (route.bundle if route else ())}
+    left_alone = "no route matches" if images else "it holds only localizers, reports or screens"
+    with writing(engine) as session:
+        if reception.last_instance_id(session, series_id) != (instances[-1].id if instances else 0):
+            return
+        if session.get_one(Series, series_id).state is not SeriesState.OPEN:
+            return
+        close_series(session, series_id, decision, "" if route else left_alone, now)
+        for name, verdict in verdicts.items():
+            make_job(session, series_id, route, name, decision, verdict, now)
+
+
+def judge(paths: Sequence[Path], config: Config, bundle: str) -> Verdict:
+    """The series gate for one bundle."""
+    limits = known_bundle(config.models.directory or installed_models(), bundle).limits
+    try:
+        return judge_series([read_header(path) for path in paths], limits)
+    except SeriesError as error:
+        return Verdict("hold", (str(error),), releasable=False)
+
+
+@lru_cache(maxsize=16)
+def known_bundle(models: Path, name: str) -> Bundle:
+    """A bundle, verified once in this process; the worker verifies what it loads."""
+    return load_bundle(models, name)
+
+
+def close_series(session: Session, series_id: int, decision: Decision, left_alone: str, now: float) -> None:
+    """COMPLETE, HELD, or UNROUTED where there is a reason to leave it alone."""
+    if left_alone:
+        reasons = [left_alone, *decision.reasons]
+        reception.move_series(session, series_id, SeriesState.UNROUTED, what=left_alone, reasons=reasons, at=now)
+    elif decision.next is Next.HOLD:
+        reception.hold_series(session, series_id, decision.reasons, at=now)
+    else:
+        reception.move_series(session, series_id, SeriesState.COMPLETE, what="complete", at=now)
+
+
+def make_job(
+    session: Session, series_id: int, route: Route | None, bundle: str, decision: Decision, verdict: Verdict, now: float
+) -> None:
+    """A job for the series as it stands: QUEUED, or HELD with everything that speaks against it."""
+    assert route is not None
+    last = reception.last_instance_id(session, series_id)
+    job = jobs.create_job(session, series_id, last, bundle, route.name, at=now)
+    older = jobs.supersede(session, series_id, bundle, by=job.id, at=now)
+    job.supersedes_id = older
+    job.verdicts = [{"gate": "series", "verdict": verdict.verdict, "reasons": list(verdict.reasons)}]
+    if older is not None:
+        record_event(session, "job", job.id, "supersedes", detail={"job": older}, at=now)
+    reasons = [*decision.reasons, *(verdict.reasons if verdict.verdict == "hold" else ())]
+    if reasons and job.state is JobState.QUEUED:
+        releasable = verdict.verdict != "hold" or verdict.releasable
+        jobs.hold(session, job.id, "; ".join(dict.fromkeys(reasons)), releasable=releasable, at=now)
+
+
+def route_for(series: Series, routes: Sequence[Route]) -> Route | None:
+    """The first route whose conditions the series meets."""
+    return next((route for route in routes if matches(route.match, series)), None)
+
+
+def matches(match: Match, series: Series) -> bool:
+    """Whether every stated condition holds."""
+    return (
+        (match.modality is None or match.modality == series.modality)
+        and (match.calling_ae is None or match.calling_ae == series.calling_ae)
+        and found(match.body_part, series.body_part)
+        and found(match.series_description, series.description)
+    )
+
+
+def found(pattern: str | None, text: str) -> bool:
+    return pattern is None or re.search(pattern, text, re.IGNORECASE) is not None

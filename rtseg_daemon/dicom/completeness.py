@@ -1,0 +1,129 @@
+"""Is a series complete? One pure function from what is known of it to wait, complete or hold.
+
+No sign is trusted alone. Silence must have lasted, and is counted anew after a restart. A gap in the slices waits
+longer, then holds. A transfer that broke off leaves the series open until a later association, ended in order, has
+brought slices of it again, or it is given up. That an association is still open makes silence weaker; its release means
+nothing by itself (DICOM gives it no meaning). A PACS that tells the count decides at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+
+from rtseg_daemon.ledger.states import Ending
+from rtseg_daemon.segment.gates import gaps
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One image of the series: its position along the stack in mm, None where the file does not say."""
+
+    along_mm: float | None
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """An association that carried slices of the series; `last_at` is when its last one came."""
+
+    ending: Ending
+    last_at: float
+
+
+@dataclass(frozen=True)
+class SeriesFacts:
+    """What is known of a series.
+
+    Args:
+        slices: the axial images received; localizers and reports are not among them.
+        received: all images of the series, those left out included; what a PACS's count is compared with.
+        silence_seconds: how long nothing of it came, counted since listening began at the earliest.
+        carriers: the associations that carried it, oldest first.
+        expected: how many images the PACS has, None if nobody said.
+    """
+
+    slices: tuple[Slice, ...]
+    received: int
+    silence_seconds: float
+    carriers: tuple[Carrier, ...] = ()
+    expected: int | None = None
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long what is waited for (seconds)."""
+
+    quiet: float
+    gap: float
+    abandon: float
+
+
+class Next(StrEnum):
+    WAIT = "WAIT"
+    COMPLETE = "COMPLETE"
+    HOLD = "HOLD"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do with the series now; the reasons are for HOLD."""
+
+    next: Next
+    reasons: tuple[str, ...] = ()
+
+
+WAIT = Decision(Next.WAIT)
+COMPLETE = Decision(Next.COMPLETE)
+
+
+def completeness(facts: SeriesFacts, patience: Patience) -> Decision:
+    """Wait, complete, or hold with reasons."""
+    irregular = irregularity(facts.slices)
+    if facts.expected is not None and facts.received >= facts.expected and not irregular:
+        return COMPLETE
+    if facts.silence_seconds < patience.quiet:
+        return WAIT
+    lacking = [reason for reason in (shortfall(facts), irregular) if reason]
+    if broken_off(facts.carriers):
+        return after(patience.abandon, facts, "its transfer broke off and was not sent again", *lacking)
+    if lacking:
+        return after(patience.gap, facts, *lacking)
+    if any(carrier.ending is Ending.OPEN for carrier in facts.carriers) and facts.silence_seconds < patience.gap:
+        return WAIT
+    return COMPLETE
+
+
+def after(seconds: float, facts: SeriesFacts, *reasons: str) -> Decision:
+    """Hold for these reasons, but not before so much silence."""
+    return Decision(Next.HOLD, reasons) if facts.silence_seconds >= seconds else WAIT
+
+
+def shortfall(facts: SeriesFacts) -> str:
+    """Why the PACS's count is not reached, or nothing."""
+    if facts.expected is None or facts.received >= facts.expected:
+        return ""
+    return f"{facts.received} of {facts.expected} images were received"
+
+
+def irregularity(slices: Sequence[Slice]) -> str:
+    """Why the slices are no gapless stack, or nothing. One slice alone, or none, is no gap; the series gate sees it."""
+    known = sorted({round(s.along_mm, 3) for s in slices if s.along_mm is not None})
+    steps = np.diff(np.asarray(known))
+    if steps.size < 2:
+        return ""
+    usual = float(np.median(steps))
+    if not bool((steps - usual > max(0.01 * usual, 0.05)).any()):
+        return ""
+    missing = gaps(known)
+    if not missing:
+        return f"the slices are not equally far apart ({steps.min():.2f} to {steps.max():.2f} mm)"
+    shown = ", ".join(f"{place:.1f}" for place in missing[:8]) + (", ..." if len(missing) > 8 else "")
+    return f"{len(missing)} slices are missing, at {shown} mm along the stack"
+
+
+def broken_off(carriers: Sequence[Carrier]) -> bool:
+    """Whether a transfer was aborted or died, and no association that was then released has carried slices since."""
+    broken = [c.last_at for c in carriers if c.ending in (Ending.ABORTED, Ending.DIED)]
+    made_good = [c.last_at for c in carriers if c.ending is Ending.RELEASED]
+    return bool(broken) and max(made_good, default=float("-inf")) <= max(broken)
