@@ -18,20 +18,23 @@ from typing import Any
 import numpy as np
 import yaml
 from pydicom import dcmread
+from pydicom.uid import CTImageStorage, RTStructureSetStorage
 from pynetdicom import AE, evt
-from pynetdicom.sop_class import CTImageStorage, RTStructureSetStorage, Verification
 from rich.console import Console
 from rich.table import Table
 
+from rtseg_daemon.dicom.anatomy import anatomy_of
 from rtseg_daemon.dicom.series import load_series
-from rtseg_daemon.dicom.structures import read_structures
+from rtseg_daemon.dicom.structures import read_structures, structures_on
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.phantom import make_phantom, write_series
 from rtseg_daemon.picture import Outline, draw
 from rtseg_daemon.segment.entropy_map import load_entropy_map
+from rtseg_daemon.segment.organ import Organ
 from rtseg_daemon.segment.transforms import grid_of
 from rtseg_daemon.segment.volume import Array, Volume
 
+VERIFICATION = "1.2.840.10008.1.1"
 SEED = 1
 TIMEOUT_S = 170.0
 
@@ -115,9 +118,10 @@ def planning_system(config: Path, folder: Path) -> Iterator[list[Path]]:
 
     ae = AE(ae_title="DEMOTPS")
     ae.add_supported_context(RTStructureSetStorage)
-    ae.add_supported_context(Verification)
+    ae.add_supported_context(VERIFICATION)
     port = yaml.safe_load(config.read_text())["destinations"][0]["port"]
     server = ae.start_server(("127.0.0.1", port), block=False, evt_handlers=[(evt.EVT_C_STORE, store)])
+    assert server is not None
     try:
         yield received
     finally:
@@ -146,7 +150,7 @@ def daemon(config: Path, out: Path, console: Console) -> Iterator[None]:
 def wait_for_listener(process: "subprocess.Popen[bytes]", config: Path, out: Path) -> None:
     """Return once the daemon answers a C-ECHO."""
     ae = AE(ae_title="DEMOPACS")
-    ae.add_requested_context(Verification)
+    ae.add_requested_context(VERIFICATION)
     port = yaml.safe_load(config.read_text())["dicom"]["port"]
     for _ in range(240):
         if process.poll() is not None:
@@ -214,17 +218,15 @@ def show_result(
 ) -> None:
     """Read the delivered file back, compare with the truth, draw, and say where everything lies."""
     ds = dcmread(path)
-    found = read_structures(path, load_series(files)).masks
+    organs, _ = structures_on(load_series(files), read_structures(path))
+    found = {organ.name: on_grid(organ, ct) for organ in organs}
     comments = {str(r.ROIName): str(r.ROIDescription) for r in ds.StructureSetROISequence}
-    empty = np.zeros(ct.shape, bool)
     rows = []
     for name, comment in comments.items():
-        mask = found.get(name, empty)
+        mask = found.get(name, np.zeros(ct.shape, bool))
         score = dice(mask, truth[name]) if name in truth else None
         rows.append(Row(name, comment, float(mask.sum()) * ct.voxel_ml, score))
-    colours = {int(c.ReferencedROINumber): tuple(int(v) for v in c.ROIDisplayColor) for c in ds.ROIContourSequence}
-    numbers = {str(r.ROIName): int(r.ROINumber) for r in ds.StructureSetROISequence}
-    outlines = [Outline(r.name, found[r.name], colours[numbers[r.name]], r.flag) for r in rows if r.name in found]
+    outlines = [Outline(r.name, found[r.name], anatomy_of(r.name).colour, r.flag) for r in rows if r.name in found]
     doubt_file = Path(job["rtstruct_path"]).parent / "entropy.npz"
     doubt = load_entropy_map(doubt_file, grid_of(ct)).array if doubt_file.is_file() else None
     draw(ct, outlines, doubt, out / "overlay.png", "rtseg-daemon: a phantom, contoured over the network")
@@ -237,6 +239,14 @@ def show_result(
         'Then point a PACS at it: see README.md, "Point a PACS at it".',
         highlight=False,
     )
+
+
+def on_grid(organ: Organ, ct: Volume) -> Array:
+    """The organ's mask on the whole grid of the CT."""
+    mask = np.zeros(ct.shape, bool)
+    if organ.box is not None and organ.mask is not None:
+        mask[organ.box.slices] = organ.mask
+    return mask
 
 
 def as_table(rows: list[Row]) -> Table:

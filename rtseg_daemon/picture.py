@@ -32,7 +32,7 @@ def busiest(masks: list[Array], axis: int) -> int:
 def plane(array: Array, axis: int, index: int) -> Array:
     """One plane as one looks at it: axial from below, coronal and sagittal with the head up."""
     cut = np.take(array, index, axis)
-    return cut if axis == 0 else cut[::-1]
+    return np.asarray(cut if axis == 0 else cut[::-1])
 
 
 def focus(ct: Volume, masks: list[Array], margin_mm: float = 45.0) -> Box:
