@@ -26,6 +26,7 @@ class OrganClass(Part):
         colour: RGB, 0 to 255.
         interpreted_type: RTROIInterpretedType.
         weights: ensemble weight of each member for this class, in member order (paper: 5, 4, 3, 1, 1, 1).
+        scale: factor on every member's probability of this class; undoes the class weights of the training's loss.
         largest_component: keep only the largest connected part.
         volume_ml: plausible range in the population; None if unknown.
         side: where the organ lies of the patient's midline; `none` for organs on it.
@@ -38,6 +39,7 @@ class OrganClass(Part):
     colour: tuple[int, int, int] = (255, 255, 0)
     interpreted_type: str = "ORGAN"
     weights: list[float] = Field(default_factory=list)
+    scale: float = Field(default=1.0, gt=0)
     largest_component: bool = True
     volume_ml: tuple[float, float] | None = None
     side: Literal["left", "right", "none"] = "none"

@@ -1,6 +1,6 @@
 """Members' probabilities become one answer by running sums: no member's map outlives the next."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,21 @@ def class_weights(organs: Iterable[list[float]], members: int) -> Array:
     columns = [[1.0] * members, *organs]
     weights = np.asarray(columns, np.float32).T
     return np.asarray(weights / weights.sum(axis=0))
+
+
+def corrected(members: Iterable[Array], scales: Array) -> Iterator[Array]:
+    """Each member's probabilities with class c multiplied by `scales[c]` and renormalised, in place.
+
+    A cross entropy that weighs class c by w_c teaches p'_c in proportion to w_c p_c: rare organs come out too large.
+    The scales, found by calibration, undo it.
+    """
+    changed = [c for c in range(len(scales)) if scales[c] != 1.0]
+    for p in members:
+        for c in changed:
+            p[c] *= scales[c]
+        if changed:
+            p /= p.sum(axis=0)
+        yield p
 
 
 def combine(members: Iterable[Array], weights: Array) -> Ensemble:

@@ -11,7 +11,7 @@ import numpy as np
 from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.engine import Choice, Engine, choose, load_engine
-from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine
+from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine, corrected
 from rtseg_daemon.segment.infer import member_probabilities
 from rtseg_daemon.segment.organ import Organ, Uncertainty
 from rtseg_daemon.segment.transforms import (
@@ -83,6 +83,7 @@ class Segmenter:
         self.bundle = bundle
         self.engine = engine
         self.weights = class_weights([c.weights for c in bundle.classes], len(bundle.members))
+        self.scales = np.asarray([1.0, *(c.scale for c in bundle.classes)], np.float32)
 
     @classmethod
     def load(cls, bundle: Bundle, compute: Compute, cache: Path | None = None) -> "Segmenter":
@@ -96,7 +97,7 @@ class Segmenter:
             network = to_network_grid(ct, self.bundle)
         with stages.stage("infer"):
             members = member_probabilities(self.engine, self.bundle, network.array, lambda: report("infer"))
-            ensemble = combine(members, self.weights)
+            ensemble = combine(corrected(members, self.scales), self.weights)
         return self.describe(grid_of(ct), network, ensemble, stages)
 
     def describe(self, ct: Grid, network: Volume, ensemble: Ensemble, stages: Stages) -> Segmentation:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtseg_daemon.bundles import Bundle, Calibration
-from rtseg_daemon.segment.ensemble import Ensemble, combine
+from rtseg_daemon.segment.ensemble import Ensemble, combine, corrected
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter, Stages
 from rtseg_daemon.segment.transforms import grid_of
 from rtseg_daemon.segment.uncertainty import FEATURES, tempered
@@ -21,6 +21,7 @@ from rtseg_training.collect import Collected
 from rtseg_training.errors import CalibrationError
 from rtseg_training.evaluate import Evaluation, Row, add_case
 from rtseg_training.export import RANK_WEIGHTS
+from rtseg_training.metrics import dice
 
 FOLDS = 8
 COVERAGE = 0.9
@@ -28,6 +29,7 @@ SENSITIVITY = 0.8
 """Share of the bad organs (below the organ's 10th percentile) that the REVIEW threshold must catch."""
 UNUSABLE = 0.5
 """REJECT below this share of the organ's median Dice."""
+SCALES = np.round(np.geomspace(0.08, 1.5, 30), 4)
 TEMPERATURES = np.round(np.geomspace(0.5, 3.0, 31), 3)
 PENALTIES = ((1.0, 10.0), (1.0, 100.0), (5.0, 30.0), (5.0, 300.0), (30.0, 300.0))
 MINIMUM_CASES = 8
@@ -62,9 +64,13 @@ class Fitted:
     penalty: tuple[float, float]
 
 
-def weighed(bundle: Bundle, weights: Array, temperature: float = 1.0) -> Bundle:
-    """`bundle` with these member weights `(members, organs)` and this temperature."""
-    classes = [c.model_copy(update={"weights": weights[:, k].tolist()}) for k, c in enumerate(bundle.classes)]
+def weighed(bundle: Bundle, weights: Array, scales: Array | None = None, temperature: float = 1.0) -> Bundle:
+    """`bundle` with these member weights `(members, organs)`, class scales `(organs,)` and temperature."""
+    factors = np.ones(len(bundle.classes)) if scales is None else scales
+    classes = [
+        c.model_copy(update={"weights": weights[:, k].tolist(), "scale": float(factors[k])})
+        for k, c in enumerate(bundle.classes)
+    ]
     return bundle.model_copy(update={"classes": classes, "temperature": temperature})
 
 
@@ -81,7 +87,33 @@ def fold_weights(collected: Sequence[Collected], folds: Array) -> list[Array]:
 
 def answer(segmenter: Segmenter, case: Collected) -> Ensemble:
     """The ensemble's answer from the stored members."""
-    return combine(case.members(), segmenter.weights)
+    return combine(corrected(case.members(), segmenter.scales), segmenter.weights)
+
+
+def scale_scores(case: Collected, ensemble: Ensemble) -> Array:
+    """Dice `(organs, len(SCALES))` of each organ if its probability alone were multiplied; NaN where not drawn."""
+    p = ensemble.probabilities
+    out = np.full((len(p) - 1, len(SCALES)), np.nan)
+    for k in range(1, len(p)):
+        truth = case.truth == k
+        if not np.isfinite(case.member_dice[0, k - 1]) or not truth.any():
+            continue
+        others = np.delete(p, k, axis=0).max(axis=0)
+        near = truth | (p[k] * SCALES[-1] > others)
+        ratio, true = p[k][near] / np.maximum(others[near], 1e-7), truth[near]
+        for index, scale in enumerate(SCALES):
+            out[k - 1, index] = dice(true, ratio * scale > 1.0)
+    return out
+
+
+def best_scales(scores: Array) -> Array:
+    """Per organ the factor with the best mean Dice over the cases of `scores` `(cases, organs, scales)`; 1 unknown."""
+    out = np.ones(scores.shape[1])
+    for k in range(scores.shape[1]):
+        held = scores[np.isfinite(scores[:, k]).all(axis=1), k]
+        if len(held) >= 3:
+            out[k] = SCALES[int(held.mean(axis=0).argmax())]
+    return out
 
 
 def sample_voxels(case: Collected, ensemble: Ensemble, count: int = 4000) -> Voxels:
@@ -124,10 +156,15 @@ def voxel_error(samples: Sequence[Voxels], temperatures: Sequence[float]) -> flo
     return st.calibration_error(np.concatenate(confidence), np.concatenate(correct).astype(float))
 
 
+def variant(segmenter: Segmenter, bundle: Bundle) -> Segmenter:
+    """The same members, weighed otherwise."""
+    return Segmenter(bundle, segmenter.engine)
+
+
 def described(segmenter: Segmenter, bundle: Bundle, case: Collected) -> Segmentation:
     """What the daemon would say of the case with this bundle."""
-    variant = Segmenter(bundle, segmenter.engine)
-    return variant.describe(grid_of(case.case.ct), case.network, answer(variant, case), Stages(lambda _: None))
+    other = variant(segmenter, bundle)
+    return other.describe(grid_of(case.case.ct), case.network, answer(other, case), Stages(lambda _: None))
 
 
 def feature_names(rows: Sequence[Row]) -> list[str]:
@@ -268,32 +305,47 @@ class Result:
     member_means: dict[str, float]
 
 
+def crossed_bundles(
+    segmenter: Segmenter, collected: Sequence[Collected], folds: Array
+) -> tuple[list[Bundle], Bundle, list[Voxels]]:
+    """For each case the bundle that the other folds give, the bundle that all give, and each case's voxel sample."""
+    bundle, numbers = segmenter.bundle, sorted(set(folds.tolist()))
+    weights = fold_weights(collected, folds)
+    tried = np.stack(
+        [
+            scale_scores(c, answer(variant(segmenter, weighed(bundle, w)), c))
+            for c, w in zip(collected, weights, strict=True)
+        ]
+    )
+    scales = {f: best_scales(tried[folds != f]) for f in numbers}
+    samples = [
+        sample_voxels(c, answer(variant(segmenter, weighed(bundle, w, scales[f])), c))
+        for c, w, f in zip(collected, weights, folds.tolist(), strict=True)
+    ]
+    warm = {f: best_temperature([s for s, g in zip(samples, folds, strict=True) if g != f]) for f in numbers}
+    crossed = [weighed(bundle, w, scales[f], warm[f]) for w, f in zip(weights, folds.tolist(), strict=True)]
+    final = st.rank_weights(stacked_scores(collected), RANK_WEIGHTS)
+    return crossed, weighed(bundle, final, best_scales(tried), best_temperature(samples)), samples
+
+
 def calibrate(segmenter: Segmenter, collected: Sequence[Collected], tolerance_mm: float = 3.0) -> Result:
     """Fit everything on the collected cases; raises CalibrationError where they are too few."""
-    bundle = segmenter.bundle
     folds = st.folds_of(len(collected), FOLDS)
-    weights = fold_weights(collected, folds)
-    samples = [
-        sample_voxels(case, answer(Segmenter(weighed(bundle, w), segmenter.engine), case))
-        for case, w in zip(collected, weights, strict=True)
-    ]
-    warm = {int(f): best_temperature([s for s, g in zip(samples, folds, strict=True) if g != f]) for f in set(folds)}
+    crossed, final, samples = crossed_bundles(segmenter, collected, folds)
     evaluation = Evaluation()
-    for case, w, fold in zip(collected, weights, folds, strict=True):
-        variant = weighed(bundle, w, warm[int(fold)])
-        add_case(evaluation, case.case, described(segmenter, variant, case), variant, tolerance_mm)
+    for case, bundle in zip(collected, crossed, strict=True):
+        add_case(evaluation, case.case, described(segmenter, bundle, case), bundle, tolerance_mm)
     evaluation.seconds.clear()  # stored members: nothing was inferred
-    names = [organ.name for organ in bundle.classes]
+    names = [organ.name for organ in final.classes]
     fold_of_case = {c.case.name: int(f) for c, f in zip(collected, folds, strict=True)}
     fitted = fit(evaluation.rows, names, fold_of_case)
     add_predictions(fitted)
-    final = weighed(bundle, st.rank_weights(stacked_scores(collected), RANK_WEIGHTS), best_temperature(samples))
     figures = quality(fitted) | {
         "ece_voxels_raw": voxel_error(samples, [1.0] * len(samples)),
-        "ece_voxels": voxel_error(samples, [warm[int(f)] for f in folds]),
+        "ece_voxels": voxel_error(samples, [bundle.temperature for bundle in crossed]),
         "temperature": final.temperature,
     }
-    return Result(with_calibration(final, fitted), evaluation, figures, member_means(bundle, collected))
+    return Result(with_calibration(final, fitted), evaluation, figures, member_means(final, collected))
 
 
 def add_predictions(fitted: Fitted) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rtseg_daemon.segment.ensemble import class_weights, combine, entropy_of
+from rtseg_daemon.segment.ensemble import class_weights, combine, corrected, entropy_of
 
 
 def test_weights_sum_to_one_for_every_class_and_the_background_counts_members_equally():
@@ -21,6 +21,15 @@ def test_probabilities_are_renormalised_after_class_wise_weighting():
     assert out.probabilities.ravel() == pytest.approx([0.4 / 1.1, 0.7 / 1.1])
     assert out.labels.item() == 1
     assert out.votes.ravel().tolist() == [1, 0]
+
+
+def test_a_scale_undoes_the_weight_that_a_class_had_in_training():
+    p = np.array([0.4, 0.4, 0.2], np.float32).reshape(3, 1, 1, 1)
+    (out,) = corrected([p.copy()], np.array([1.0, 0.25, 1.0], np.float32))
+    # 0.4, 0.1 and 0.2, divided by their sum 0.7
+    assert out.ravel() == pytest.approx([4 / 7, 1 / 7, 2 / 7])
+    (same,) = corrected([p.copy()], np.ones(3, np.float32))
+    assert np.array_equal(same, p)
 
 
 def test_members_are_summed_while_they_arrive_so_one_buffer_serves_all():
