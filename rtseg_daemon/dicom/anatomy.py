@@ -1,10 +1,12 @@
 """What is known of an organ by its TG-263 name: codes, side, colour, interpreted type.
 
-Names: AAPM TG-263 (Mayo et al., IJROBP 100:1057, 2018). SNOMED CT codes as in the context groups of PS3.16 (CID 4, 4028,
-7151, 8134); FMA codes of the Foundational Model of Anatomy 3.2: those of one side where they are known, otherwise
+Names: AAPM TG-263 (Mayo et al., IJROBP 100:1057, 2018). SNOMED CT codes as in the context groups of PS3.16 (CID 4,
+4028, 7151, 8134); FMA codes of the Foundational Model of Anatomy 3.2: those of one side where they are known, otherwise
 those of the organ, its side then stands in the laterality modifier (CID 244).
 """
 
+import colorsys
+import zlib
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -95,12 +97,17 @@ TARGETS = {
 }
 """By the first three letters of a TG-263 target name."""
 
-FALLBACK = Anatomy(None, None, (255, 255, 0))
+
+def unknown(name: str) -> Anatomy:
+    """No codes; a bright colour that is the same for the same name."""
+    hue = zlib.crc32(name.encode()) % 360 / 360.0
+    red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.8, 1.0))
+    return Anatomy(None, None, (red, green, blue))
 
 
 def anatomy_of(name: str, bundle: Bundle | None = None) -> Anatomy:
     """What the bundle says of the organ, completed by what is known of its TG-263 name."""
-    known = ANATOMY.get(name) or TARGETS.get(name[:3].upper(), FALLBACK)
+    known = ANATOMY.get(name) or TARGETS.get(name[:3].upper()) or unknown(name)
     for organ in bundle.classes if bundle else ():
         if organ.name == name:
             return Anatomy(

@@ -84,25 +84,34 @@ class SliceHeader:
         return None if self.position_mm is None else self.position_mm[2]
 
 
-def read_dataset(path: Path, pixels: bool, keywords: Sequence[str] | None = None) -> Dataset:
+def read_dataset(path: Path, pixels: bool, keywords: Sequence[str] | None = None, headless: bool = False) -> Dataset:
     """Parse a DICOM file of a stranger; raises SeriesError whatever is wrong with it.
 
-    Files that would grow when opened (deflated syntax) and files over LARGEST_FILE_BYTES are not opened.
+    Files that would grow when opened (deflated syntax) and files over LARGEST_FILE_BYTES are not opened; files without
+    preamble and file meta information only if `headless`.
     """
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise SeriesError(f"{path.name} is larger than {LARGEST_FILE_BYTES // 2**20} MiB; it is no CT image")
+            raise SeriesError(f"{path.name} is larger than {LARGEST_FILE_BYTES // 2**20} MiB; it is not opened")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            meta = pydicom.filereader.read_file_meta_info(path)
-            if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-                raise SeriesError(f"{path.name} is deflated, which is not accepted; send it uncompressed")
+            refuse_deflated(path)
             tags: Any = list(keywords) if keywords else None
-            return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags)
+            return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags, force=headless)
     except SeriesError:
         raise
     except Exception as error:  # any bytes may stand in a file that came over the network
         raise SeriesError(f"{path.name} cannot be read as DICOM ({type(error).__name__}); send it again") from error
+
+
+def refuse_deflated(path: Path) -> None:
+    """Raise SeriesError for a file in the deflated syntax, which may grow a thousandfold in memory."""
+    with path.open("rb") as stream:
+        if not pydicom.filereader.read_preamble(stream, force=True):
+            return
+    meta = pydicom.filereader.read_file_meta_info(path)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise SeriesError(f"{path.name} is deflated, which is not accepted; send it uncompressed")
 
 
 def read_header(path: Path) -> SliceHeader:
