@@ -1,0 +1,118 @@
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtseg_daemon.dicom.completeness import (
+    Carrier,
+    Next,
+    Patience,
+    SeriesFacts,
+    Slice,
+    completeness,
+)
+from rtseg_daemon.ledger.states import Ending
+
+PATIENCE = Patience(quiet=30, gap=120, abandon=3600)
+RELEASED = (Carrier(Ending.RELEASED, 10.0),)
+
+
+def stack(*along: float | None) -> tuple[Slice, ...]:
+    return tuple(Slice(value) for value in along)
+
+
+WHOLE = stack(*(3.0 * k for k in range(20)))
+GAP = stack(*(3.0 * k for k in range(20) if k not in (7, 8)))
+
+
+def decide(
+    slices: tuple[Slice, ...], silence: float, carriers: tuple[Carrier, ...] = RELEASED, expected: int | None = None
+) -> Next:
+    return completeness(SeriesFacts(slices, len(slices), silence, carriers, expected), PATIENCE).next
+
+
+def test_a_whole_series_is_complete_once_it_has_been_quiet() -> None:
+    assert decide(WHOLE, 29.9) is Next.WAIT
+    assert decide(WHOLE, 30) is Next.COMPLETE
+
+
+def test_a_release_alone_completes_nothing() -> None:
+    assert decide(WHOLE, 0) is Next.WAIT
+
+
+def test_a_gap_waits_longer_and_is_then_held_with_the_missing_places() -> None:
+    assert decide(GAP, 119) is Next.WAIT
+    held = completeness(SeriesFacts(GAP, len(GAP), 120, RELEASED), PATIENCE)
+    assert held.next is Next.HOLD
+    assert held.reasons == ("2 slices are missing, at 21.0, 24.0 mm along the stack",)
+
+
+def test_uneven_distances_are_held_without_guessing_places() -> None:
+    held = completeness(SeriesFacts(stack(0, 3, 6, 10, 13, 16), 6, 999, RELEASED), PATIENCE)
+    assert held.reasons == ("the slices are not equally far apart (3.00 to 4.00 mm)",)
+
+
+def test_an_aborted_transfer_stays_open_until_it_is_given_up() -> None:
+    broken = (Carrier(Ending.ABORTED, 10.0),)
+    assert decide(WHOLE, 3599, broken) is Next.WAIT
+    assert decide(WHOLE, 3600, broken) is Next.HOLD
+
+
+def test_an_aborted_transfer_is_made_good_by_a_later_released_one() -> None:
+    assert decide(WHOLE, 30, (Carrier(Ending.ABORTED, 10.0), Carrier(Ending.RELEASED, 20.0))) is Next.COMPLETE
+
+
+def test_an_earlier_released_transfer_does_not_make_good_a_later_abort() -> None:
+    assert decide(WHOLE, 30, (Carrier(Ending.RELEASED, 10.0), Carrier(Ending.ABORTED, 20.0))) is Next.WAIT
+
+
+def test_a_transfer_open_when_the_receiver_died_counts_as_broken_off() -> None:
+    assert decide(WHOLE, 31, (Carrier(Ending.DIED, 10.0),)) is Next.WAIT
+
+
+def test_an_association_still_open_makes_silence_weaker_but_not_endless() -> None:
+    still_open = (Carrier(Ending.OPEN, 10.0),)
+    assert decide(WHOLE, 31, still_open) is Next.WAIT
+    assert decide(WHOLE, 120, still_open) is Next.COMPLETE
+
+
+def test_the_count_of_the_pacs_ends_the_wait_at_once_even_after_an_abort() -> None:
+    assert decide(WHOLE, 0, (Carrier(Ending.ABORTED, 1.0),), expected=20) is Next.COMPLETE
+
+
+def test_a_count_not_reached_waits_and_is_then_held() -> None:
+    assert decide(WHOLE, 60, expected=25) is Next.WAIT
+    held = completeness(SeriesFacts(WHOLE, 20, 120, RELEASED, 25), PATIENCE)
+    assert held.reasons == ("20 of 25 images were received",)
+
+
+def test_the_count_does_not_excuse_a_gap() -> None:
+    assert decide(GAP, 0, expected=18) is Next.WAIT
+
+
+def test_slices_without_a_position_are_no_gap() -> None:
+    assert decide(stack(None, None, 0.0, 3.0), 30) is Next.COMPLETE
+
+
+def test_doubled_positions_are_no_gap() -> None:
+    assert decide(stack(0, 0, 3, 3, 6, 6), 30) is Next.COMPLETE
+
+
+@given(
+    st.sets(st.integers(0, 60), min_size=4, max_size=60),
+    st.floats(0.5, 6.0),
+    st.floats(-500, 500),
+    st.floats(0, 10_000),
+)
+def test_a_stack_with_a_hole_is_never_complete_by_silence(
+    numbers: set[int], spacing: float, origin: float, silence: float
+) -> None:
+    """Whatever is missing inside, unless every distance is the same multiple (then it is a coarser whole stack)."""
+    ordered = sorted(numbers)
+    steps = sorted(b - a for a, b in pairwise(ordered))
+    usual = (steps[len(steps) // 2] + steps[(len(steps) - 1) // 2]) / 2
+    slices = stack(*(origin + spacing * n for n in ordered))
+    if max(steps) > usual:
+        assert decide(slices, silence) is not Next.COMPLETE
+    elif len(set(steps)) == 1:
+        assert (decide(slices, silence) is Next.COMPLETE) == (silence >= PATIENCE.quiet)

@@ -1,0 +1,123 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rtseg_daemon.bundles import Bundle, Limits, OrganClass
+from rtseg_daemon.segment.organ import Flag, Organ
+from rtseg_daemon.segment.organ_gates import judge_organs
+from rtseg_daemon.segment.volume import Box, Volume
+
+
+def bundle(*classes: OrganClass, **changes: Any) -> Bundle:
+    values: dict[str, Any] = {
+        "format": 1,
+        "name": "t",
+        "version": "1",
+        "intended_use": "evaluation",
+        "description": "",
+        "family": "sepnet",
+        "arguments": {},
+        "classes": list(classes),
+        "members": [],
+        "spacing_mm": (3.0, 3.0, 3.0),
+        "window": (8, 8, 8),
+        "extent_mm": (100.0, 100.0, 100.0),
+        "limits": Limits(minimum_organs=1),
+    }
+    return Bundle(**(values | changes))
+
+
+def organ(name: str, x: int, z: int = 5, size: int = 4, **changes: Any) -> Organ:
+    mask = np.ones((size, size, size), bool)
+    box = Box((z, 10, x), (z + size, 10 + size, x + size))
+    values: dict[str, Any] = {"box": box, "mask": mask, "margin": None, "volume_ml": 10.0}
+    return Organ(name=name, **(values | changes))
+
+
+def ct() -> Volume:
+    """A body from x = 10 to 49 in air: its midline lies near x = 29.5."""
+    hu = np.full((20, 40, 60), -1000, np.int16)
+    hu[:, 5:35, 10:50] = 20
+    return Volume(hu, (3.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+
+
+LEFT, RIGHT = OrganClass(name="Parotid_L", side="left"), OrganClass(name="Parotid_R", side="right")
+CORD = OrganClass(name="SpinalCord", volume_ml=(5, 20), review_below=0.8, reject_below=0.6)
+
+
+def only(found: Organ, rule: OrganClass) -> Organ:
+    return judge_organs([found], bundle(rule), ct())[0][0]
+
+
+def test_organs_on_their_own_sides_pass() -> None:
+    organs, verdict = judge_organs([organ("Parotid_L", 40), organ("Parotid_R", 12)], bundle(LEFT, RIGHT), ct())
+    assert verdict.verdict == "pass"
+    assert [o.flag for o in organs] == [Flag.OK, Flag.OK]
+
+
+def test_swapped_sides_are_held_by_comparison_with_the_pair() -> None:
+    _, verdict = judge_organs([organ("Parotid_L", 12), organ("Parotid_R", 40)], bundle(LEFT, RIGHT), ct())
+    assert verdict.verdict == "hold"
+    assert "Parotid_L lies on the wrong side of Parotid_R" in verdict.reasons
+
+
+@pytest.mark.parametrize(("x", "expected"), [(40, "pass"), (12, "hold")])
+def test_an_organ_without_its_pair_is_compared_with_the_midline(x: int, expected: str) -> None:
+    assert judge_organs([organ("Parotid_L", x)], bundle(LEFT), ct())[1].verdict == expected
+
+
+def test_an_organ_not_found_is_rejected_with_the_reason() -> None:
+    missing = Organ("SpinalCord", None, None, None, 0.0)
+    judged, verdict = judge_organs([missing, organ("Parotid_L", 40)], bundle(CORD, LEFT), ct())
+    assert judged[0].flag is Flag.REJECT
+    assert "not found" in judged[0].comment
+    assert verdict.verdict == "flag"
+
+
+def test_too_few_organs_found_are_held_as_another_body_region() -> None:
+    missing = [Organ(name, None, None, None, 0.0) for name in ("SpinalCord", "Parotid_L")]
+    _, verdict = judge_organs(missing, bundle(CORD, LEFT, limits=Limits(minimum_organs=2)), ct())
+    assert (verdict.verdict, verdict.releasable) == ("hold", True)
+    assert "body region" in verdict.reasons[0]
+
+
+@pytest.mark.parametrize(("z", "end"), [(0, "inferior"), (16, "superior")])
+def test_an_organ_at_the_end_of_the_scan_is_flagged_as_cut_off(z: int, end: str) -> None:
+    found = only(organ("SpinalCord", 28, z=z), CORD)
+    assert found.flag is Flag.REVIEW
+    assert f"cut off at the {end} end of the scan" in found.reasons
+
+
+def test_skipped_slices_and_stray_parts_are_flagged() -> None:
+    mask = np.ones((6, 4, 4), bool)
+    mask[3] = False
+    found = only(organ("SpinalCord", 28, mask=mask, box=Box((5, 10, 28), (11, 14, 32))), CORD)
+    assert found.reasons == ("1 slices skipped inside the organ", "1 separate part beside the organ")
+
+
+@pytest.mark.parametrize("volume", [4.9, 20.1])
+def test_a_volume_outside_the_population_is_flagged(volume: float) -> None:
+    assert "outside the population's 5 to 20 ml" in only(organ("SpinalCord", 28, volume_ml=volume), CORD).reasons[0]
+
+
+def test_a_pair_of_very_different_size_is_flagged_on_both_sides() -> None:
+    pair = [organ("Parotid_L", 40, volume_ml=30.0), organ("Parotid_R", 12, volume_ml=10.0)]
+    judged, _ = judge_organs(pair, bundle(LEFT, RIGHT), ct())
+    assert all("factor of 3.0" in o.reasons[0] for o in judged)
+
+
+@pytest.mark.parametrize(("dice", "flag"), [(0.85, Flag.OK), (0.7, Flag.REVIEW), (0.5, Flag.REJECT)])
+def test_the_predicted_dice_decides_by_the_bundles_thresholds(dice: float, flag: Flag) -> None:
+    assert only(organ("SpinalCord", 28, predicted_dice=dice), CORD).flag is flag
+
+
+def test_a_research_bundle_is_review_at_best() -> None:
+    judged, _ = judge_organs([organ("SpinalCord", 28)], bundle(CORD, intended_use="research"), ct())
+    assert judged[0].flag is Flag.REVIEW
+
+
+def test_a_flag_that_an_organ_already_has_is_never_lowered() -> None:
+    found = only(organ("SpinalCord", 28, flag=Flag.REJECT, reasons=("earlier",), volume_ml=99.0), CORD)
+    assert found.flag is Flag.REJECT
+    assert found.reasons[0] == "earlier"
