@@ -142,11 +142,7 @@ class Courier(threading.Thread):
             self.note(up=False, error=str(error))
             return
         answer = kind_of(status)
-        if answer is Answer.ARRIVED:
-            with writing(self.engine) as session:
-                deliveries.record_sent(session, delivery_id, status, comment)
-            log().info("delivered", delivery=delivery_id, destination=self.destination.name, status=f"0x{status:04X}")
-        else:
+        if answer is not Answer.ARRIVED:
             self.put_off(delivery_id, answer, status, comment)
         self.note(up=True)
 
@@ -166,7 +162,7 @@ class Courier(threading.Thread):
         return Parcel(delivery.id, tuple(images), rtstruct, identity(rtstruct))
 
     def send(self, parcel: Parcel) -> tuple[int, str]:
-        """Send a parcel over one association; the status that decides, and words for people.
+        """Send a parcel over one association; the status that decides, and words for people. What arrived is recorded.
 
         Raises DeliveryError (OSError for an unreadable file) if no answer came.
         """
@@ -178,9 +174,19 @@ class Courier(threading.Thread):
             if refused is not None:
                 return refused
             stored = store(association, self.destination, parcel.rtstruct)
-            if self.destination.commitment and kind_of(stored.status) is Answer.ARRIVED:
-                self.ask_commitment(association, parcel, reports)
-        return stored.status, stored.comment or meaning(stored.status)
+            comment = stored.comment or meaning(stored.status)
+            if kind_of(stored.status) is Answer.ARRIVED:
+                self.arrived(parcel, stored.status, comment)
+                if self.destination.commitment:
+                    self.ask_commitment(association, parcel, reports)
+        return stored.status, comment
+
+    def arrived(self, parcel: Parcel, status: int, comment: str) -> None:
+        """SENT, before anything else is asked: a commitment report may come at any moment from now on."""
+        with writing(self.engine) as session:
+            deliveries.record_sent(session, parcel.delivery_id, status, comment)
+        name = self.destination.name
+        log().info("delivered", delivery=parcel.delivery_id, destination=name, status=f"0x{status:04X}")
 
     def send_images(self, association: Association, parcel: Parcel) -> tuple[int, str] | None:
         """Send the CT; what arrived is remembered. The first refusal ends it and decides for the whole parcel."""

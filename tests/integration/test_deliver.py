@@ -1,0 +1,334 @@
+"""Delivery to planning systems that answer, refuse, hang, vanish and come back."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import Dataset, dcmread
+from pynetdicom import evt
+from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+from sqlalchemy import Engine
+
+from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.dicom.deliver import Courier
+from rtseg_daemon.dicom.send import Waits
+from rtseg_daemon.ledger import jobs, views
+from rtseg_daemon.ledger.deliveries import begin_delivery, retry_delivery
+from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.reception import last_instance_id, record_instances
+from rtseg_daemon.ledger.schema import Delivery
+from rtseg_daemon.storage import Layout
+from tests.synthetic import uid
+from tests.unit.ledger.test_jobs import arrival
+from tests.world import Tps, patient, wait_for, write_config
+
+# pynetdicom leaves the socket of a refused connection to the garbage collector
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+WAITS = Waits(connect=1.0, associate=1.0, answer=1.0)
+
+
+def structure_set(number: int) -> Dataset:
+    """The smallest object that a planning system takes for an RTSTRUCT, with two ROIs."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", uid("rtstruct", number)
+    ds.PatientID, ds.Modality = "P", "RTSTRUCT"
+    ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
+    for roi, name in enumerate(("Brainstem", "SpinalCord"), 1):
+        for sequence, key in (
+            (ds.StructureSetROISequence, "ROINumber"),
+            (ds.ROIContourSequence, "ReferencedROINumber"),
+            (ds.RTROIObservationsSequence, "ReferencedROINumber"),
+        ):
+            sequence.append(Dataset())
+            setattr(sequence[-1], key, roi)
+        ds.StructureSetROISequence[-1].ROIName = name
+    ds.ensure_file_meta()
+    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2"
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    return ds
+
+
+class World:
+    """A ledger with SEGMENTED jobs, and couriers for its destinations."""
+
+    def __init__(self, ledger: Engine, folder: Path, tps: Tps, **destination: Any) -> None:
+        peer = {"name": "tps", "ae_title": "TPS", "host": "127.0.0.1", "port": tps.port} | destination
+        self.config: Config = load_config(write_config(folder, tps.port, destinations=[peer]))
+        self.ledger, self.tps = ledger, tps
+        self.layout = Layout(self.config.storage.directory)
+        self.layout.create()
+
+    def job(self, number: int = 1, destinations: tuple[str, ...] = ("tps",), files: list[Path] | None = None) -> int:
+        """A SEGMENTED job whose structure set is stored; `files` are the CT it is about."""
+        with writing(self.ledger) as session:
+            for k, path in enumerate(files or [Path("none.dcm")]):
+                ds = dcmread(path) if files else Dataset()
+                facts = {"path": str(path), "series_instance_uid": f"1.3.{number}"}
+                facts |= {"sop_instance_uid": str(ds.SOPInstanceUID)} if files else {}
+                recorded = record_instances(session, [arrival(100 * number + k, **facts)])
+            series = recorded[0].series_id
+            job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all")
+            jobs.claim_job(session, "w")
+            path = self.layout.result(job.id) / "RTSTRUCT.dcm"
+            path.parent.mkdir()
+            structure_set(job.id).save_as(path, enforce_file_format=True)
+            outcome = jobs.Outcome("digest", [], rtstruct_path=self.layout.relative(path))
+            jobs.finish_segmentation(session, job.id, "w", outcome, destinations)
+            return job.id
+
+    @contextmanager
+    def couriers(self) -> Iterator[None]:
+        stop = threading.Event()
+        threads = [Courier(self.ledger, self.config, d, stop, WAITS) for d in self.config.destinations]
+        for thread in threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join(20)
+
+    def shape(self, job_id: int) -> dict[str, Any]:
+        with reading(self.ledger) as session:
+            return views.job_detail(views.find_job(session, job_id), self.layout.directory)
+
+    def delivery(self, job_id: int = 1) -> dict[str, Any]:
+        found: dict[str, Any] = self.shape(job_id)["deliveries"][0]
+        return found
+
+    def until(self, condition: Callable[[], bool], seconds: float = 15) -> None:
+        wait_for(condition, seconds, lambda: str(self.shape(1)))
+
+    def until_state(self, state: str, job_id: int = 1, seconds: float = 15) -> None:
+        self.until(lambda: self.shape(job_id)["state"] == state, seconds)
+
+
+@pytest.fixture
+def tps() -> Tps:
+    return Tps()
+
+
+@pytest.fixture
+def world(ledger: Engine, tmp_path: Path, tps: Tps) -> World:
+    return World(ledger, tmp_path, tps)
+
+
+def test_a_structure_set_is_delivered_and_the_job_is_done(world: World, tps: Tps) -> None:
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
+    assert [d.SOPInstanceUID for d in tps.structure_sets] == [uid("rtstruct", 1)]
+    assert world.delivery()["last_status"] == "0x0000"
+
+
+def test_a_warning_is_delivered_and_shown(world: World, tps: Tps) -> None:
+    tps.answer = lambda number, ds: 0xB000
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
+    assert (world.delivery()["last_status"], world.delivery()["last_comment"]) == ("0xB000", "stored with a warning")
+
+
+@pytest.mark.parametrize("status", [0xA900, 0x0122, 0x0124])
+def test_a_refusal_for_good_fails_at_once_with_its_status(world: World, tps: Tps, status: int) -> None:
+    tps.answer = lambda number, ds: status
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("FAILED")
+    assert tps.attempts == 1
+    assert world.delivery()["last_status"] == f"0x{status:04X}"
+
+
+@pytest.mark.parametrize("status", [0x0110, 0xA700, 0xC123])
+def test_a_tps_that_lacks_the_ct_gets_it_again_until_it_takes_it(world: World, tps: Tps, status: int) -> None:
+    tps.answer = lambda number, ds: status if number < 2 else 0x0000
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
+    assert (tps.attempts, len(tps.structure_sets)) == (3, 1)
+
+
+def test_a_duplicate_answer_means_that_it_is_there(world: World, tps: Tps) -> None:
+    tps.answer = lambda number, ds: 0x0111
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
+
+
+def test_a_tps_that_is_down_gets_everything_after_its_return(world: World, tps: Tps) -> None:
+    world.job(1)
+    world.job(2)
+    with world.couriers():
+        world.until(lambda: world.delivery(1)["attempts"] >= 1 and world.delivery(2)["attempts"] >= 1)
+        assert world.shape(1)["state"] == "DELIVERING"
+        assert world.delivery(1)["next_attempt_at"] is not None
+        with tps.running():
+            world.until_state("DELIVERED", 1)
+            world.until_state("DELIVERED", 2)
+    assert len(tps.structure_sets) == 2
+
+
+def test_the_probe_wakes_the_queue_long_before_its_next_attempt(world: World, tps: Tps, ledger: Engine) -> None:
+    slow = world.config.delivery.model_copy(update={"first_retry_seconds": 3000.0, "longest_retry_seconds": 3600.0})
+    world.config = world.config.model_copy(update={"delivery": slow})
+    world.job()
+    with world.couriers():
+        world.until(lambda: world.delivery()["attempts"] == 1 and world.delivery()["state"] == "WAITING")
+        with tps.running():
+            world.until_state("DELIVERED", seconds=10)
+
+
+def test_a_lost_response_sends_the_same_object_again(world: World, tps: Tps) -> None:
+    def abort_first(number: int, dataset: Dataset) -> int:
+        if number == 0:
+            tps.received.append(dataset)
+            abort.set()
+            time.sleep(1.5)
+        return 0x0000
+
+    abort = threading.Event()
+    tps.answer = abort_first
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
+    assert tps.attempts == 2
+    assert {d.SOPInstanceUID for d in tps.structure_sets} == {uid("rtstruct", 1)}
+
+
+def test_one_tps_that_hangs_delays_no_other(ledger: Engine, tmp_path: Path, tps: Tps) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        hung = {"name": "hung", "ae_title": "HUNG", "host": "127.0.0.1", "port": silent.getsockname()[1]}
+        good = {"name": "tps", "ae_title": "TPS", "host": "127.0.0.1", "port": tps.port}
+        world = World(ledger, tmp_path, tps)
+        world.config = load_config(write_config(tmp_path, tps.port, destinations=[hung, good]))
+        for number in range(1, 6):
+            world.job(number, ("hung", "tps"))
+        with tps.running(), world.couriers():
+            world.until(lambda: len(tps.structure_sets) == 5, seconds=8)
+            assert world.shape(5)["state"] == "DELIVERING"
+
+
+def test_what_was_on_the_wire_when_the_process_died_is_sent_again(world: World, tps: Tps, ledger: Engine) -> None:
+    job_id = world.job()
+    with writing(ledger) as session:
+        begin_delivery(session, session.query(Delivery).one().id)
+    assert world.shape(job_id)["state"] == "DELIVERING"
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
+
+
+def test_a_cancelled_job_is_not_sent(world: World, tps: Tps, ledger: Engine) -> None:
+    world.job(1)
+    with writing(ledger) as session:
+        jobs.cancel(session, 1, "anna")
+    world.job(2)
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED", 2)
+    assert tps.attempts == 1
+
+
+def test_a_failed_delivery_is_retried_by_hand(world: World, tps: Tps, ledger: Engine) -> None:
+    tps.answer = lambda number, ds: 0xA900 if number == 0 else 0x0000
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("FAILED")
+        with writing(ledger) as session:
+            retry_delivery(session, world.delivery()["id"], "anna")
+        world.until_state("DELIVERED")
+
+
+def test_the_ct_goes_first_where_images_are_wanted_and_only_once(ledger: Engine, tmp_path: Path, tps: Tps) -> None:
+    world = World(ledger, tmp_path, tps, send_images=True)
+    files = patient(world.layout.series / "aa", slices=4)
+    tps.answer = lambda number, ds: 0x0110 if number == 4 else 0x0000
+    world.job(files=[path.absolute() for path in files])
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
+    kinds = [str(d.Modality) for d in tps.received]
+    assert kinds == ["CT"] * 4 + ["RTSTRUCT"]
+    assert tps.attempts == 6
+
+
+def test_roi_names_and_selection_make_another_object_that_is_the_same_each_time(
+    ledger: Engine, tmp_path: Path, tps: Tps
+) -> None:
+    world = World(ledger, tmp_path, tps, roi_names={"SpinalCord": "Cord"}, only=["SpinalCord"])
+    tps.answer = lambda number, ds: 0x0110 if number == 0 else 0x0000
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
+    (received,) = tps.structure_sets
+    assert [roi.ROIName for roi in received.StructureSetROISequence] == ["Cord"]
+    assert [c.ReferencedROINumber for c in received.ROIContourSequence] == [2]
+    assert received.SOPInstanceUID != uid("rtstruct", 1)
+
+
+def test_a_destination_that_wants_tls_is_never_sent_to_in_the_clear(world: World, tps: Tps) -> None:
+    encrypted = world.config.destinations[0].model_copy(update={"tls": True})
+    world.config = world.config.model_copy(update={"destinations": (encrypted,)})
+    world.job()
+    with tps.running(), world.couriers():
+        world.until(lambda: world.delivery()["attempts"] >= 1 and world.delivery()["state"] == "WAITING")
+    assert tps.attempts == 0
+    assert "wants TLS" in world.delivery()["last_comment"]
+
+
+# --- storage commitment ----------------------------------------------------------------------------------------------
+
+
+class Committing:
+    """The storage commitment side of a planning system: reports on the association that asked."""
+
+    def __init__(self, failed: bool = False) -> None:
+        self.failed = failed
+        self.asked: list[Dataset] = []
+
+    def handle(self, event: Any) -> tuple[int, None]:
+        self.asked.append(event.action_information)
+        threading.Thread(target=self.report, args=(event.assoc, event.action_information)).start()
+        return 0x0000, None
+
+    def report(self, association: Any, action: Dataset) -> None:
+        time.sleep(0.2)
+        report = Dataset()
+        report.TransactionUID = action.TransactionUID
+        items = list(action.ReferencedSOPSequence)
+        if self.failed:
+            items[0].FailureReason = 0x0110
+            report.FailedSOPSequence = items
+        else:
+            report.ReferencedSOPSequence = items
+        association.send_n_event_report(
+            report, 2 if self.failed else 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+
+
+@pytest.mark.parametrize(("failed", "state"), [(False, "COMMITTED"), (True, "SENT")])
+def test_commitment_is_asked_and_its_report_taken_on_the_same_association(
+    ledger: Engine, tmp_path: Path, tps: Tps, failed: bool, state: str
+) -> None:
+    world = World(ledger, tmp_path, tps, commitment=True)
+    committing = Committing(failed)
+    world.job()
+    handlers = [(evt.EVT_N_ACTION, committing.handle)]
+    with tps.running(handlers, [StorageCommitmentPushModel]), world.couriers():
+        world.until_state("DELIVERED")
+    assert world.delivery()["state"] == state
+    (asked,) = committing.asked
+    assert [item.ReferencedSOPInstanceUID for item in asked.ReferencedSOPSequence] == [uid("rtstruct", 1)]
+
+
+def test_a_tps_without_commitment_is_sent_to_all_the_same(ledger: Engine, tmp_path: Path, tps: Tps) -> None:
+    world = World(ledger, tmp_path, tps, commitment=True)
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
+    assert world.delivery()["state"] == "SENT"
