@@ -104,7 +104,7 @@ def digest(files: Iterable[Path]) -> str:
 
 
 def mask_on(volume: Volume, path: Path) -> Array:
-    """The mask at `path` on the grid of `volume` `(z, y, x)`: nearest neighbour in patient space; inside is above 0.5."""
+    """The mask at `path` on the grid of `volume` `(z, y, x)`: nearest neighbour in patient space, True above 0.5."""
     try:
         image = sitk.ReadImage(str(path))
         if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:

@@ -96,14 +96,14 @@ def organ_reasons(
     """Reasons against one ROI; `organ` is None where none of its contours may be in the file."""
     if organ is None or organ.mask is None or organ.box is None:
         return [f"{name}: has contours though it is rejected or was not found"] if contours else []
-    filled = []
+    filled: dict[int, list[tuple[Array, Array]]] = {}
     for contour in contours:
         plane = planes.get(str(contour.ContourImageSequence[0].ReferencedSOPInstanceUID))
         points = points_of(contour)
         if fault := contour_fault(contour, points, plane):
             return [f"{name}: {fault}"]
         assert plane is not None
-        filled.append(fill(points, plane, volume))
+        filled.setdefault(plane.index, []).append(fill(points, plane, volume))
     dice = least_dice(filled, organ, volume)
     least = LEAST_DICE if organ.volume_ml >= SMALL_ML else LEAST_DICE_SMALL
     return [f"{name}: read back it overlaps by Dice {dice:.3f}, at least {least} is needed"] if dice < least else []
@@ -130,8 +130,8 @@ def contour_fault(contour: Dataset, points: Array, plane: Plane | None) -> str:
     return ""
 
 
-def fill(points: Array, plane: Plane, volume: Volume) -> Array:
-    """Flat indices of the volume's voxels whose centres lie inside a polygon in the plane of a CT image."""
+def fill(points: Array, plane: Plane, volume: Volume) -> tuple[Array, Array]:
+    """Indices y and x of the volume's voxels whose centres lie inside a polygon in the plane of a CT image."""
     header = plane.header
     corner = np.array(header.position_mm)
     along_row, along_column = np.array(header.orientation).reshape(2, 3)
@@ -139,26 +139,28 @@ def fill(points: Array, plane: Plane, volume: Volume) -> Array:
     row = (points - corner) @ along_column / between_rows
     column = (points - corner) @ along_row / between_columns
     rows, columns = polygon(row, column, (header.rows, header.columns))  # type: ignore[no-untyped-call]
-    centres = corner + np.outer(columns * between_columns, along_row) + np.outer(rows * between_rows, along_column)
-    x = np.rint((centres[:, 0] - volume.origin_mm[2]) / volume.spacing_mm[2]).astype(np.int64)
-    y = np.rint((centres[:, 1] - volume.origin_mm[1]) / volume.spacing_mm[1]).astype(np.int64)
-    _, height, width = volume.shape
-    return np.asarray((plane.index * height + y) * width + x)
+    x_mm, y_mm = (
+        corner[axis] + columns * (between_columns * along_row[axis]) + rows * (between_rows * along_column[axis])
+        for axis in (0, 1)
+    )
+    y = np.rint((y_mm - volume.origin_mm[1]) / volume.spacing_mm[1]).astype(np.int64)
+    x = np.rint((x_mm - volume.origin_mm[2]) / volume.spacing_mm[2]).astype(np.int64)
+    return y, x
 
 
-def least_dice(filled: Sequence[Array], organ: Organ, volume: Volume) -> float:
-    """Dice of the filled contours and the organ's mask: the lower of even-odd and union of several in one slice."""
+def least_dice(filled: Mapping[int, Sequence[tuple[Array, Array]]], organ: Organ, volume: Volume) -> float:
+    """Dice of the filled contours, by slice, and the organ's mask: the lower of even-odd rule and union of contours."""
     assert organ.mask is not None
     assert organ.box is not None
-    z, y, x = np.nonzero(organ.mask)
-    start = organ.box.start
-    _, height, width = volume.shape
-    expected = ((z + start[0]) * height + y + start[1]) * width + x + start[2]
-    voxels, times = np.unique(np.concatenate([np.empty(0, np.int64), *filled]), return_counts=True)
-    return min(dice_of(voxels[times % 2 == 1], expected), dice_of(voxels, expected))
-
-
-def dice_of(a: Array, b: Array) -> float:
-    """Dice of two sets of voxel numbers, each without repetition."""
-    total = a.size + b.size
-    return 2.0 * np.intersect1d(a, b, assume_unique=True).size / total if total else 1.0
+    (z0, y0, x0), (z1, y1, x1) = organ.box.start, organ.box.stop
+    sums = np.zeros((2, 2), np.int64)
+    for k in {*filled, *range(z0, z1)}:
+        times = np.zeros(volume.shape[1:], np.uint8)
+        for voxels in filled.get(k, ()):
+            times[voxels] += 1
+        expected = np.zeros(volume.shape[1:], bool)
+        if z0 <= k < z1:
+            expected[y0:y1, x0:x1] = organ.mask[k - z0]
+        for rule, inside in enumerate((times % 2 == 1, times > 0)):
+            sums[rule] += np.count_nonzero(inside & expected), np.count_nonzero(inside) + np.count_nonzero(expected)
+    return min(2.0 * common / total if total else 1.0 for common, total in sums.tolist())
