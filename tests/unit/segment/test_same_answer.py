@@ -1,0 +1,35 @@
+"""Every backend and precision says what torch says in float32: with the shipped weights, on a patient."""
+
+import numpy as np
+import pytest
+
+from rtseg_daemon.bundles import bundle_names, installed_models, load_bundle
+from rtseg_daemon.phantom import make_phantom
+from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
+from rtseg_daemon.settings import Compute
+
+pytestmark = pytest.mark.skipif(not bundle_names(installed_models()), reason="no bundle is installed")
+
+
+def run(backend: str, precision: str) -> Segmentation:
+    bundle = load_bundle(installed_models(), "han-oar")
+    compute = Compute.model_validate({"device": "cpu", "backend": backend, "precision": precision})
+    return Segmenter.load(bundle, compute).segment_volume(make_phantom(1, 256)[0])
+
+
+@pytest.fixture(scope="module")
+def reference() -> Segmentation:
+    return run("torch", "fp32")
+
+
+@pytest.mark.parametrize(("backend", "precision"), [("openvino", "fp32"), ("openvino", "bf16"), ("torch", "bf16")])
+def test_masks_flags_and_uncertainty_are_those_of_torch_in_float32(backend, precision, reference):
+    answer = run(backend, precision)
+    for ours, theirs in zip(answer.organs, reference.organs, strict=True):
+        channel = [o.name for o in reference.organs].index(theirs.name) + 1
+        a, b = answer.ensemble.labels == channel, reference.ensemble.labels == channel
+        assert 2 * (a & b).sum() / (a.sum() + b.sum()) >= 0.995, ours.name
+        assert ours.flag == theirs.flag
+        assert ours.uncertainty.vvc == pytest.approx(theirs.uncertainty.vvc, abs=0.01)
+        assert ours.uncertainty.entropy == pytest.approx(theirs.uncertainty.entropy, abs=0.02)
+    assert np.abs(answer.ensemble.probabilities - reference.ensemble.probabilities).mean() < 1e-3
