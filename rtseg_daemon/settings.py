@@ -83,6 +83,7 @@ class Dicom(Section):
     max_associations: Annotated[int, Field(ge=1, le=1000)] = 20
     max_per_caller: Annotated[int, Field(ge=1)] = 12
     max_object_mb: Annotated[int, Field(ge=1, le=4096)] = 128
+    request_seconds: Seconds = 10
     idle_seconds: Seconds = 60
     message_seconds: Seconds = 120
     allowed_callers: tuple[Caller, ...] = ()

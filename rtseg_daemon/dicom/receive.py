@@ -34,6 +34,7 @@ def limits_of(config: Config) -> Limits:
     dicom = config.dicom
     return Limits(
         object_bytes=dicom.max_object_mb * 10**6,
+        request_seconds=dicom.request_seconds,
         idle_seconds=dicom.idle_seconds,
         message_seconds=dicom.message_seconds,
     )
