@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -30,7 +31,7 @@ from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.retry import really_waited
 from rtseg_daemon.ledger.schema import Delivery
 from rtseg_daemon.lifeline import follow_supervisor
-from rtseg_daemon.logs import configure, log
+from rtseg_daemon.logs import configure, describe, log
 from rtseg_daemon.storage import Layout
 
 IDLE_SECONDS = 0.5
@@ -68,10 +69,11 @@ class Courier(threading.Thread):
         self.stop = stop
         self.waits = waits
         self.probed_at = float("-inf")
+        self.unsettled = True
+        """Whether a delivery may still be SENDING though nobody sends it."""
 
     def run(self) -> None:
         """Until stopped; an error that nobody foresaw costs one turn, not the queue."""
-        self._guarded(self.resume)
         while not self.stop.is_set():
             if not self._guarded(self.turn):
                 self.stop.wait(IDLE_SECONDS)
@@ -81,18 +83,20 @@ class Courier(threading.Thread):
             return work()
         except (SQLAlchemyError, OSError, StateError) as error:
             log().error("delivery paused; trying again", destination=self.destination.name, exc_info=error)
-        except Exception as error:  # noqa: BLE001 - the world is met here; one parcel must not end the queue
-            log().critical("delivery broke; trying again", destination=self.destination.name, exc_info=error)
+        self.unsettled = True
         self.stop.wait(5 * IDLE_SECONDS)
         return False
 
-    def resume(self) -> bool:
-        """Take up what was on the wire when the last process ended."""
+    def resume(self) -> None:
+        """Take up what was on the wire when the last process ended, or the ledger could not be written."""
         with writing(self.engine) as session:
-            return deliveries.resume_interrupted(session, self.destination.name) > 0
+            deliveries.resume_interrupted(session, self.destination.name)
+        self.unsettled = False
 
     def turn(self) -> bool:
         """Send what is due, or probe; False if there was nothing to send."""
+        if self.unsettled:
+            self.resume()
         parcel_id = self.next_due()
         if parcel_id is not None:
             self.attempt(parcel_id)
@@ -130,21 +134,27 @@ class Courier(threading.Thread):
         """One attempt, from SENDING to what came of it."""
         with writing(self.engine) as session:
             deliveries.begin_delivery(session, delivery_id)
-        with reading(self.engine) as session:
-            parcel = self.pack(session.get_one(Delivery, delivery_id))
         try:
+            with reading(self.engine) as session:
+                parcel = self.pack(session.get_one(Delivery, delivery_id))
             status, comment = self.send(parcel)
         except ContextRefused as error:
-            self.put_off(delivery_id, Answer.REFUSED_FOR_NOW, None, str(error))
-            return
+            return self.put_off(delivery_id, Answer.REFUSED_FOR_NOW, None, str(error))
+        except (FileNotFoundError, InvalidDicomError) as error:
+            name = Path(str(getattr(error, "filename", "") or "a file")).name
+            return self.put_off(delivery_id, Answer.REFUSED_FOR_GOOD, None, f"{name} is missing or broken; run doctor")
         except (DeliveryError, OSError) as error:
             self.put_off(delivery_id, Answer.NONE, None, str(error))
-            self.note(up=False, error=str(error))
-            return
+            return self.note(up=False, error=str(error))
+        except (SQLAlchemyError, StateError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the world is met here; one parcel must not end the queue
+            log().critical("a delivery broke; trying again", delivery=delivery_id, exc_info=error)
+            return self.put_off(delivery_id, Answer.NONE, None, f"an error that nobody foresaw: {describe(error)}")
         answer = kind_of(status)
         if answer is not Answer.ARRIVED:
             self.put_off(delivery_id, answer, status, comment)
-        self.note(up=True)
+        return self.note(up=True)
 
     def pack(self, delivery: Delivery) -> Parcel:
         """Which files this delivery still has to send."""

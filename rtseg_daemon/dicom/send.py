@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, build_context, evt
@@ -150,11 +149,11 @@ class Stored:
 
 
 def store(association: Association, peer: Peer, path: Path) -> Stored:
-    """Send one file. Raises DeliveryError if no answer came, ContextRefused if the peer does not take this kind."""
-    try:
-        dataset = dcmread(path)
-    except (OSError, InvalidDicomError) as error:
-        raise DeliveryError(f"{path.name} cannot be read: {error}; run doctor") from error
+    """Send one file. Raises DeliveryError if no answer came, ContextRefused if the peer does not take this kind.
+
+    FileNotFoundError and InvalidDicomError tell of a file that is gone or broken.
+    """
+    dataset = dcmread(path)
     try:
         answer = association.send_c_store(dataset)
     except ValueError as error:

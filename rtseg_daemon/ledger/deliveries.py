@@ -12,7 +12,7 @@ from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.jobs import move_job
 from rtseg_daemon.ledger.retry import due
 from rtseg_daemon.ledger.schema import Delivery, Destination, Job
-from rtseg_daemon.ledger.states import ARRIVED, DELIVERY_TRANSITIONS, DeliveryState, JobState
+from rtseg_daemon.ledger.states import ARRIVED, DELIVERY_TRANSITIONS, SENDABLE, DeliveryState, JobState
 
 
 def move_delivery(
@@ -45,8 +45,13 @@ def move_delivery(
 
 
 def due_deliveries(session: Session, destination: str, now: float, longest_retry_seconds: float) -> Sequence[Delivery]:
-    """WAITING deliveries of one destination whose attempt is due, oldest first."""
-    query = select(Delivery).where(Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
+    """WAITING deliveries of one destination whose attempt is due and whose job may be sent, oldest first."""
+    query = (
+        select(Delivery)
+        .join(Job)
+        .where(Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
+        .where(Job.state.in_(SENDABLE))
+    )
     waiting = session.scalars(query.order_by(Delivery.id)).all()
     return [delivery for delivery in waiting if due(now, delivery.next_attempt_at, longest_retry_seconds)]
 
@@ -55,6 +60,8 @@ def begin_delivery(session: Session, delivery_id: int, *, at: float | None = Non
     """SENDING, one attempt more; its job becomes DELIVERING with the first. StateError if it may not be sent."""
     moment = time.time() if at is None else at
     delivery = move_delivery(session, delivery_id, DeliveryState.SENDING, what="attempt", at=moment)
+    if delivery.job.state not in SENDABLE:
+        raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
     delivery.attempts += 1
     session.flush()
     if delivery.job.state is JobState.SEGMENTED:
@@ -96,20 +103,24 @@ def record_again(
     refused_seconds: float,
     at: float | None = None,
 ) -> Delivery:
-    """WAITING for the next attempt; `status` is None where no DICOM answer came."""
+    """WAITING for the next attempt; `status` is None where no DICOM answer came.
+
+    CANCELLED instead where its job was cancelled or held meanwhile.
+    """
     moment = time.time() if at is None else at
+    sendable = session.get_one(Delivery, delivery_id).job.state in SENDABLE
     detail = {"status": None if status is None else f"0x{status:04X}", "comment": comment}
     return move_delivery(
         session,
         delivery_id,
-        DeliveryState.WAITING,
-        what="not delivered yet",
+        DeliveryState.WAITING if sendable else DeliveryState.CANCELLED,
+        what="not delivered yet" if sendable else "not delivered, and its job was stopped",
         detail=detail,
         at=moment,
         last_status=status,
         last_comment=comment,
         last_attempt_at=moment,
-        next_attempt_at=next_attempt_at,
+        next_attempt_at=next_attempt_at if sendable else None,
         planned_seconds=max(0.0, next_attempt_at - moment),
         refused=refused,
         waited_seconds=waited_seconds,
@@ -207,6 +218,8 @@ def retry_delivery(session: Session, delivery_id: int, who: str, *, at: float | 
     delivery = session.get(Delivery, delivery_id)
     if delivery is None:
         raise StateError(f"there is no delivery {delivery_id}")
+    if delivery.job.state not in (*SENDABLE, JobState.FAILED):
+        raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
     if delivery.state is DeliveryState.WAITING:
         delivery.next_attempt_at = moment
         return delivery

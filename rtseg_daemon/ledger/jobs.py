@@ -252,10 +252,10 @@ def hold_undelivered(
 
 
 def _stop_deliveries(session: Session, job_id: int) -> None:
-    unsent = (DeliveryState.WAITING, DeliveryState.SENDING)
+    """What is on the wire now comes to its own end: it may arrive, and the ledger must then say so."""
     session.execute(
         update(Delivery)
-        .where(Delivery.job_id == job_id, Delivery.state.in_(unsent))
+        .where(Delivery.job_id == job_id, Delivery.state == DeliveryState.WAITING)
         .values(state=DeliveryState.CANCELLED, next_attempt_at=None)
     )
 
@@ -312,6 +312,9 @@ def release(
     if to is JobState.SEGMENTED and not job.no_send:
         add_deliveries(session, job, destinations, at=at)
         _wake(session, job_id, (DeliveryState.CANCELLED,), at)
+        if job.deliveries and all(delivery.state in ARRIVED for delivery in job.deliveries):
+            move_job(session, job_id, JobState.DELIVERING, what="was sent before it was held", at=at)
+            move_job(session, job_id, JobState.DELIVERED, what="delivered", at=at)
     return job
 
 

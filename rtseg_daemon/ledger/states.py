@@ -28,6 +28,9 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     J.CANCELLED: frozenset(),
 }
 
+SENDABLE = (J.SEGMENTED, J.DELIVERING)
+"""Job states in which its structure set may be sent."""
+
 UNDELIVERED = (J.QUEUED, J.RUNNING, J.SEGMENTED, J.DELIVERING, J.HELD)
 """Job states in which something is still to come; a conflict in the series stops these, retention spares them."""
 
