@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from pydicom import Dataset
 from pydicom.uid import RTStructureSetStorage
-from skimage.draw import polygon
 
 from rtseg_daemon.dicom.headers import read_dataset, text, value_of, whole
 from rtseg_daemon.dicom.series import CtSeries
 from rtseg_daemon.errors import SeriesError, StructureSetError
+from rtseg_daemon.segment.fill import enclosed
 from rtseg_daemon.segment.organ import Organ
 from rtseg_daemon.segment.volume import Array, Volume, bounding_box
 
@@ -182,8 +182,9 @@ def add_polygon(plane: Array, points: Array, volume: Volume) -> None:
     """Fill one contour into a slice `(y, x)`; clear it instead where it lies in what is filled already."""
     row = (points[:, 1] - volume.origin_mm[1]) / volume.spacing_mm[1]
     column = (points[:, 0] - volume.origin_mm[2]) / volume.spacing_mm[2]
-    inside = polygon(row, column, plane.shape)  # type: ignore[no-untyped-call]
-    plane[inside] = not (inside[0].size and plane[inside].mean() >= NESTED)
+    rows, columns, inside = enclosed(row, column, (plane.shape[0], plane.shape[1]))
+    part = plane[rows, columns]
+    part[inside] = not (inside.any() and part[inside].mean() >= NESTED)
 
 
 def boxed(name: str, mask: Array, volume: Volume) -> Organ:
