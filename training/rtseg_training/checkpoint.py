@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rtseg_training.errors import CheckpointError
@@ -50,6 +50,18 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors under `prefix.`, without the prefix."""
     return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Weights to start from, float32: a checkpoint's moving average, or a bundle's member as it is.
+
+    Raises CheckpointError if the file is damaged.
+    """
+    try:
+        tensors = load_file(str(path))
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} is missing or damaged; no member can start from it") from error
+    return {key: value.float() for key, value in (part(tensors, "ema") or tensors).items()}
 
 
 def load_into(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None:

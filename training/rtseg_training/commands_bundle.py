@@ -2,20 +2,17 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_training.calibrate import Result, calibrate
 from rtseg_training.cases import Case, load_cases
 from rtseg_training.collect import collect
+from rtseg_training.console import console, counted
 from rtseg_training.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.export import export, write_bundle
 from rtseg_training.figures import write_figures
@@ -23,19 +20,9 @@ from rtseg_training.promote import promote
 from rtseg_training.recipe import load_recipe
 from rtseg_training.tables import markdown, summary, write_report
 
-console = Console(stderr=True)
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 Limit = Annotated[int, typer.Option(help="Only the first N cases; 0: all.")]
 Tolerance = Annotated[float, typer.Option(help="Tolerance of the surface DSC in mm.")]
-
-
-@contextmanager
-def counted(title: str, total: int) -> Iterator[Callable[[str], None]]:
-    """A progress bar as a function to call after each piece of work."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
-        task = bar.add_task(title, total=total)
-        yield lambda _name: bar.advance(task)
 
 
 def some_cases(folder: Path, limit: int) -> list[Case]:

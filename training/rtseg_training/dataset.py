@@ -10,19 +10,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from rtseg_daemon.segment.infer import network_input, padded_window
 from rtseg_daemon.segment.transforms import (
     AIR_HU,
-    Grid,
     body_mask,
     centre_box,
-    intensity_knots,
     interpolate,
     resample,
-    segmental_linear,
     spaced_grid,
-    window_normalise,
 )
-from rtseg_daemon.segment.volume import Array, Volume
+from rtseg_daemon.segment.volume import Array, Shape, Volume
 from rtseg_training.cases import Case
 from rtseg_training.recipe import Augment, Recipe
 
@@ -81,28 +78,30 @@ def prepare(case: Case, recipe: Recipe) -> Prepared:
     )
 
 
-def to_network(hu: Array, intensity: str) -> Array:
-    """HU to what a network of this intensity transform sees."""
-    if intensity == "GTV":
-        return window_normalise(hu)
-    return segmental_linear(hu, *intensity_knots(intensity))
-
-
 def flipped_classes(names: Sequence[str]) -> list[int]:
     """For each class the class of the same organ on the other side (TG-263 ends sides in _L and _R)."""
     swap = {"_L": "_R", "_R": "_L"}
     return [names.index(n[:-2] + swap[n[-2:]]) if n[-2:] in swap else k for k, n in enumerate(names)]
 
 
-def patch_corner(
-    shape: Sequence[int], patch: Sequence[int], jitter: Sequence[int], rng: np.random.Generator
-) -> list[int]:
+def patch_corner(shape: Sequence[int], patch: Sequence[int], jitter: Sequence[int], rng: np.random.Generator) -> Shape:
     """Where a patch starts: anywhere it fits, and up to `jitter` voxels beyond the volume's edge."""
     corner = []
     for n, p, j in zip(shape, patch, jitter, strict=True):
         low, high = min(0, n - p), max(0, n - p)
         corner.append(int(rng.integers(low - j // 2, high + j // 2 + 1)))
-    return corner
+    return corner[0], corner[1], corner[2]
+
+
+def foreground_corner(case: Prepared, patch: Sequence[int], rng: np.random.Generator) -> Shape | None:
+    """A corner that puts a voxel of one of the case's organs, each organ as likely, somewhere in the patch's middle."""
+    present = np.flatnonzero(np.bincount(case.labels.ravel())[1:]) + 1
+    if present.size == 0:
+        return None
+    voxels = np.argwhere(case.labels == rng.choice(present))
+    point = voxels[rng.integers(len(voxels))]
+    corner = [int(c - p // 2 + rng.integers(-(p // 4), p // 4 + 1)) for c, p in zip(point, patch, strict=True)]
+    return corner[0], corner[1], corner[2]
 
 
 def sampling_points(
@@ -137,25 +136,17 @@ def warp(array: Array, points: Array, mode: str, fill: float) -> Array:
     return np.asarray(out[0, 0].numpy() + fill)
 
 
-def padded_window(array: Array, corner: Sequence[int], patch: Sequence[int], fill: float) -> Array:
-    """The window of size `patch` at `corner`, which may lie partly outside the array."""
-    out = np.full(patch, fill, array.dtype)
-    inner, outer = [], []
-    for n, c, p in zip(array.shape, corner, patch, strict=True):
-        a, b = max(0, c), min(n, c + p)
-        inner.append(slice(a, b))
-        outer.append(slice(a - c, b - c))
-    out[tuple(outer)] = array[tuple(inner)]
-    return out
-
-
-def random_patch(cases: Sequence[Prepared], recipe: Recipe, seed: int, step: int, place: int) -> Patch:
-    """The patch of this step and place in the batch, augmented."""
+def random_patch(
+    cases: Sequence[Prepared], recipe: Recipe, seed: int, step: int, place: int, places: int | None = None
+) -> Patch:
+    """The patch of this step and place among the step's `places` (the batch size, over all devices), augmented."""
     rng = np.random.default_rng((seed, step, place))
-    epoch, index = divmod(step * recipe.batch + place, len(cases))
+    epoch, index = divmod(step * (places or recipe.batch) + place, len(cases))
     order = np.random.default_rng((seed, epoch)).permutation(len(cases))
     case = cases[int(order[index])]
     corner = patch_corner(case.hu.shape, recipe.patch, recipe.jitter, rng)
+    if recipe.foreground and rng.random() < recipe.foreground:
+        corner = foreground_corner(case, recipe.patch, rng) or corner
     augment = recipe.augment
     hu = padded_window(case.hu.array, corner, recipe.patch, AIR_HU).astype(np.float32)
     labels = padded_window(case.labels, corner, recipe.patch, 0)
@@ -168,7 +159,7 @@ def random_patch(cases: Sequence[Prepared], recipe: Recipe, seed: int, step: int
         swap = np.asarray(flipped_classes(class_names(recipe)))
         hu, labels, annotated = hu[:, :, ::-1], swap[labels[:, :, ::-1]], annotated[swap]
     hu = augmented_intensity(np.ascontiguousarray(hu), augment, rng)
-    image = to_network(hu, recipe.intensity[int(rng.integers(len(recipe.intensity)))])
+    image = network_input(hu, recipe.intensity[int(rng.integers(len(recipe.intensity)))])
     return Patch(
         torch.from_numpy(image)[None],
         torch.from_numpy(np.ascontiguousarray(labels).astype(np.int64)),
@@ -189,9 +180,11 @@ def augmented_intensity(hu: Array, augment: Augment, rng: np.random.Generator) -
     return np.asarray(np.where(inside, (hu + 1000) * np.float32(gain) - 1000 + np.float32(shift) + noise, hu))
 
 
-def batch_of(cases: Sequence[Prepared], recipe: Recipe, seed: int, step: int) -> Patch:
-    """The whole batch of a step: image `(b, 1, z, y, x)`, labels `(b, z, y, x)`, annotated `(b, classes)`."""
-    patches = [random_patch(cases, recipe, seed, step, place) for place in range(recipe.batch)]
+def batch_of(cases: Sequence[Prepared], recipe: Recipe, seed: int, step: int, rank: int = 0, world: int = 1) -> Patch:
+    """This device's batch of a step: image `(b, 1, z, y, x)`, labels `(b, z, y, x)`, annotated `(b, classes)`."""
+    places = recipe.batch * world
+    mine = range(rank * recipe.batch, (rank + 1) * recipe.batch)
+    patches = [random_patch(cases, recipe, seed, step, place, places) for place in mine]
     return Patch(
         torch.stack([p.image for p in patches]),
         torch.stack([p.labels for p in patches]),
@@ -208,4 +201,6 @@ def label_frequencies(cases: Sequence[Prepared], classes: int) -> torch.Tensor:
     return torch.from_numpy(voxels / np.maximum(drawn, 1)).float()
 
 
-__all__ = ["Grid", "Patch", "Prepared", "batch_of", "class_names", "label_frequencies", "prepare", "random_patch"]
+def drawn_counts(cases: Sequence[Prepared], classes: int) -> torch.Tensor:
+    """In how many cases each class is annotated."""
+    return torch.from_numpy(sum((case.annotated.astype(np.float32) for case in cases), np.zeros(classes, np.float32)))

@@ -90,7 +90,7 @@ def truth_on(network: Volume, case: Case, classes: Sequence[OrganClass]) -> tupl
     annotated = np.zeros(len(classes) + 1, bool)
     annotated[0] = True
     for k, organ in enumerate(classes, 1):
-        if case.status.get(organ.name) not in ("drawn", "empty"):
+        if case.status.get(organ.name) not in ("drawn", "empty", "outside"):
             continue
         annotated[k] = True
         share = interpolate(case.ct.with_array(case.mask(organ.name).astype(np.float32)), grid_of(network), 0.0).array

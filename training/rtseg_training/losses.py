@@ -58,34 +58,64 @@ def class_weights(frequencies: Tensor) -> Tensor:
     return torch.sqrt(total / frequencies.clamp(min=float(least)))
 
 
+def annotation_mask(annotated: Tensor) -> Tensor:
+    """AnatomyNet's m `(batch, classes)`: 1 where the organ is drawn in the case; the background's only if all are."""
+    mask = annotated.clone()
+    mask[:, 0] = annotated[:, 1:].all(dim=1)
+    return mask
+
+
+def log_probabilities(logits: Tensor, labels: Tensor, annotated: Tensor, marginal: bool) -> tuple[Tensor, Tensor]:
+    """Log-probabilities, and the voxels `(batch, z, y, x)` whose label may be believed (1 or 0).
+
+    `marginal`: what nobody drew counts as background and every voxel is believed. Otherwise AnatomyNet's mask: the
+    softmax stays as it is, and background voxels of a case that lacks an organ teach nothing.
+    """
+    if marginal:
+        return marginal_log_probabilities(logits, annotated), torch.ones_like(labels, dtype=torch.float32)
+    mask = annotation_mask(annotated).float()
+    believed = mask.gather(1, labels.flatten(1)).view_as(labels)
+    return F.log_softmax(logits.float(), dim=1), believed
+
+
+def mean_over(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean of `values` where `weights` (0 or 1) say so; 0 if nowhere."""
+    return (values * weights).sum() / weights.sum().clamp(min=1)
+
+
 def exponential_logarithmic(
-    logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, alpha: float | None, gamma: float = 1.0
-) -> Tensor:
-    """ATH-L_Exp, or L_Exp where `alpha` is None: mean_c (-ln DSC_c)^gamma + mean_x w_y (-ln p_y)^gamma."""
-    log_p = marginal_log_probabilities(logits, annotated)
+    logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, alpha: float | None,
+    gamma: float = 1.0, marginal: bool = True,
+) -> Tensor:  # fmt: skip
+    """ATH-L_Exp, or L_Exp where `alpha` is None: mean_c (-ln DSC_c)^gamma + mean_x w_y (-ln p_y)^gamma.
+
+    The Dice term runs over the organs that are drawn and present in the patch: an absent one pulls DSC_c to eps / sum
+    and stalls training. The attention enters the Dice term only.
+    """
+    log_p, believed = log_probabilities(logits, labels, annotated, marginal)
     g = one_hot(labels, logits.shape[1])
     p = log_p.exp()
     attended = p if alpha is None else hard_voxels(p, g, alpha)
-    counted = drawn_and_present(g, annotated)
-    dice = -torch.log(class_dice(attended, g).clamp(1e-6, 1.0))
-    dice_term = (dice.pow(gamma) * counted).sum() / counted.sum().clamp(min=1)
-    true_log_p = log_p.gather(1, labels[:, None])[:, 0]
-    cross_entropy = (weights[labels] * (-true_log_p).clamp(min=0).pow(gamma)).mean()
-    return dice_term + cross_entropy
+    dice = -torch.log(class_dice(attended, g).clamp(min=1e-8))
+    dice_term = mean_over(dice.clamp(min=1e-7).pow(gamma), drawn_and_present(g, annotated).float())
+    surprise = -log_p.gather(1, labels[:, None])[:, 0]
+    return dice_term + mean_over(weights[labels] * surprise.clamp(min=1e-7).pow(gamma), believed)
 
 
-def dice_loss(logits: Tensor, labels: Tensor, annotated: Tensor) -> Tensor:
+def dice_loss(logits: Tensor, labels: Tensor, annotated: Tensor, marginal: bool = True) -> Tensor:
     """Mean over drawn and present organs of 1 - DSC_c."""
-    p = marginal_log_probabilities(logits, annotated).exp()
+    p = log_probabilities(logits, labels, annotated, marginal)[0].exp()
     g = one_hot(labels, logits.shape[1])
-    counted = drawn_and_present(g, annotated)
-    return ((1 - class_dice(p, g)) * counted).sum() / counted.sum().clamp(min=1)
+    return mean_over(1 - class_dice(p, g), drawn_and_present(g, annotated).float())
 
 
-def focal_loss(logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, gamma: float = 2.0) -> Tensor:
+def focal_loss(
+    logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, gamma: float = 2.0, marginal: bool = True
+) -> Tensor:
     """mean_x w_y (1 - p_y)^gamma (-ln p_y), true class only."""
-    log_p = marginal_log_probabilities(logits, annotated).gather(1, labels[:, None])[:, 0]
-    return (weights[labels] * (1 - log_p.exp()).pow(gamma) * -log_p).mean()
+    log_p, believed = log_probabilities(logits, labels, annotated, marginal)
+    true_log_p = log_p.gather(1, labels[:, None])[:, 0]
+    return mean_over(weights[labels] * (1 - true_log_p.exp()).pow(gamma) * -true_log_p, believed)
 
 
 def tversky_focal(
@@ -99,8 +129,7 @@ def tversky_focal(
     log_p = F.log_softmax(logits.float(), dim=1)
     p = log_p.exp()
     g = one_hot(labels, logits.shape[1])
-    mask = annotated.clone()
-    mask[:, 0] = annotated[:, 1:].all(dim=1)
+    mask = annotation_mask(annotated)
     overlap = (p * g).flatten(2).sum(2)
     wrong = (p * (1 - g)).flatten(2).sum(2)
     missed = ((1 - p) * g).flatten(2).sum(2)
@@ -110,10 +139,20 @@ def tversky_focal(
     return region + share * (focal * mask * weights).sum() / logits.shape[0]
 
 
-def focal_dice(logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor) -> Tensor:
+def focal_dice(logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, marginal: bool = True) -> Tensor:
     """FocusNet: focal (gamma 2, weights inverse to mean size) + sum_c (1 - Dice_c)."""
-    p = marginal_log_probabilities(logits, annotated).exp()
+    p = log_probabilities(logits, labels, annotated, marginal)[0].exp()
     g = one_hot(labels, logits.shape[1])
-    counted = drawn_and_present(g, annotated)
-    dice = ((1 - class_dice(p, g)) * counted).sum() / logits.shape[0]
-    return focal_loss(logits, labels, annotated, weights) + dice
+    dice = ((1 - class_dice(p, g)) * drawn_and_present(g, annotated)).sum() / logits.shape[0]
+    return focal_loss(logits, labels, annotated, weights, marginal=marginal) + dice
+
+
+def case_weights(drawn: Tensor) -> Tensor:
+    """AnatomyNet's w(c) = 1 / number of cases that have c, from those numbers `(classes,)`; 0 where nobody has it."""
+    return torch.where(drawn > 0, 1.0 / drawn.clamp(min=1.0), torch.zeros_like(drawn))
+
+
+def size_weights(frequencies: Tensor) -> Tensor:
+    """FocusNet's alpha_c, inverse to the class's mean size, mean 1; a class without voxels weighs as the rarest."""
+    inverse = 1.0 / frequencies.clamp(min=float(frequencies[frequencies > 0].min()))
+    return inverse / inverse.mean()

@@ -32,7 +32,11 @@ class Schedule(Part):
 
 
 class Loss(Part):
-    """`ath_l_exp` and `l_exp` (3D-SepNet), `dice` (GTV), `dice_focal` (AnatomyNet), `focal_dice` (FocusNet)."""
+    """`ath_l_exp` and `l_exp` (3D-SepNet), `dice` (GTV), `dice_focal` (AnatomyNet), `focal_dice` (FocusNet).
+
+    `marginal`: an organ that is not drawn in a case counts as background there; otherwise such a case's background
+    teaches nothing (AnatomyNet's mask, which `dice_focal` always uses).
+    """
 
     name: Literal["ath_l_exp", "l_exp", "dice", "dice_focal", "focal_dice"] = "ath_l_exp"
     alpha: float = 0.5
@@ -66,7 +70,15 @@ class Member(Part):
 
 
 class Recipe(Part):
-    """One experiment. Shapes and spacing count (z, y, x)."""
+    """One experiment. Shapes and spacing count (z, y, x).
+
+    Args:
+        patch: fixed shape of every patch, and of the daemon's windows.
+        extent_mm: how much of the patient is looked at, from the top of the head down.
+        jitter: voxels by which a patch may reach past the cropped patient.
+        foreground: share of the patches that are centred on a voxel of a drawn organ, each organ as often as another.
+        ema: decay of the moving average of the weights, which is what is validated and exported.
+    """
 
     name: str
     family: str = "sepnet"
@@ -76,6 +88,7 @@ class Recipe(Part):
     patch: tuple[int, int, int]
     extent_mm: tuple[float, float, float]
     jitter: tuple[int, int, int] = (8, 8, 6)
+    foreground: float = Field(default=0.0, ge=0, le=1)
     intensity: list[str] = Field(default_factory=lambda: ["SLF1"])
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
@@ -108,6 +121,12 @@ class Recipe(Part):
         if member.lr is not None:
             changes["optimizer"] = self.optimizer.model_copy(update={"lr": member.lr})
         return self.model_copy(update=changes)
+
+
+def save_recipe(recipe: Recipe, path: Path) -> Path:
+    """Write a recipe that was made, not written by hand, beside its runs."""
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    return path
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -1,54 +1,54 @@
 """One trainer for every family: fixed patches, moving average of the weights, exact resumption."""
 
-import csv
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from rtseg_daemon.networks import build
-from rtseg_daemon.segment.transforms import AIR_HU
 from rtseg_training import losses
-from rtseg_training.checkpoint import load_into, part, read_checkpoint, restore_optimizer, save_checkpoint
-from rtseg_training.dataset import Patch, Prepared, batch_of, label_frequencies, padded_window, to_network
-from rtseg_training.errors import CheckpointError
+from rtseg_training.checkpoint import load_into, part, read_checkpoint, read_weights, restore_optimizer, save_checkpoint
+from rtseg_training.dataset import Patch, Prepared, batch_of, drawn_counts, label_frequencies
+from rtseg_training.distributed import Place
+from rtseg_training.errors import CheckpointError, RecipeError
 from rtseg_training.recipe import Loss, Member, Optimizer, Recipe, Schedule
+from rtseg_training.runlog import Progress, RunLog
+from rtseg_training.validation import validate
 
 Lossy = Callable[[Tensor, Patch], Tensor]
+LOG_EVERY = 10
+CHECKPOINT_SECONDS = 120.0
 
 
-@dataclass
-class Progress:
-    """Where a run stands; handed to `report` after every step."""
+def make_loss(loss: Loss, frequencies: Tensor, drawn: Tensor) -> Lossy:
+    """The recipe's loss as a function of logits and patch.
 
-    step: int
-    steps: int
-    loss: float
-    seconds_left: float
-    validation: dict[str, float] = field(default_factory=dict)
-
-
-def make_loss(loss: Loss, frequencies: Tensor) -> Lossy:
-    """The recipe's loss as a function of logits and patch."""
-    weights = losses.class_weights(frequencies)
-    alpha = loss.alpha if loss.name == "ath_l_exp" else None
+    Args:
+        frequencies: mean voxels of each class per case that has it.
+        drawn: number of cases that have each class.
+    """
     if loss.name in ("ath_l_exp", "l_exp"):
-        return lambda z, p: losses.exponential_logarithmic(z, p.labels, p.annotated, weights, alpha, loss.gamma)
+        weights = losses.class_weights(frequencies)
+        alpha = loss.alpha if loss.name == "ath_l_exp" else None
+        return lambda z, p: losses.exponential_logarithmic(
+            z, p.labels, p.annotated, weights, alpha, loss.gamma, loss.marginal
+        )
     if loss.name == "dice":
-        return lambda z, p: losses.dice_loss(z, p.labels, p.annotated)
-    inverse = frequencies.max() / frequencies.clamp(min=1.0)
+        return lambda z, p: losses.dice_loss(z, p.labels, p.annotated, loss.marginal)
     if loss.name == "focal_dice":
-        return lambda z, p: losses.focal_dice(z, p.labels, p.annotated, inverse / inverse.mean())
-    return lambda z, p: losses.tversky_focal(z, p.labels, p.annotated, torch.ones_like(frequencies))
+        sizes = losses.size_weights(frequencies)
+        return lambda z, p: losses.focal_dice(z, p.labels, p.annotated, sizes, loss.marginal)
+    cases = losses.case_weights(drawn)
+    return lambda z, p: losses.tversky_focal(z, p.labels, p.annotated, cases)
 
 
 def make_optimizer(choice: Optimizer, net: nn.Module) -> torch.optim.Optimizer:
+    """The recipe's optimizer over all parameters."""
     if choice.name == "adam":
         return torch.optim.Adam(net.parameters(), choice.lr, weight_decay=choice.weight_decay)
     if choice.name == "rmsprop":
@@ -76,98 +76,98 @@ def update_average(average: dict[str, Tensor], net: nn.Module, decay: float, ste
             average[key].copy_(value)
 
 
-def window_starts(length: int, window: int, overlap: float) -> list[int]:
-    """Even starts of windows that cover `length` and overlap by at least the share `overlap`."""
-    if length <= window:
-        return [(length - window) // 2]
-    count = 1 + math.ceil((length - window) / (window * (1 - overlap)))
-    return [round(i * (length - window) / (count - 1)) for i in range(count)]
+def moved(patch: Patch, device: torch.device) -> Patch:
+    """The patch on the device that trains."""
+    return Patch(*(t.to(device, non_blocking=True) for t in (patch.image, patch.labels, patch.annotated)))
 
 
-@torch.no_grad()
-def predict(net: nn.Module, hu: np.ndarray, recipe: Recipe, intensity: str, bf16: bool) -> np.ndarray:
-    """Class probabilities `(classes, z, y, x)` of a prepared volume, windows of the training shape averaged."""
-    shape, patch = hu.shape, recipe.patch
-    total: np.ndarray | None = None
-    count = np.zeros(shape, np.float32)
-    for z in window_starts(shape[0], patch[0], 0.25):
-        for y in window_starts(shape[1], patch[1], 0.25):
-            for x in window_starts(shape[2], patch[2], 0.25):
-                image = to_network(padded_window(hu, (z, y, x), patch, AIR_HU), intensity)
-                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                    logits = net(torch.from_numpy(image)[None, None])
-                p = logits.float().softmax(1)[0].numpy()
-                if total is None:
-                    total = np.zeros((p.shape[0], *shape), np.float32)
-                inner = tuple(slice(max(0, c), min(n, c + w)) for c, n, w in zip((z, y, x), shape, patch, strict=True))
-                source = tuple(slice(s.start - c, s.stop - c) for s, c in zip(inner, (z, y, x), strict=True))
-                total[(slice(None), *inner)] += p[(slice(None), *source)]
-                count[inner] += 1
-    assert total is not None
-    return total / count
+class Feed:
+    """Patches of the coming steps, made ahead by `workers` threads; what a step gets does not depend on them."""
 
+    def __init__(self, make: Callable[[int], Patch], step: int, workers: int) -> None:
+        self.make = make
+        self.pool = ThreadPoolExecutor(max(1, workers))
+        self.coming: deque[Future[Patch]] = deque()
+        self.next = step
+        for _ in range(max(1, workers)):
+            self._order()
 
-def validate(net: nn.Module, cases: Sequence[Prepared], recipe: Recipe) -> dict[str, float]:
-    """Mean Dice per class over the cases that have it drawn, on the recipe's grid."""
-    net.eval()
-    scores: dict[str, list[float]] = {name: [] for name in recipe.classes}
-    for case in cases:
-        found = predict(net, case.hu.array, recipe, recipe.intensity[0], recipe.precision == "bf16").argmax(0)
-        for k, name in enumerate(recipe.classes, 1):
-            truth = case.labels == k
-            if case.annotated[k] and truth.any():
-                hit = found == k
-                scores[name].append(2.0 * float((hit & truth).sum()) / float(hit.sum() + truth.sum()))
-    net.train()
-    return {name: float(np.mean(s)) for name, s in scores.items() if s}
+    def _order(self) -> None:
+        self.coming.append(self.pool.submit(self.make, self.next))
+        self.next += 1
+
+    def take(self) -> Patch:
+        """The next step's patches."""
+        self._order()
+        return self.coming.popleft().result()
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
 
 
 class Run:
-    """One member's training in `folder`: `checkpoint.safetensors` and `log.csv`."""
+    """One member's training in `folder`: `checkpoint.safetensors` and the logs.
 
-    def __init__(self, recipe: Recipe, member: Member, folder: Path, start: Path | None = None) -> None:
+    A run whose folder holds a checkpoint goes on from it; otherwise the weights come from `start`, if given, or from
+    the member's seed. Raises CheckpointError for a checkpoint that is damaged or another's.
+    """
+
+    def __init__(
+        self, recipe: Recipe, member: Member, folder: Path, start: Path | None = None, place: Place | None = None
+    ) -> None:
+        self.place = place or Place()
         self.recipe = recipe.for_member(member)
         self.member = member
         self.folder = folder
         self.path = folder / "checkpoint.safetensors"
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(member.seed)
-        self.net = build(self.recipe.family, classes=len(recipe.classes) + 1, **self.recipe.arguments)
-        self.optimizer = make_optimizer(self.recipe.optimizer, self.net)
+        self.net = self._fresh()
         self.step = 0
         self.seconds = 0.0
-        if self.path.exists():
-            self._resume()
-        elif start is not None:
-            load_into(start, self.net, part(read_checkpoint(start)[0], "ema"))
-        if self.step == 0:
-            self.average = {k: v.detach().float().clone() for k, v in self.net.state_dict().items()}
-
-    def _resume(self) -> None:
-        tensors, meta = read_checkpoint(self.path)
-        if meta["recipe"] != self.recipe.name or meta["member"] != self.member.name:
-            raise CheckpointError(f"{self.path} belongs to {meta['recipe']}/{meta['member']}; use another folder")
-        load_into(self.path, self.net, part(tensors, "net"))
+        tensors = self._stored()
+        if not tensors and start is not None:
+            load_into(start, self.net, read_weights(start))
+        self.net.to(self.place.device)
+        self.optimizer = make_optimizer(self.recipe.optimizer, self.net)
         restore_optimizer(self.optimizer, part(tensors, "optimizer"))
-        self.average = part(tensors, "ema")
+        stored = part(tensors, "ema") or self.net.state_dict()
+        self.average = {k: v.detach().to(self.place.device).float().clone() for k, v in stored.items()}
+
+    def _fresh(self) -> nn.Module:
+        return build(self.recipe.family, classes=len(self.recipe.classes) + 1, **self.recipe.arguments)
+
+    def _stored(self) -> dict[str, Tensor]:
+        """The tensors of this run's own checkpoint, its network already loaded; empty at the very start."""
+        if not self.path.exists():
+            return {}
+        tensors, meta = read_checkpoint(self.path)
+        if meta.get("recipe") != self.recipe.name or meta.get("member") != self.member.name:
+            owner = f"{meta.get('recipe')}/{meta.get('member')}"
+            raise CheckpointError(f"{self.path} belongs to {owner}, not to {self.recipe.name}/{self.member.name}")
+        load_into(self.path, self.net, part(tensors, "net"))
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
+        return tensors
 
     def save(self) -> None:
+        """Write the checkpoint; raises CheckpointError, the last one kept, if it cannot be written."""
         meta = {"recipe": self.recipe.name, "member": self.member.name, "step": self.step, "seconds": self.seconds}
-        save_checkpoint(self.path, self.net, self.average, self.optimizer, meta)
+        if self.place.first:
+            save_checkpoint(self.path, self.net, self.average, self.optimizer, meta)
 
     def averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights."""
-        net = build(self.recipe.family, classes=len(self.recipe.classes) + 1, **self.recipe.arguments)
+        net = self._fresh().to(self.place.device)
         net.load_state_dict(self.average)
         return net
 
-    def one_step(self, patch: Patch, loss_of: Lossy) -> float:
+    def one_step(self, net: nn.Module, patch: Patch, loss_of: Lossy) -> float:
+        """Forward, backward and update; the loss before it. `net` is the network, shared between devices or not."""
         rate = learning_rate(self.recipe.schedule, self.recipe.optimizer.lr, self.step, self.recipe.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            logits = self.net(patch.image)
+        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
+            logits = net(patch.image)
         loss = loss_of(logits, patch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -180,43 +180,61 @@ class Run:
     def train(
         self,
         cases: Sequence[Prepared],
-        validation: Sequence[Prepared],
+        held_out: Sequence[Prepared],
         report: Callable[[Progress], None],
         stop_after_s: float = math.inf,
-        checkpoint_s: float = 120.0,
+        checkpoint_s: float = CHECKPOINT_SECONDS,
+        workers: int = 1,
     ) -> bool:
-        """Train to the recipe's last step, or until `stop_after_s` seconds have passed; True when finished."""
-        loss_of = make_loss(self.recipe.loss, label_frequencies(cases, len(self.recipe.classes) + 1))
+        """Train to the recipe's last step, or until `stop_after_s` seconds have passed; True when finished.
+
+        Raises RecipeError if no case has one of the recipe's classes.
+        """
+        if self.step >= self.recipe.steps:
+            return True
+        loss_of = self._loss(cases)
+        net = self.place.shared(self.net)
+        rank, world = self.place.rank, self.place.world
+        feed = Feed(lambda s: batch_of(cases, self.recipe, self.member.seed, s, rank, world), self.step, workers)
+        log = RunLog(self.folder, self.recipe.classes) if self.place.first else None
         began = saved = time.monotonic()
-        done_before = self.step
-        before = self.seconds
-        with ThreadPoolExecutor(1) as loader:
-            coming = loader.submit(batch_of, cases, self.recipe, self.member.seed, self.step)
-            while self.step < self.recipe.steps and time.monotonic() - began < stop_after_s:
-                patch = coming.result()
-                coming = loader.submit(batch_of, cases, self.recipe, self.member.seed, self.step + 1)
-                loss = self.one_step(patch, loss_of)
+        first, before = self.step, self.seconds
+        try:
+            while self.step < self.recipe.steps and not self.place.agreed(time.monotonic() - began >= stop_after_s):
+                loss = self.one_step(net, moved(feed.take(), self.place.device), loss_of)
                 now = time.monotonic()
                 self.seconds = before + now - began
-                left = (now - began) / (self.step - done_before) * (self.recipe.steps - self.step)
-                progress = Progress(self.step, self.recipe.steps, loss, left)
-                if validation and (self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps):
-                    progress.validation = validate(self.averaged(), validation, self.recipe)
-                if self.step % 10 == 0 or progress.validation:
-                    self._log(progress)
+                left = (now - began) / (self.step - first) * (self.recipe.steps - self.step)
+                rate = float(self.optimizer.param_groups[0]["lr"])
+                progress = Progress(self.step, self.recipe.steps, loss, left, rate, self._scores(held_out))
+                if log is not None and (self.step % LOG_EVERY == 0 or progress.validation):
+                    log.write(progress, self.seconds)
                 report(progress)
                 if now - saved > checkpoint_s:
                     self.save()
                     saved = now
+        finally:
+            feed.close()
+            if log is not None:
+                log.close()
         self.save()
         return self.step >= self.recipe.steps
 
-    def _log(self, progress: Progress) -> None:
-        path = self.folder / "log.csv"
-        fresh = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(["step", "seconds", "loss", *self.recipe.classes])
-            scores = [f"{progress.validation[c]:.4f}" if c in progress.validation else "" for c in self.recipe.classes]
-            writer.writerow([progress.step, f"{self.seconds:.1f}", f"{progress.loss:.5f}", *scores])
+    def _loss(self, cases: Sequence[Prepared]) -> Lossy:
+        classes = len(self.recipe.classes) + 1
+        drawn = drawn_counts(cases, classes)
+        for name, count in zip(self.recipe.classes, drawn[1:].tolist(), strict=True):
+            if count == 0:
+                raise RecipeError(
+                    f"recipe {self.recipe.name}: no case has {name}; leave it out or import cases with it"
+                )
+        device = self.place.device
+        return make_loss(self.recipe.loss, label_frequencies(cases, classes).to(device), drawn.to(device))
+
+    def _scores(self, held_out: Sequence[Prepared]) -> dict[str, float]:
+        """Validation scores at the steps that ask for them; the other processes wait."""
+        if not held_out or (self.step % self.recipe.validate_every and self.step != self.recipe.steps):
+            return {}
+        scores = validate(self.averaged(), held_out, self.recipe, self.place.device) if self.place.first else {}
+        self.place.wait()
+        return scores

@@ -1,0 +1,54 @@
+"""What a run writes while it trains: `log.csv`, and TensorBoard events where tensorboard is installed."""
+
+import csv
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """Where a run stands; handed to `report` after every step."""
+
+    step: int
+    steps: int
+    loss: float
+    seconds_left: float
+    rate: float = 0.0
+    validation: dict[str, float] = field(default_factory=dict)
+
+
+class RunLog:
+    """Appends to the files of one run; a run that is taken up again goes on in the same ones."""
+
+    def __init__(self, folder: Path, classes: list[str]) -> None:
+        self.path = folder / "log.csv"
+        self.classes = classes
+        self.board = tensorboard(folder / "tensorboard")
+
+    def write(self, progress: Progress, seconds: float) -> None:
+        fresh = not self.path.exists()
+        with self.path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if fresh:
+                writer.writerow(["step", "seconds", "loss", *self.classes])
+            scores = [f"{progress.validation[c]:.4f}" if c in progress.validation else "" for c in self.classes]
+            writer.writerow([progress.step, f"{seconds:.1f}", f"{progress.loss:.5f}", *scores])
+        if self.board is not None:
+            self.board.add_scalar("loss", progress.loss, progress.step)
+            self.board.add_scalar("rate", progress.rate, progress.step)
+            for name, score in progress.validation.items():
+                self.board.add_scalar(f"dice/{name}", score, progress.step)
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+
+
+def tensorboard(folder: Path) -> Any | None:
+    """An event writer, or None where tensorboard is not installed (it is an extra)."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))

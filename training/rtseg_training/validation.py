@@ -1,0 +1,55 @@
+"""A network's Dice on held-out cases while it trains, on the recipe's grid, in windows of the training shape."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+
+from rtseg_daemon.segment.infer import gaussian_weights, network_input, overlap_of, padded_window, plan_windows
+from rtseg_daemon.segment.transforms import AIR_HU
+from rtseg_daemon.segment.volume import Array, Shape
+from rtseg_training.dataset import Prepared
+from rtseg_training.metrics import dice
+from rtseg_training.recipe import Recipe
+
+
+def classes_in(shape: Shape, window: Shape, probabilities: dict[Shape, Array]) -> Array:
+    """Labels `(z, y, x)` from overlapping windows of class probabilities, blended as the daemon does."""
+    weights = gaussian_weights(window)
+    total: Array | None = None
+    for corner, p in probabilities.items():
+        total = np.zeros((p.shape[0], *shape), np.float32) if total is None else total
+        outer, inner = overlap_of(shape, corner, window)
+        total[(slice(None), *inner)] += p[(slice(None), *outer)] * weights[outer]
+    assert total is not None
+    return np.asarray(total.argmax(axis=0))
+
+
+@torch.no_grad()
+def predict(net: nn.Module, hu: Array, recipe: Recipe, device: torch.device) -> Array:
+    """Labels `(z, y, x)` of a prepared volume of HU, by the recipe's first intensity transform."""
+    shape = (hu.shape[0], hu.shape[1], hu.shape[2])
+    windows: dict[Shape, Array] = {}
+    for corner in plan_windows(shape, recipe.patch, 0.25):
+        image = network_input(padded_window(hu, corner, recipe.patch, AIR_HU), recipe.intensity[0])
+        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+            logits = net(torch.from_numpy(image)[None, None].to(device))
+        windows[corner] = logits.float().softmax(1)[0].cpu().numpy()
+    return classes_in(shape, recipe.patch, windows)
+
+
+def validate(
+    net: nn.Module, cases: Sequence[Prepared], recipe: Recipe, device: torch.device | None = None
+) -> dict[str, float]:
+    """Mean Dice per class over the cases that have it drawn."""
+    net.eval()
+    scores: dict[str, list[float]] = {name: [] for name in recipe.classes}
+    for case in cases:
+        found = predict(net, case.hu.array, recipe, device or torch.device("cpu"))
+        for k, name in enumerate(recipe.classes, 1):
+            truth = case.labels == k
+            if case.annotated[k] and truth.any():
+                scores[name].append(dice(truth, found == k))
+    net.train()
+    return {name: float(np.mean(s)) for name, s in scores.items() if s}
