@@ -64,8 +64,22 @@ def is_forwarded_along(sop_class: str) -> bool:
     return sop_class in _FORWARDED
 
 
-def supported_contexts() -> list[PresentationContext]:
-    """Everything the listener accepts; deflated and lossy syntaxes are not among it."""
+COMMITMENT = UID("1.2.840.10008.1.20.1")
+
+
+def commitment_context() -> PresentationContext:
+    """Storage commitment with the peer as its provider: it reports, we promise nothing (PS3.4, J.3; PS3.7, D.3.3.4)."""
+    context = build_context(COMMITMENT, UNCOMPRESSED)
+    context.scu_role, context.scp_role = False, True
+    return context
+
+
+def supported_contexts(commitment: bool = False) -> list[PresentationContext]:
+    """Everything the listener accepts; deflated and lossy syntaxes are not among it.
+
+    `commitment`: also reports of storage commitment that we asked for.
+    """
     images = [build_context(CTImageStorage, UNCOMPRESSED + LOSSLESS)]
     echo = [build_context(VERIFICATION, UNCOMPRESSED)]
-    return echo + images + [build_context(other, UNCOMPRESSED + LOSSLESS) for other in FORWARDED_ALONG]
+    reports = [commitment_context()] if commitment else []
+    return echo + images + reports + [build_context(other, UNCOMPRESSED + LOSSLESS) for other in FORWARDED_ALONG]

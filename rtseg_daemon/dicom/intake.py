@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.contexts import is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
-from rtseg_daemon.dicom.examine import Examined, examine, is_uid
+from rtseg_daemon.dicom.examine import Examined, examine, is_ct, is_uid
 from rtseg_daemon.dicom.group_commit import GroupCommit
 from rtseg_daemon.dicom.netguard import Limits, PeerFault
 from rtseg_daemon.dicom.store import FULL, ObjectStore, Spool, file_head
@@ -65,7 +65,7 @@ class Intake:
 
     def _refuse_at_once(self, command: Command, sop_class: str) -> Status | None:
         """What can be refused before the data set was seen."""
-        if command.text(dimse.AFFECTED_CLASS) != sop_class:
+        if command.text(dimse.AFFECTED_CLASS) != sop_class or not (is_ct(sop_class) or is_forwarded_along(sop_class)):
             return Status(dimse.UNSUPPORTED_CLASS, "the class is not that of the presentation context")
         if not is_uid(command.text(dimse.AFFECTED_INSTANCE)):
             return Status(dimse.INVALID_INSTANCE, "SOPInstanceUID is malformed")

@@ -31,6 +31,7 @@ from rtseg_daemon.errors import RtsegError
 
 PYNETDICOM_VERSION = "3.0.4"
 
+USER_REJECTION = 0x01
 ASSOCIATE_RQ, P_DATA_TF, RELEASE_RQ, ABORT = 0x01, 0x04, 0x05, 0x07
 
 
@@ -205,6 +206,10 @@ def accept(
         if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid is not None
     }
     contexts, replies = negotiate_as_acceptor(request.presentation_context_definition_list, supported, roles)
+    asked_roles = {context.abstract_syntax for context in supported if context.scp_role is not None}
+    for context in contexts:
+        if context.abstract_syntax in asked_roles and context.as_scp:
+            context.result = USER_REJECTION  # the peer did not take the role in which alone we serve this class
     answer = A_ASSOCIATE()
     answer.application_context_name = APPLICATION_CONTEXT_NAME
     answer.calling_ae_title = request.calling_ae_title

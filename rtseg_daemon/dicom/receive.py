@@ -7,12 +7,14 @@ import argparse
 import os
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 
 from rtseg_daemon.config import Config, load_config
 from rtseg_daemon.dicom.callers import Callers
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.door import Door
+from rtseg_daemon.dicom.event_reports import take_event_report
 from rtseg_daemon.dicom.group_commit import GroupCommit
 from rtseg_daemon.dicom.intake import Intake
 from rtseg_daemon.dicom.listener import Listener, Port, open_port
@@ -61,12 +63,14 @@ def receive(config: Config, stop: threading.Event) -> None:
         died = resume_listening(session)
     commits = GroupCommit(engine, store.sync)
     limits = limits_of(config)
+    commitment = any(destination.commitment for destination in config.destinations)
     house = House(
         Callers(config.dicom.ae_title, config.dicom.allowed_callers),
         Door(config.dicom.max_associations, config.dicom.max_per_caller),
         Intake(store, commits, limits, config.storage.minimum_free_gb),
         limits,
-        supported_contexts(),
+        supported_contexts(commitment),
+        partial(take_event_report, engine) if commitment else None,
     )
     listener = Listener(house, ports_of(config))
     commits.start()

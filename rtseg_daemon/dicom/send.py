@@ -1,7 +1,6 @@
 """One association to a destination: opened with limits on every wait, used to store objects, released."""
 
 import socket
-import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from rtseg_daemon.config import Destination, QueryPeer, Tls
 from rtseg_daemon.dicom.commitment import PUSH_MODEL
 from rtseg_daemon.dicom.contexts import VERIFICATION
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from rtseg_daemon.dicom.tls import client_context
 from rtseg_daemon.errors import DeliveryError
 
 UNCOMPRESSED: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
@@ -56,14 +56,6 @@ def application(local: Local, waits: Waits) -> AE:
     return ae
 
 
-def client_tls(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.2 or newer, with our certificate, trusting only the configured CA; host names are checked."""
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(tls.ca))
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(str(tls.certificate), str(tls.key))
-    return context
-
-
 @contextmanager
 def associated(
     local: Local,
@@ -82,7 +74,7 @@ def associated(
     if peer.tls:
         if local.tls is None:
             raise DeliveryError(f"{peer.name} wants TLS, and dicom.tls names no certificate")
-        encrypted = (client_tls(local.tls), peer.host)
+        encrypted = (client_context(local.tls), peer.host)
     association = ae.associate(
         peer.host,
         peer.port,

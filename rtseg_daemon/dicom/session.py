@@ -9,6 +9,7 @@ from pynetdicom.presentation import PresentationContext
 
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.callers import Callers, Certificate
+from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.door import Door
 from rtseg_daemon.dicom.intake import Intake, Sender
@@ -47,7 +48,7 @@ class House:
     intake: Intake
     limits: Limits
     contexts: list[PresentationContext]
-    event_report: Callable[[Sender, Command, bytes], Status] | None = None
+    event_report: Callable[[Command, bytes, str], Status] | None = None
 
 
 @dataclass(eq=False)
@@ -167,9 +168,9 @@ class Session:
             status = self.house.intake.take(self.sender, command, sop_class, syntax, self._data(context_id))
             self.wire.worth = time.monotonic()
             return status
-        if command.field == dimse.N_EVENT_REPORT_RQ and command.has_data and self.house.event_report is not None:
-            data = b"".join(bytes(part) for part in self._limited(context_id))
-            return self.house.event_report(self.sender, command, data)
+        reports = self.house.event_report
+        if command.field == dimse.N_EVENT_REPORT_RQ and command.has_data and reports and sop_class == COMMITMENT:
+            return reports(command, b"".join(bytes(part) for part in self._limited(context_id)), syntax)
         raise PeerFault(f"message 0x{command.field:04X} is not served here")
 
     def _limited(self, context_id: int) -> Iterator[memoryview]:
