@@ -109,7 +109,7 @@ def mask_on(volume: Volume, path: Path) -> Array:
         image = sitk.ReadImage(str(path))
         if image.GetDimension() != 3 or image.GetNumberOfComponentsPerPixel() != 1:
             raise StructureSetError(f"{path.name} is no mask of three dimensions with one value per voxel")
-        binary = sitk.BinaryThreshold(image, 0.5, float(np.finfo(np.float32).max), 1, 0)
+        binary = sitk.Cast(image, sitk.sitkFloat32) > 0.5
     except RuntimeError as error:
         raise StructureSetError(f"{path.name} cannot be read as a mask; is it NIfTI or NRRD?") from error
     resampler = sitk.ResampleImageFilter()

@@ -119,11 +119,9 @@ def stored(volume: Volume, k: int, position: str) -> tuple[NDArray[np.int16], li
     row_sign, column_sign = sum(row), sum(column)
     first = {along_row: 0 if row_sign > 0 else count[along_row] - 1}
     first[along_column] = 0 if column_sign > 0 else count[along_column] - 1
-    pixels = np.empty((count[along_column], count[along_row]), np.int16)
-    for i in range(pixels.shape[0]):
-        for j in range(pixels.shape[1]):
-            at = {along_row: first[along_row] + row_sign * j, along_column: first[along_column] + column_sign * i}
-            pixels[i, j] = volume.array[k, at["y"], at["x"]]
+    i, j = np.indices((count[along_column], count[along_row]))
+    at = {along_row: first[along_row] + row_sign * j, along_column: first[along_column] + column_sign * i}
+    pixels = volume.array[k][at["y"], at["x"]]
     z, y, x = volume.origin_mm
     corner = [x + first["x"] * step["x"], y + first["y"] * step["y"], z + k * volume.spacing_mm[0]]
     return pixels, corner, (step[along_column], step[along_row])
