@@ -1,5 +1,6 @@
 """`rtseg-daemon segment` and `rtseg-daemon demo`: contours without a network around them, and with a played one."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +71,7 @@ def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: 
     loaded = load_bundle(settings.models.directory or installed_models(), bundle)
     options = case.Options(released=force)
     with Console(stderr=True).status("loading the model") as progress:
-        segmenter = case.load_segmenter(loaded, settings.compute, None)
+        segmenter = case.load_segmenter(loaded, settings.compute, user_cache())
         result = case.process_case(paths, segmenter, options, lambda stage: progress.update(stage))
     if result.held or result.dataset is None:
         return result
@@ -85,6 +86,12 @@ def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: 
     finally:
         draft.unlink(missing_ok=True)
     return result
+
+
+def user_cache() -> Path:
+    """Where compiled models are kept between calls: the user's cache folder (XDG base directory specification)."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "rtseg-daemon"
 
 
 def shape(result: "CaseResult", path: Path | None) -> dict[str, Any]:
