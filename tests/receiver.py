@@ -52,6 +52,7 @@ class Receiver:
             "storage": {"directory": str(self.storage), "minimum_free_gb": 0, **sections.pop("storage", {})},
             **sections,
         }
+        self.ports = [self.port, *(section["port"] for section in [(dicom or {}).get("tls")] if section)]
         self.config = folder / "config.yaml"
         self.config.write_text(yaml.safe_dump(document))
         self.log = folder / "receiver.log"
@@ -68,7 +69,7 @@ class Receiver:
             self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, stdout=log)
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            if all(map(answers, self.ports)):
                 return self.process
             if self.process.poll() is not None:
                 break
@@ -94,7 +95,9 @@ class Receiver:
 
     def kept(self) -> list[Path]:
         """Files of the objects in the ledger that are kept."""
-        return [self.storage / path for (path,) in self.rows("select path from instance where state = 'KEPT' order by id")]
+        return [
+            self.storage / path for (path,) in self.rows("select path from instance where state = 'KEPT' order by id")
+        ]
 
     def has(self, sop_instance_uid: str) -> bool:
         """Whether the ledger knows the object."""
@@ -110,6 +113,15 @@ class Receiver:
 
     def logged(self) -> str:
         return self.log.read_text()
+
+
+def answers(port: int) -> bool:
+    """Whether somebody listens there."""
+    try:
+        with socket.create_connection(("127.0.0.1", port), 1):
+            return True
+    except OSError:
+        return False
 
 
 def running(folder: Path, dicom: dict[str, Any] | None = None, **sections: Any) -> Iterator[Receiver]:
