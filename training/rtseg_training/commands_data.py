@@ -1,39 +1,53 @@
 """`rtseg-train import, template`: what makes data sets and the phantom's template."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rtseg_training.cases import load_cases, save_case, write_manifest
+from rtseg_daemon.dicom.series import list_series
+from rtseg_training.cases import Case, load_cases, save_case, write_manifest
 from rtseg_training.console import console, counted
 from rtseg_training.errors import CaseError
+from rtseg_training.import_dicom import Report, import_tree
 from rtseg_training.import_folders import find_cases, import_case
+from rtseg_training.names import load_names
 
 
 def import_command(
-    source: Annotated[Path, typer.Argument(help="Folder of case folders, or a tree of DICOM CTs and RTSTRUCTs.")],
+    source: Annotated[Path, typer.Argument(help="Folder of case folders, or a tree of DICOM CTs and structure sets.")],
     out: Annotated[Path, typer.Option(help="Folder of the new data set.")],
+    names: Annotated[Path | None, typer.Option(help="Table of organ names, an edited copy of synonyms.yaml.")] = None,
 ) -> None:
     """Make a data set: rtseg-train import data/train --out sets/train"""
     out.mkdir(parents=True, exist_ok=True)
+    report = Report()
     folders = find_cases(source)
-    if not folders:
-        console.print(f"{source} holds no case folder (case/ct.nii.gz)", style="red", highlight=False)
-        raise typer.Exit(1)
-    entries, left_out = [], []
-    with counted("import", len(folders)) as tick:
-        for folder in folders:
-            try:
-                entries.append(save_case(import_case(folder), out))
-            except CaseError as error:
-                left_out.append(str(error))
-                console.print(f"left out: {error}", style="yellow", highlight=False)
-            tick(folder.name)
-    write_manifest(out, entries, source.name, left_out)
-    console.print(f"{len(entries)} cases imported, {len(left_out)} left out: {out}", highlight=False)
+    series = {} if folders else list_series(source)
+    known = load_names(names)
+    cases = from_folders(folders, report) if folders else import_tree(source, series, known, report)
+    entries = []
+    with counted("import", len(folders) or len(series)) as tick:
+        for case in cases:
+            entries.append(save_case(case, out))
+            tick(case.name)
+    for line in report.left_out:
+        console.print(f"left out: {line}", style="yellow", highlight=False)
+    write_manifest(out, entries, source.name, report.left_out)
+    (out / "import.md").write_text(report.markdown())
+    console.print(f"{len(entries)} cases imported, {len(report.left_out)} left out: {out}/import.md", highlight=False)
     if not entries:
         raise typer.Exit(1)
+
+
+def from_folders(folders: Sequence[Path], report: Report) -> Iterator[Case]:
+    """Every case folder that can be read; the reasons of the others go into the report."""
+    for folder in folders:
+        try:
+            yield import_case(folder)
+        except CaseError as error:
+            report.left_out.append(str(error))
 
 
 def template_command(

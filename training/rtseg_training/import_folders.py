@@ -1,6 +1,5 @@
 """Import of folders laid out as in the TotalSegmentator dataset: `case/ct.nii.gz`, `case/segmentations/*.nii.gz`."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -43,12 +42,3 @@ def import_case(folder: Path) -> Case:
             raise CaseError(f"case {name}: {path} lies on another grid than the CT")
         masks[path.name.removesuffix(".nii.gz")] = sitk.GetArrayFromImage(image) > 0
     return make_case(name, as_volume(ct_image), masks)
-
-
-def import_folders(root: Path) -> Iterator[tuple[Path, Case | CaseError]]:
-    """Each case folder with its case, or the reason why it is left out."""
-    for folder in find_cases(root):
-        try:
-            yield folder, import_case(folder)
-        except CaseError as error:
-            yield folder, error
