@@ -2,14 +2,16 @@
 
 import warnings
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 from pydicom import DataElement, Dataset
+from pydicom.charset import convert_encodings, default_encoding, encode_string
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
-from pydicom.valuerep import validate_value
+from pydicom.valuerep import PersonName, validate_value
 
 IDENTITY = ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 """Carried over as the bytes that stand in the CT, right or wrong: they are what the planning system matches by."""
@@ -26,6 +28,8 @@ OPTIONAL = (
     "TimezoneOffsetFromUTC",
 )  # fmt: skip
 """Type 3 (and the character set): left out where the CT has none or breaks the VR."""
+
+MULTIPLE = ("SpecificCharacterSet", "OtherPatientNames", "PhysiciansOfRecord")
 
 ENUMERATED = {"PatientSex": ("M", "F", "O")}
 
@@ -58,15 +62,40 @@ def copy_identity(header: Dataset, target: Dataset) -> list[str]:
 
 
 def raw_copy(header: Dataset, keyword: str) -> Any:
-    """The element with the bytes it has in the file, or None; VR from the dictionary where the file gives none."""
+    """The element with the bytes that it has in the file, or None; VR from the dictionary where the file gives none."""
     tag = Tag(tag_for_keyword(keyword) or 0)
     if tag not in header:
         return None
     element = header.get_item(tag)
-    if isinstance(element, RawDataElement):
-        value = element.value or b""
-        return RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True, True)
-    return element
+    value = element.value if isinstance(element, RawDataElement) else encoded(header[tag], encodings_of(header))
+    value = value or b""
+    value += (b"\0" if dictionary_VR(tag) == "UI" else b" ") * (len(value) % 2)
+    return RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, True, True, True)
+
+
+def encoded(element: DataElement, encodings: list[str]) -> bytes:
+    """Bytes of an element that somebody has looked at already; a name keeps those that it was read from."""
+    if element.value is None:
+        return b""
+    values = list(element.value) if element.VM > 1 else [element.value]
+    return b"\\".join(
+        v.encode(encodings) if isinstance(v, PersonName) else encode_string(str(v), encodings) for v in values
+    )
+
+
+def encodings_of(dataset: Dataset) -> list[str]:
+    """Python's names for the data set's character set; the default repertoire where it is none of the standard's."""
+    declared = dataset.get("SpecificCharacterSet")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return list(convert_encodings(declared) if declared else [default_encoding])
+
+
+def keep_bytes(dataset: Dataset) -> None:
+    """Have pydicom write the raw elements of `dataset` as the bytes they are, in implicit VR little endian."""
+    encodings = encodings_of(dataset)
+    charset = encodings if dataset.get("SpecificCharacterSet") else default_encoding
+    dataset.set_original_encoding(True, True, charset)
 
 
 def empty(keyword: str) -> DataElement:
@@ -78,13 +107,27 @@ def fault_of(header: Dataset, keyword: str) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            element = header[keyword]
+            element = alone(header, keyword)[keyword]
             values = list(element.value) if element.VM > 1 else [element.value]
             for value in values:
                 validate_value(element.VR, value, RAISE)
+            if element.VM > 1 and keyword not in MULTIPLE:
+                return f"it has {element.VM} values"
             return written_fault(keyword, element.VR, [str(v) for v in values if v is not None])
     except Exception as error:  # noqa: BLE001 - a stranger's bytes: whatever they raise, they break their VR
         return f"it breaks its VR ({type(error).__name__})"
+
+
+def alone(header: Dataset, keyword: str) -> Dataset:
+    """The raw element by itself, with the character set that it is to be read in if that is one of the standard's."""
+    single = Dataset()
+    charset = raw_copy(header, "SpecificCharacterSet")
+    if charset is not None and keyword != "SpecificCharacterSet":
+        terms = charset.value.decode("ascii", "replace").split("\\")
+        if all(term.strip() in CHARACTER_SETS or not term.strip() for term in terms):
+            single.add(charset)
+    single.add(raw_copy(header, keyword))
+    return single
 
 
 def written_fault(keyword: str, vr: str, values: Iterable[str]) -> str:
@@ -94,8 +137,18 @@ def written_fault(keyword: str, vr: str, values: Iterable[str]) -> str:
             return "it is none of the standard's terms"
         if keyword == "SpecificCharacterSet" and value not in CHARACTER_SETS and not (value == "" and position == 0):
             return "it is no character set of the standard"
+        if vr == "DA" and value and not is_date(value):
+            return "there is no such date"
         if len(value) > LONGEST.get(vr, len(value)):
             return f"it is longer than {LONGEST[vr]} characters"
         if any(ord(c) < 32 and c not in "\r\n\f\t" for c in value) or "\ufffd" in value:
             return "it holds characters that its character set does not have"
     return ""
+
+
+def is_date(value: str) -> bool:
+    try:
+        datetime.strptime(value.strip(), "%Y%m%d")
+    except ValueError:
+        return False
+    return True

@@ -9,6 +9,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
 
 from rtseg_daemon.dicom.anatomy import LATERALITY, Anatomy, Colour
+from rtseg_daemon.dicom.copied import keep_bytes
 from rtseg_daemon.dicom.names import ascii_line
 from rtseg_daemon.dicom.series import Instance
 from rtseg_daemon.segment.contour import Contour
@@ -67,6 +68,7 @@ def closed_plane(number: int, contour: Contour, reference: Dataset, z_text: str)
     item.ContourNumber = number
     data = contour_data(contour.points_mm, z_text)
     item[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(data), data, 0, True, True, True)
+    keep_bytes(item)
     return item
 
 

@@ -16,7 +16,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.dicom.anatomy import Anatomy, Colour, anatomy_of
-from rtseg_daemon.dicom.copied import copy_identity
+from rtseg_daemon.dicom.copied import copy_identity, keep_bytes
 from rtseg_daemon.dicom.names import ascii_line, unique_names
 from rtseg_daemon.dicom.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
 from rtseg_daemon.dicom.series import CtSeries
@@ -100,6 +100,7 @@ def build_rtstruct(
     add_rois(dataset, series, rois)
     dataset.ApprovalStatus = "UNAPPROVED"
     dataset.file_meta = file_meta(identity)
+    keep_bytes(dataset)
     return dataset
 
 
