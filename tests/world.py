@@ -18,6 +18,10 @@ from pydicom import Dataset, dcmread
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, RTStructureSetStorage, Verification
 
+from rtseg_daemon.config import load_config
+from rtseg_daemon.ledger import views
+from rtseg_daemon.ledger.engine import open_ledger, reading
+from rtseg_daemon.ledger.supervision import processes
 from rtseg_daemon.segment.volume import Volume
 from tests.synthetic import write_series
 from tests.tiny import make_bundle
@@ -138,6 +142,9 @@ class Daemon:
     def answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}:\n{self.tail()}"
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", self.port)) != 0:
+                return False
         ae = AE(ae_title="PACS")
         ae.add_requested_context(Verification)
         association = ae.associate("127.0.0.1", self.port, ae_title="RTSEG")
@@ -173,18 +180,33 @@ class Daemon:
         return json.loads(done.stdout)
 
     def jobs(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.ask("jobs", "list")
+        """What `jobs list --json` says, read from the ledger without starting a process."""
+        config = load_config(self.config)
+        engine = open_ledger(config.database_url)
+        with reading(engine) as session:
+            shapes = [views.job_shape(job, config.storage.directory) for job in views.all_jobs(session)]
+        engine.dispose()
+        return shapes
+
+    def pids(self) -> dict[str, int | None]:
+        """The children by name, as the ledger knows them."""
+        engine = open_ledger(load_config(self.config).database_url)
+        with reading(engine) as session:
+            found = {child.name: child.pid for child in processes(session)}
+        engine.dispose()
         return found
 
-    def wait_for_state(self, state: str, seconds: float = 30, index: int = 0) -> dict[str, Any]:
-        """Wait until the newest job (or that `index`) is in `state`; returns it."""
+    def wait_for_state(self, state: str, seconds: float = 30, job: int | None = None) -> dict[str, Any]:
+        """Wait until the newest job, or that of the number `job`, is in `state`; returns it."""
+
+        def found() -> list[dict[str, Any]]:
+            return [one for one in self.jobs() if job in (None, one["id"])][:1]
 
         def there() -> bool:
-            jobs = self.jobs()
-            return len(jobs) > index and jobs[index]["state"] == state
+            return any(one["state"] == state for one in found())
 
-        wait_for(there, seconds, lambda: f"{self.jobs()}\n{self.tail()}", pause=0.3)
-        return self.jobs()[index]
+        wait_for(there, seconds, lambda: f"{self.jobs()}\n{self.tail()}")
+        return found()[0]
 
 
 def wait_for(

@@ -1,0 +1,106 @@
+"""What must be true before anything starts."""
+
+import os
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from rtseg_daemon.config import load_config
+from rtseg_daemon.daemon.startup import prepare_ledger, routed_bundles, wait_for_port
+from rtseg_daemon.errors import BundleError, LedgerError, StorageError
+from rtseg_daemon.ledger.engine import open_ledger
+from rtseg_daemon.ledger.migrate import check, current_revision, newest_revision
+from rtseg_daemon.storage import Layout, lock_storage
+from tests.tiny import make_bundle
+from tests.world import write_config
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    layout = Layout(tmp_path / "storage")
+    layout.create()
+    return layout
+
+
+def test_a_port_in_use_is_named() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(StorageError, match=f"cannot listen on 127.0.0.1:{port}"):
+            wait_for_port("127.0.0.1", port, 0.1)
+    wait_for_port("127.0.0.1", port, 0.1)
+
+
+def test_the_lock_is_held_by_one_and_free_when_it_is_gone(layout: Layout) -> None:
+    lock = lock_storage(layout, 0.1)
+    with pytest.raises(StorageError, match="another daemon works on"):
+        lock_storage(layout, 0.1)
+    os.close(lock)
+    os.close(lock_storage(layout, 0.1))
+
+
+def test_folders_are_for_this_user_alone(layout: Layout) -> None:
+    assert {oct(path.stat().st_mode & 0o777) for path in layout.directory.iterdir()} == {"0o700"}
+
+
+def test_a_storage_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match=r"storage\.directory .*file/storage"):
+        Layout(tmp_path / "file" / "storage").create()
+
+
+def test_a_research_bundle_needs_a_route_that_says_so(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "models", intended_use="research")
+    config = load_config(write_config(tmp_path, 1))
+    with pytest.raises(BundleError, match="route 'all': bundle tiny is for research only"):
+        list(routed_bundles(config))
+
+
+def test_an_empty_ledger_is_made_and_an_old_one_is_backed_up_first(tmp_path: Path, layout: Layout) -> None:
+    config = load_config(write_config(tmp_path, 1))
+    engine = prepare_ledger(config, layout)
+    check(engine)
+    assert not list(layout.backup.iterdir())
+    with engine.execution_options(write=True).begin() as connection:
+        connection.execute(text("DROP TABLE alarm"))
+        connection.execute(text("UPDATE alembic_version SET version_num = '0000'"))
+    engine.dispose()
+    with pytest.raises(LedgerError, match="schema 0000 is newer"):
+        prepare_ledger(config, layout)
+
+
+def test_a_schema_newer_than_this_version_is_refused(tmp_path: Path, layout: Layout) -> None:
+    config = load_config(write_config(tmp_path, 1))
+    prepare_ledger(config, layout).dispose()
+    with sqlite3.connect(layout.directory / "rtseg.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    with pytest.raises(LedgerError, match="schema 9999 is newer than this version"):
+        prepare_ledger(config, layout)
+
+
+def test_the_migrations_make_exactly_the_schema_of_the_models(tmp_path: Path) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.runtime.migration import MigrationContext
+
+    from rtseg_daemon.ledger.migrate import upgrade
+    from rtseg_daemon.ledger.schema import Base
+
+    engine = open_ledger(f"sqlite:///{tmp_path / 'a.db'}")
+    upgrade(engine)
+    assert current_revision(engine) == newest_revision()
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    engine.dispose()
+
+
+def test_every_connection_is_durable_and_checks_foreign_keys(tmp_path: Path) -> None:
+    engine = open_ledger(f"sqlite:///{tmp_path / 'a.db'}")
+    with engine.connect() as connection:
+        found = [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("journal_mode", "synchronous")]
+        assert found == ["wal", 2]
+        assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() >= 5000
+    engine.dispose()

@@ -1,0 +1,63 @@
+"""What a destination's status means, and how long a delivery is tried."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
+from rtseg_daemon.settings import Delivery
+
+SETTINGS = Delivery()
+FRESH = Trial(attempts=1, waited_seconds=0.0, refused_seconds=0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "answer"),
+    [
+        (0x0000, Answer.ARRIVED),
+        (0x0111, Answer.ARRIVED),
+        (0xB000, Answer.ARRIVED),
+        (0xB006, Answer.ARRIVED),
+        (0xB007, Answer.ARRIVED),
+        (0xA900, Answer.REFUSED_FOR_GOOD),
+        (0xA9FF, Answer.REFUSED_FOR_GOOD),
+        (0x0122, Answer.REFUSED_FOR_GOOD),
+        (0x0124, Answer.REFUSED_FOR_GOOD),
+        (0xA700, Answer.REFUSED_FOR_NOW),
+        (0xA7FF, Answer.REFUSED_FOR_NOW),
+        (0x0110, Answer.REFUSED_FOR_NOW),
+        (0xC000, Answer.REFUSED_FOR_NOW),
+        (0xCFFF, Answer.REFUSED_FOR_NOW),
+        (0xFE00, Answer.REFUSED_FOR_NOW),
+        (None, Answer.NONE),
+    ],
+)
+def test_each_status_has_its_meaning(status: int | None, answer: Answer) -> None:
+    assert kind_of(status) is answer
+
+
+@given(st.integers(0, 0xFFFF))
+def test_nothing_but_success_duplicate_and_warnings_counts_as_arrived(status: int) -> None:
+    expected = status in (0x0000, 0x0111) or 0xB000 <= status <= 0xBFFF
+    assert (kind_of(status) is Answer.ARRIVED) == expected
+    assert meaning(status)
+
+
+def test_what_is_refused_for_good_is_given_up_at_once() -> None:
+    assert wait_before_next(Answer.REFUSED_FOR_GOOD, FRESH, SETTINGS, 0.5) is None
+
+
+def test_a_refusal_is_tried_for_a_day_and_at_least_every_five_minutes() -> None:
+    late = Trial(attempts=300, waited_seconds=23.9 * 3600, refused_seconds=23.9 * 3600)
+    wait = wait_before_next(Answer.REFUSED_FOR_NOW, late, SETTINGS, 0.99)
+    assert wait is not None
+    assert wait < 300
+    over = Trial(attempts=301, waited_seconds=24 * 3600, refused_seconds=24 * 3600)
+    assert wait_before_next(Answer.REFUSED_FOR_NOW, over, SETTINGS, 0.5) is None
+
+
+def test_silence_is_waited_on_for_two_weeks_however_long_it_refused_before() -> None:
+    trial = Trial(attempts=400, waited_seconds=335 * 3600, refused_seconds=24 * 3600)
+    assert wait_before_next(Answer.NONE, trial, SETTINGS, 0.5) == 3600
+    over = Trial(attempts=401, waited_seconds=336 * 3600, refused_seconds=0)
+    assert wait_before_next(Answer.NONE, over, SETTINGS, 0.5) is None
