@@ -5,6 +5,7 @@ import sys
 import typer
 
 from rtseg_daemon.cli import deliveries, jobs, models, running, segmenting, series
+from rtseg_daemon.cli.convert import convert
 from rtseg_daemon.errors import ConfigError, RtsegError
 
 app = typer.Typer(
@@ -17,6 +18,7 @@ app = typer.Typer(
 app.command()(running.serve)
 app.command()(segmenting.segment)
 app.command()(segmenting.demo)
+app.command()(convert)
 app.command()(running.status)
 app.add_typer(series.app, name="series")
 app.add_typer(jobs.app, name="jobs")
