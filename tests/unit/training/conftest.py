@@ -1,0 +1,83 @@
+"""A made-up patient as a case, and a recipe small enough to learn it by heart."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from rtseg_training.cases import Case, make_case, save_case, write_manifest
+from rtseg_training.dataset import Prepared, prepare
+from rtseg_training.recipe import Augment, Loss, Member, Optimizer, Recipe, Schedule
+
+from rtseg_daemon.phantom import make_phantom
+from rtseg_daemon.segment.volume import Array, Volume
+
+ORGANS = ["Brainstem", "SpinalCord", "Parotid_L", "Parotid_R", "Bone_Mandible"]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def phantom() -> tuple[Volume, dict[str, Array]]:
+    volume, masks = make_phantom(1, matrix=128)
+    return volume, {name: masks[name] for name in ORGANS}
+
+
+@pytest.fixture(scope="session")
+def case(phantom: tuple[Volume, dict[str, Array]]) -> Case:
+    return make_case("phantom1", *phantom)
+
+
+def tiny_recipe(**changes: object) -> Recipe:
+    """Five organs at 5 x 8 x 8 mm in one window; `changes` as keyword arguments of Recipe."""
+    still = Augment(flip=0.5, rotate_deg=0, scale=0, elastic_mm=0, noise_hu=10, shift_hu=0, contrast=0, blur=0)
+    recipe = Recipe(
+        name="tiny",
+        arguments={"width": 8},
+        classes=ORGANS,
+        spacing_mm=(5.0, 8.0, 8.0),
+        patch=(40, 24, 24),
+        extent_mm=(200.0, 192.0, 192.0),
+        jitter=(0, 0, 0),
+        loss=Loss(alpha=1.0),
+        optimizer=Optimizer(lr=5e-3),
+        schedule=Schedule(warmup=10),
+        augment=still,
+        steps=120,
+        ema=0.9,
+        precision="fp32",
+        validate_every=1000,
+        members=[Member(name="a", seed=1), Member(name="b", seed=2, start="a", intensity=["SLF2"], alpha=0.5)],
+    )
+    return recipe.model_copy(update=changes)
+
+
+@pytest.fixture(scope="session")
+def recipe() -> Recipe:
+    return tiny_recipe()
+
+
+@pytest.fixture(scope="session")
+def prepared(case: Case, recipe: Recipe) -> Prepared:
+    return prepare(case, recipe)
+
+
+@pytest.fixture(scope="session")
+def data_set(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("set")
+    write_manifest(folder, [save_case(case, folder)], "phantoms", [])
+    return folder
+
+
+def write_recipe(recipe: Recipe, path: Path) -> Path:
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    return path
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Bit for bit the same tensors."""
+    return a.keys() == b.keys() and all(np.array_equal(a[k].numpy(), b[k].numpy()) for k in a)
