@@ -1,9 +1,8 @@
-"""The one interface behind which a bundle's members run, and the choice of who runs them."""
+"""The one interface behind which a bundle's members run, and what may be chosen about it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 from rtseg_daemon.bundles import Bundle
@@ -55,20 +54,6 @@ def choose(device: str, backend: str, precision: str, threads: int, cuda: int, b
     runner = ("openvino" if place == "cpu" else "torch") if backend == "auto" else backend
     half = "fp16" if place != "cpu" else "bf16" if bf16 else "fp32"
     return Choice(place, runner, half if precision == "auto" else precision, threads)
-
-
-def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> Engine:
-    """Start the engine of `choice`; compiled models are kept under `cache`.
-
-    Raises EngineError if this backend cannot run the bundle's network.
-    """
-    if choice.backend == "openvino":
-        from rtseg_daemon.segment.engine_openvino import OpenVinoEngine
-
-        return OpenVinoEngine(bundle, choice, cache)
-    from rtseg_daemon.segment.engine_torch import TorchEngine
-
-    return TorchEngine(bundle, choice)
 
 
 @contextmanager

@@ -36,14 +36,13 @@ class TorchEngine:
         self.description = f"torch {torch.__version__} {choice.precision} on {choice.device}"
         if choice.threads and self.device.type == "cpu":
             torch.set_num_threads(choice.threads)
-        self.layout = torch.contiguous_format
+        with named_failure(bundle, choice):
+            self.members = [load_member(bundle, i).to(self.device) for i in range(len(bundle.members))]
         if self.device.type == "cuda":
             # one window shape for the engine's whole life: let cuDNN find its fastest kernels once
             torch.backends.cudnn.benchmark = True
-            self.layout = torch.channels_last_3d
-        with named_failure(bundle, choice):
-            members = (load_member(bundle, i) for i in range(len(bundle.members)))
-            self.members = [net.to(self.device).to(memory_format=self.layout) for net in members]
+            for net in self.members:
+                net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # torch's own gap
 
     @torch.inference_mode()
     def probabilities(self, member: int, window: Array) -> Array:

@@ -10,7 +10,8 @@ import numpy as np
 
 from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.errors import SeriesError
-from rtseg_daemon.segment.engine import Choice, Engine, choose, load_engine
+from rtseg_daemon.segment.engine import Engine
+from rtseg_daemon.segment.engines import choice_for, load_engine
 from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine, corrected
 from rtseg_daemon.segment.infer import member_probabilities
 from rtseg_daemon.segment.organ import Organ, Uncertainty
@@ -116,20 +117,6 @@ class Segmenter:
         box = bounding_box((ensemble.votes == organ).any(axis=0) | (ensemble.labels == organ))
         inside = box.slices if box else (slice(0, 0),) * 3
         return organ_uncertainty(ensemble, entropy, organ, inside, self.bundle.temperature)
-
-
-def choice_for(compute: Compute) -> Choice:
-    """The engine that the configuration means on this machine."""
-    cuda, bf16 = 0, False
-    if compute.device != "cpu":
-        from rtseg_daemon.segment.engine_torch import cuda_devices
-
-        cuda = cuda_devices()
-    if cuda == 0 and compute.precision == "auto":
-        from rtseg_daemon.segment.engine_openvino import cpu_multiplies_bf16
-
-        bf16 = cpu_multiplies_bf16()
-    return choose(compute.device, compute.backend, compute.precision, compute.threads, cuda, bf16)
 
 
 def to_network_grid(ct: Volume, bundle: Bundle) -> Volume:

@@ -5,7 +5,8 @@ import pytest
 
 from rtseg_daemon.bundles import load_bundle
 from rtseg_daemon.errors import EngineError
-from rtseg_daemon.segment.engine import Choice, choose, load_engine
+from rtseg_daemon.segment.engine import Choice, choose
+from rtseg_daemon.segment.engines import load_engine
 from tests.tiny import make_bundle
 
 
