@@ -3,6 +3,7 @@
 import sys
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.cli import deliveries, jobs, models, running, segmenting, series
 from rtseg_daemon.cli.convert import convert
@@ -38,6 +39,9 @@ def main() -> None:
         sys.exit(2)
     except RtsegError as error:
         print(f"rtseg-daemon: {error}", file=sys.stderr)
+        sys.exit(1)
+    except SQLAlchemyError as error:
+        print(f"rtseg-daemon: the ledger cannot be used ({error.__class__.__name__}): {error}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)

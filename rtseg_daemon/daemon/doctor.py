@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from rtseg_daemon.config import Config
-from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.engine import database_file, reading
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState, JobState
 from rtseg_daemon.storage import Layout
@@ -32,9 +33,13 @@ class Finding:
 
 def examine(engine: Engine, config: Config, *, repair: bool) -> list[Finding]:
     """Everything that is wrong. With `repair`, orphaned files move to quarantine and unfinished ones are deleted;
-    what is missing or altered can only be sent again."""
+    what is missing or altered can only be sent again. A broken ledger is all that is reported where there is one.
+    """
     layout = Layout(config.storage.directory)
-    findings = [*ledger_integrity(engine), *free_space(layout, config.storage.minimum_free_gb)]
+    findings = [*ledger_integrity(engine)]
+    if findings:
+        return findings
+    findings += free_space(layout, config.storage.minimum_free_gb)
     findings += instances_without_file(engine, layout)
     findings += results_without_file(engine, layout)
     findings += orphans(engine, layout, repair)
@@ -44,14 +49,19 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Finding]:
 
 def ledger_integrity(engine: Engine) -> Iterator[Finding]:
     """SQLite's own checks (pages, indices, foreign keys)."""
-    if engine.dialect.name != "sqlite":
+    file = database_file(str(engine.url))
+    if file is None:
         return
-    with closing(engine.raw_connection()) as connection:
-        for (line,) in connection.cursor().execute("PRAGMA integrity_check").fetchall():
-            if line != "ok":
-                yield Finding("ledger", str(engine.url.database), f"{line}; restore a backup (docs/operation.md)")
-        for row in connection.cursor().execute("PRAGMA foreign_key_check").fetchall():
-            yield Finding("ledger", row[0], f"row {row[1]} refers to a missing row of {row[2]}")
+    with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        try:
+            pages = [line for (line,) in connection.execute("PRAGMA integrity_check") if line != "ok"]
+            rows = connection.execute("PRAGMA foreign_key_check").fetchall()
+        except sqlite3.DatabaseError as error:
+            pages, rows = [str(error)], []
+    for line in pages:
+        yield Finding("ledger", str(file), f"{line}; restore a backup")
+    for table, row, parent, _ in rows:
+        yield Finding("ledger", table, f"row {row} refers to a missing row of {parent}")
 
 
 def free_space(layout: Layout, minimum_gb: float) -> Iterator[Finding]:
