@@ -1,6 +1,5 @@
 """Patient and study of the CT, carried into the RTSTRUCT: identity byte for byte, the rest if it keeps to its VR."""
 
-import warnings
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -12,6 +11,8 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.valuerep import PersonName, validate_value
+
+from rtseg_daemon.dicom.quiet import quiet
 
 IDENTITY = ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
 """Carried over as the bytes that stand in the CT, right or wrong: they are what the planning system matches by."""
@@ -79,15 +80,14 @@ def encoded(element: DataElement, encodings: list[str]) -> bytes:
         return b""
     values = list(element.value) if element.VM > 1 else [element.value]
     return b"\\".join(
-        v.encode(encodings) if isinstance(v, PersonName) else encode_string(str(v), encodings) for v in values
+        (v.original_string or b"") if isinstance(v, PersonName) else encode_string(str(v), encodings) for v in values
     )
 
 
 def encodings_of(dataset: Dataset) -> list[str]:
     """Python's names for the data set's character set; the default repertoire where it is none of the standard's."""
     declared = dataset.get("SpecificCharacterSet")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         return list(convert_encodings(declared) if declared else [default_encoding])
 
 
@@ -105,8 +105,7 @@ def empty(keyword: str) -> DataElement:
 def fault_of(header: Dataset, keyword: str) -> str:
     """Why a value breaks its VR or its defined terms; empty if it does not."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error")
+        with quiet("error"):
             element = alone(header, keyword)[keyword]
             values = list(element.value) if element.VM > 1 else [element.value]
             for value in values:

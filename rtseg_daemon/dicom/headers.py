@@ -1,7 +1,7 @@
 """What one CT image file says of itself, read without its pixels; strangers' files are met here."""
 
+import io
 import math
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +11,7 @@ import pydicom
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
 
+from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError
 
 LARGEST_FILE_BYTES = 256 * 2**20
@@ -93,11 +94,11 @@ def read_dataset(path: Path, pixels: bool, keywords: Sequence[str] | None = None
     try:
         if path.stat().st_size > LARGEST_FILE_BYTES:
             raise SeriesError(f"{path.name} is larger than {LARGEST_FILE_BYTES // 2**20} MiB; it is not opened")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        source = io.BytesIO(path.read_bytes()) if pixels else path
+        tags: Any = list(keywords) if keywords else None
+        with quiet():
             refuse_deflated(path)
-            tags: Any = list(keywords) if keywords else None
-            return pydicom.dcmread(path, stop_before_pixels=not pixels, specific_tags=tags, force=headless)
+            return pydicom.dcmread(source, stop_before_pixels=not pixels, specific_tags=tags, force=headless)
     except SeriesError:
         raise
     except Exception as error:  # any bytes may stand in a file that came over the network
@@ -117,8 +118,7 @@ def refuse_deflated(path: Path) -> None:
 def read_header(path: Path) -> SliceHeader:
     """The facts of one file, without its pixels; raises SeriesError if it is no readable DICOM file."""
     dataset = read_dataset(path, pixels=False, keywords=KEYWORDS)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         return header_of(dataset, path)
 
 

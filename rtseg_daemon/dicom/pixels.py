@@ -1,12 +1,11 @@
 """Stored pixel values of one CT image; what the header promises is checked before anything is decoded."""
 
-import warnings
-
 import numpy as np
 from pydicom import Dataset
 from pydicom.uid import UID, ExplicitVRBigEndian
 
 from rtseg_daemon.dicom.headers import SliceHeader
+from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.volume import Array
 
@@ -36,8 +35,7 @@ def _native(raw: bytes, header: SliceHeader) -> Array:
 def _decompressed(dataset: Dataset, header: SliceHeader) -> Array:
     """Values of a compressed image by pydicom's decoders, refused if their shape is not the header's."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             values = np.asarray(dataset.pixel_array)
     except Exception as error:  # decoders are foreign code that meets a stranger's bytes
         raise _refused(header, f"it cannot be decompressed ({type(error).__name__})") from error

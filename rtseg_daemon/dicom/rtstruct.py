@@ -154,9 +154,9 @@ def add_general(
 
 
 def software_versions(bundle: Bundle | None) -> list[str]:
-    """Ours, the bundle's, and the bundle's digest (LO: 64 characters each)."""
+    """The bundle's, its digest, and ours (LO: 64 characters each; the digest has 64, so no pad byte may follow it)."""
     ours = f"rtseg-daemon {own_version()}"
-    return [ours, f"{bundle.name} {bundle.version}"[:64], bundle.digest] if bundle else [ours]
+    return [f"{bundle.name} {bundle.version}"[:64], bundle.digest, ours] if bundle else [ours]
 
 
 def own_version() -> str:

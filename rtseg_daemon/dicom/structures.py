@@ -1,6 +1,5 @@
 """RT Structure Sets of others: from any planning system's contours to masks on the CT's grid."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pydicom import Dataset
 from pydicom.uid import RTStructureSetStorage
 
 from rtseg_daemon.dicom.headers import read_dataset, text, value_of, whole
+from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.dicom.series import CtSeries
 from rtseg_daemon.errors import SeriesError, StructureSetError
 from rtseg_daemon.segment.fill import enclosed
@@ -53,8 +53,7 @@ def read_structures(path: Path) -> list[Structure]:
     except SeriesError as error:
         raise StructureSetError(str(error)) from error
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             return structures_of(dataset, path.name)
     except StructureSetError:
         raise

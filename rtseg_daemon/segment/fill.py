@@ -12,7 +12,7 @@ def enclosed(row: Array, column: Array, shape: tuple[int, int]) -> tuple[slice, 
     pixel to the right of where it crosses. Time grows with outline and area, not with their product.
     """
     rows, columns = _clipped(row, shape[0]), _clipped(column, shape[1])
-    height, width = max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)
+    height, width = rows.stop - rows.start, columns.stop - columns.start
     if not height or not width:
         return rows, columns, np.zeros((height, width), bool)
     y0, x0 = row - rows.start, column - columns.start
@@ -30,4 +30,5 @@ def enclosed(row: Array, column: Array, shape: tuple[int, int]) -> tuple[slice, 
 
 def _clipped(values: Array, size: int) -> slice:
     """The whole pixels that a range of coordinates can hold, within an image `size` pixels wide."""
-    return slice(int(max(0, np.ceil(values.min()))), int(min(size, np.floor(values.max()) + 1)))
+    first = int(max(0, np.ceil(values.min())))
+    return slice(first, max(first, int(min(size, np.floor(values.max()) + 1))))
