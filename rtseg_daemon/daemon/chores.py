@@ -13,7 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.config import Config
 from rtseg_daemon.daemon import alarms, retention
 from rtseg_daemon.daemon.backup import back_up, prune
-from rtseg_daemon.dicom import assemble
+from rtseg_daemon.dicom.assemble import sweep as sweep_series
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.ledger.engine import database_file
 from rtseg_daemon.logs import log
@@ -39,7 +39,7 @@ class Chore:
 
 
 def sweep(house: House) -> None:
-    assemble.sweep(house.engine, house.config, time.time())
+    sweep_series(house.engine, house.config, time.time())
 
 
 def watch_lateness(house: House) -> None:
