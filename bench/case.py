@@ -2,7 +2,7 @@
 
     python bench/case.py [--rounds 3] [--picture docs/case.png]
 
-The phantom (512 x 512 x 124) is sent over loopback; the first round is cold (models are compiled and cached), the others
+The phantom (512 x 512 x 124) goes over loopback; the first round is cold (models are compiled and cached), the others
 warm. The wait for silence (`series.quiet_seconds`, 2 s here) is shown apart: it is the operator's choice.
 """
 
