@@ -54,12 +54,26 @@ class Worker:
 
     def run(self, stop: threading.Event) -> None:
         """Until stopped; the job at hand is finished first."""
+        self.warm()
         while not stop.is_set():
             job_id = self.claim()
             if job_id is None:
                 stop.wait(IDLE_SECONDS)
             else:
                 self.do(job_id)
+
+    def warm(self) -> None:
+        """Load the bundles of all routes, so that the first case waits for no compiler; failures are told by jobs."""
+        for name in dict.fromkeys(bundle for route in self.config.routes for bundle in route.bundle):
+            began = time.monotonic()
+            log().info("loading a bundle; its first start on this machine compiles it", bundle=name)
+            try:
+                bundle = load_bundle(self.config.models.directory or installed_models(), name)
+                self.segmenter(bundle, self.compute, lambda _stage: None)
+            except RtsegError as error:
+                log().error("the bundle cannot be loaded; its jobs will fail", bundle=name, reason=str(error))
+            else:
+                log().info("bundle ready", bundle=name, seconds=round(time.monotonic() - began, 1))
 
     def claim(self) -> int | None:
         """The oldest job waiting, leased; None if there is none or the ledger cannot be written now."""
