@@ -1,7 +1,9 @@
 """How far two masks of one organ are apart. Surfaces come from the surface-distance package (Nikolov et al. 2018)."""
 
 import math
+import warnings
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import surface_distance as sd
@@ -61,6 +63,13 @@ def added_path_mm(truth: Array, found: Array, spacing_mm: Triple, tolerance_mm: 
     return float((wanted & ~drawn).sum()) * side
 
 
+def surfaces_of(truth: Array, found: Array, spacing_mm: Triple) -> Any:
+    """The package's surface distances; the package still calls scipy.ndimage by names that scipy 2 will drop."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=r".*scipy\.ndimage\.(filters|morphology)", category=DeprecationWarning)
+        return sd.compute_surface_distances(truth, found, spacing_mm)
+
+
 def compare(truth: Array, found: Array, spacing_mm: Triple, tolerance_mm: float = 3.0) -> Scores:
     """All scores of two masks `(z, y, x)` on one grid; raises ValueError if the truth is empty."""
     box = bounding_box(truth | found)
@@ -72,7 +81,7 @@ def compare(truth: Array, found: Array, spacing_mm: Triple, tolerance_mm: float 
     path = added_path_mm(a, b, spacing_mm)
     if not b.any():
         return Scores(0.0, math.inf, math.inf, 0.0, path, error)
-    surfaces = sd.compute_surface_distances(a, b, spacing_mm)
+    surfaces = surfaces_of(a, b, spacing_mm)
     forth, back = sd.compute_average_surface_distance(surfaces)
     areas = surfaces["surfel_areas_gt"].sum(), surfaces["surfel_areas_pred"].sum()
     assd = (forth * areas[0] + back * areas[1]) / (areas[0] + areas[1])

@@ -60,7 +60,7 @@ def inverted(table: dict[str, list[str]], where: str) -> dict[str, str]:
     """Synonym to name; raises CaseError if one synonym stands for two organs."""
     out: dict[str, str] = {}
     for organ, synonyms in table.items():
-        for synonym in {key_of(organ)[0], *map(str, synonyms)}:
+        for synonym in sorted({key_of(str(one))[0] for one in (organ, *synonyms)}):
             if out.setdefault(synonym, organ) != organ:
                 raise CaseError(f"{where}: {synonym!r} stands for {out[synonym]} and for {organ}")
     return out

@@ -1,0 +1,221 @@
+"""Departments' DICOM trees: masks read back equal, names mapped, and every oddity of a structure set reported."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom import Dataset
+from rtseg_training.cases import Case, load_cases
+from rtseg_training.cli import app
+from rtseg_training.import_dicom import Report, case_name, completed, import_tree
+from rtseg_training.metrics import dice
+from rtseg_training.names import load_names
+from typer.testing import CliRunner
+
+from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity, write_dataset
+from rtseg_daemon.dicom.series import list_series, load_series
+from rtseg_daemon.phantom import make_phantom, write_series
+from rtseg_daemon.segment.volume import Array, Volume
+from tests.structure_sets import organ_of, patients, tiny_bundle
+
+ORGANS = ("Brainstem", "Parotid_L", "Bone_Mandible")
+Change = Callable[[Dataset], None]
+
+
+def read(tree: Path) -> tuple[list[Case], Report]:
+    report = Report()
+    return list(import_tree(tree, list_series(tree), load_names(), report)), report
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Volume, dict[str, Array]]:
+    """A tree with one CT deep inside and a structure set beside it, written from true masks."""
+    tree = tmp_path_factory.mktemp("tree")
+    volume, masks = make_phantom(2, matrix=64)
+    paths = write_series(volume, tree / "2026" / "plan" / "ct", seed=2)
+    series = load_series(paths)
+    organs = [organ_of(name, masks[name], volume) for name in ORGANS]
+    bundle = tiny_bundle(*ORGANS)
+    write_dataset(build_rtstruct(series, organs, bundle, derive_identity(series, bundle.digest, 1)), tree / "rs.dcm")
+    return tree, volume, masks
+
+
+@pytest.fixture
+def tree(source: tuple[Path, Volume, dict[str, Array]], tmp_path: Path) -> Path:
+    shutil.copytree(source[0], tmp_path / "tree")
+    return tmp_path / "tree"
+
+
+def change(tree: Path, how: Change, name: str = "rs.dcm", to: str = "rs.dcm") -> None:
+    dataset = pydicom.dcmread(tree / name)
+    how(dataset)
+    dataset.save_as(tree / to)
+
+
+def roi(dataset: Dataset, name: str) -> tuple[Dataset, Dataset]:
+    """Name and contour items of an ROI."""
+    (entry,) = (r for r in dataset.StructureSetROISequence if r.ROIName == name)
+    (drawn,) = (c for c in dataset.ROIContourSequence if c.ReferencedROINumber == entry.ROINumber)
+    return entry, drawn
+
+
+def test_masks_written_as_dicom_are_read_back(source: tuple[Path, Volume, dict[str, Array]]) -> None:
+    tree, volume, masks = source
+    (case,), report = read(tree)
+    assert report.left_out == []
+    assert case.status == dict.fromkeys(ORGANS, "drawn")
+    corner = [
+        round((o - v) / s) for o, v, s in zip(case.ct.origin_mm, volume.origin_mm, volume.spacing_mm, strict=True)
+    ]
+    box = tuple(slice(c, c + n) for c, n in zip(corner, case.ct.shape, strict=True))
+    for name in ORGANS:
+        assert int(masks[name].sum()) == int(masks[name][box].sum())
+        assert dice(masks[name][box], case.mask(name)) > 0.999, name
+    inside = case.mask("Brainstem")
+    assert np.array_equal(case.ct.array[inside], volume.array[box][inside])
+
+
+def test_the_case_is_named_by_a_digest_and_the_set_holds_no_identity(tree: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["import", str(tree), "--out", str(tmp_path / "set")])
+    assert done.exit_code == 0
+    (case,) = load_cases(tmp_path / "set")
+    uid = pydicom.dcmread(next(tree.rglob("CT*.dcm")), stop_before_pixels=True).SeriesInstanceUID
+    assert case.name == case_name(uid)
+    written = b"".join(path.read_bytes() for path in (tmp_path / "set").iterdir())
+    assert b"PHANTOM" not in written
+    assert uid.encode() not in written
+
+
+def test_names_are_mapped_and_what_is_unknown_is_reported(tree: Path) -> None:
+    def rename(dataset: Dataset) -> None:
+        roi(dataset, "Parotid_L")[0].ROIName = "PAROTIS LI."
+        roi(dataset, "Bone_Mandible")[0].ROIName = "zzRing 5mm"
+
+    change(tree, rename)
+    (case,), report = read(tree)
+    assert set(case.structures) == {"Brainstem", "Parotid_L"}
+    assert report.mapped["PAROTIS LI.", "Parotid_L"] == 1
+    assert report.unmapped["zzRing 5mm"] == 1
+    assert "zzRing 5mm" in report.markdown()
+
+
+def test_an_roi_without_contours_is_not_annotated(tree: Path) -> None:
+    change(tree, lambda ds: roi(ds, "Parotid_L")[1].__delattr__("ContourSequence"))
+    (case,), report = read(tree)
+    assert "Parotid_L" not in case.structures
+    assert any("'Parotid_L' is not annotated: it has no contours" in note for note in report.notes)
+
+
+def test_points_are_no_organ(tree: Path) -> None:
+    def as_points(dataset: Dataset) -> None:
+        for contour in roi(dataset, "Parotid_L")[1].ContourSequence:
+            contour.ContourGeometricType = "POINT"
+
+    change(tree, as_points)
+    (case,), report = read(tree)
+    assert "Parotid_L" not in case.structures
+    assert any("POINT" in note for note in report.notes)
+
+
+def test_oblique_contours_are_refused(tree: Path) -> None:
+    def tilt(dataset: Dataset) -> None:
+        for contour in roi(dataset, "Parotid_L")[1].ContourSequence:
+            points = np.array(contour.ContourData, float).reshape(-1, 3)
+            points[:, 2] += np.linspace(0, 5, len(points))
+            contour.ContourData = [f"{v:.3f}" for v in points.ravel()]
+
+    change(tree, tilt)
+    (case,), report = read(tree)
+    assert "Parotid_L" not in case.structures
+    assert any("not axial" in note for note in report.notes)
+
+
+def test_an_organ_beyond_the_scan_is_outside_not_absent(tree: Path) -> None:
+    def lift(dataset: Dataset) -> None:
+        for contour in roi(dataset, "Parotid_L")[1].ContourSequence:
+            points = np.array(contour.ContourData, float).reshape(-1, 3)
+            points[:, 2] += 1000
+            contour.ContourData = [f"{v:.3f}" for v in points.ravel()]
+
+    change(tree, lift)
+    (case,), report = read(tree)
+    assert case.status["Parotid_L"] == "outside"
+    assert not case.mask("Parotid_L").any()
+    assert any("outside the scanned range" in note for note in report.notes)
+
+
+def test_contours_on_every_second_slice_are_completed(
+    tree: Path, source: tuple[Path, Volume, dict[str, Array]]
+) -> None:
+    def thin_out(dataset: Dataset) -> None:
+        item = roi(dataset, "Brainstem")[1]
+        heights = sorted({round(float(c.ContourData[2]), 3) for c in item.ContourSequence})
+        kept = set(heights[::2])
+        item.ContourSequence = [c for c in item.ContourSequence if round(float(c.ContourData[2]), 3) in kept]
+
+    (whole,), _ = read(source[0])
+    change(tree, thin_out)
+    (case,), report = read(tree)
+    assert dice(whole.mask("Brainstem"), case.mask("Brainstem")) > 0.93
+    assert any("interpolated" in note for note in report.notes)
+
+
+def test_a_single_missing_slice_stays_missing() -> None:
+    mask = np.zeros((9, 5, 5), bool)
+    mask[1:8, 1:4, 1:4] = True
+    mask[4] = False
+    found, added = completed(mask)
+    assert added == 0
+    assert np.array_equal(found, mask)
+
+
+def test_of_two_structure_sets_the_newer_contour_is_taken(tree: Path) -> None:
+    def newer(dataset: Dataset) -> None:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.77"
+        dataset.StructureSetDate = "20991231"
+        entry, drawn = roi(dataset, "Parotid_L")
+        drawn.ContourSequence = drawn.ContourSequence[:4]
+        dataset.StructureSetROISequence = [entry]
+        dataset.ROIContourSequence = [drawn]
+
+    (old,), _ = read(tree)
+    change(tree, newer, to="rs2.dcm")
+    (case,), report = read(tree)
+    assert set(case.structures) == set(ORGANS)
+    assert 0 < case.mask("Parotid_L").sum() < old.mask("Parotid_L").sum()
+    assert any("drawn more than once" in note for note in report.notes)
+
+
+def test_a_structure_set_of_another_ct_is_reported_and_not_used(tree: Path) -> None:
+    def elsewhere(dataset: Dataset) -> None:
+        frame = dataset.ReferencedFrameOfReferenceSequence[0]
+        frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0].SeriesInstanceUID = "2.25.5"
+
+    change(tree, elsewhere)
+    cases, report = read(tree)
+    assert cases == []
+    assert any("references a CT series that is not here" in line for line in report.left_out)
+
+
+def test_one_broken_ct_does_not_stop_the_others(tree: Path) -> None:
+    volume, _ = make_phantom(3, matrix=64)
+    for path in write_series(volume, tree / "gap", seed=9)[50:52]:
+        path.unlink()
+    cases, report = read(tree)
+    assert len(cases) == 1
+    assert any("CT in gap" in line for line in report.left_out)
+
+
+@pytest.mark.patients
+def test_arias_own_contours_are_imported(tmp_path: Path) -> None:
+    (case,), report = read(patients("dicom", "thorax_lung1_003_aria"))
+    assert set(case.structures) == {"Esophagus", "Heart", "Lung_L", "Lung_R", "SpinalCord"}
+    assert set(report.unmapped) == {"GTV-1", "gtv-2", "gtv-3"}
+    volumes = {name: case.mask(name).sum() * case.ct.voxel_ml for name in case.structures}
+    assert 1000 < volumes["Lung_L"] < 4000
+    assert 15 < volumes["SpinalCord"] < 150
+    left, right = (np.argwhere(case.mask(f"Lung_{side}"))[:, 2].mean() for side in "LR")
+    assert left > right
