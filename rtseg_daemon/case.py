@@ -14,7 +14,7 @@ from rtseg_daemon.settings import Compute
 if TYPE_CHECKING:
     from rtseg_daemon.dicom.series import CtSeries
     from rtseg_daemon.segment.gates import Verdict
-    from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
+    from rtseg_daemon.segment.pipeline import Segmenter, Stages
     from rtseg_daemon.segment.volume import Volume
 
 Report = Callable[[str], None]
@@ -112,47 +112,64 @@ def load_segmenter(bundle: Bundle, compute: Compute, cache: Path | None) -> "Seg
     return Segmenter.load(bundle, compute, cache)
 
 
-def process_case(paths: Sequence[Path], segmenter: "Segmenter", options: Options, report: Report) -> CaseResult:
+def process_case(
+    paths: Sequence[Path], bundle: Bundle, load: Callable[[], "Segmenter"], options: Options, report: Report
+) -> CaseResult:
     """Gate, load, segment, gate, build: the structure set of one series, not yet written.
 
-    Raises SeriesError if the files are no volume, EngineError if the network cannot run.
+    `load` gives the bundle's segmenter; it is called when the series has passed its gates. Raises SeriesError if the
+    files are no volume, EngineError if the network cannot run.
     """
+    from rtseg_daemon.segment.pipeline import Stages
+
+    stages = Stages(report)
+    result = read_case(paths, bundle, options, stages)
+    if not result.held:
+        with stages.stage("load model"):
+            segmenter = load()
+        result = segment_case(result, segmenter, options, stages)
+    return replace(result, seconds={stage: round(seconds, 3) for stage, seconds in stages.seconds.items()})
+
+
+def read_case(paths: Sequence[Path], bundle: Bundle, options: Options, stages: "Stages") -> CaseResult:
+    """The series as a volume, judged by its headers and then by its voxels."""
     from rtseg_daemon.dicom.headers import read_header
     from rtseg_daemon.dicom.series import RELEASABLE, load_series
-    from rtseg_daemon.segment.gates import judge_organs, judge_series, judge_volume, split_images
+    from rtseg_daemon.segment.gates import judge_series, judge_volume, split_images
 
-    bundle = segmenter.bundle
-    report("series gate")
-    headers = [read_header(path) for path in paths]
-    result = CaseResult(bundle, (("series", judge_series(headers, bundle.limits)),), options.released)
+    with stages.stage("read headers"):
+        headers = [read_header(path) for path in paths]
+        result = CaseResult(bundle, (("series", judge_series(headers, bundle.limits)),), options.released)
     if result.held:
         return result
-    report("load series")
-    images = [header.path for header in split_images(headers)[0]]
-    series = load_series(images, RELEASABLE if options.released else frozenset())
-    result = replace(result, verdicts=(*result.verdicts, ("voxels", judge_volume(series.volume))))
-    if result.held:
-        return result
-    found = segmenter.segment_volume(series.volume, report)
-    report("organ gate")
-    organs, after = judge_organs(found.organs, bundle, series.volume)
-    result = replace(result, series=series, organs=tuple(organs), verdicts=(*result.verdicts, ("organs", after)))
-    return with_structure_set(result, found, options, report)
+    with stages.stage("read series"):
+        images = [header.path for header in split_images(headers)[0]]
+        series = load_series(images, RELEASABLE if options.released else frozenset())
+        return replace(result, series=series, verdicts=(*result.verdicts, ("voxels", judge_volume(series.volume))))
 
 
-def with_structure_set(result: CaseResult, found: "Segmentation", options: Options, report: Report) -> CaseResult:
-    """The result with its structure set, also where a gate holds it: whoever releases it need not infer again."""
+def segment_case(result: CaseResult, segmenter: "Segmenter", options: Options, stages: "Stages") -> CaseResult:
+    """The organs, judged, and their structure set; made also where a gate holds them: a release infers nothing again."""
     from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity
+    from rtseg_daemon.segment.gates import judge_organs
 
-    assert result.series is not None
-    report("structure set")
+    series, bundle = result.series, result.bundle
+    assert series is not None
+    found = segmenter.segment_volume(series.volume, stages.report)
+    stages.seconds.update(found.seconds)
+    organs, verdict = judge_organs(found.organs, bundle, series.volume)
     notes: list[str] = []
-    identity = derive_identity(result.series, result.bundle.digest, options.run)
-    dataset = build_rtstruct(
-        result.series, result.organs, result.bundle, identity, rejected=options.rejected, notes=notes
+    with stages.stage("structure set"):
+        identity = derive_identity(series, bundle.digest, options.run)
+        dataset = build_rtstruct(series, organs, bundle, identity, rejected=options.rejected, notes=notes)
+    return replace(
+        result,
+        organs=tuple(organs),
+        verdicts=(*result.verdicts, ("organs", verdict)),
+        dataset=dataset,
+        entropy=found.network.with_array(found.entropy),
+        notes=tuple(notes),
     )
-    entropy = found.network.with_array(found.entropy)
-    return replace(result, dataset=dataset, entropy=entropy, seconds=found.seconds, notes=tuple(notes))
 
 
 def write_case(result: CaseResult, path: Path) -> None:

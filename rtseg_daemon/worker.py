@@ -69,9 +69,10 @@ class Worker:
             log().info("loading a bundle; its first start on this machine compiles it", bundle=name)
             try:
                 bundle = load_bundle(self.config.models.directory or installed_models(), name)
-                self.segmenter(bundle, self.compute, lambda _stage: None)
-            except RtsegError as error:
-                log().error("the bundle cannot be loaded; its jobs will fail", bundle=name, reason=str(error))
+                self.segmenter(bundle, self.compute)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong, each job must be able to say it
+                reason = str(error) if isinstance(error, RtsegError) else describe(error)
+                log().error("the bundle cannot be loaded; its jobs will fail", bundle=name, reason=reason)
             else:
                 log().info("bundle ready", bundle=name, seconds=round(time.monotonic() - began, 1))
 
@@ -128,20 +129,24 @@ class Worker:
         """Segment on this worker's device; where its memory does not suffice, on the CPU."""
         bundle = load_bundle(self.config.models.directory or installed_models(), job.bundle)
         try:
-            return case.process_case(paths, self.segmenter(bundle, self.compute, beat), options, beat)
+            return self.process_on(paths, bundle, self.compute, options, beat)
         except Exception as error:
             if not out_of_memory(error) or self.compute.device == "cpu":
                 raise
             log().warning("out of memory; going on with the CPU", job=job.id, device=self.compute.device)
         self.segmenters.clear()
         slow = self.compute.model_copy(update={"device": "cpu", "backend": "auto", "precision": "auto"})
-        return case.process_case(paths, self.segmenter(bundle, slow, beat), options, beat)
+        return self.process_on(paths, bundle, slow, options, beat)
 
-    def segmenter(self, bundle: Bundle, compute: Compute, report: Callable[[str], None]) -> "Segmenter":
+    def process_on(
+        self, paths: list[Path], bundle: Bundle, compute: Compute, options: case.Options, beat: "Beat"
+    ) -> case.CaseResult:
+        return case.process_case(paths, bundle, lambda: self.segmenter(bundle, compute), options, beat)
+
+    def segmenter(self, bundle: Bundle, compute: Compute) -> "Segmenter":
         """The bundle, loaded and warm; loaded again when the installed one has changed."""
         key = f"{bundle.digest} {compute.device}"
         if key not in self.segmenters:
-            report("load")
             self.segmenters = {key: case.load_segmenter(bundle, compute, self.layout.engine_cache)} | {
                 other: loaded for other, loaded in self.segmenters.items() if loaded.bundle.name != bundle.name
             }

@@ -70,9 +70,14 @@ def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: 
 
     loaded = load_bundle(settings.models.directory or installed_models(), bundle)
     options = case.Options(released=force)
-    with Console(stderr=True).status("loading the model") as progress:
-        segmenter = case.load_segmenter(loaded, settings.compute, user_cache())
-        result = case.process_case(paths, segmenter, options, lambda stage: progress.update(stage))
+    with Console(stderr=True).status("reading the series") as progress:
+        result = case.process_case(
+            paths,
+            loaded,
+            lambda: case.load_segmenter(loaded, settings.compute, user_cache()),
+            options,
+            lambda stage: progress.update(stage),
+        )
     if result.held or result.dataset is None:
         return result
     draft = to.with_name(f".{to.name}.unchecked")

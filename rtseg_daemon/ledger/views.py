@@ -174,13 +174,13 @@ def find_series(session: Session, name: str) -> Series:
 
 def counts(session: Session) -> Shape:
     """How many jobs, series and deliveries there are in each state."""
-    by_job = dict(session.execute(select(Job.state, func.count()).group_by(Job.state)).tuples().all())
-    by_series = dict(session.execute(select(Series.state, func.count()).group_by(Series.state)).tuples().all())
-    by_delivery = dict(session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).tuples().all())
+    jobs = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
+    series = session.execute(select(Series.state, func.count()).group_by(Series.state)).all()
+    deliveries = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
     return {
-        "jobs": {str(state): by_job.get(state, 0) for state in JobState},
-        "series": {str(state): by_series.get(state, 0) for state in SeriesState},
-        "deliveries": {str(state): by_delivery.get(state, 0) for state in DeliveryState},
+        "jobs": dict.fromkeys(map(str, JobState), 0) | {str(state): count for state, count in jobs},
+        "series": dict.fromkeys(map(str, SeriesState), 0) | {str(state): count for state, count in series},
+        "deliveries": dict.fromkeys(map(str, DeliveryState), 0) | {str(state): count for state, count in deliveries},
     }
 
 
