@@ -1,0 +1,158 @@
+"""From a folder of cases to a promoted bundle by commands alone, learning one phantom by heart on the way."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import pytest
+from rtseg_training import golden
+from rtseg_training.cases import Case, save_case, write_manifest
+from rtseg_training.checkpoint import part, read_checkpoint
+from rtseg_training.cli import app
+from rtseg_training.errors import ExportError
+from rtseg_training.evaluate import open_bundle
+from rtseg_training.tables import read_csv
+from typer.testing import CliRunner
+
+from rtseg_daemon.bundles import Golden, load_bundle
+from rtseg_daemon.segment.pipeline import Segmenter
+from rtseg_daemon.settings import Compute
+from tests.unit.training.conftest import ORGANS, tiny_recipe, write_recipe
+
+
+def run(*words: object) -> str:
+    done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_small_golden_case() -> object:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(golden, "SEEDS", (1,))
+        patch.setattr(golden, "MATRIX", 128)
+        patch.setattr(golden.measure_all, "__defaults__", ((1,), 128))
+        patch.setattr("rtseg_training.evaluate.Compute", partial(Compute, backend="torch", precision="fp32"))
+        yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, data_set: Path) -> tuple[Path, Path]:
+    """Runs and a bundle made of them, each by one command."""
+    place = tmp_path_factory.mktemp("work")
+    recipe = tiny_recipe()
+    members = [recipe.members[0], recipe.members[1].model_copy(update={"steps": 20, "lr": 1e-3})]
+    path = write_recipe(recipe.model_copy(update={"members": members}), place / "recipe.yaml")
+    run("train", path, "--data", data_set, "--out", place / "runs", "--threads", 1)
+    bundle = place / "models" / "tiny"
+    run("export", place / "runs", "--recipe", path, "--members", "a,b", "--data", data_set, "--out", bundle,
+        "--note", "hardware=a test", "--threads", 1)  # fmt: skip
+    return place, bundle
+
+
+def test_training_learns_the_phantom_by_heart(trained: tuple[Path, Path], data_set: Path) -> None:
+    place, bundle = trained
+    run("evaluate", bundle, "--data", data_set, "--out", place / "report", "--threads", 1)
+    rows = read_csv(place / "report" / "cases.csv")
+    dice = [float(row["dice"]) for row in rows]
+    assert {row["organ"] for row in rows} == set(ORGANS)
+    assert sum(dice) / len(dice) > 0.7  # on the CT's own grid, half as wide as the network's
+    assert {p.name for p in (place / "report").iterdir()} >= {"report.md", "dice.png", "entropy.png", "vvc.png"}
+
+
+def test_the_network_itself_reaches_nine_tenths(trained: tuple[Path, Path], data_set: Path) -> None:
+    from rtseg_training.commands_train import prepare_all
+    from rtseg_training.trainer import Run
+    from rtseg_training.validation import validate
+
+    recipe = tiny_recipe()
+    finished = Run(recipe, recipe.members[0], trained[0] / "runs" / "a")
+    scores = validate(finished.averaged(), prepare_all(data_set, recipe), recipe)
+    assert sum(scores.values()) / len(scores) > 0.9
+    assert min(scores.values()) > 0.75
+
+
+def test_the_bundle_holds_averaged_half_precision_weights_and_priors(trained: tuple[Path, Path]) -> None:
+    place, folder = trained
+    bundle = open_bundle(folder)
+    assert [(m.name, m.intensity, m.alpha) for m in bundle.members] == [("a", "SLF1", 1.0), ("b", "SLF2", 0.5)]
+    tensors, _ = read_checkpoint(place / "runs" / "a" / "checkpoint.safetensors")
+    weights = Segmenter.load(bundle, Compute(backend="torch", precision="fp32", threads=1)).engine.members[0]
+    key = next(iter(part(tensors, "ema")))
+    assert (weights.state_dict()[key] == part(tensors, "ema")[key].half().float()).all()
+    parotid = bundle.classes[2]
+    assert (parotid.name, parotid.side) == ("Parotid_L", "left")
+    assert parotid.volume_ml is not None
+    assert bundle.provenance["hardware"] == "a test"
+    assert (folder / "MODEL_CARD.md").is_file()
+
+
+def test_a_bundle_that_is_worse_on_a_golden_case_is_not_promoted(trained: tuple[Path, Path], data_set: Path) -> None:
+    place, folder = trained
+    before = (folder / "bundle.yaml").read_bytes()
+    recipe = tiny_recipe(steps=1)
+    path = write_recipe(recipe, place / "worse.yaml")
+    run("train", path, "--data", data_set, "--out", place / "worse", "--member", "a", "--threads", 1)
+    with pytest.raises(ExportError, match=r"not promoted: on golden case 1 .* falls from Dice"):
+        run("export", place / "worse", "--recipe", path, "--members", "a", "--data", data_set, "--out", folder,
+            "--threads", 1)  # fmt: skip
+    assert (folder / "bundle.yaml").read_bytes() == before
+    load_bundle(folder.parent, folder.name)
+
+
+def test_golden_figures_may_wobble_but_not_fall() -> None:
+    old = [Golden(seed=1, matrix=64, dice={"Brainstem": 0.80, "Larynx": 0.5})]
+    golden.refuse_worse("x", old, [Golden(seed=1, matrix=64, dice={"Brainstem": 0.79, "Larynx": 0.9})])
+    with pytest.raises(ExportError, match=r"Brainstem falls from Dice 0\.800 to 0\.700"):
+        golden.refuse_worse("x", old, [Golden(seed=1, matrix=64, dice={"Brainstem": 0.70, "Larynx": 0.5})])
+    with pytest.raises(ExportError, match="Larynx falls"):
+        golden.refuse_worse("x", old, [Golden(seed=1, matrix=64, dice={"Brainstem": 0.80})])
+
+
+def test_refresh_trains_a_bundle_on_and_compares_on_the_same_cases(
+    trained: tuple[Path, Path], data_set: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "models" / "tiny"
+    shown = run("refresh", trained[1], "--data", data_set, "--validation", data_set, "--runs", tmp_path / "runs",
+                "--out", out, "--version", "1.1", "--steps", 3, "--threads", 1)  # fmt: skip
+    assert "| organ | cases | tiny 1.0 | tiny 1.1 | change |" in shown
+    assert "| Parotid_L | 1 |" in shown
+    old, new = open_bundle(trained[1]), open_bundle(out)
+    assert new.version == "1.1"
+    assert [m.sha256 for m in new.members] != [m.sha256 for m in old.members]
+    assert new.classes[2].volume_ml == old.classes[2].volume_ml
+    assert "refreshed from" in new.provenance
+
+
+def test_refresh_does_not_overwrite_the_old_bundle(trained: tuple[Path, Path], data_set: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="a folder of its own"):
+        run("refresh", trained[1], "--data", data_set, "--validation", data_set, "--runs", tmp_path, "--out",
+            trained[1], "--version", "1.1", "--steps", 1, "--threads", 1)  # fmt: skip
+
+
+def test_sides_that_are_mixed_up_in_the_training_set_are_refused(
+    case: Case, tmp_path: Path, trained: tuple[Path, Path]
+) -> None:
+    swapped = {"Parotid_L": "Parotid_R", "Parotid_R": "Parotid_L"}
+    names = tuple(swapped.get(name, name) for name in case.structures)
+    mixed = Case(case.name, case.ct, case.bits, names, dict.fromkeys(names, "drawn"))
+    write_manifest(tmp_path, [save_case(mixed, tmp_path)], "x", [])
+    with pytest.raises(ExportError, match="Parotid_L lies to the right of Parotid_R"):
+        run("export", trained[0] / "runs", "--recipe", trained[0] / "recipe.yaml", "--members", "a", "--data",
+            tmp_path, "--out", tmp_path / "models" / "tiny", "--threads", 1)  # fmt: skip
+
+
+def test_two_processes_train_one_member_with_equal_weights(data_set: Path, tmp_path: Path) -> None:
+    """torchrun on loopback: the first process saves; its step count is that of one process."""
+    path = write_recipe(tiny_recipe(steps=3, arguments={"width": 2}), tmp_path / "recipe.yaml")
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "rtseg_training", "train"]
+    options = [str(path), "--data", str(data_set), "--out", str(tmp_path / "runs"), "--member", "a", "--threads", "1"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, *words, *options], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    _, meta = read_checkpoint(tmp_path / "runs" / "a" / "checkpoint.safetensors")
+    assert meta["step"] == 3
