@@ -149,7 +149,7 @@ def read_case(paths: Sequence[Path], bundle: Bundle, options: Options, stages: "
 
 
 def segment_case(result: CaseResult, segmenter: "Segmenter", options: Options, stages: "Stages") -> CaseResult:
-    """The organs, judged, and their structure set; made also where a gate holds them: a release infers nothing again."""
+    """The organs, judged, and their structure set; made also where a gate holds them: a release infers nothing."""
     from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity
     from rtseg_daemon.segment.gates import judge_organs
 
