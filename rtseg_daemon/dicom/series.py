@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from pydicom import Dataset
+from pydicom.uid import UID
 
 from rtseg_daemon.dicom.headers import SliceHeader, header_of, is_ct_image, read_dataset, read_header
 from rtseg_daemon.dicom.pixels import stored_values
@@ -298,12 +299,20 @@ def _decode_into(header: SliceHeader, target: Array) -> None:
     slope, intercept = known(header.slope), known(header.intercept)
     turned = target if row_axis == 0 else target.T
     view = turned[::column_sign, ::row_sign]
-    values = stored_values(read_dataset(header.path, pixels=True), header)
+    wanted = None if UID(header.transfer_syntax_uid).is_compressed else ("PixelData",)
+    values = stored_values(read_dataset(header.path, pixels=True, keywords=wanted), header)
     if target.dtype == np.float32:
         view[...] = values * np.float32(slope) + np.float32(intercept)
         return
-    hu = values.astype(np.int32) * int(slope) + int(intercept)
-    low, high = int(hu.min()), int(hu.max())
-    if low < -32768 or high > 32767:
-        raise SeriesError(f"values: {low} to {high} HU cannot be; check the scanner's rescale", "values")
-    view[...] = hu
+    ends = sorted(int(v) * int(slope) + int(intercept) for v in (values.min(), values.max()))
+    if ends[0] < -32768 or ends[1] > 32767:
+        raise SeriesError(f"values: {ends[0]} to {ends[1]} HU cannot be; check the scanner's rescale", "values")
+    view[...] = wrapped(values)
+    if slope != 1:
+        target *= wrapped(np.array(int(slope)))
+    target += wrapped(np.array(int(intercept)))
+
+
+def wrapped(values: Array) -> Array:
+    """Integers modulo 2^16 as int16: sums and products of them are right wherever their true result fits."""
+    return values.astype(np.int16)
