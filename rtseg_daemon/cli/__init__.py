@@ -5,7 +5,7 @@ import sys
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.cli import deliveries, jobs, models, running, segmenting, series
+from rtseg_daemon.cli import deliveries, fetching, jobs, models, running, segmenting, series
 from rtseg_daemon.cli.convert import convert
 from rtseg_daemon.errors import ConfigError, RtsegError
 
@@ -28,6 +28,7 @@ app.add_typer(models.app, name="models")
 app.add_typer(running.config_app, name="config")
 app.command()(running.echo)
 app.command()(running.doctor)
+app.command()(fetching.fetch)
 
 
 def main() -> None:

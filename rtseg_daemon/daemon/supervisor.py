@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.config import load_config
 from rtseg_daemon.daemon.children import Child, Modules, children_of
 from rtseg_daemon.daemon.chores import House, Housekeeper, chores_for
+from rtseg_daemon.daemon.inquiry import Inquiry
 from rtseg_daemon.daemon.startup import prepare_ledger, routed_bundles, wait_for_port
 from rtseg_daemon.daemon.watch import Watch
 from rtseg_daemon.ledger import supervision
@@ -71,6 +72,8 @@ class Supervisor:
             supervision.forget_processes(session)
             requeue_all_running(session)
         self.housekeeper.start()
+        if self.house.config.query:
+            Inquiry(self.house.engine, self.house.config, self.stop).start()
         try:
             while not self.stop.is_set():
                 self.turn()

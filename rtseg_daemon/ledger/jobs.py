@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import LeaseLost, StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
-from rtseg_daemon.ledger.schema import Delivery, Job
-from rtseg_daemon.ledger.states import ARRIVED, JOB_TRANSITIONS, UNDELIVERED, DeliveryState, JobState
+from rtseg_daemon.ledger.schema import Delivery, Instance, Job
+from rtseg_daemon.ledger.states import ARRIVED, JOB_TRANSITIONS, UNDELIVERED, DeliveryState, InstanceState, JobState
 
 
 def move_job(
@@ -94,18 +94,30 @@ def create_job(
 def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: float | None = None) -> int | None:
     """End what a newer job `by` makes obsolete: undelivered jobs of the same series and bundle are CANCELLED.
 
-    A delivered one raises an alarm: the TPS now holds a structure set that was made from fewer slices. Returns the id
-    of the newest older job.
+    A delivered one raises an alarm if it was made from other slices: the TPS now holds a structure set that no longer
+    fits (a series that was fetched again after retention had removed it is no such case). Returns the id of the newest
+    older job.
     """
+    new = _objects(session, session.get_one(Job, by))
     query = select(Job).where(Job.series_id == series_id, Job.bundle == bundle, Job.id < by).order_by(Job.id)
     older = session.scalars(query).all()
     for job in older:
         if job.state in UNDELIVERED and not _sent_anywhere(job):
             cancel(session, job.id, who="daemon", why=f"superseded by job {by}", at=at)
-        elif job.state in (JobState.DELIVERED, *UNDELIVERED):
+        elif job.state in (JobState.DELIVERED, *UNDELIVERED) and _objects(session, job) != new:
             message = f"job {by} supersedes job {job.id}, whose structure set has already been sent"
             raise_alarm(session, "superseded", f"superseded:{job.id}", message, at=at)
     return older[-1].id if older else None
+
+
+def _objects(session: Session, job: Job) -> set[str]:
+    """SOP Instance UIDs that a job is about, also of files that retention has removed since."""
+    query = select(Instance.sop_instance_uid).where(
+        Instance.series_id == job.series_id,
+        Instance.id <= job.last_instance_id,
+        Instance.state != InstanceState.QUARANTINED,
+    )
+    return set(session.scalars(query))
 
 
 def _sent_anywhere(job: Job) -> bool:

@@ -271,6 +271,14 @@ def open_series(session: Session) -> Sequence[Series]:
     return session.scalars(select(Series).where(Series.state == SeriesState.OPEN).order_by(Series.id)).all()
 
 
+def expect(session: Session, series_id: int, count: int) -> None:
+    """Remember how many images a query peer says the series has."""
+    series = session.get_one(Series, series_id)
+    if series.expected_count != count:
+        series.expected_count = count
+        record_event(session, "series", series_id, "the PACS told the count", detail={"count": count})
+
+
 def kept_instances(session: Session, series_id: int, *, up_to: int | None = None) -> Sequence[Instance]:
     """KEPT instances of a series in order of arrival; with `up_to`, those a job of that `last_instance_id` is about."""
     query = select(Instance).where(Instance.series_id == series_id, Instance.state == InstanceState.KEPT)

@@ -1,0 +1,80 @@
+"""`rtseg-daemon fetch`: have a PACS send an old case again, so that it can be re-run."""
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rtseg_daemon.cli.common import AsJson, ConfigFile, print_json, print_table, require_config
+from rtseg_daemon.config import Config, QueryPeer
+from rtseg_daemon.errors import DeliveryError
+
+
+def fetch(
+    study: Annotated[str, typer.Option(help="StudyInstanceUID.")] = "",
+    patient: Annotated[str, typer.Option(help="PatientID; all CT series of all studies.")] = "",
+    peer: Annotated[str | None, typer.Option("--from", help="Name in `query`; default: the first.")] = None,
+    by_get: Annotated[bool, typer.Option("--get", help="By C-GET where the PACS does not know our address.")] = False,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a configured PACS to send the CT series of a study or patient to the running daemon."""
+    settings = require_config(config)
+    if bool(study) == bool(patient):
+        raise typer.BadParameter("say either --study UID or --patient ID")
+    pacs = choose_peer(settings, peer)
+    shapes = retrieve(settings, pacs, study, patient, by_get)
+    if as_json:
+        print_json(shapes)
+    else:
+        columns = ("series_instance_uid", "description", "images", "completed", "failed", "status")
+        print_table(f"fetched from {pacs.name}", columns, [[shape[column] for column in columns] for shape in shapes])
+    raise typer.Exit(0 if shapes and all(shape["ok"] for shape in shapes) else 1)
+
+
+def choose_peer(settings: Config, name: str | None) -> QueryPeer:
+    """The query peer of this name, or the first."""
+    peers = {peer.name: peer for peer in settings.query}
+    if not peers:
+        raise typer.BadParameter("the configuration has no query peers; add one under `query`")
+    if name is not None and name not in peers:
+        raise typer.BadParameter(f"no query peer {name!r}; there: {', '.join(peers)}", param_hint="--from")
+    return peers[name] if name is not None else settings.query[0]
+
+
+def retrieve(settings: Config, pacs: QueryPeer, study: str, patient: str, by_get: bool) -> list[dict[str, Any]]:
+    """Find the series and have each sent; raises DeliveryError if the PACS cannot be asked."""
+    from rtseg_daemon.dicom import query
+    from rtseg_daemon.dicom.relay import relay
+    from rtseg_daemon.dicom.send import Local
+
+    local = Local(settings.dicom.ae_title, settings.dicom.tls)
+    shapes = []
+    with Console(stderr=True).status("asking") as progress:
+        found = query.ct_series(local, pacs, study_uid=study, patient_id=patient)
+        for number, series in enumerate(found, 1):
+            progress.update(f"series {number} of {len(found)}")
+            try:
+                if by_get:
+                    done = relay(settings, pacs, series)
+                else:
+                    done = query.move(local, pacs, series, settings.dicom.ae_title)
+            except DeliveryError as error:
+                shapes.append(shape(series, None, str(error)))
+            else:
+                shapes.append(shape(series, done, f"0x{done.status:04X}"))
+    return shapes
+
+
+def shape(series: Any, done: Any, status: str) -> dict[str, Any]:
+    """One series as `fetch --json` shows it."""
+    return {
+        "study_instance_uid": series.study_uid,
+        "series_instance_uid": series.series_uid,
+        "description": series.description,
+        "images": series.count,
+        "completed": done.completed + done.warnings if done else 0,
+        "failed": done.failed if done else None,
+        "status": status,
+        "ok": bool(done and done.ok),
+    }
