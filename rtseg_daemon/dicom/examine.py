@@ -3,7 +3,6 @@
 import hashlib
 import json
 import re
-from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ from pydicom.uid import CTImageStorage, UncompressedTransferSyntaxes
 
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.dimse import Status
-from rtseg_daemon.dicom.scan import Pixels, Scan, ScanError, scan
+from rtseg_daemon.dicom.scan import Scan, ScanError, scan
 
 CHARSET, IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE, MODALITY = 0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080060
 DESCRIPTION, BODY_PART, NAME, PATIENT_ID, BIRTH_DATE = 0x0008103E, 0x00180015, 0x00100010, 0x00100020, 0x00100030
@@ -30,8 +29,7 @@ class Examined:
     """A received object that is fit to be kept.
 
     Args:
-        identity_sha256, geometry_sha256, pixel_sha256: see `ledger.reception.Arrival`. Compressed pixels are not
-            decoded here: their digest is `encoded:` and that of their bytes.
+        identity_sha256, geometry_sha256: see `ledger.reception.Arrival`.
         facts: what assembly wants to know of the slice; no names in it.
     """
 
@@ -45,7 +43,6 @@ class Examined:
     description: str = field(repr=False)
     identity_sha256: str
     geometry_sha256: str
-    pixel_sha256: str
     facts: dict[str, Any]
 
 
@@ -63,7 +60,6 @@ def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance
     problem = uid_problem(found, sop_class, sop_instance) or pixel_problem(found, transfer_syntax)
     if problem is not None:
         return problem
-    assert found.pixels is not None
     charsets = found.text(CHARSET)
     return Examined(
         sop_class_uid=sop_class,
@@ -76,7 +72,6 @@ def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance
         description=shown_text(found.values.get(DESCRIPTION, b""), charsets),
         identity_sha256=digest_of([found.values.get(tag, b"") for tag in (PATIENT_ID, NAME, BIRTH_DATE, STUDY, FRAME)]),
         geometry_sha256=geometry_digest(found),
-        pixel_sha256=pixel_digest(data, found.pixels, found, transfer_syntax),
         facts=facts_of(found, transfer_syntax),
     )
 
@@ -130,18 +125,6 @@ def geometry_digest(found: Scan) -> str:
     decimals = [found.numbers(tag) for tag in (POSITION, ORIENTATION, SPACING, SLOPE, INTERCEPT)]
     matrix = (found.number(ROWS), found.number(COLUMNS))
     return hashlib.sha256(json.dumps([decimals, matrix]).encode()).hexdigest()
-
-
-def pixel_digest(data: memoryview, pixels: Pixels, found: Scan, transfer_syntax: str) -> str:
-    """SHA-256 of the pixel values in little endian where they are uncompressed, else a marked digest of the bytes."""
-    if pixels.encapsulated:
-        return f"encoded:{digest_of([transfer_syntax.encode(), bytes(data[pixels.start : pixels.stop])])}"
-    value = data[pixels.start : pixels.start + expected_pixel_bytes(found)]
-    if found.big_endian and found.number(BITS) == 16:
-        words = array("H", value.tobytes())
-        words.byteswap()
-        return hashlib.sha256(words.tobytes()).hexdigest()
-    return hashlib.sha256(value).hexdigest()
 
 
 def facts_of(found: Scan, transfer_syntax: str) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """From a C-STORE to a durable object and its row: judged, written, fsynced, renamed, committed; then answered."""
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -13,23 +13,44 @@ from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.examine import Examined, examine, is_ct, is_uid
 from rtseg_daemon.dicom.group_commit import GroupCommit
 from rtseg_daemon.dicom.netguard import Limits, PeerFault
+from rtseg_daemon.dicom.pixel_digest import pixel_digest
 from rtseg_daemon.dicom.store import FULL, ObjectStore, Spool, file_head
 from rtseg_daemon.ledger import reception
+from rtseg_daemon.ledger.arrivals import add_instance, open_series_of_new, touch
 from rtseg_daemon.ledger.reception import Arrival, Recorded, Repeat
+from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log, short
 
+NOTE_SECONDS = 1.0
 NO_SPACE = Status(dimse.OUT_OF_RESOURCES, "no space left on the storage")
 NO_LEDGER = Status(dimse.OUT_OF_RESOURCES, "the ledger cannot be written now")
 
 
 @dataclass
 class Sender:
-    """Who sends on one association; its row in the ledger is made with its first object."""
+    """Who sends on one association; its row in the ledger is made with its first object.
+
+    `brought`: when it last brought something of each series (by the ledger's number); `noted`: which of these moments
+    the ledger knows.
+    """
 
     calling_ae: str
     host: str
     association_id: int | None = None
+    brought: dict[int, float] = field(default_factory=dict)
+    noted: dict[int, float] = field(default_factory=dict)
+
+    def remember(self, recorded: Recorded, noted: bool) -> None:
+        """After the commit, so that nothing is believed that was rolled back."""
+        self.association_id = recorded.arrival.association_id
+        self.brought[recorded.series_id] = recorded.arrival.received_at
+        if noted:
+            self.noted[recorded.series_id] = recorded.arrival.received_at
+
+    def due(self, series_id: int, moment: float) -> bool:
+        """Whether the ledger should be told again that something of the series came."""
+        return abs(moment - self.noted[series_id]) >= NOTE_SECONDS
 
 
 class Intake:
@@ -81,12 +102,16 @@ class Intake:
             size += len(chunk)
             if size > self.limits.object_bytes:
                 raise PeerFault(f"an object larger than {self.limits.object_bytes} bytes")
-            if failed is None:
-                try:
-                    spool.write(chunk)
-                except OSError as error:
-                    failed = self._storage_failed(error)
-        return failed
+            failed = failed or self._attempt(lambda: spool.write(chunk))  # noqa: B023 - called at once
+        return failed or self._attempt(spool.flush)
+
+    def _attempt(self, write: Callable[[], None]) -> Status | None:
+        """Why writing failed, if it did."""
+        try:
+            write()
+        except OSError as error:
+            return self._storage_failed(error)
+        return None
 
     def _keep(self, sender: Sender, spool: Spool, sop_class: str, sop_instance: str, syntax: str) -> Status:
         """Judge what was written, make it durable, record it."""
@@ -101,44 +126,79 @@ class Intake:
             return found
         try:
             spool.finish()
-            recorded = self.commits.submit(lambda session: self._record(session, sender, spool, found))
-            spool.kept = bool(recorded.arrival.path)
+            return self._enter(sender, spool, found)
         except OSError as error:
             return self._storage_failed(error)
         except SQLAlchemyError as error:
             log().error("the ledger cannot be written; the object is refused", exc_info=error)
             return NO_LEDGER
-        if recorded.repeat is not Repeat.NEW:
-            log().info(
-                "received again", repeat=str(recorded.repeat), series=recorded.series_id, sop=short(sop_instance)
-            )
+
+    def _enter(self, sender: Sender, spool: Spool, found: Examined) -> Status:
+        """Enter a durable file in the ledger; raises OSError or SQLAlchemyError."""
+        outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found))
+        if isinstance(outcome, Doubt):
+            kept, ours = outcome, pixel_digest(spool.path)
+            theirs = pixel_digest(self.store.layout.directory / kept.path)
+            settled = Doubt(kept.path, theirs, ours)
+            outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found, settled))
+        assert not isinstance(outcome, Doubt)
+        spool.kept = bool(outcome.arrival.path)
+        series_id = outcome.series_id
+        sender.remember(outcome, series_id not in sender.noted or sender.due(series_id, outcome.arrival.received_at))
+        if outcome.repeat is not Repeat.NEW:
+            log().info("received again", repeat=str(outcome.repeat), series=outcome.series_id)
         return Status(dimse.SUCCESS)
 
-    def _record(self, session: Session, sender: Sender, spool: Spool, found: Examined) -> Recorded:
-        """In the writer's thread and transaction: name the file and enter it."""
+    def _record(
+        self, session: Session, sender: Sender, spool: Spool, found: Examined, settled: "Doubt | None" = None
+    ) -> "Recorded | Doubt":
+        """In the writer's thread and transaction: name the file and enter it.
+
+        Returns a Doubt where only the pixels can tell a duplicate from a contradiction and nobody has compared them.
+        """
         association_id = sender.association_id
         if association_id is None:
             association_id = reception.open_association(session, sender.calling_ae, sender.host)
         arrival = arrival_of(found, spool, sender, association_id)
+        known = open_series_of_new(session, arrival)
+        if known is not None and known in sender.noted:
+            arrival = replace(arrival, path=self.store.place(spool, found.series_uid, quarantine=False))
+            add_instance(session, known, arrival)
+            if sender.due(known, arrival.received_at):
+                touch(session, known, association_id, arrival.received_at)
+            return Recorded(arrival, Repeat.NEW, known)
         kept = reception.kept_instance(session, found.sop_instance_uid)
+        if kept is not None and settled is not None and settled.path == kept.path:
+            kept.pixel_sha256 = settled.kept_pixels
+            arrival = replace(arrival, pixel_sha256=settled.our_pixels)
+        elif kept is not None and pixels_decide(kept, arrival):
+            return Doubt(kept.path)
+        return self._record_at_length(session, spool, kept, arrival)
+
+    def _record_at_length(self, session: Session, spool: Spool, kept: Instance | None, arrival: Arrival) -> Recorded:
+        """First slices, duplicates and contradictions."""
         repeat = reception.compare(kept, arrival)
         path = ""
         if repeat is not Repeat.DUPLICATE:
-            path = self.store.place(spool, found.series_uid, quarantine=repeat is not Repeat.NEW)
+            path = self.store.place(spool, arrival.series_instance_uid, quarantine=repeat is not Repeat.NEW)
         elif kept is not None and not (self.store.layout.directory / kept.path).is_file():
-            path = kept.path = self.store.place(spool, found.series_uid, quarantine=False)
+            path = kept.path = self.store.place(spool, arrival.series_instance_uid, quarantine=False)
             kept.sha256, kept.size = spool.sha256, spool.size
-        recorded = reception.record_instances(session, [arrival_of(found, spool, sender, association_id, path)])[0]
-        sender.association_id = association_id
-        return recorded
+        return reception.record_instances(session, [replace(arrival, path=path)])[0]
 
     def end(self, sender: Sender, ending: Ending) -> None:
         """Note how an association ended, if it brought anything."""
         association_id = sender.association_id
         if association_id is None:
             return
+
+        def note(session: Session) -> None:
+            for series_id, moment in sender.brought.items():
+                touch(session, series_id, association_id, moment)
+            reception.end_association(session, association_id, ending)
+
         try:
-            self.commits.submit(lambda session: reception.end_association(session, association_id, ending))
+            self.commits.submit(note)
         except SQLAlchemyError as error:
             log().error("the end of an association could not be noted", exc_info=error)
 
@@ -147,7 +207,24 @@ class Intake:
         return NO_SPACE if error.errno in FULL else Status(dimse.OUT_OF_RESOURCES, "the storage cannot be written now")
 
 
-def arrival_of(found: Examined, spool: Spool, sender: Sender, association_id: int, path: str = "") -> Arrival:
+@dataclass(frozen=True)
+class Doubt:
+    """One UID came twice; `path` is the object kept, and the digests are of the two images' pixels once compared."""
+
+    path: str
+    kept_pixels: str = ""
+    our_pixels: str = ""
+
+
+def pixels_decide(kept: Instance, arrival: Arrival) -> bool:
+    """Whether two objects of one UID differ in bytes, but neither in identity nor in geometry."""
+    if kept.sha256 == arrival.sha256:
+        return False
+    described = (kept.identity_sha256, kept.geometry_sha256, kept.series.series_instance_uid)
+    return described == (arrival.identity_sha256, arrival.geometry_sha256, arrival.series_instance_uid)
+
+
+def arrival_of(found: Examined, spool: Spool, sender: Sender, association_id: int) -> Arrival:
     """The ledger's view of one object."""
     return Arrival(
         association_id=association_id,
@@ -159,13 +236,12 @@ def arrival_of(found: Examined, spool: Spool, sender: Sender, association_id: in
         modality=found.modality,
         calling_ae=sender.calling_ae,
         calling_host=sender.host,
-        path=path,
+        path="",
         sha256=spool.sha256,
         size=spool.size,
         received_at=time.time(),
         identity_sha256=found.identity_sha256,
         geometry_sha256=found.geometry_sha256,
-        pixel_sha256=found.pixel_sha256,
         body_part=found.body_part,
         description=found.description,
         facts=found.facts,

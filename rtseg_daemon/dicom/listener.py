@@ -98,7 +98,8 @@ class Listener:
         try:
             wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if secure is not None:
-                wire.socket, session.certificate = secure(wire.socket)
+                wrapped, session.certificate = secure(wire.socket)
+                wire.secure(wrapped)
             session.run()
         except (OSError, ssl.SSLError) as error:
             reason = getattr(error, "reason", None) or type(error).__name__

@@ -29,6 +29,8 @@ from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout
 
 DRAIN_SECONDS = 10.0
+SWITCH_SECONDS = 0.0005
+"""Threads here work for fractions of a millisecond between two waits; Python's 5 ms would make them queue."""
 
 
 def limits_of(config: Config) -> Limits:
@@ -56,6 +58,7 @@ def ports_of(config: Config) -> list[Port]:
 def receive(config: Config, stop: threading.Event) -> None:
     """Listen until `stop`; what is at hand is then finished. Raises OSError where a port cannot be opened."""
     os.umask(0o077)
+    sys.setswitchinterval(SWITCH_SECONDS)
     engine = open_ledger(config.database_url)
     store = ObjectStore(Layout(config.storage.directory))
     left = store.clear_incoming()

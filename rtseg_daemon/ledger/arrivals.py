@@ -1,8 +1,8 @@
-"""The short way for what almost every arrival is: a new object of a series that is open and known on its association.
+"""The short way for what almost every arrival is: a new object of an open series that its association brought before.
 
 Reception commits one transaction per object at worst, and the full bookkeeping of `reception.record_instances` costs
-several times the rest of it. Here the same rows are written by five prepared statements; whatever is out of the
-ordinary is left to the long way.
+several times the rest of it. Here one statement asks and one writes; whatever is out of the ordinary is left to the
+long way. When a series was last heard of is written once a second and at the association's end.
 """
 
 from sqlalchemy import bindparam, case, insert, select, update
@@ -12,11 +12,9 @@ from rtseg_daemon.ledger.reception import Arrival
 from rtseg_daemon.ledger.schema import Instance, Series, SeriesAssociation
 from rtseg_daemon.ledger.states import InstanceState, SeriesState
 
-KNOWN_OBJECT = select(Instance.id).where(
-    Instance.sop_instance_uid == bindparam("sop"), Instance.state == InstanceState.KEPT
-)
-OPEN_SERIES = select(Series.id).where(
-    Series.series_instance_uid == bindparam("series"), Series.state == SeriesState.OPEN
+KEPT = select(Instance.id).where(Instance.sop_instance_uid == bindparam("sop"), Instance.state == InstanceState.KEPT)
+ORDINARY = select(Series.id).where(
+    Series.series_instance_uid == bindparam("series"), Series.state == SeriesState.OPEN, ~KEPT.exists()
 )
 TOUCH_ASSOCIATION = (
     update(SeriesAssociation.__table__)  # type: ignore[arg-type]
@@ -35,23 +33,16 @@ TOUCH_SERIES = (
 ADD = insert(Instance.__table__)  # type: ignore[arg-type]
 
 
-def is_ordinary(session: Session, arrival: Arrival) -> int | None:
-    """The open series' id if the object is new, and slices of its series came on its association before; else None."""
-    connection = session.connection()
-    if connection.execute(KNOWN_OBJECT, {"sop": arrival.sop_instance_uid}).first() is not None:
-        return None
-    found = connection.execute(OPEN_SERIES, {"series": arrival.series_instance_uid}).first()
-    if found is None:
-        return None
-    touch = {"s": found.id, "a": arrival.association_id, "moment": arrival.received_at}
-    return int(found.id) if connection.execute(TOUCH_ASSOCIATION, touch).rowcount else None
+def open_series_of_new(session: Session, arrival: Arrival) -> int | None:
+    """The id of the arrival's series, if that is open and the object is new; else None."""
+    asked = {"series": arrival.series_instance_uid, "sop": arrival.sop_instance_uid}
+    found = session.connection().execute(ORDINARY, asked).first()
+    return None if found is None else int(found.id)
 
 
-def record_ordinary(session: Session, series_id: int, arrival: Arrival) -> None:
-    """Enter an arrival that `is_ordinary`, now that its file has its name."""
-    connection = session.connection()
-    connection.execute(TOUCH_SERIES, {"s": series_id, "moment": arrival.received_at})
-    connection.execute(
+def add_instance(session: Session, series_id: int, arrival: Arrival) -> None:
+    """Enter an arrival of `open_series_of_new`, now that its file has its name."""
+    session.connection().execute(
         ADD,
         {
             "series_id": series_id,
@@ -69,3 +60,10 @@ def record_ordinary(session: Session, series_id: int, arrival: Arrival) -> None:
             "received_at": arrival.received_at,
         },
     )
+
+
+def touch(session: Session, series_id: int, association_id: int, moment: float) -> None:
+    """Note that the association brought something of the series at `moment`."""
+    connection = session.connection()
+    connection.execute(TOUCH_ASSOCIATION, {"s": series_id, "a": association_id, "moment": moment})
+    connection.execute(TOUCH_SERIES, {"s": series_id, "moment": moment})
