@@ -64,3 +64,33 @@ class Storescp:
     def structure_sets(self) -> list[Dataset]:
         found = [dcmread(path) for path in self.files]
         return [dataset for dataset in found if dataset.Modality == "RTSTRUCT"]
+
+
+class Archive:
+    """dcmtk's dcmqrscp as a PACS that knows the daemon, and answers C-FIND, C-MOVE and C-GET."""
+
+    def __init__(self, folder: Path, daemon_port: int) -> None:
+        self.port = free_port()
+        (folder / "PACS").mkdir(parents=True)
+        self.config = folder / "dcmqrscp.cfg"
+        self.config.write_text(
+            f"NetworkTCPPort = {self.port}\nMaxPDUSize = 16384\nMaxAssociations = 8\n"
+            f"HostTable BEGIN\ndaemon = (RTSEG, 127.0.0.1, {daemon_port})\nHostTable END\n"
+            "VendorTable BEGIN\nVendorTable END\n"
+            f"AETable BEGIN\nPACS {folder / 'PACS'} RW (20, 1024mb) ANY\nAETable END\n"
+        )
+
+    @contextmanager
+    def running(self) -> Iterator["Archive"]:
+        command = [program("dcmqrscp"), "-c", str(self.config)]
+        process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_for(self._answers, 20)
+            yield self
+        finally:
+            process.terminate()
+            process.wait(10)
+
+    def _answers(self) -> bool:
+        command = [program("echoscu"), "-aet", "TEST", "-aec", "PACS", "127.0.0.1", str(self.port)]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -16,6 +16,7 @@ from rtseg_daemon.ledger.reception import expect, last_instance_id, open_series
 from rtseg_daemon.logs import log
 
 TURN_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 5.0
 ASK_AGAIN_SECONDS = 30.0
 DOWN_SECONDS = 60.0
 WAITS = Waits(connect=5.0, associate=10.0, answer=20.0)
@@ -56,7 +57,7 @@ class Inquiry(threading.Thread):
                 log().critical("an inquiry broke", exc_info=error)
 
     def turn(self, now: float) -> None:
-        """Ask about every open series that has been silent for a quarter of the quiet time."""
+        """Ask about every open series that has been silent for a moment: the PACS may still be sending."""
         with reading(self.engine) as session:
             found = [
                 (series.id, series.study_instance_uid, series.series_instance_uid, last_instance_id(session, series.id))
@@ -72,7 +73,7 @@ class Inquiry(threading.Thread):
         known = self.seen.get(series_id)
         if known is None or known.newest != newest:
             known = self.seen[series_id] = Asked(newest, now)
-        silent = now - known.changed >= self.config.series.quiet_seconds / 4
+        silent = now - known.changed >= min(LONGEST_PAUSE_SECONDS, self.config.series.quiet_seconds / 4)
         if not silent or now - known.asked < ASK_AGAIN_SECONDS:
             return False
         known.asked = now
