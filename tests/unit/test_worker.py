@@ -1,0 +1,191 @@
+"""What becomes of a job whose series, bundle, device or ledger is not as it should be."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydicom import dcmread
+from sqlalchemy import Engine
+
+from rtseg_daemon import case
+from rtseg_daemon.config import load_config
+from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
+from rtseg_daemon.ledger import jobs, views
+from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.reception import last_instance_id, record_instances
+from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.logs import configure
+from rtseg_daemon.settings import Logging
+from rtseg_daemon.storage import Layout
+from rtseg_daemon.worker import Beat, Worker, out_of_memory
+from tests.stub import load_stub
+from tests.unit.ledger.test_jobs import arrival
+from tests.world import patient, write_config
+
+
+class Bench:
+    """A worker with a stub network, and one series waiting for it."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, ledger: Engine) -> None:
+        config = load_config(write_config(folder, 1, database={"url": str(ledger.url)}))
+        self.ledger, self.layout = ledger, Layout(config.storage.directory)
+        self.layout.create()
+        monkeypatch.setattr(case, "load_segmenter", load_stub)
+        self.worker = Worker(config, "worker-0", "cpu")
+        self.files = patient(self.layout.series / "aa")
+        with writing(ledger) as session:
+            for number, path in enumerate(self.files):
+                facts = {"sop_instance_uid": str(dcmread(path).SOPInstanceUID), "path": self.layout.relative(path)}
+                series = record_instances(session, [arrival(number, **facts)])[0].series_id
+            self.job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all").id
+
+    def run(self) -> dict[str, Any]:
+        """Do the job; returns what `jobs show --json` says of it then."""
+        claimed = self.worker.claim()
+        assert claimed is not None
+        self.worker.do(claimed)
+        with reading(self.ledger) as session:
+            return views.job_detail(views.find_job(session, self.job), self.layout.directory)
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Engine) -> Any:
+    bench = Bench(tmp_path, monkeypatch, ledger)
+    yield bench
+    bench.worker.engine.dispose()
+
+
+def raising(error: Exception) -> Callable[..., Any]:
+    def fail(*_arguments: Any, **_options: Any) -> Any:
+        raise error
+
+    return fail
+
+
+def test_a_good_series_is_segmented_with_every_gate_passed(bench: Bench) -> None:
+    job = bench.run()
+    assert job["state"] == "SEGMENTED"
+    assert [gate["gate"] for gate in job["verdicts"]] == ["series", "voxels", "organs", "written file"]
+    assert Path(job["rtstruct_path"]).is_file()
+    assert (Path(job["rtstruct_path"]).parent / "entropy.npz").is_file()
+    assert [delivery["destination"] for delivery in job["deliveries"]] == ["tps"]
+    assert {"read series", "structure set"} <= set(job["seconds"])
+
+
+def test_a_missing_slice_holds_the_job_with_its_place(bench: Bench, ledger: Engine) -> None:
+    gone = bench.files[9]
+    with writing(ledger) as session:
+        for instance in views.find_job(session, bench.job).series.instances:
+            if instance.path.endswith(gone.name):
+                session.delete(instance)
+    job = bench.run()
+    assert job["state"] == "HELD"
+    assert "missing at z = -3.0 mm" in job["error"]
+    assert job["rtstruct_path"] is None
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [(SeriesError("no body found"), "HELD"), (EngineError("no engine runs it"), "FAILED")]
+)
+def test_an_error_with_a_name_ends_the_job_in_its_words(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, state: str
+) -> None:
+    monkeypatch.setattr(case, "process_case", raising(error))
+    job = bench.run()
+    assert (job["state"], job["error"]) == (state, str(error))
+
+
+def test_an_error_that_nobody_foresaw_fails_the_job_and_quotes_no_data(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configure(Logging(), "worker-0")
+    monkeypatch.setattr(case, "process_case", raising(ValueError("CANARY^PATIENT")))
+    job = bench.run()
+    assert job["state"] == "FAILED"
+    assert "ValueError at" in job["error"]
+    assert "CANARY" not in job["error"] + capsys.readouterr().err
+
+
+def test_out_of_memory_on_a_gpu_goes_on_with_the_cpu(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class OutOfMemoryError(RuntimeError):
+        """As torch.cuda names it."""
+
+    used: list[str] = []
+    honest = case.load_segmenter
+
+    def load(bundle: Any, compute: Any, cache: Any) -> Any:
+        used.append(compute.device)
+        if compute.device != "cpu":
+            raise OutOfMemoryError("CUDA out of memory")
+        return honest(bundle, compute, cache)
+
+    monkeypatch.setattr(case, "load_segmenter", load)
+    bench.worker.compute = bench.worker.compute.model_copy(update={"device": "cuda:0"})
+    assert bench.run()["state"] == "SEGMENTED"
+    assert used == ["cuda:0", "cpu"]
+
+
+def test_out_of_memory_is_known_by_its_name_and_by_its_cause() -> None:
+    wrapped = RuntimeError("inference failed")
+    wrapped.__cause__ = MemoryError()
+    assert out_of_memory(wrapped)
+    assert not out_of_memory(RuntimeError("else"))
+
+
+def test_a_job_cancelled_in_mid_inference_leaves_nothing_to_send(bench: Bench, ledger: Engine) -> None:
+    honest = bench.worker.process
+
+    def cancelled(*arguments: Any) -> Any:
+        with writing(ledger) as session:
+            jobs.cancel(session, bench.job, "anna")
+        return honest(*arguments)
+
+    bench.worker.process = cancelled  # type: ignore[method-assign]
+    job = bench.run()
+    assert (job["state"], job["deliveries"]) == ("CANCELLED", [])
+
+
+def test_a_beat_of_a_lost_job_stops_the_work(bench: Bench, ledger: Engine) -> None:
+    bench.worker.claim()
+    beat = Beat(ledger, bench.job, bench.worker.owner)
+    beat("infer")
+    with writing(ledger) as session:
+        jobs.worker_lost(session, bench.worker.owner, "hung", 3)
+    with pytest.raises(LeaseLost):
+        beat("masks")
+
+
+def test_a_full_disk_costs_time_and_not_the_result(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[int] = []
+    honest = case.write_case
+
+    def full_twice(*arguments: Any) -> None:
+        tries.append(1)
+        if len(tries) < 3:
+            raise OSError(28, "No space left on device")
+        honest(*arguments)
+
+    monkeypatch.setattr(case, "write_case", full_twice)
+    monkeypatch.setattr("rtseg_daemon.worker.time.sleep", lambda _seconds: None)
+    assert bench.run()["state"] == "SEGMENTED"
+    assert len(tries) == 3
+
+
+def test_a_file_that_differs_from_the_organs_is_held_and_nobody_may_release_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtseg_daemon.dicom.readback.check", lambda *_a, **_k: ["Brainstem: overlaps by 0.5"])
+    job = bench.run()
+    assert (job["state"], job["releasable"]) == ("HELD", False)
+
+
+def test_a_job_done_again_after_a_crash_writes_the_same_uid_and_a_rerun_another(bench: Bench, ledger: Engine) -> None:
+    first = bench.run()["rtstruct_sop_instance_uid"]
+    with writing(ledger) as session:
+        session.delete(views.find_job(session, bench.job).deliveries[0])
+        views.find_job(session, bench.job).state = JobState.QUEUED
+    assert bench.run()["rtstruct_sop_instance_uid"] == first
+    with writing(ledger) as session:
+        bench.job = jobs.rerun(session, bench.job, "anna").id
+    assert bench.run()["rtstruct_sop_instance_uid"] != first
