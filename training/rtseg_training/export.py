@@ -24,6 +24,9 @@ from rtseg_training.recipe import Recipe
 RANK_WEIGHTS = (5.0, 4.0, 3.0, 1.0, 1.0, 1.0)
 """Ensemble weight of the best, second, ... member of a class (seed paper); with fewer members the first of these."""
 
+LEAST_SPREAD = float(np.log(1.5))
+"""No volume range is narrower than a third below and a half above the median, however alike the training cases."""
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -63,16 +66,17 @@ def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path) -> M
 
 
 def volume_prior(cases: Sequence[Case], organ: str) -> Prior:
-    """A fifth below the 1st and above the 99th percentile of the drawn volumes.
+    """Three robust standard deviations (1.4826 MAD) of the logarithm around the median of the drawn volumes.
 
-    Raises ExportError if no case has the organ, or if a lateralised organ lies on the wrong side of most patients.
+    Raises ExportError if no case has the organ.
     """
     having = [case for case in cases if drawn(case, organ)]
     if not having:
         raise ExportError(f"{organ}: no case of the training set has it; leave it out of the recipe")
-    volumes = [float(case.mask(organ).sum()) * case.ct.voxel_ml for case in having]
-    low, high = np.percentile(volumes, [1, 99])
-    return Prior((round(0.8 * float(low), 2), round(1.2 * float(high), 2)), len(having))
+    logs = np.log([float(case.mask(organ).sum()) * case.ct.voxel_ml for case in having])
+    middle = float(np.median(logs))
+    spread = max(3 * 1.4826 * float(np.median(np.abs(logs - middle))), LEAST_SPREAD)
+    return Prior((round(float(np.exp(middle - spread)), 2), round(float(np.exp(middle + spread)), 2)), len(having))
 
 
 def check_sides(cases: Sequence[Case], organs: Sequence[str]) -> None:

@@ -66,7 +66,9 @@ def added_path_mm(truth: Array, found: Array, spacing_mm: Triple, tolerance_mm: 
 def surfaces_of(truth: Array, found: Array, spacing_mm: Triple) -> Any:
     """The package's surface distances; the package still calls scipy.ndimage by names that scipy 2 will drop."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r".*scipy\.ndimage\.(filters|morphology)", category=DeprecationWarning)
+        warnings.filterwarnings(
+            "ignore", message=r".*scipy\.ndimage\.(filters|morphology)", category=DeprecationWarning
+        )
         return sd.compute_surface_distances(truth, found, spacing_mm)
 
 

@@ -44,6 +44,17 @@ def test_ridge_gives_an_organ_its_own_slope_where_the_data_insist() -> None:
     assert model.slopes[:, 0] == pytest.approx([0.1, -0.1], abs=0.01)
 
 
+def test_cases_with_a_wrong_truth_do_not_bend_the_line() -> None:
+    rng = np.random.default_rng(3)
+    group = np.zeros(100, int)
+    x = rng.normal(size=(100, 1))
+    y = 0.8 + 0.05 * x[:, 0]
+    y[:8] = 0.1
+    model = st.fit_ridge(x, y, group, 1, common=1.0, own=100.0)
+    assert model.intercepts[0] == pytest.approx(0.8, abs=0.02)
+    assert model.slopes[0, 0] == pytest.approx(0.05, abs=0.01)
+
+
 def test_predictions_stay_between_zero_and_one() -> None:
     model = st.Ridge(np.array([0.5]), np.array([[10.0]]))
     assert model.predict(np.array([[1.0], [-1.0]]), np.array([0, 0])).tolist() == [1.0, 0.0]
