@@ -17,13 +17,14 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.dicom.anatomy import Anatomy, Colour, anatomy_of
 from rtseg_daemon.dicom.copied import copy_identity, keep_bytes
+from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from rtseg_daemon.dicom.names import ascii_line, unique_names
 from rtseg_daemon.dicom.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
 from rtseg_daemon.dicom.series import CtSeries
 from rtseg_daemon.segment.contour import trace
 from rtseg_daemon.segment.organ import Flag, Organ
 
-IMPLEMENTATION_UID = UID("2.25.193267459838461234567890123456789012345")
+
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management: retired, but what every planning system writes and expects here."""
 
@@ -229,8 +230,8 @@ def file_meta(identity: StructureSetIdentity) -> FileMetaDataset:
     meta.MediaStorageSOPClassUID = RTStructureSetStorage
     meta.MediaStorageSOPInstanceUID = UID(identity.sop_instance_uid)
     meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    meta.ImplementationClassUID = IMPLEMENTATION_UID
-    meta.ImplementationVersionName = "RTSEG-DAEMON"
+    meta.ImplementationClassUID = UID(IMPLEMENTATION_UID)
+    meta.ImplementationVersionName = IMPLEMENTATION_VERSION
     return meta
 
 
