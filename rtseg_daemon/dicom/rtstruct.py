@@ -24,7 +24,6 @@ from rtseg_daemon.dicom.series import CtSeries
 from rtseg_daemon.segment.contour import trace
 from rtseg_daemon.segment.organ import Flag, Organ
 
-
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management: retired, but what every planning system writes and expects here."""
 
