@@ -1,13 +1,26 @@
 """Stored pixel values of one CT image; what the header promises is checked before anything is decoded."""
 
 import numpy as np
+import SimpleITK as sitk
 from pydicom import Dataset
-from pydicom.uid import UID, ExplicitVRBigEndian
+from pydicom.encaps import get_frame
+from pydicom.uid import (
+    UID,
+    ExplicitVRBigEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    RLELossless,
+)
 
+from rtseg_daemon.dicom.codestream import frame_facts
 from rtseg_daemon.dicom.headers import SliceHeader
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.volume import Array
+
+LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 
 
 def stored_values(dataset: Dataset, header: SliceHeader) -> Array:
@@ -33,12 +46,49 @@ def _native(raw: bytes, header: SliceHeader) -> Array:
 
 
 def _decompressed(dataset: Dataset, header: SliceHeader) -> Array:
-    """Values of a compressed image by pydicom's decoders, refused if their shape is not the header's."""
+    """Values of a losslessly compressed image, refused if its frame is not what the header says."""
+    if header.transfer_syntax_uid == RLELossless:
+        return _shaped(_decoded(dataset, header), header)
+    if header.transfer_syntax_uid not in LOSSLESS:
+        raise _refused(header, "its transfer syntax is lossy or unknown")
+    raw = dataset.get_item("PixelData")
+    facts = frame_facts(_frame(raw.value if raw is not None else b"", header))
+    if facts is None or (facts.rows, facts.columns, facts.samples) != (header.rows, header.columns, 1):
+        raise _refused(header, "its compressed frame has another size than the header says")
+    if facts.bits > header.bits_allocated or facts.signed not in (None, header.signed):
+        raise _refused(header, "its compressed frame has other bits or signs than the header says")
+    return _shaped(_by_gdcm(header), header)
+
+
+def _frame(raw: object, header: SliceHeader) -> bytes:
+    """The only frame of encapsulated pixel data (PS3.5 A.4)."""
     try:
         with quiet():
-            values = np.asarray(dataset.pixel_array)
-    except Exception as error:  # decoders are foreign code that meets a stranger's bytes
+            return get_frame(raw if isinstance(raw, bytes) else b"", 0, number_of_frames=1)
+    except Exception as error:  # encapsulation is parsed from a stranger's bytes
+        raise _refused(header, f"its fragments are broken ({type(error).__name__})") from error
+
+
+def _decoded(dataset: Dataset, header: SliceHeader) -> Array:
+    try:
+        with quiet():
+            return np.asarray(dataset.pixel_array)
+    except Exception as error:  # a stranger's bytes
         raise _refused(header, f"it cannot be decompressed ({type(error).__name__})") from error
+
+
+def _by_gdcm(header: SliceHeader) -> Array:
+    """Stored values by SimpleITK's GDCM, which hands out rescaled ones; both steps are exact for whole HU."""
+    try:
+        image = sitk.ReadImage(str(header.path))
+    except RuntimeError as error:
+        raise _refused(header, "it cannot be decompressed") from error
+    values = sitk.GetArrayFromImage(image).astype(np.float64)
+    stored = (values - (header.intercept or 0.0)) / (header.slope or 1.0)
+    return np.asarray(np.rint(stored)[0] if stored.ndim == 3 else np.rint(stored), np.int32)
+
+
+def _shaped(values: Array, header: SliceHeader) -> Array:
     if values.shape != (header.rows, header.columns):
         raise _refused(header, f"it holds {values.shape} pixels where the header says otherwise")
     return values
