@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtseg_daemon.bundles import Bundle, Calibration
+from rtseg_daemon.segment.ensemble import Ensemble
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_daemon.segment.uncertainty import FEATURES
 from rtseg_daemon.segment.volume import Array
@@ -18,7 +19,8 @@ from rtseg_training import statistics as st
 from rtseg_training.collect import Collected
 from rtseg_training.errors import CalibrationError
 from rtseg_training.evaluate import Evaluation, Row, add_case
-from rtseg_training.weighing import crossed_bundles, described, stacked_scores, voxel_error
+from rtseg_training.metrics import dice
+from rtseg_training.weighing import crossed_bundles, described, voxel_error
 
 FOLDS = 8
 COVERAGE = 0.9
@@ -193,8 +195,11 @@ def calibrate(segmenter: Segmenter, collected: Sequence[Collected], tolerance_mm
     folds = st.folds_of(len(collected), FOLDS)
     crossed, final, samples = crossed_bundles(segmenter, collected, folds)
     evaluation = Evaluation()
+    alone = []
     for case, bundle in zip(collected, crossed, strict=True):
-        add_case(evaluation, case.case, described(segmenter, bundle, case), bundle, tolerance_mm)
+        said = described(segmenter, bundle, case)
+        add_case(evaluation, case.case, said, bundle, tolerance_mm)
+        alone.append(voter_scores(case, said.ensemble))
     evaluation.seconds.clear()  # stored members: nothing was inferred
     names = [organ.name for organ in final.classes]
     fold_of_case = {c.case.name: int(f) for c, f in zip(collected, folds, strict=True)}
@@ -205,7 +210,7 @@ def calibrate(segmenter: Segmenter, collected: Sequence[Collected], tolerance_mm
         "ece_voxels": voxel_error(samples, [bundle.temperature for bundle in crossed]),
         "temperature": final.temperature,
     }
-    return Result(with_calibration(final, fitted), evaluation, figures, member_means(final, collected))
+    return Result(with_calibration(final, fitted), evaluation, figures, voter_means(final, np.stack(alone)))
 
 
 def add_predictions(fitted: Fitted) -> None:
@@ -227,7 +232,18 @@ def with_calibration(bundle: Bundle, fitted: Fitted) -> Bundle:
     return bundle.model_copy(update={"classes": classes})
 
 
-def member_means(bundle: Bundle, collected: Sequence[Collected]) -> dict[str, float]:
-    """Each member's own Dice on the network's grid: mean over organs of the mean over cases."""
-    scores = np.nanmean(stacked_scores(collected), axis=0).mean(axis=1)
-    return {member.name: float(s) for member, s in zip(bundle.members, scores, strict=True)}
+def voter_scores(case: Collected, ensemble: Ensemble) -> Array:
+    """Dice `(members + 1, organs)` of every member's own votes and, last, of the ensemble, on the network's grid."""
+    labels = [*ensemble.votes, ensemble.labels]
+    scores = np.full((len(labels), case.member_dice.shape[1]), np.nan)
+    for k in np.flatnonzero(np.isfinite(case.member_dice[0])):
+        scores[:, k] = [dice(case.truth == k + 1, own == k + 1) for own in labels]
+    return scores
+
+
+def voter_means(bundle: Bundle, scores: Array) -> dict[str, float]:
+    """Mean over organs of the mean over cases `(cases, members + 1, organs)`, for each member and the ensemble."""
+    drawn = np.isfinite(scores).any(axis=(0, 1))
+    means = np.nanmean(scores[:, :, drawn], axis=0).mean(axis=1)
+    names = [*(member.name for member in bundle.members), "ensemble"]
+    return {name: float(mean) for name, mean in zip(names, means, strict=True)}

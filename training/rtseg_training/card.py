@@ -21,6 +21,8 @@ def member_lines(bundle: Bundle) -> list[str]:
         alone = f"{own[member.name]:.3f}" if member.name in own else "-"
         alpha = "-" if member.alpha is None else f"{member.alpha:g}"
         lines.append(f"| {member.name} | {member.intensity} | {alpha} | {alone} |")
+    if "ensemble" in own:
+        lines.append(f"| all together | | | {own['ensemble']:.3f} |")
     return lines
 
 

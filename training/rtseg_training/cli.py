@@ -3,7 +3,7 @@
 import typer
 
 from rtseg_daemon.errors import RtsegError
-from rtseg_training.commands_bundle import calibrate_command, evaluate_command, export_command
+from rtseg_training.commands_bundle import calibrate_command, evaluate_command, export_command, results_command
 from rtseg_training.commands_data import import_command, template_command
 from rtseg_training.commands_train import refresh_command, train_command
 from rtseg_training.console import console
@@ -15,6 +15,7 @@ app.command("refresh")(refresh_command)
 app.command("evaluate")(evaluate_command)
 app.command("calibrate")(calibrate_command)
 app.command("export")(export_command)
+app.command("results")(results_command)
 app.command("template")(template_command)
 
 

@@ -18,6 +18,7 @@ from rtseg_training.export import export, write_bundle
 from rtseg_training.figures import write_figures
 from rtseg_training.promote import promote
 from rtseg_training.recipe import load_recipe
+from rtseg_training.results import results
 from rtseg_training.tables import markdown, summary, write_report
 
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
@@ -131,3 +132,14 @@ def evaluate_command(
     write_report(out, found, tolerance_mm, f"{known.name} {known.version} on {data.name}")
     write_figures(out, found)
     typer.echo(markdown(found, tolerance_mm))
+
+
+def results_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the members' runs.")],
+    report: Annotated[Path, typer.Option(help="Folder of the calibration's report.")],
+    out: Annotated[Path, typer.Option(help="The page, e.g. docs/results.md.")],
+    command: Annotated[list[str] | None, typer.Option(help="A command that was run (repeatable).")] = None,
+) -> None:
+    """Write down what was measured: rtseg-train results models/han-oar --runs R --report P --out docs/results.md"""
+    out.write_text(results(open_bundle(bundle.resolve()), runs, report, command or []))

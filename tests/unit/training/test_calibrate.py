@@ -87,6 +87,7 @@ def test_members_are_weighed_by_their_rank(result: Result) -> None:
         assert organ.weights == [5.0, 4.0, 3.0]
     means = result.member_means
     assert means["good"] > means["fair"] > means["poor"]
+    assert means["ensemble"] > means["fair"]
 
 
 def test_the_scale_takes_back_what_a_weighted_loss_added(result: Result) -> None:
