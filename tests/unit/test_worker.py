@@ -28,6 +28,7 @@ class Bench:
     """A worker with a stub network, and one series waiting for it."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, ledger: Engine) -> None:
+        configure(Logging(), "worker-0")
         config = load_config(write_config(folder, 1, database={"url": str(ledger.url)}))
         self.ledger, self.layout = ledger, Layout(config.storage.directory)
         self.layout.create()
@@ -99,7 +100,6 @@ def test_an_error_with_a_name_ends_the_job_in_its_words(
 def test_an_error_that_nobody_foresaw_fails_the_job_and_quotes_no_data(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    configure(Logging(), "worker-0")
     monkeypatch.setattr(case, "process_case", raising(ValueError("CANARY^PATIENT")))
     job = bench.run()
     assert job["state"] == "FAILED"
