@@ -3,13 +3,20 @@
 import typer
 
 from rtseg_daemon.errors import RtsegError
-from rtseg_training.commands_bundle import calibrate_command, evaluate_command, export_command, results_command
+from rtseg_training.commands_bundle import (
+    audit_command,
+    calibrate_command,
+    evaluate_command,
+    export_command,
+    results_command,
+)
 from rtseg_training.commands_data import import_command, template_command
 from rtseg_training.commands_train import refresh_command, train_command
 from rtseg_training.console import console
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.command("import")(import_command)
+app.command("audit")(audit_command)
 app.command("train")(train_command)
 app.command("refresh")(refresh_command)
 app.command("evaluate")(evaluate_command)

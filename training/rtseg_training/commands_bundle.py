@@ -9,6 +9,7 @@ import typer
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.pipeline import Segmenter
+from rtseg_training.audit import audit_case
 from rtseg_training.calibrate import Result, calibrate
 from rtseg_training.cases import Case, load_cases
 from rtseg_training.collect import collect
@@ -143,3 +144,23 @@ def results_command(
 ) -> None:
     """Write down what was measured: rtseg-train results models/han-oar --runs R --report P --out docs/results.md"""
     out.write_text(results(open_bundle(bundle.resolve()), runs, report, command or []))
+
+
+def audit_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    data: Annotated[Path, typer.Option(help="Data set whose contours are in question.")],
+    limit: Limit = 0,
+    threads: Threads = 0,
+) -> None:
+    """List cases whose contours do not fit their CT: rtseg-train audit models/han-oar --data sets/train"""
+    known = open_bundle(bundle.resolve())
+    cases, segmenter = some_cases(data, limit), open_segmenter(known, threads)
+    findings = []
+    with counted("cases", len(cases)) as tick:
+        for case in cases:
+            findings += audit_case(case, segmenter.segment_volume(case.ct).organs, known.classes)
+            tick(case.name)
+    for finding in findings:
+        typer.echo(f"{finding.case}: {finding.what}")
+    listed = len({finding.case for finding in findings})
+    console.print(f"{listed} of {len(cases)} cases to look at", highlight=False)

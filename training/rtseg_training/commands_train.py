@@ -29,8 +29,8 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda; torchrun gives eac
 
 
 def prepare_all(folder: Path, recipe: Recipe) -> list[Prepared]:
-    """Load and prepare every case of a data set, two at a time."""
-    cases = load_cases(folder)
+    """Load and prepare every case of a data set that the recipe does not exclude, two at a time."""
+    cases = [case for case in load_cases(folder) if case.name not in recipe.exclude]
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda case: prepare(case, recipe), cases))
 

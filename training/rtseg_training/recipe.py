@@ -76,6 +76,7 @@ class Recipe(Part):
         patch: fixed shape of every patch, and of the daemon's windows.
         extent_mm: how much of the patient is looked at, from the top of the head down.
         jitter: voxels by which a patch may reach past the cropped patient.
+        exclude: names of training cases that are left out, for example because their contours do not fit their CT.
         foreground: share of the patches that are centred on a voxel of a drawn organ, each organ as often as another.
         ema: decay of the moving average of the weights, which is what is validated and exported.
     """
@@ -100,6 +101,7 @@ class Recipe(Part):
     precision: Literal["bf16", "fp32"] = "bf16"
     validate_every: int = 500
     validate_cases: int = 8
+    exclude: list[str] = Field(default_factory=list)
     members: list[Member]
 
     def member(self, name: str) -> Member:
