@@ -81,9 +81,9 @@ def test_hostile_and_double_roi_names_become_safe_files(tmp_path: Path) -> None:
     ds.save_as(case.path)
     result = rtstruct_to_masks(case.paths, case.path, tmp_path / "deep" / "out")
     names = sorted(p.name for p in result.written)
-    assert names == ["EVIL_2.nii.gz", "evil.nii.gz"] or names == ["EVIL.nii.gz", "evil_2.nii.gz"] or len(names) == 2
+    assert names == ["EVIL_2.nii.gz", "evil.nii.gz"]
     assert {p.parent for p in result.written} == {tmp_path / "deep" / "out"}
-    assert not list(tmp_path.rglob("../evil*"))
+    assert not list(tmp_path.parent.glob("evil*"))
     assert any("no contours" in note for note in result.notes)
 
 

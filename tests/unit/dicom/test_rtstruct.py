@@ -16,9 +16,8 @@ from rtseg_daemon.dicom.anatomy import ANATOMY, anatomy_of
 from rtseg_daemon.dicom.names import ascii_line, file_stem, unique_names
 from rtseg_daemon.dicom.rtstruct import derive_identity
 from rtseg_daemon.dicom.series import load_series
-from rtseg_daemon.segment.organ import Flag
 from tests.structure_sets import Case, dciodvfy_errors, organ_of
-from tests.synthetic import ORIENTATIONS, uid
+from tests.synthetic import ORIENTATIONS
 
 
 @pytest.fixture
@@ -311,8 +310,3 @@ def test_a_file_name_holds_no_path(name: str) -> None:
 
 def test_a_line_is_cut_without_a_blank_at_its_end() -> None:
     assert ascii_line("abc def", 4) == "abc"
-
-
-def test_organs_are_flagged_in_the_fixture(case: Case) -> None:
-    assert {organ.flag for organ in case.organs} == set(Flag)
-    assert uid("instance", 0, 0) == case.series.instances[0].sop_instance_uid
