@@ -4,11 +4,13 @@ What is logged names series and jobs by the ledger's numbers. Tracebacks are red
 the code: an exception's message can quote a data element.
 """
 
+import contextlib
 import hashlib
+import io
 import logging
 import sys
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -45,7 +47,7 @@ def configure(settings: Logging, process: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(Forgiving(sys.stderr)),
         cache_logger_on_first_use=False,
     )
     structlog.contextvars.bind_contextvars(process=process)
@@ -58,6 +60,23 @@ def configure(settings: Logging, process: str) -> None:
     logging.basicConfig(handlers=[handler], level=max(level, logging.INFO), force=True)
     for name, least in CHATTY.items():
         logging.getLogger(name).setLevel(max(least, level))
+
+
+class Forgiving(io.StringIO):
+    """A stream whose full disk or closed pipe costs the line, not the work that wanted to tell of it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__()
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self.stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self.stream.flush()
 
 
 def short(uid: str) -> str:

@@ -1,6 +1,7 @@
 """A receiver process of its own for a test, and a peer that says exactly the bytes it is told to."""
 
 import contextlib
+import copy
 import signal
 import socket
 import sqlite3
@@ -8,17 +9,18 @@ import struct
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from pydicom import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, CTImageStorage, ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context
-from pynetdicom.pdu import A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
@@ -136,17 +138,26 @@ def running(folder: Path, dicom: dict[str, Any] | None = None, **sections: Any) 
 # --- a peer that obeys -----------------------------------------------------------------------------------------------
 
 
+Proposal = dict[int, tuple[str, Sequence[str]]]
+
+
 def request_pdu(
-    calling: str = "HONEST", called: str = "RTSEG", syntaxes: tuple[str, ...] = (ExplicitVRLittleEndian,)
+    calling: str = "HONEST",
+    called: str = "RTSEG",
+    syntaxes: Sequence[str] = (ExplicitVRLittleEndian,),
+    contexts: Proposal | None = None,
 ) -> bytes:
-    """An A-ASSOCIATE-RQ for Verification (context 1) and CT Image Storage (context 3)."""
+    """An A-ASSOCIATE-RQ; without `contexts` for Verification (context 1) and CT Image Storage (context 3)."""
+    proposed = contexts or {1: (VERIFICATION, [ImplicitVRLittleEndian]), 3: (CTImageStorage, syntaxes)}
     primitive = A_ASSOCIATE()
     primitive.application_context_name = UID("1.2.840.10008.3.1.1.1")
     primitive.calling_ae_title, primitive.called_ae_title = calling, called
-    contexts = [build_context(VERIFICATION, ImplicitVRLittleEndian), build_context(CTImageStorage, list(syntaxes))]
-    for number, context in enumerate(contexts):
-        context.context_id = 2 * number + 1
-    primitive.presentation_context_definition_list = contexts
+    built = []
+    for number, (abstract, transfer) in proposed.items():
+        context = build_context(abstract, list(transfer))
+        context.context_id = number
+        built.append(context)
+    primitive.presentation_context_definition_list = built
     largest, implementation = MaximumLengthNotification(), ImplementationClassUIDNotification()
     largest.maximum_length_received = 16384
     implementation.implementation_class_uid = UID("1.2.3.4")
@@ -188,11 +199,15 @@ ECHO_PDUS = pdata(1, command_set(0x0030, VERIFICATION, data=False), command=True
 RELEASE = struct.pack(">BBI", 5, 0, 4) + bytes(4)
 
 
-def encoded(dataset: Dataset, implicit: bool = False) -> bytes:
-    """The data set's bytes without file meta information."""
+def encoded(dataset: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
+    """The data set's bytes without file meta information, uncompressed or as compressed as it is."""
     buffer = DicomBytesIO()
-    buffer.is_little_endian, buffer.is_implicit_VR = True, implicit
+    big = syntax == ExplicitVRBigEndian
+    buffer.is_little_endian, buffer.is_implicit_VR = not big, syntax == ImplicitVRLittleEndian
     plain = Dataset({k: v for k, v in dataset.items() if k.group != 2})
+    if big:
+        plain = copy.deepcopy(plain)
+        plain.PixelData = np.frombuffer(plain.PixelData, "<u2").astype(">u2").tobytes()
     write_dataset(buffer, plain)
     return buffer.getvalue()
 
@@ -203,6 +218,7 @@ class Peer:
     def __init__(self, port: int, timeout: float = 10.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.syntax: str = ExplicitVRLittleEndian
 
     def __enter__(self) -> "Peer":
         return self
@@ -229,8 +245,22 @@ class Peer:
 
     def associate(self, **options: Any) -> int:
         """Send an association request; returns the type of the answer (2 accepted, 3 rejected, 0 cut off)."""
+        self.syntax = options.get("syntaxes", (ExplicitVRLittleEndian,))[0]
         self.say(request_pdu(**options))
         return self.pdu()[0]
+
+    def negotiate(self, contexts: Proposal) -> dict[int, int]:
+        """Propose contexts; returns context id -> result (0 accepted, 3 unknown class, 4 no transfer syntax)."""
+        self.say(request_pdu(contexts=contexts))
+        kind, body = self.pdu()
+        assert kind == 2, f"answered with PDU type {kind}"
+        answer = A_ASSOCIATE_AC()
+        answer.decode(struct.pack(">BBI", 2, 0, len(body)) + body)
+        return {item.presentation_context_id or 0: item.result or 0 for item in answer.presentation_context}
+
+    def release(self) -> None:
+        self.say(RELEASE)
+        assert self.pdu()[0] == 6, "the release was not answered"
 
     def status(self) -> int | None:
         """Status of the next response; None if the association ended instead."""
@@ -241,7 +271,8 @@ class Peer:
         return int(struct.unpack_from("<H", body, at + 8)[0])
 
     def store(self, dataset: Dataset, instance: str | None = None, sop_class: str = CTImageStorage) -> int | None:
-        self.say(store_pdus(instance or str(dataset.SOPInstanceUID), encoded(dataset), sop_class=sop_class))
+        data = encoded(dataset, self.syntax)
+        self.say(store_pdus(instance or str(dataset.SOPInstanceUID), data, sop_class=sop_class))
         return self.status()
 
 
@@ -252,6 +283,5 @@ def echo_seconds(port: int) -> float:
         assert peer.associate() == 2, "the association was not accepted"
         peer.say(ECHO_PDUS)
         assert peer.status() == 0, "the C-ECHO was not answered"
-        peer.say(RELEASE)
-        assert peer.pdu()[0] == 6, "the release was not answered"
+        peer.release()
     return time.monotonic() - began

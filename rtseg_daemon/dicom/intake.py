@@ -137,9 +137,8 @@ class Intake:
         """Enter a durable file in the ledger; raises OSError or SQLAlchemyError."""
         outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found))
         if isinstance(outcome, Doubt):
-            kept, ours = outcome, pixel_digest(spool.path)
-            theirs = pixel_digest(self.store.layout.directory / kept.path)
-            settled = Doubt(kept.path, theirs, ours)
+            theirs = pixel_digest(self.store.layout.directory / outcome.path)
+            settled = Doubt(outcome.path, theirs, pixel_digest(spool.path))
             outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found, settled))
         assert not isinstance(outcome, Doubt)
         spool.kept = bool(outcome.arrival.path)
@@ -156,16 +155,13 @@ class Intake:
 
         Returns a Doubt where only the pixels can tell a duplicate from a contradiction and nobody has compared them.
         """
-        association_id = sender.association_id
-        if association_id is None:
-            association_id = reception.open_association(session, sender.calling_ae, sender.host)
-        arrival = arrival_of(found, spool, sender, association_id)
+        arrival = arrival_of(found, spool, sender)
         known = open_series_of_new(session, arrival)
         if known is not None and known in sender.noted:
             arrival = replace(arrival, path=self.store.place(spool, found.series_uid, quarantine=False))
             add_instance(session, known, arrival)
-            if sender.due(known, arrival.received_at):
-                touch(session, known, association_id, arrival.received_at)
+            if arrival.association_id is not None and sender.due(known, arrival.received_at):
+                touch(session, known, arrival.association_id, arrival.received_at)
             return Recorded(arrival, Repeat.NEW, known)
         kept = reception.kept_instance(session, found.sop_instance_uid)
         if kept is not None and settled is not None and settled.path == kept.path:
@@ -173,6 +169,9 @@ class Intake:
             arrival = replace(arrival, pixel_sha256=settled.our_pixels)
         elif kept is not None and pixels_decide(kept, arrival):
             return Doubt(kept.path)
+        if arrival.association_id is None:
+            opened = reception.open_association(session, sender.calling_ae, sender.host)
+            arrival = replace(arrival, association_id=opened)
         return self._record_at_length(session, spool, kept, arrival)
 
     def _record_at_length(self, session: Session, spool: Spool, kept: Instance | None, arrival: Arrival) -> Recorded:
@@ -224,10 +223,10 @@ def pixels_decide(kept: Instance, arrival: Arrival) -> bool:
     return described == (arrival.identity_sha256, arrival.geometry_sha256, arrival.series_instance_uid)
 
 
-def arrival_of(found: Examined, spool: Spool, sender: Sender, association_id: int) -> Arrival:
+def arrival_of(found: Examined, spool: Spool, sender: Sender) -> Arrival:
     """The ledger's view of one object."""
     return Arrival(
-        association_id=association_id,
+        association_id=sender.association_id,
         sop_instance_uid=found.sop_instance_uid,
         sop_class_uid=found.sop_class_uid,
         series_instance_uid=found.series_uid,

@@ -121,7 +121,7 @@ class Walker:
         return end
 
     def _keep(self, tag: int, start: int, end: int, wanted: Container[int]) -> None:
-        if tag >> 16 < 0x0008:
+        if tag >> 16 < 0x0004:
             raise ScanError(f"element ({tag >> 16:04X},{tag & 0xFFFF:04X}) does not belong in a data set")
         if tag == PIXEL_DATA:
             self.pixels = Pixels(start, end, encapsulated=False)

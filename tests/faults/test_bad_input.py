@@ -1,0 +1,396 @@
+"""Every row of the table of bad input, against the running receiver and the sweep beside it."""
+
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom import Dataset
+from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian, RTStructureSetStorage
+
+from rtseg_daemon.dicom.assemble import OVERTAKEN
+from rtseg_daemon.ledger.states import JobState, SeriesState
+from tests.faults.conftest import QUIET, Ward, series
+from tests.receiver import Peer, encoded, store_pdus
+from tests.synthetic import uid
+
+DATA = Path(__file__).parents[3] / "shared" / "data" / "dicom"
+
+
+def real(folder: str) -> list[Dataset]:
+    """The CT images of a real series; skips the test where the data are not there."""
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"needs {folder} beside the checkout")
+    read = [pydicom.dcmread(p, force=True) for p in sorted((DATA / folder).rglob("*")) if p.is_file()]
+    return [ds for ds in read if ds.get("SOPClassUID") == "1.2.840.10008.5.1.4.1.1.2" and "PixelData" in ds]
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+def test_another_sop_class_is_rejected_as_a_context(ward: Ward) -> None:
+    with Peer(ward.receiver.port) as peer:
+        results = peer.negotiate({1: ("1.2.840.10008.5.1.4.1.1.77.1.5.4", [ImplicitVRLittleEndian])})
+    assert results == {1: 3}
+
+
+def test_an_unsupported_transfer_syntax_is_rejected_as_a_context(ward: Ward) -> None:
+    with Peer(ward.receiver.port) as peer:
+        results = peer.negotiate({1: ("1.2.840.10008.5.1.4.1.1.2", [UID("1.2.840.10008.1.2.4.50")])})
+    assert results == {1: 4}
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID"])
+@pytest.mark.parametrize("bad", ["1.2.abc", "../1.2", "1..2"])
+def test_a_malformed_uid_is_refused_0117(ward: Ward, keyword: str, bad: str) -> None:
+    image = series(f"uid {keyword} {bad}")[0]
+    raw = encoded(image).replace(
+        str(image[keyword].value).encode(), bad.encode().ljust(len(image[keyword].value), b"\0")
+    )
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        peer.say(store_pdus(image.SOPInstanceUID, raw))
+        assert peer.status() == 0x0117
+
+
+def test_a_command_that_disagrees_with_its_data_set_is_refused_a900(ward: Ward) -> None:
+    image = series("disagree")[0]
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        assert peer.store(image, instance="1.2.3.4") == 0xA900
+
+
+@pytest.mark.parametrize("pixels", [b"", b"\0" * 510, b"\0" * 514])
+def test_a_wrong_pixel_length_is_refused_c000(ward: Ward, pixels: bytes) -> None:
+    image = series("length")[0]
+    image.PixelData = pixels
+    assert ward.send([image]) == [0xC000]
+
+
+def test_a_full_disk_is_answered_a700_and_reception_goes_on_without_a_restart(ward: Ward) -> None:
+    images = series("full")
+    pid = ward.receiver.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (512, before[1]))  # no file may grow: a disk without room
+    try:
+        assert ward.send(images[:3]) == [0xA700] * 3
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+    assert not ward.receiver.unfinished()
+    assert set(ward.send(images)) == {0}
+    assert ward.kept(images) == len(images)
+
+
+# --- accepted, and then ----------------------------------------------------------------------------------------------
+
+
+def test_an_exact_duplicate_changes_nothing(ward: Ward) -> None:
+    images = series("duplicate")
+    assert ward.settled([*images, *images[:5]]).state is JobState.QUEUED
+    assert ward.kept(images) == len(images)
+
+
+def test_a_series_sent_again_after_its_job_makes_no_second_job(ward: Ward) -> None:
+    images = series("again")
+    ward.settled(images)
+    ward.settled(images)
+    assert len(ward.jobs(images)) == 1
+    assert ward.series(images).state is SeriesState.COMPLETE
+
+
+def test_the_same_uid_with_an_unimportant_tag_changed_is_a_duplicate(ward: Ward) -> None:
+    images = series("tag")
+    changed = series("tag")[3]
+    changed.SeriesDescription = "another text"
+    assert ward.settled([*images, changed]).state is JobState.QUEUED
+    assert ward.kept(images) == len(images)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_the_same_uid_in_another_uncompressed_encoding_is_a_duplicate(ward: Ward, syntax: UID) -> None:
+    images = series(f"encoding {syntax}")
+    ward.settled(images)
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate(syntaxes=(syntax,)) == 2
+        peer.say(store_pdus(images[0].SOPInstanceUID, encoded(images[0], syntax)))
+        assert peer.status() == 0
+        peer.release()
+    ward.until_ended()
+    assert ward.series(images).state is SeriesState.COMPLETE
+    assert ward.kept(images) == len(images)
+
+
+@pytest.mark.patients
+@pytest.mark.parametrize("name", ["JPEG2000LosslessOnly", "JPEGLSLossless", "JPEGProcess14SV1", "RLELossless"])
+def test_the_same_uid_compressed_without_loss_is_a_duplicate(ward: Ward, name: str) -> None:
+    plain = next(iter(sorted(one("odd_transfer_syntaxes_ct", "*LittleEndianExplicit*"))))
+    packed = next(iter(sorted(one("odd_transfer_syntaxes_ct", f"*{name}TransferSyntax*"))))
+    first, second = pydicom.dcmread(plain), pydicom.dcmread(packed)
+    for dataset in (first, second):
+        dataset.SOPInstanceUID, dataset.SeriesInstanceUID = uid(name), uid("s", name)
+        dataset.StudyInstanceUID = uid("st", name)
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate(syntaxes=(first.file_meta.TransferSyntaxUID,)) == 2
+        assert peer.store(first) == 0
+    with Peer(ward.receiver.port, 30.0) as peer:
+        assert peer.associate(syntaxes=(second.file_meta.TransferSyntaxUID,)) == 2
+        assert peer.store(second) == 0
+    assert ward.series([first]).state is SeriesState.OPEN
+    assert ward.receiver.rows(f"select state from instance where sop_instance_uid = '{uid(name)}'") == [("KEPT",)]
+
+
+def one(folder: str, pattern: str) -> list[Path]:
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"needs {folder} beside the checkout")
+    return list((DATA / folder).glob(pattern))
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "PatientName", "PatientBirthDate", "FrameOfReferenceUID"])
+def test_the_same_uid_with_another_identity_stops_the_jobs_and_holds_for_good(ward: Ward, keyword: str) -> None:
+    images = series(f"identity {keyword}")
+    assert ward.settled(images).state is JobState.QUEUED
+    changed = series(f"identity {keyword}")[2]
+    changed[keyword].value = {"PatientBirthDate": "19770707", "FrameOfReferenceUID": "1.9.9"}.get(keyword, "Other")
+    assert ward.send([changed]) == [0]
+    held = ward.series(images)
+    assert (held.state, held.releasable) == (SeriesState.HELD, False)
+    job = ward.jobs(images)[-1]
+    assert (job.state, job.releasable) == (JobState.HELD, False)
+    assert ward.alarms("conflict")
+
+
+@pytest.mark.parametrize("what", ["pixels", "position", "rescale"])
+def test_the_same_uid_with_other_pixels_or_geometry_is_quarantined_and_held(ward: Ward, what: str) -> None:
+    images = series(f"content {what}")
+    ward.settled(images)
+    changed = series(f"content {what}")[2]
+    if what == "pixels":
+        changed.PixelData = b"\1\4" * 256
+    elif what == "position":
+        changed.ImagePositionPatient = [0, 0, 6.5]
+    else:
+        changed.RescaleIntercept = "-1000"
+    assert ward.send([changed]) == [0]
+    assert ward.series(images).state is SeriesState.HELD
+    assert not ward.series(images).releasable
+    copies = dict(
+        ward.receiver.rows(f"select state, path from instance where sop_instance_uid = '{changed.SOPInstanceUID}'")
+    )
+    assert copies["QUARANTINED"].startswith("quarantine/")
+    assert (ward.receiver.storage / copies["QUARANTINED"]).is_file()
+    assert (ward.receiver.storage / copies["KEPT"]).is_file()
+
+
+def test_a_late_slice_after_the_job_makes_a_new_job_that_supersedes(ward: Ward) -> None:
+    images = series("late", 30)
+    assert ward.settled(images[:25]).state is JobState.QUEUED
+    assert ward.send(images[25:27]) == [0, 0]
+    ward.wait(0)
+    first = ward.jobs(images)[0]
+    assert (first.state, first.error) == (JobState.HELD, OVERTAKEN)
+    assert ward.settled(images[27:]).state is JobState.QUEUED
+    older, newer = ward.jobs(images)
+    assert older.state is JobState.CANCELLED
+    assert newer.supersedes_id == older.id
+
+
+Change = Callable[[int, Dataset], None]
+
+
+def held(ward: Ward, name: str, change: Change) -> tuple[str, bool]:
+    """Settle a changed series; returns why it is held, and whether it may be released."""
+    images = series(name)
+    for k, image in enumerate(images):
+        change(k, image)
+    job = ward.settled(images)
+    assert job.state is JobState.HELD
+    return str(job.error), job.releasable
+
+
+def test_a_duplicate_position_is_held(ward: Ward) -> None:
+    def change(k: int, image: Dataset) -> None:
+        image.ImagePositionPatient = [0, 0, 3 * min(k, 18)]
+
+    assert "position that another one holds" in held(ward, "position", change)[0]
+
+
+def test_a_missing_slice_is_held_with_its_place_and_goes_on_when_it_comes(ward: Ward) -> None:
+    images = series("gap")
+    assert ward.settled([*images[:7], *images[8:]]).state is JobState.HELD
+    reason = str(ward.jobs(images)[-1].error)
+    assert "1 slices are missing, at 21.0 mm" in reason
+    assert ward.settled(images[7:8]).state is JobState.QUEUED
+
+
+def test_variable_spacing_is_held(ward: Ward) -> None:
+    def change(k: int, image: Dataset) -> None:
+        image.ImagePositionPatient = [0, 0, 3 * k + max(0, k - 10)]
+
+    assert "not equally far apart" in held(ward, "spacing", change)[0]
+
+
+def test_a_tilted_gantry_is_held(ward: Ward) -> None:
+    def change(k: int, image: Dataset) -> None:
+        image.GantryDetectorTilt = "12.5"
+
+    assert "GantryDetectorTilt" in held(ward, "tilt", change)[0]
+
+
+@pytest.mark.patients
+def test_a_real_tilted_series_is_held(ward: Ward) -> None:
+    images = real("tilt_ge_human")
+    job = ward.settled(images, syntaxes=(images[0].file_meta.TransferSyntaxUID,))
+    assert job.state is JobState.HELD
+    assert "oblique" in str(job.error)
+
+
+@pytest.mark.patients
+@pytest.mark.parametrize("folder", ["gap_ge18", "dupe_positions", "odd_iop_flipped_torchio"])
+def test_a_real_irregular_series_is_held(ward: Ward, folder: str) -> None:
+    images = real(folder)
+    assert ward.settled(images, syntaxes=(images[0].file_meta.TransferSyntaxUID,)).state is JobState.HELD
+
+
+def test_a_localizer_among_the_slices_is_left_out(ward: Ward) -> None:
+    images = series("localizer")
+    localizer = series("localizer")[0]
+    localizer.SOPInstanceUID, localizer.ImageType = uid("loc"), ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    localizer.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
+    job = ward.settled([*images, localizer])
+    assert job.state is JobState.QUEUED
+    assert job.verdicts[0]["reasons"] == ["1 localizers or reports in the series were left out"]
+
+
+def test_a_series_of_localizers_alone_makes_no_job(ward: Ward) -> None:
+    images = series("scout", 2)
+    for image in images:
+        image.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    ward.send(images)
+    ward.wait(4 * QUIET)
+    assert ward.jobs(images) == []
+    assert ward.series(images).state is SeriesState.UNROUTED
+
+
+@pytest.mark.parametrize("position", ["FFS", "HFP", "HFDR"])
+def test_a_position_not_validated_is_held(ward: Ward, position: str) -> None:
+    def change(k: int, image: Dataset) -> None:
+        image.PatientPosition = position
+
+    reason, releasable = held(ward, f"position {position}", change)
+    assert f"patient position {position}" in reason
+    assert releasable
+
+
+def test_a_structure_set_that_comes_along_is_accepted_and_dropped(ward: Ward) -> None:
+    structures = Dataset()
+    structures.SOPClassUID, structures.SOPInstanceUID = RTStructureSetStorage, uid("rtss")
+    structures.PatientID = "X"
+    with Peer(ward.receiver.port) as peer:
+        assert peer.negotiate({3: (RTStructureSetStorage, [UID("1.2.840.10008.1.2.1")])}) == {3: 0}
+        assert peer.store(structures, sop_class=RTStructureSetStorage) == 0
+    assert not ward.receiver.has(structures.SOPInstanceUID)
+    assert "dropped an object that was forwarded along" in ward.receiver.logged()
+
+
+def test_phases_of_a_4d_scan_in_one_series_are_held(ward: Ward) -> None:
+    def change(k: int, image: Dataset) -> None:
+        image.TemporalPositionIdentifier = k // 10 + 1
+
+    assert "4D" in held(ward, "4d", change)[0]
+
+
+@pytest.mark.parametrize("keyword", ["PatientID", "PatientName", "PatientBirthDate"])
+def test_mixed_patients_in_a_series_are_held_and_cannot_be_released(ward: Ward, keyword: str) -> None:
+    def change(k: int, image: Dataset) -> None:
+        if k == 7:
+            image[keyword].value = "19770707" if keyword == "PatientBirthDate" else "Other"
+
+    reason, releasable = held(ward, f"mixed {keyword}", change)
+    assert "identity" in reason
+    assert not releasable
+
+
+def test_several_frames_of_reference_are_held_and_cannot_be_released(ward: Ward) -> None:
+    def change(k: int, image: Dataset) -> None:
+        image.FrameOfReferenceUID = f"1.2.{k // 10}"
+
+    assert not held(ward, "frames", change)[1]
+
+
+def test_a_missing_rescale_is_held(ward: Ward) -> None:
+    def change(k: int, image: Dataset) -> None:
+        del image.RescaleSlope, image.RescaleIntercept
+
+    assert "RescaleSlope" in held(ward, "rescale", change)[0]
+
+
+CHARSETS = {
+    "latin": ("ISO_IR 100", "Müller^Jörg"),
+    "utf8": ("ISO_IR 192", "山田^太郎"),
+    "cyrillic": ("ISO_IR 144", "Люкceмбypг"),
+    "none": ("", "Plain^Name"),
+    "unknown": ("ISO_IR 999", "Plain^Name"),
+}
+
+
+@pytest.mark.parametrize("name", CHARSETS)
+@pytest.mark.filterwarnings("ignore")
+def test_a_name_in_any_character_set_is_processed_and_its_bytes_kept(ward: Ward, name: str) -> None:
+    charset, patient = CHARSETS[name]
+    images = series(f"charset {name}")
+    for image in images:
+        image.SpecificCharacterSet, image.PatientName, image.PatientID = charset, patient, patient[:4]
+    assert ward.settled(images).state is JobState.QUEUED
+    (path,) = ward.receiver.rows(f"select path from instance where sop_instance_uid = '{images[0].SOPInstanceUID}'")[0]
+    assert (ward.receiver.storage / path).read_bytes().endswith(encoded(images[0]))
+
+
+# --- several at once -------------------------------------------------------------------------------------------------
+
+
+def test_one_series_over_two_interleaved_associations_becomes_one_job(ward: Ward) -> None:
+    images = series("two")
+    with Peer(ward.receiver.port) as one_peer, Peer(ward.receiver.port) as other:
+        assert (one_peer.associate(), other.associate()) == (2, 2)
+        for k, image in enumerate(images):
+            assert (one_peer if k % 2 else other).store(image) == 0
+            assert (other if k % 2 else one_peer).store(image) == 0
+        one_peer.release()
+        other.release()
+    ward.wait(4 * QUIET)
+    assert [job.state for job in ward.jobs(images)] == [JobState.QUEUED]
+    assert ward.kept(images) == len(images)
+
+
+def test_two_series_interleaved_on_one_association_become_two_jobs(ward: Ward) -> None:
+    first, second = series("first"), series("second")
+    order = np.random.default_rng(0).permutation(2 * len(first))
+    assert set(ward.send([[*first, *second][k] for k in order])) == {0}
+    ward.wait(4 * QUIET)
+    assert [job.state for images in (first, second) for job in ward.jobs(images)] == [JobState.QUEUED] * 2
+
+
+def test_an_aborted_transfer_waits_for_the_rest(ward: Ward) -> None:
+    images = series("abort")
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        for image in images[:15]:
+            assert peer.store(image) == 0
+    ward.until_ended()
+    ward.wait(10 * QUIET)
+    assert ward.jobs(images) == []
+    assert ward.settled(images).state is JobState.QUEUED
+
+
+def test_an_aborted_transfer_that_never_comes_again_is_held(ward: Ward) -> None:
+    images = series("given up")
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        for image in images[:18]:
+            assert peer.store(image) == 0
+    ward.until_ended()
+    ward.wait(3601)
+    assert ward.jobs(images)[-1].state is JobState.HELD
+    assert "broke off" in str(ward.jobs(images)[-1].error)
