@@ -76,7 +76,7 @@ class Organ:
         if self.predicted_dice is not None:
             span = f"[{self.interval[0]:.2f}-{self.interval[1]:.2f}]" if self.interval else ""
             parts.append(f"dice={self.predicted_dice:.2f}{span}")
-        if self.slices is not None:
+        if self.slices is not None and self.flag is not Flag.OK:
             parts.append(f"slices={self.slices[0]}-{self.slices[1]}")
         if self.reasons:
             reason = "; ".join(self.reasons).replace('"', "'").replace("\\", "/")

@@ -102,6 +102,8 @@ def doubt_notes(organ: Organ, rule: OrganClass) -> Iterable[tuple[Flag, str]]:
         yield Flag.REJECT, f"predicted Dice {predicted:.2f} is below {rule.reject_below:.2f}"
     elif rule.review_below is not None and predicted < rule.review_below:
         yield Flag.REVIEW, f"predicted Dice {predicted:.2f} is below {rule.review_below:.2f}"
+        if organ.doubt:
+            yield Flag.REVIEW, f"members disagree, {organ.doubt}"
 
 
 def other_side(name: str) -> str:
