@@ -7,6 +7,7 @@ import argparse
 import os
 import sys
 import threading
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -90,6 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="rtseg-receive", description=__doc__)
     parser.add_argument("--config", type=Path, required=True)
     options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")  # libraries quote a stranger's values in theirs
     stop = follow_supervisor()
     try:
         config = load_config(options.config)
