@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_facts, print_json, print_table, who
 from rtseg_daemon.config import Config
-from rtseg_daemon.ledger import jobs, views
+from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.schema import Job
@@ -78,7 +78,7 @@ def rerun(
     if bundle is not None:
         require_bundle(ledger.config, bundle)
     with writing(ledger.engine) as session:
-        job = jobs.rerun(session, job_id, who(), bundle=bundle, no_send=no_send)
+        job = decisions.rerun(session, job_id, who(), bundle=bundle, no_send=no_send)
         tell(job, session, ledger.config, as_json)
 
 
@@ -94,7 +94,7 @@ def retry(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> 
     """Take a FAILED job up again: only its delivery, if its structure set is stored."""
     ledger = open_existing(config)
     with writing(ledger.engine) as session:
-        tell(jobs.retry(session, job_id, who()), session, ledger.config, as_json)
+        tell(decisions.retry(session, job_id, who()), session, ledger.config, as_json)
 
 
 @app.command()
@@ -124,7 +124,7 @@ def release(
     with writing(ledger.engine) as session:
         job = views.find_job(session, job_id)
         route = next((route for route in ledger.config.routes if route.name == job.route), None)
-        released = jobs.release(session, job_id, who(), why, route.destinations if route else ())
+        released = decisions.release(session, job_id, who(), why, route.destinations if route else ())
         tell(released, session, ledger.config, as_json)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from rtseg_daemon import case
 from rtseg_daemon.config import load_config
 from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
-from rtseg_daemon.ledger import jobs, views
+from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances
 from rtseg_daemon.ledger.states import JobState
@@ -187,5 +187,5 @@ def test_a_job_done_again_after_a_crash_writes_the_same_uid_and_a_rerun_another(
         views.find_job(session, bench.job).state = JobState.QUEUED
     assert bench.run()["rtstruct_sop_instance_uid"] == first
     with writing(ledger) as session:
-        bench.job = jobs.rerun(session, bench.job, "anna").id
+        bench.job = decisions.rerun(session, bench.job, "anna").id
     assert bench.run()["rtstruct_sop_instance_uid"] != first

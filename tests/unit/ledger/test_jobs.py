@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.errors import LeaseLost, StateError
-from rtseg_daemon.ledger import jobs
+from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.reception import Arrival, last_instance_id, record_instances
@@ -147,7 +147,7 @@ def test_a_held_job_without_result_is_released_to_the_queue(ledger: Engine) -> N
     claim(ledger)
     with writing(ledger) as session:
         jobs.hold(session, job_id, "slices missing", owner="w1")
-        job = jobs.release(session, job_id, "anna", "looked at it", ["tps"])
+        job = decisions.release(session, job_id, "anna", "looked at it", ["tps"])
         assert (job.state, job.released_by) == (JobState.QUEUED, "anna")
 
 
@@ -156,7 +156,7 @@ def test_a_held_job_with_result_is_released_to_its_destinations(ledger: Engine) 
     claim(ledger)
     with writing(ledger) as session:
         jobs.hold(session, job_id, "sides swapped", owner="w1", outcome=OUTCOME)
-        jobs.release(session, job_id, "anna", "looked at it", ["tps"])
+        decisions.release(session, job_id, "anna", "looked at it", ["tps"])
         job = session.get_one(Job, job_id)
         assert job.state is JobState.SEGMENTED
         assert [d.destination for d in job.deliveries] == ["tps"]
@@ -168,7 +168,7 @@ def test_a_job_of_mixed_identity_cannot_be_released(ledger: Engine) -> None:
     with writing(ledger) as session:
         jobs.hold(session, job_id, "two patients", releasable=False)
     with writing(ledger) as session, pytest.raises(StateError, match="may not be released: two patients"):
-        jobs.release(session, job_id, "anna", "hurry", ["tps"])
+        decisions.release(session, job_id, "anna", "hurry", ["tps"])
 
 
 def test_retry_of_a_failed_delivery_does_not_infer_again(ledger: Engine) -> None:
@@ -180,7 +180,7 @@ def test_retry_of_a_failed_delivery_does_not_infer_again(ledger: Engine) -> None
         job.deliveries[0].state = DeliveryState.FAILED
         session.flush()
         jobs.move_job(session, job_id, JobState.FAILED, what="failed")
-        assert jobs.retry(session, job_id, "anna").state is JobState.DELIVERING
+        assert decisions.retry(session, job_id, "anna").state is JobState.DELIVERING
     with reading(ledger) as session:
         assert session.query(Delivery).one().state is DeliveryState.WAITING
 
@@ -188,8 +188,8 @@ def test_retry_of_a_failed_delivery_does_not_infer_again(ledger: Engine) -> None
 def test_a_rerun_is_the_next_run_of_the_same_slices(ledger: Engine) -> None:
     job_id = new_job(ledger)
     with writing(ledger) as session:
-        again = jobs.rerun(session, job_id, "anna", no_send=True)
-        other = jobs.rerun(session, job_id, "anna", bundle="gtv")
+        again = decisions.rerun(session, job_id, "anna", no_send=True)
+        other = decisions.rerun(session, job_id, "anna", bundle="gtv")
         assert (again.run, again.no_send, again.state) == (2, True, JobState.QUEUED)
         assert (other.run, other.bundle) == (1, "gtv")
 

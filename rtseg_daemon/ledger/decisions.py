@@ -1,0 +1,89 @@
+"""What a person decides about a job: let it go on, try again, do it once more. Who and why stands in its events."""
+
+import time
+from collections.abc import Sequence
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.errors import StateError
+from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.jobs import add_deliveries, create_job, move_job
+from rtseg_daemon.ledger.schema import Delivery, Job
+from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState
+
+
+def release(
+    session: Session, job_id: int, who: str, why: str, destinations: Sequence[str], *, at: float | None = None
+) -> Job:
+    """Let a HELD job go on: to its delivery if its RTSTRUCT is stored, else to the queue.
+
+    Raises StateError if it is not HELD or may not be released (a mixed or contradictory identity).
+    """
+    job = session.get(Job, job_id)
+    if job is not None and job.state is JobState.HELD and not (job.releasable and job.series.releasable):
+        raise StateError(f"job {job_id} may not be released: {job.error}")
+    if job is None or job.state is not JobState.HELD:
+        raise StateError(f"job {job_id} is {job.state if job else 'unknown'}; only a HELD job can be released")
+    to = JobState.SEGMENTED if job.rtstruct_path else JobState.QUEUED
+    move_job(session, job_id, to, what="released", who=who, detail={"why": why}, at=at, released_by=who, error=None)
+    if to is JobState.SEGMENTED and not job.no_send:
+        add_deliveries(session, job, destinations, at=at)
+        _wake(session, job_id, (DeliveryState.CANCELLED,), at)
+        if job.deliveries and all(delivery.state in ARRIVED for delivery in job.deliveries):
+            move_job(session, job_id, JobState.DELIVERING, what="was sent before it was held", at=at)
+            move_job(session, job_id, JobState.DELIVERED, what="delivered", at=at)
+    return job
+
+
+def retry(session: Session, job_id: int, who: str, *, at: float | None = None) -> Job:
+    """Take a FAILED job up again: its deliveries if its RTSTRUCT is stored, else the whole work, attempts at 0."""
+    job = session.get(Job, job_id)
+    if job is None or job.state is not JobState.FAILED:
+        raise StateError(f"job {job_id} is {job.state if job else 'unknown'}; only a FAILED job can be retried")
+    if job.rtstruct_path and job.deliveries:
+        move_job(session, job_id, JobState.DELIVERING, what="retried", who=who, at=at, error=None)
+        _wake(session, job_id, (DeliveryState.FAILED,), at)
+    else:
+        move_job(session, job_id, JobState.QUEUED, what="retried", who=who, at=at, error=None, attempts=0)
+    return job
+
+
+def _wake(session: Session, job_id: int, states: Sequence[DeliveryState], at: float | None) -> None:
+    moment = time.time() if at is None else at
+    session.execute(
+        update(Delivery)
+        .where(Delivery.job_id == job_id, Delivery.state.in_(states))
+        .values(
+            state=DeliveryState.WAITING,
+            next_attempt_at=moment,
+            waited_seconds=0.0,
+            refused_seconds=0.0,
+            updated_at=moment,
+        )
+    )
+
+
+def rerun(
+    session: Session,
+    job_id: int,
+    who: str,
+    *,
+    bundle: str | None = None,
+    no_send: bool = False,
+    at: float | None = None,
+) -> Job:
+    """A new job for the same series and instances, as its next run; the old one stays as it is."""
+    old = session.get(Job, job_id)
+    if old is None:
+        raise StateError(f"there is no job {job_id}")
+    name = bundle or old.bundle
+    same = select(func.max(Job.run)).where(
+        Job.series_id == old.series_id, Job.bundle == name, Job.last_instance_id == old.last_instance_id
+    )
+    run = (session.scalar(same) or 0) + 1
+    job = create_job(
+        session, old.series_id, old.last_instance_id, name, old.route, run=run, no_send=no_send, who=who, at=at
+    )
+    record_event(session, "job", job.id, "rerun", detail={"of": job_id}, who=who, at=at)
+    return job
