@@ -20,7 +20,7 @@ from rtseg_training.export import RANK_WEIGHTS
 from rtseg_training.metrics import dice
 
 SCALES = np.round(np.geomspace(0.08, 1.5, 30), 4)
-TEMPERATURES = np.round(np.geomspace(0.5, 3.0, 31), 3)
+TEMPERATURES = np.round(np.geomspace(0.5, 8.0, 41), 3)
 
 
 @dataclass(frozen=True)
