@@ -81,7 +81,7 @@ class Limits(Part):
 
 
 class Golden(Part):
-    """A phantom (`rtseg_daemon.phantom`) of this seed and matrix, and the Dice per organ that the bundle reached on it."""
+    """A phantom (`rtseg_daemon.phantom`) of this seed and matrix, and the Dice per organ that the bundle reached."""
 
     seed: int
     matrix: int
@@ -89,7 +89,11 @@ class Golden(Part):
 
 
 class Bundle(Part):
-    """`bundle.yaml`. Shapes and spacing count (z, y, x)."""
+    """`bundle.yaml`. Shapes and spacing count (z, y, x).
+
+    `entropy_level`: vote entropy (nats) from which on a voxel is shown as doubtful in a ring; without a calibration
+    the least disagreement of six members, 5 votes against 1.
+    """
 
     format: int
     name: str = Field(max_length=16)
@@ -105,6 +109,7 @@ class Bundle(Part):
     extent_mm: tuple[float, float, float]
     overlap: float = 0.25
     temperature: float = 1.0
+    entropy_level: float = Field(default=0.45, gt=0)
     limits: Limits = Limits()
     provenance: dict[str, str] = Field(default_factory=dict)
     figures: dict[str, dict[str, float]] = Field(default_factory=dict)

@@ -28,11 +28,13 @@ class Options:
         run: number of the run; another run gives another structure set.
         released: a person let the case go on: gates that may be released report, and hold no more.
         rejected: whether organs flagged REJECT get their contours.
+        rings: whether each organ gets a further ROI where the members disagree.
     """
 
     run: int = 1
     released: bool = False
     rejected: Literal["omit", "send"] = "omit"
+    rings: bool = False
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class CaseResult:
     released: bool
     series: "CtSeries | None" = None
     organs: tuple[Organ, ...] = ()
+    rings: tuple[Organ, ...] = ()
     dataset: Dataset | None = None
     entropy: "Volume | None" = None
     seconds: dict[str, float] = field(default_factory=dict)
@@ -152,6 +155,8 @@ def segment_case(result: CaseResult, segmenter: "Segmenter", options: Options, s
     """The organs, judged, and their structure set; made also where a gate holds them: a release infers nothing."""
     from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity
     from rtseg_daemon.segment.gates import judge_organs
+    from rtseg_daemon.segment.rings import rings_of
+    from rtseg_daemon.segment.transforms import grid_of
 
     series, bundle = result.series, result.bundle
     assert series is not None
@@ -160,11 +165,13 @@ def segment_case(result: CaseResult, segmenter: "Segmenter", options: Options, s
     organs, verdict = judge_organs(found.organs, bundle, series.volume)
     notes: list[str] = []
     with stages.stage("structure set"):
-        identity = derive_identity(series, bundle.digest, options.run)
-        dataset = build_rtstruct(series, organs, bundle, identity, rejected=options.rejected, notes=notes)
+        rings = rings_of(found, organs, grid_of(series.volume), bundle.entropy_level) if options.rings else []
+        identity = derive_identity(series, bundle.digest, options.run, "rings" if options.rings else "")
+        dataset = build_rtstruct(series, organs, bundle, identity, rejected=options.rejected, rings=rings, notes=notes)
     return replace(
         result,
         organs=tuple(organs),
+        rings=tuple(rings),
         verdicts=(*result.verdicts, ("organs", verdict)),
         dataset=dataset,
         entropy=found.network.with_array(found.entropy),
@@ -186,6 +193,6 @@ def checked(result: CaseResult, path: Path, options: Options) -> CaseResult:
     from rtseg_daemon.segment.gates import Verdict
 
     assert result.series is not None
-    reasons = check(path, result.series, result.organs, rejected=options.rejected)
+    reasons = check(path, result.series, result.organs, rejected=options.rejected, rings=result.rings)
     verdict = Verdict("hold", tuple(reasons), releasable=False) if reasons else Verdict("pass")
     return replace(result, verdicts=(*result.verdicts, ("written file", verdict)))

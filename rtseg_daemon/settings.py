@@ -129,6 +129,7 @@ class Route(Section):
 
     `prefer`: regular expressions on SeriesDescription, best first; where several reconstructions of one scan match,
     only the best is segmented and the others are listed. Empty: every series that matches is segmented.
+    `rings`: a further ROI around each organ, where members disagree.
     """
 
     name: Name
@@ -136,6 +137,7 @@ class Route(Section):
     bundle: Names
     destinations: Names = ()
     rejected: Literal["omit", "send"] = "omit"
+    rings: bool = False
     research: bool = False
     prefer: tuple[Regex, ...] = ()
 
@@ -223,7 +225,7 @@ class Collector(Section):
 
 
 class Audit(Section):
-    """The audit trail; None: `audit.jsonl` in storage.directory."""
+    """The audit trail; None: `audit.log` in storage.directory."""
 
     file: Path | None = None
     syslog: Collector | None = None

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -243,7 +244,8 @@ class Beat:
 
 def options_for(job: Job, route: Route | None) -> case.Options:
     """How the job is to be done, from its row and its route."""
-    return case.Options(job.run, job.released_by is not None, "omit" if route is None else route.rejected)
+    options = case.Options(job.run, released=job.released_by is not None)
+    return options if route is None else replace(options, rejected=route.rejected, rings=route.rings)
 
 
 def out_of_memory(error: BaseException) -> bool:

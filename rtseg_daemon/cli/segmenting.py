@@ -30,6 +30,7 @@ def segment(
     bundle: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
     series: Annotated[str | None, typer.Option("--series", help="SeriesInstanceUID, where there are several.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on where a gate holds that may be released.")] = False,
+    rings: Annotated[bool, typer.Option("--rings", help="Where members disagree, as ROIs too.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -37,7 +38,7 @@ def segment(
     settings = load_config(config) if config is not None else Config()
     configure(settings.logging, "segment")
     paths = choose_series(ct, series)
-    result = run_case(paths, to, settings, bundle, force)
+    result = run_case(paths, to, settings, bundle, force, rings)
     written = not result.held
     if as_json:
         print_json(shape(result, to if written else None))
@@ -64,12 +65,12 @@ def choose_series(folder: Path, wanted: str | None) -> list[Path]:
     return found[wanted if wanted is not None else next(iter(found))]
 
 
-def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: bool) -> "CaseResult":
+def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: bool, rings: bool) -> "CaseResult":
     """Segment and, unless a gate holds it, write `to`; the file is checked before it gets its name."""
     from rtseg_daemon import case
 
     loaded = load_bundle(settings.models.directory or installed_models(), bundle)
-    options = case.Options(released=force)
+    options = case.Options(released=force, rings=rings)
     with Console(stderr=True).status("reading the series") as progress:
         result = case.process_case(
             paths,

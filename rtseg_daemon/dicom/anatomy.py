@@ -1,8 +1,9 @@
 """What is known of an organ by its TG-263 name: codes, side, colour, interpreted type.
 
 Names: AAPM TG-263 (Mayo et al., IJROBP 100:1057, 2018). SNOMED CT codes as in the context groups of PS3.16 (CID 4,
-4028, 7151, 8134); FMA codes of the Foundational Model of Anatomy 3.2: those of one side where they are known, otherwise
-those of the organ, its side then stands in the laterality modifier (CID 244).
+4028, 7151, 8134). FMA codes (Foundational Model of Anatomy) as in the column FMAID of TG-263's own worksheet of
+2017-08-15, where paired organs have one code per side. It has no halves of the mandible: these have the code of the
+whole bone. Every side stands in the laterality modifier too (CID 244).
 """
 
 import colorsys
@@ -70,12 +71,25 @@ ANATOMY: dict[str, Anatomy] = {
         (("72972", "Left temporal lobe"), ("72971", "Right temporal lobe")),
     ),
     "SpinalCord": Anatomy(("2748008", "Spinal cord"), ("7647", "Spinal cord"), (0, 255, 0)),
-    **_both("Parotid", Anatomy(("45289007", "Parotid gland"), ("59790", "Parotid gland"), (64, 224, 208))),
-    **_both("Ear_Internal", Anatomy(("22945000", "Inner ear"), ("60909", "Internal ear"), (218, 112, 214))),
-    **_both("Ear_Middle", Anatomy(("25342003", "Middle ear"), ("56513", "Middle ear"), (238, 130, 238))),
+    **_both(
+        "Parotid",
+        Anatomy(("45289007", "Parotid gland"), None, (64, 224, 208)),
+        (("59798", "Left parotid gland"), ("59797", "Right parotid gland")),
+    ),
+    **_both(
+        "Ear_Internal",
+        Anatomy(("22945000", "Inner ear"), None, (218, 112, 214)),
+        (("61021", "Left internal ear"), ("61020", "Right internal ear")),
+    ),
+    **_both(
+        "Ear_Middle",
+        Anatomy(("25342003", "Middle ear"), None, (238, 130, 238)),
+        (("56515", "Left middle ear"), ("56514", "Right middle ear")),
+    ),
     **_both(
         "Joint_TM",
-        Anatomy(("53620006", "Temporomandibular joint"), ("54832", "Temporomandibular joint"), (240, 230, 140)),
+        Anatomy(("53620006", "Temporomandibular joint"), None, (240, 230, 140)),
+        (("54834", "Left temporomandibular joint"), ("54833", "Right temporomandibular joint")),
     ),
     "Bone_Mandible": MANDIBLE,
     **_both("Bone_Mandible", MANDIBLE),
@@ -96,6 +110,10 @@ TARGETS = {
     "PTV": Anatomy(None, None, (220, 20, 60), "PTV"),
 }
 """By the first three letters of a TG-263 target name."""
+
+
+RING = Anatomy(None, None, (255, 255, 255), "CONTROL")
+"""Where members disagree: white, and no organ."""
 
 
 def unknown(name: str) -> Anatomy:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 LONGEST_NAME = 16
 """Some planning systems use ROI names as identifiers of at most 16 characters, without regard to case."""
@@ -21,6 +21,14 @@ def unique_names(names: Iterable[str], longest: int = LONGEST_NAME) -> list[str]
         taken.add(chosen.casefold())
         result.append(chosen)
     return result
+
+
+def names_of_rois(organs: Iterable[str], rings: Iterable[str], local: Mapping[str, str]) -> list[str]:
+    """Names of the ROIs in the file: `organs` by their `local` name where they have one, then a `z` before each ring's.
+
+    Planning systems list names in order, so rings stand after the organs.
+    """
+    return unique_names([*(local.get(n, n) for n in organs), *(f"z{local.get(n, n)}" for n in rings)])
 
 
 def ascii_line(text: str, longest: int) -> str:

@@ -15,9 +15,9 @@ from pydicom import Dataset
 from skimage.draw import polygon
 
 from rtseg_daemon.dicom.headers import SliceHeader, read_header
-from rtseg_daemon.dicom.names import unique_names
+from rtseg_daemon.dicom.names import names_of_rois
 from rtseg_daemon.dicom.series import CtSeries
-from rtseg_daemon.segment.organ import Flag, Organ
+from rtseg_daemon.segment.organ import Organ, rings_to_send
 from rtseg_daemon.segment.volume import Array, Volume
 
 LEAST_DICE = 0.99
@@ -42,6 +42,7 @@ def check(
     rejected: Literal["omit", "send"] = "omit",
     only: Iterable[str] = (),
     roi_names: Mapping[str, str] | None = None,
+    rings: Sequence[Organ] = (),
 ) -> list[str]:
     """Reasons against delivering the file at `path` as the contours of `organs`; none if it is right.
 
@@ -51,16 +52,17 @@ def check(
     planes = {one.sop_instance_uid: Plane(read_header(one.path), k) for k, one in enumerate(series.instances)}
     wanted = set(only)
     chosen = [organ for organ in organs if not wanted or organ.name in wanted]
-    names = unique_names([(roi_names or {}).get(organ.name, organ.name) for organ in chosen])
+    around = rings_to_send(rings, chosen, rejected)
+    names = names_of_rois([organ.name for organ in chosen], [ring.name for ring in around], roi_names or {})
+    expected = [organ if organ.sent(rejected) else None for organ in chosen] + around
     reasons = reference_reasons(dataset, series, planes)
     written = {str(roi.ROIName): contours_of(dataset, int(roi.ROINumber)) for roi in dataset.StructureSetROISequence}
-    for name, organ in zip(names, chosen, strict=True):
-        if name not in written:
+    for name, organ in zip(names, expected, strict=True):
+        if name in written:
+            reasons += organ_reasons(name, written[name], organ, series.volume, planes)
+        else:
             reasons.append(f"{name}: the file has no such ROI")
-            continue
-        sent = organ.found and (organ.flag is not Flag.REJECT or rejected == "send")
-        reasons += organ_reasons(name, written[name], organ if sent else None, series.volume, planes)
-    return reasons
+    return reasons + [f"{name}: nobody asked for this ROI" for name in written.keys() - set(names)]
 
 
 def reference_reasons(dataset: Dataset, series: CtSeries, planes: Mapping[str, Plane]) -> list[str]:

@@ -9,7 +9,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 
 from rtseg_daemon.config import Destination
-from rtseg_daemon.dicom.names import unique_names
+from rtseg_daemon.dicom.names import LONGEST_NAME, ascii_line, names_of_rois
 from rtseg_daemon.storage import write_durably
 
 
@@ -42,11 +42,13 @@ def derived_uid(*parts: str) -> UID:
 
 
 def adapt(dataset: Dataset, destination: Destination) -> None:
-    """Drop the ROIs that are not in `only` (when it names any) and rename the rest by `roi_names`, in place."""
+    """Drop the ROIs that are not in `only` (when it names any) and rename the rest by `roi_names`, in place.
+
+    A ring goes with its organ: it is left out with it, and follows its name.
+    """
     wanted = set(destination.only)
-    numbers = {
-        int(roi.ROINumber) for roi in dataset.StructureSetROISequence if not wanted or str(roi.ROIName) in wanted
-    }
+    owners = owners_of(dataset)
+    numbers = {number for number, organ in owners.items() if not wanted or organ in wanted}
     sequences = {
         "StructureSetROISequence": "ROINumber",
         "ROIContourSequence": "ReferencedROINumber",
@@ -56,6 +58,22 @@ def adapt(dataset: Dataset, destination: Destination) -> None:
         items = dataset.get(keyword, [])
         setattr(dataset, keyword, [item for item in items if int(getattr(item, number)) in numbers])
     rois = dataset.StructureSetROISequence
-    names = unique_names([destination.roi_names.get(str(roi.ROIName), str(roi.ROIName)) for roi in rois])
-    for roi, name in zip(rois, names, strict=True):
+    rings = ring_numbers(dataset)
+    organs = [owners[int(roi.ROINumber)] for roi in rois if int(roi.ROINumber) not in rings]
+    around = [owners[int(roi.ROINumber)] for roi in rois if int(roi.ROINumber) in rings]
+    for roi, name in zip(rois, names_of_rois(organs, around, destination.roi_names), strict=True):
         roi.ROIName = name
+
+
+def ring_numbers(dataset: Dataset) -> set[int]:
+    """Numbers of the ROIs that are rings; they stand after the organs."""
+    observations = dataset.get("RTROIObservationsSequence", [])
+    return {int(o.ReferencedROINumber) for o in observations if o.RTROIInterpretedType == "CONTROL"}
+
+
+def owners_of(dataset: Dataset) -> dict[int, str]:
+    """ROI number to the organ's name, for organs and their rings (`z` and the organ's name)."""
+    rings = ring_numbers(dataset)
+    names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
+    organs = {ascii_line(f"z{name}", LONGEST_NAME): name for number, name in names.items() if number not in rings}
+    return {number: organs.get(name, name) if number in rings else name for number, name in names.items()}

@@ -15,14 +15,14 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
 
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.dicom.anatomy import Anatomy, Colour, anatomy_of
+from rtseg_daemon.dicom.anatomy import RING, Colour, anatomy_of
 from rtseg_daemon.dicom.copied import copy_identity, keep_bytes
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
-from rtseg_daemon.dicom.names import ascii_line, unique_names
+from rtseg_daemon.dicom.names import ascii_line, names_of_rois
 from rtseg_daemon.dicom.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
 from rtseg_daemon.dicom.series import CtSeries
 from rtseg_daemon.segment.contour import trace
-from rtseg_daemon.segment.organ import Flag, Organ
+from rtseg_daemon.segment.organ import Flag, Organ, rings_to_send
 
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management: retired, but what every planning system writes and expects here."""
@@ -39,9 +39,8 @@ class StructureSetIdentity:
 
 @dataclass(frozen=True)
 class Presentation:
-    """What a destination wants: which organs (all if empty), its own names and colours, and rings or not."""
+    """How ROIs are shown: a destination's own names and colours, and whether rejected organs have contours."""
 
-    only: frozenset[str] = frozenset()
     roi_names: Mapping[str, str] = field(default_factory=dict)
     colours: Mapping[str, Colour] = field(default_factory=dict)
     rejected: Literal["omit", "send"] = "omit"
@@ -82,14 +81,14 @@ def build_rtstruct(
         rejected: whether organs flagged REJECT get their contours.
         only: names of the organs to write; all if empty.
         roi_names, colours: a destination's own, by organ name.
-        rings: further ROIs of type CONTROL, named `z` + name.
+        rings: further ROIs of type CONTROL, each named as its organ with a `z` in front; left out with their organ.
         created: date and time written; now if None.
         notes: gets a line for each value of the CT that could not be carried over.
     """
     wanted = set(only)
     chosen = [organ for organ in organs if not wanted or organ.name in wanted]
-    view = Presentation(frozenset(wanted), roi_names or {}, colours or {}, rejected)
-    rois = plan_rois(series, chosen, rings, bundle, view)
+    view = Presentation(roi_names or {}, colours or {}, rejected)
+    rois = plan_rois(series, chosen, rings_to_send(rings, chosen, rejected), bundle, view)
     moment = created or datetime.now()
     dataset = Dataset()
     found = copy_identity(series.header, dataset)
@@ -108,20 +107,18 @@ def plan_rois(
     series: CtSeries, organs: Sequence[Organ], rings: Sequence[Organ], bundle: Bundle | None, view: Presentation
 ) -> list[Roi]:
     """Number, name, colour, comment and contours of every ROI, organs first."""
-    names = unique_names(
-        [view.roi_names.get(organ.name, organ.name) for organ in organs] + [f"z{ring.name}" for ring in rings]
-    )
+    names = names_of_rois([organ.name for organ in organs], [ring.name for ring in rings], view.roi_names)
     rois = []
     for number, (name, organ) in enumerate(zip(names, [*organs, *rings], strict=True), 1):
         ring = number > len(organs)
-        known = anatomy_of(organ.name, bundle) if not ring else Anatomy(None, None, (255, 255, 255), "CONTROL")
-        sent = ring or bundle is None or organ.flag is not Flag.REJECT or view.rejected == "send"
+        known = RING if ring else anatomy_of(organ.name, bundle)
+        sent = ring or bundle is None or organ.sent(view.rejected)
         rois.append(
             Roi(
                 number=number,
                 name=name,
                 comment="" if bundle is None else organ.comment,
-                colour=view.colours.get(organ.name, known.colour),
+                colour=known.colour if ring else view.colours.get(organ.name, known.colour),
                 anatomy=known,
                 volume_ml=organ.volume_ml,
                 contours=trace(organ, series.volume) if sent else (),

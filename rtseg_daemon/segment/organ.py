@@ -1,7 +1,9 @@
 """One segmented organ, and the line about it that the physicist reads."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from rtseg_daemon.segment.volume import Array, Box
 
@@ -65,6 +67,10 @@ class Organ:
     def found(self) -> bool:
         return self.box is not None
 
+    def sent(self, rejected: Literal["omit", "send"]) -> bool:
+        """Whether its contours go into the file, from what the route does with rejected organs."""
+        return self.found and (self.flag is not Flag.REJECT or rejected == "send")
+
     @property
     def comment(self) -> str:
         """One line, at most 1024 characters (ROIDescription is ST): the flag, then key=value pairs."""
@@ -83,6 +89,12 @@ class Organ:
             parts.append(f'reason="{reason}"')
         line = " ".join(parts)
         return line if len(line) <= 1024 else line[:1020] + '..."'
+
+
+def rings_to_send(rings: Sequence[Organ], organs: Sequence[Organ], rejected: Literal["omit", "send"]) -> list[Organ]:
+    """The rings whose organ is among `organs` and has contours: no ring stands alone."""
+    drawn = {organ.name for organ in organs if organ.sent(rejected)}
+    return [ring for ring in rings if ring.name in drawn]
 
 
 def shown(value: float | None, digits: int) -> str:

@@ -18,7 +18,7 @@ from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import configure
 from rtseg_daemon.settings import Logging
 from rtseg_daemon.storage import Layout
-from rtseg_daemon.worker import Beat, Worker, out_of_memory
+from rtseg_daemon.worker import Beat, Worker, options_for, out_of_memory
 from tests.stub import load_stub
 from tests.unit.ledger.test_jobs import arrival
 from tests.world import patient, write_config
@@ -72,6 +72,15 @@ def test_a_good_series_is_segmented_with_every_gate_passed(bench: Bench) -> None
     assert (Path(job["rtstruct_path"]).parent / "entropy.npz").is_file()
     assert [delivery["destination"] for delivery in job["deliveries"]] == ["tps"]
     assert {"read series", "structure set"} <= set(job["seconds"])
+
+
+def test_the_route_decides_about_rings_and_rejected_organs(bench: Bench, ledger: Engine) -> None:
+    route = bench.worker.config.routes[0]
+    with reading(ledger) as session:
+        job = views.find_job(session, bench.job)
+        assert options_for(job, None) == options_for(job, route) == case.Options(run=1)
+        asked = route.model_copy(update={"rings": True, "rejected": "send"})
+        assert options_for(job, asked) == case.Options(run=1, rejected="send", rings=True)
 
 
 def test_a_missing_slice_holds_the_job_with_its_place(bench: Bench, ledger: Engine) -> None:

@@ -1,6 +1,7 @@
 """The gate after writing finds every kind of file that is not what the masks say."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,17 @@ def test_a_destinations_file_passes_with_its_own_options(tmp_path: Path) -> None
     assert check(case.path, case.series, case.organs, **options) == [  # type: ignore[arg-type]
         "Linse li: has contours though it is rejected or was not found"
     ]
+
+
+def test_rings_are_read_back_too(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    parotid, brainstem = case.organs[:2]
+    case.write(rings=[brainstem, parotid])
+    assert check(case.path, case.series, case.organs, rings=[brainstem, parotid]) == []
+    assert check(case.path, case.series, case.organs, rings=[brainstem]) == ["zParotid_L: nobody asked for this ROI"]
+    swapped = [replace(parotid, name="Brainstem"), replace(brainstem, name="Parotid_L")]
+    reasons = check(case.path, case.series, case.organs, rings=swapped)
+    assert [reason.split(":")[0] for reason in reasons] == ["zBrainstem", "zParotid_L"]
 
 
 def moved(axis: int, by_mm: float) -> Callable[[Dataset], None]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import warnings
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -108,7 +109,7 @@ def test_a_destination_gets_its_organs_names_and_colours(case: Case) -> None:
     ds = pydicom.dcmread(case.path)
     assert [roi.ROIName for roi in ds.StructureSetROISequence] == ["OHRSPDR LI", "Brainstem"]
     assert list(ds.ROIContourSequence[1].ROIDisplayColor) == [1, 2, 3]
-    assert ds.RTROIObservationsSequence[0].RTROIIdentificationCodeSequence[0].CodeValue == "59790"
+    assert ds.RTROIObservationsSequence[0].RTROIIdentificationCodeSequence[0].CodeValue == "59798"
     assert dciodvfy_errors(case.path) == []
 
 
@@ -123,6 +124,22 @@ def test_a_ring_is_a_control_roi_whose_name_begins_with_z(case: Case) -> None:
     assert dciodvfy_errors(case.path) == []
 
 
+def test_a_ring_stays_out_with_its_organ(case: Case) -> None:
+    parotid, brainstem, rejected, _ = case.organs
+    case.write(rings=[parotid, brainstem, rejected], only=["Brainstem", "Lens_L"], roi_names={"Brainstem": "Stem"})
+    names = [roi.ROIName for roi in pydicom.dcmread(case.path).StructureSetROISequence]
+    assert names == ["Stem", "Lens_L", "zStem"]
+    case.write(rings=[rejected], rejected="send")
+    assert pydicom.dcmread(case.path).StructureSetROISequence[-1].ROIName == "zLens_L"
+
+
+def test_a_ring_of_a_long_name_has_sixteen_characters_and_its_own_name(case: Case) -> None:
+    case.organs = [replace(case.organs[1], name="a" * 16), replace(case.organs[1], name="a" * 15 + "b")]
+    case.write(rings=case.organs)
+    names = [str(roi.ROIName) for roi in pydicom.dcmread(case.path).StructureSetROISequence]
+    assert names == ["a" * 16, "a" * 15 + "b", "z" + "a" * 15, "z" + "a" * 13 + "_2"]
+
+
 def test_codes_name_organ_and_side(case: Case) -> None:
     case.write()
     parotid, brainstem = pydicom.dcmread(case.path).RTROIObservationsSequence[:2]
@@ -133,9 +150,31 @@ def test_codes_name_organ_and_side(case: Case) -> None:
     assert "SegmentedPropertyTypeModifierCodeSequence" not in brainstem.RTROIIdentificationCodeSequence[0]
 
 
-def test_snomed_codes_are_those_of_the_standard() -> None:
-    known = {code for entry in concepts["SCT"].values() for code in dict(entry)}  # type: ignore[call-overload]
-    assert {a.snomed[0] for a in ANATOMY.values() if a.snomed} <= known
+def test_snomed_codes_and_meanings_are_those_of_the_standard() -> None:
+    known = {
+        (code, meaning.casefold())
+        for entry in concepts["SCT"].values()
+        for code, (meaning, groups) in dict(entry).items()  # type: ignore[call-overload]
+        if groups
+    }
+    assert {(a.snomed[0], a.snomed[1].casefold()) for a in ANATOMY.values() if a.snomed} <= known
+
+
+TG263_FMA = {
+    "Eye": (12515, 12514), "Lens": (58243, 58242), "OpticNrv": (50878, 50875), "Lobe_Temporal": (72972, 72971),
+    "Parotid": (59798, 59797), "Ear_Internal": (61021, 61020), "Ear_Middle": (56515, 56514),
+    "Joint_TM": (54834, 54833), "Glnd_Submand": (59803, 59802), "Mandible": (52748, 52748),
+    "OpticChiasm": (62045,), "Pituitary": (13889,), "Brainstem": (79876,), "Brain": (50801,), "SpinalCord": (7647,),
+    "Esophagus": (7131,), "Larynx": (55097,), "Bone_Mandible": (52748,),
+}  # fmt: skip
+"""Column FMAID of TG-263's nomenclature worksheet (2017-08-15), left and right; it has no halves of the mandible."""
+
+
+@pytest.mark.parametrize("name", TG263_FMA)
+def test_fma_codes_are_those_of_tg_263(name: str) -> None:
+    codes = TG263_FMA[name]
+    names = [name] if len(codes) == 1 else [f"{name}_L", f"{name}_R"]
+    assert [anatomy_of(one).fma[0] for one in names] == [str(code) for code in codes]  # type: ignore[index]
 
 
 def test_all_organs_of_structseg_and_openkbp_have_codes_and_colours() -> None:
