@@ -62,7 +62,7 @@ class Config(Section):
 
     @property
     def audit_file(self) -> Path:
-        return self.audit.file or self.storage.directory / "audit.jsonl"
+        return self.audit.file or self.storage.directory / "audit.log"
 
     def destination(self, name: str) -> Destination:
         """The destination called `name`; raises KeyError if there is none."""

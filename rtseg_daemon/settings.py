@@ -47,6 +47,7 @@ Regex = Annotated[str, AfterValidator(check_regex)]
 Fingerprint = Annotated[str, AfterValidator(check_fingerprint)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
+Channel = Annotated[int, Field(ge=0, le=255)]
 Seconds = Annotated[float, Field(gt=0)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(one_or_many)]
 
@@ -143,7 +144,8 @@ class Route(Section):
 
 
 class Destination(Section):
-    """Where results go. `roi_names` renames organs for this system, `only` restricts them; empty: all."""
+    """Where results go. `roi_names` renames organs for this system, `colours` (RGB, by TG-263 name) shows them its way,
+    `only` restricts them; empty: all."""
 
     name: Name
     ae_title: AeTitle
@@ -153,6 +155,7 @@ class Destination(Section):
     send_images: bool = False
     commitment: bool = False
     roi_names: dict[str, Annotated[str, Field(min_length=1, max_length=16)]] = Field(default_factory=dict)
+    colours: dict[str, tuple[Channel, Channel, Channel]] = Field(default_factory=dict)
     only: tuple[str, ...] = ()
 
 

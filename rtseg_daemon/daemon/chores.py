@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.config import Config
-from rtseg_daemon.daemon import alarms, retention
+from rtseg_daemon.daemon import alarms, auditing, retention
 from rtseg_daemon.daemon.backup import back_up, prune
 from rtseg_daemon.dicom.assemble import sweep as sweep_series
 from rtseg_daemon.errors import RtsegError
@@ -61,6 +61,14 @@ def back_up_ledger(house: House) -> None:
         prune(house.layout.backup)
 
 
+def write_audit(house: House) -> None:
+    auditing.write_new(house.engine, house.config)
+
+
+def forward_audit(house: House) -> None:
+    auditing.forward(house.config)
+
+
 def chores_for(config: Config) -> tuple[Chore, ...]:
     """The periodic work; the sweep keeps step with the quiet time, so that a short one is not slept over."""
     return (
@@ -69,6 +77,8 @@ def chores_for(config: Config) -> tuple[Chore, ...]:
         Chore("alarms", 5.0, send_alarms),
         Chore("retention", 3600.0, remove_old),
         Chore("backup", 6 * 3600.0, back_up_ledger),
+        Chore("audit", 5.0, write_audit),
+        Chore("audit collector", 30.0, forward_audit),
     )
 
 

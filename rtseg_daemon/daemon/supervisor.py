@@ -9,7 +9,9 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from rtseg_daemon.audit import Trail
 from rtseg_daemon.config import load_config
+from rtseg_daemon.daemon import auditing
 from rtseg_daemon.daemon.children import Child, Modules, children_of
 from rtseg_daemon.daemon.chores import House, Housekeeper, chores_for
 from rtseg_daemon.daemon.inquiry import Inquiry
@@ -42,10 +44,12 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
     lock = lock_storage(layout)
     wait_for_port(config.dicom.host, config.dicom.port)
     house = House(config, layout, prepare_ledger(config, layout))
+    auditing.note_start(house.engine, config_file, Trail(config.audit_file), time.time())
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
     log().info("started", bundles=bundles, children=[child.name for child in children])
     supervisor = Supervisor(house, children, stop)
     supervisor.run()
+    auditing.note_stop(Trail(config.audit_file), time.time())
     os.close(lock)
     return 0
 

@@ -3,19 +3,22 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
 from rtseg_daemon.config import Config, Route
 from rtseg_daemon.dicom.completeness import Carrier, Decision, Next, Patience, SeriesFacts, Slice, completeness
 from rtseg_daemon.dicom.headers import read_header
-from rtseg_daemon.errors import RtsegError, SeriesError
+from rtseg_daemon.dicom.query import count_images
+from rtseg_daemon.dicom.reconstructions import Candidate, preferred, still_coming
+from rtseg_daemon.dicom.send import Local, Waits
+from rtseg_daemon.errors import DeliveryError, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs, reception
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
@@ -25,6 +28,8 @@ from rtseg_daemon.logs import log
 from rtseg_daemon.segment.gates import Verdict, is_axial_image, judge_series
 from rtseg_daemon.settings import Match
 
+ASK_AGAIN_SECONDS = 60.0
+ASK_WAITS = Waits(connect=3.0, associate=5.0, answer=10.0)
 OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"
 
 
@@ -38,15 +43,25 @@ class QuietClock:
 
     now: Callable[[], float] = time.monotonic
     seen: dict[int, tuple[tuple[float, ...], float]] = field(default_factory=dict)
+    asked: dict[int, tuple[float, int | None]] = field(default_factory=dict)
+    """When a PACS was last asked how many images a series has, and what it said; forgotten when anything comes."""
 
     def silence(self, series_id: int, *signs: float) -> float:
         """Seconds since the signs of life of this series last changed."""
         if self.seen.get(series_id, ((), 0.0))[0] != signs:
             self.seen[series_id] = (signs, self.now())
+            self.asked.pop(series_id, None)
         return self.now() - self.seen[series_id][1]
+
+    def count(self, series_id: int, ask: Callable[[], int | None]) -> int | None:
+        """What a PACS says, asked once a minute at most while nothing comes."""
+        if series_id not in self.asked or self.now() - self.asked[series_id][0] >= ASK_AGAIN_SECONDS:
+            self.asked[series_id] = (self.now(), ask())
+        return self.asked[series_id][1]
 
     def forget_all_but(self, series_ids: Sequence[int]) -> None:
         self.seen = {key: value for key, value in self.seen.items() if key in set(series_ids)}
+        self.asked = {key: value for key, value in self.asked.items() if key in self.seen}
 
 
 CLOCK = QuietClock()
@@ -59,18 +74,70 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
     clock.forget_all_but([series_id for series_id, _ in known])
     for series_id, facts in known:
         try:
-            look_at(engine, config, series_id, facts, now)
+            facts = with_count(engine, config, series_id, facts, clock)
+            look_at(engine, config, series_id, facts, now, clock)
         except (RtsegError, OSError) as error:
             log().error("a series cannot be assembled now; trying again", series=series_id, exc_info=error)
 
 
-def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, now: float) -> None:
+def with_count(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, clock: QuietClock) -> SeriesFacts:
+    """The facts with a PACS's count, where one is configured and the series has been quiet: before, it still grows."""
+    if not config.query or facts.silence_seconds < config.series.quiet_seconds:
+        return facts
+    count = clock.count(series_id, lambda: ask_count(engine, config, series_id))
+    return replace(facts, expected=count)
+
+
+def ask_count(engine: Engine, config: Config, series_id: int) -> int | None:
+    """Ask the configured peers in turn; None if nobody knows the series. What is learned is kept for people to see."""
+    with reading(engine) as session:
+        series = session.get_one(Series, series_id)
+    for peer in config.query:
+        try:
+            local = Local(config.dicom.ae_title, config.dicom.tls)
+            count = count_images(local, peer, series.study_instance_uid, series.series_instance_uid, ASK_WAITS)
+        except DeliveryError as error:
+            log().warning("a PACS could not be asked for its count", peer=peer.name, reason=str(error))
+            continue
+        if count is not None:
+            with writing(engine) as session:
+                reception.expect(session, series_id, count)
+            return count
+    return None
+
+
+def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, now: float, clock: QuietClock) -> None:
     """Decide about one series and act on it."""
     decision = completeness(facts, patience_of(config))
-    if decision.next is Next.WAIT:
+    others = rivals(engine, config, series_id, clock) if decision.next is not Next.WAIT else []
+    if decision.next is Next.WAIT or still_coming(others, config.series.quiet_seconds):
         stop_overtaken(engine, series_id, now)
     else:
-        settle(engine, config, series_id, decision, now)
+        settle(engine, config, series_id, decision, now, others)
+
+
+def rivals(engine: Engine, config: Config, series_id: int, clock: QuietClock) -> list[Candidate]:
+    """This series and the others of its study that the same route with a preference matches; empty without one."""
+    with reading(engine) as session:
+        series = session.get_one(Series, series_id)
+        route = route_for(series, config.routes)
+        if route is None or not route.prefer:
+            return []
+        same_study = select(Series).where(
+            Series.study_instance_uid == series.study_instance_uid, Series.state != SeriesState.REMOVED
+        )
+        return [
+            candidate(session, one, clock)
+            for one in session.scalars(same_study)
+            if route_for(one, config.routes) == route
+        ]
+
+
+def candidate(session: Session, series: Series, clock: QuietClock) -> Candidate:
+    instances = reception.kept_instances(session, series.id)
+    thickness = instances[0].facts.get("thickness") if instances else None
+    silence = clock.now() - clock.seen[series.id][1] if series.id in clock.seen else float("inf")
+    return Candidate(series.id, series.description, thickness, silence)
 
 
 def patience_of(config: Config) -> Patience:
@@ -84,7 +151,7 @@ def facts_of(session: Session, series: Series, clock: QuietClock) -> SeriesFacts
     carriers = [Carrier(a.ending, last) for a, last in reception.associations_of(session, series.id)]
     silence = clock.silence(series.id, series.last_received_at, len(instances), reception.listening_since(session))
     slices = tuple(Slice(along_stack(i)) for i in instances if is_axial_image(i.facts.get("image_type", ())))
-    return SeriesFacts(slices, len(instances), silence, tuple(carriers), series.expected_count)
+    return SeriesFacts(slices, len(instances), silence, tuple(carriers))
 
 
 def along_stack(instance: Instance) -> float | None:
@@ -112,24 +179,37 @@ def is_overtaken(job: Job, newest: int) -> bool:
     return job.state in UNDELIVERED and job.state is not JobState.HELD and job.last_instance_id < newest
 
 
-def settle(engine: Engine, config: Config, series_id: int, decision: Decision, now: float) -> None:
+def settle(
+    engine: Engine, config: Config, series_id: int, decision: Decision, now: float, others: Sequence[Candidate] = ()
+) -> None:
     """Close the series and make its jobs, in one transaction that does nothing if a slice came meanwhile."""
     with reading(engine) as session:
         series = session.get_one(Series, series_id)
         instances = reception.kept_instances(session, series_id)
         images = any(is_axial_image(instance.facts.get("image_type", ())) for instance in instances)
-        route = route_for(series, config.routes) if images else None
+        route = route_for(series, config.routes)
+        left_alone = why_left_alone(series_id, images, route, others)
+        route = None if left_alone else route
     paths = [config.storage.directory / instance.path for instance in instances]
     verdicts = {name: judge(paths, config, name) for name in (route.bundle if route else ())}
-    left_alone = "no route matches" if images else "it holds only localizers, reports or screens"
     with writing(engine) as session:
         if reception.last_instance_id(session, series_id) != (instances[-1].id if instances else 0):
             return
         if session.get_one(Series, series_id).state is not SeriesState.OPEN:
             return
-        close_series(session, series_id, decision, "" if route else left_alone, now)
+        close_series(session, series_id, decision, left_alone, now)
         for name, verdict in verdicts.items():
             make_job(session, series_id, route, name, decision, verdict, now)
+
+
+def why_left_alone(series_id: int, images: bool, route: Route | None, others: Sequence[Candidate]) -> str:
+    """Why the series makes no job, or nothing."""
+    if not images:
+        return "it holds only localizers, reports or screens"
+    if route is None:
+        return "no route matches"
+    best = preferred(others, route.prefer).series_id if others else series_id
+    return "" if best == series_id else f"another reconstruction of the scan is preferred: series {best}"
 
 
 def judge(paths: Sequence[Path], config: Config, bundle: str) -> Verdict:

@@ -1,0 +1,249 @@
+"""The sweep against a ledger, with a clock that the test turns."""
+
+from pathlib import Path
+
+import pytest
+from pydicom import Dataset
+from sqlalchemy import Engine
+
+from rtseg_daemon.config import Config
+from rtseg_daemon.dicom import assemble
+from rtseg_daemon.dicom.assemble import QuietClock, sweep
+from rtseg_daemon.dicom.examine import Examined, examine
+from rtseg_daemon.dicom.intake import Sender, arrival_of
+from rtseg_daemon.dicom.store import ObjectStore, file_head
+from rtseg_daemon.errors import DeliveryError
+from rtseg_daemon.ledger import reception
+from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.schema import Series
+from rtseg_daemon.ledger.states import Ending, JobState, SeriesState
+from rtseg_daemon.storage import Layout
+from tests.faults.conftest import series, tiny_bundle
+from tests.receiver import encoded
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+class Room:
+    """A ledger and a storage into which the test puts objects as the receiver does."""
+
+    def __init__(self, folder: Path, engine: Engine) -> None:
+        tiny_bundle(folder / "models")
+        self.engine = engine
+        self.store = ObjectStore(Layout(folder / "storage"))
+        self.config = Config.model_validate(
+            {
+                "storage": {"directory": folder / "storage"},
+                "models": {"directory": folder / "models"},
+                "series": {"quiet_seconds": 10},
+                "routes": [{"name": "r", "match": {"modality": "CT"}, "bundle": "tiny"}],
+            }
+        )
+        self.seconds = 0.0
+        self.clock = QuietClock(now=lambda: self.seconds)
+
+    def put(self, images: list[Dataset], ending: Ending = Ending.RELEASED) -> None:
+        sender = Sender("PACS", "127.0.0.1")
+        with writing(self.engine) as session:
+            sender.association_id = reception.open_association(session, "PACS", "127.0.0.1")
+            for image in images:
+                reception.record_instances(session, [self.stored(image, sender)])
+            if ending is not Ending.OPEN:
+                reception.end_association(session, sender.association_id, ending)
+
+    def stored(self, image: Dataset, sender: Sender) -> reception.Arrival:
+        raw = encoded(image)
+        spool = self.store.begin(file_head(str(image.SOPClassUID), str(image.SOPInstanceUID), EXPLICIT))
+        spool.write(raw)
+        spool.flush()
+        spool.finish()
+        found = examine(memoryview(raw), EXPLICIT, str(image.SOPClassUID), str(image.SOPInstanceUID))
+        assert isinstance(found, Examined)
+        arrival = arrival_of(found, spool, sender)
+        values = vars(arrival) | {"path": self.store.place(spool, found.series_uid, quarantine=False)}
+        return reception.Arrival(**values | {"received_at": 1e9 + self.seconds})
+
+    def pass_time(self, seconds: float) -> None:
+        sweep(self.engine, self.config, 1e9 + self.seconds, self.clock)
+        self.seconds += seconds
+        sweep(self.engine, self.config, 1e9 + self.seconds, self.clock)
+
+    def of(self, images: list[Dataset]) -> Series:
+        with reading(self.engine) as session:
+            found = session.query(Series).filter_by(series_instance_uid=str(images[0].SeriesInstanceUID)).one()
+            list(found.jobs)  # loaded while the session is there
+            return found
+
+    def states(self, images: list[Dataset]) -> list[JobState]:
+        return [job.state for job in self.of(images).jobs]
+
+
+@pytest.fixture
+def room(tmp_path: Path, ledger: Engine) -> Room:
+    return Room(tmp_path, ledger)
+
+
+def test_a_quiet_whole_series_becomes_a_job_once(room: Room) -> None:
+    images = series("a")
+    room.put(images)
+    room.pass_time(9)
+    assert room.states(images) == []
+    room.pass_time(1)
+    room.pass_time(100)
+    assert room.states(images) == [JobState.QUEUED]
+
+
+def test_every_bundle_of_the_route_gets_its_job(room: Room, tmp_path: Path) -> None:
+    (tmp_path / "models" / "other").mkdir()
+    text = (tmp_path / "models" / "tiny" / "bundle.yaml").read_text()
+    (tmp_path / "models" / "other" / "bundle.yaml").write_text(text.replace("name: tiny", "name: other"))
+    route = room.config.routes[0].model_copy(update={"bundle": ("tiny", "other")})
+    room.config = room.config.model_copy(update={"routes": (route,)})
+    images = series("a")
+    room.put(images)
+    room.pass_time(10)
+    assert [job.bundle for job in room.of(images).jobs] == ["tiny", "other"]
+
+
+def test_silence_is_counted_anew_when_listening_resumes(room: Room) -> None:
+    images = series("a")
+    room.put(images)
+    room.pass_time(9)
+    with writing(room.engine) as session:
+        reception.resume_listening(session, at=1e9 + 9)
+    room.pass_time(9)
+    assert room.states(images) == []
+    room.pass_time(1)
+    assert room.states(images) == [JobState.QUEUED]
+
+
+def test_silence_is_counted_anew_by_a_new_supervisor(room: Room) -> None:
+    images = series("a")
+    room.put(images)
+    room.pass_time(9)
+    room.clock = QuietClock(now=lambda: room.seconds)
+    room.pass_time(9)
+    assert room.states(images) == []
+
+
+def test_a_jump_of_the_wall_clock_completes_nothing(room: Room) -> None:
+    images = series("a")
+    room.put(images)
+    sweep(room.engine, room.config, 1e9, room.clock)
+    sweep(room.engine, room.config, 1e9 + 86400, room.clock)
+    assert room.states(images) == []
+
+
+def test_a_series_that_no_route_matches_is_kept_and_listed(room: Room) -> None:
+    images = series("a")
+    for image in images:
+        image.Modality = "OT"
+    room.put(images)
+    room.pass_time(10)
+    assert (room.of(images).state, room.of(images).reasons) == (SeriesState.UNROUTED, ["no route matches"])
+
+
+def test_the_first_route_that_matches_is_used(room: Room) -> None:
+    routes = [
+        {"name": "thorax", "match": {"body_part": "chest"}, "bundle": "tiny"},
+        {"name": "by-caller", "match": {"calling_ae": "OTHER"}, "bundle": "tiny"},
+        {"name": "planning", "match": {"body_part": "head|neck", "series_description": "PLAN"}, "bundle": "tiny"},
+        {"name": "rest", "match": {}, "bundle": "tiny"},
+    ]
+    room.config = Config.model_validate(room.config.model_dump() | {"routes": routes})
+    images = series("a")
+    room.put(images)
+    room.pass_time(10)
+    assert [job.route for job in room.of(images).jobs] == ["planning"]
+
+
+def test_a_file_that_cannot_be_read_holds_its_own_series_and_no_other(room: Room) -> None:
+    bad, good = series("bad"), series("good")
+    room.put(bad)
+    room.put(good)
+    with reading(room.engine) as session:
+        victim = reception.kept_instances(session, room.of(bad).id)[3]
+    (room.config.storage.directory / victim.path).write_bytes(b"rubbish")
+    room.pass_time(10)
+    assert room.states(bad) == [JobState.HELD]
+    assert room.states(good) == [JobState.QUEUED]
+
+
+def test_a_missing_bundle_stops_one_series_and_is_tried_again(room: Room, tmp_path: Path) -> None:
+    images = series("a")
+    room.put(images)
+    yaml = tmp_path / "models" / "tiny" / "bundle.yaml"
+    text = yaml.read_text()
+    yaml.unlink()
+    assemble.known_bundle.cache_clear()
+    room.pass_time(10)
+    assert room.states(images) == []
+    yaml.write_text(text)
+    room.pass_time(1)
+    assert room.states(images) == [JobState.QUEUED]
+
+
+def test_of_several_reconstructions_the_preferred_one_is_segmented(room: Room) -> None:
+    route = room.config.routes[0].model_copy(update={"prefer": ("imar", "soft")})
+    room.config = room.config.model_copy(update={"routes": (route,)})
+    soft, imar = series("soft"), series("imar")
+    for image in soft:
+        image.SeriesDescription, image.StudyInstanceUID = "soft", "1.2.3"
+    for image in imar:
+        image.SeriesDescription, image.StudyInstanceUID = "HN iMAR", "1.2.3"
+    room.put(soft)
+    room.pass_time(8)
+    room.put(imar)
+    room.pass_time(8)
+    assert room.states(soft) == [], "the other is still coming"
+    room.pass_time(10)
+    assert room.states(imar) == [JobState.QUEUED]
+    assert room.of(soft).state is SeriesState.UNROUTED
+    assert f"series {room.of(imar).id}" in room.of(soft).reasons[0]
+
+
+def test_the_count_of_a_pacs_holds_back_a_series_that_is_short(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.config = Config.model_validate(
+        room.config.model_dump() | {"query": [{"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 1}]}
+    )
+    asked: list[str] = []
+
+    def count(_local: object, _peer: object, _study: str, series_uid: str, _waits: object) -> int:
+        asked.append(series_uid)
+        return 20
+
+    monkeypatch.setattr(assemble, "count_images", count)
+    images = series("a")
+    room.put(images[:15])
+    room.pass_time(9)
+    assert asked == []
+    room.pass_time(10)
+    assert len(asked) == 1
+    assert room.states(images) == []
+    room.put(images[15:])
+    room.pass_time(10)
+    assert room.states(images) == [JobState.QUEUED]
+    assert room.of(images).expected_count == 20
+
+
+def test_the_count_of_a_pacs_ends_the_wait_after_an_abort(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    peer = {"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 1}
+    room.config = Config.model_validate(room.config.model_dump() | {"query": [peer]})
+    monkeypatch.setattr(assemble, "count_images", lambda *_: 20)
+    images = series("a")
+    room.put(images, Ending.ABORTED)
+    room.pass_time(10)
+    assert room.states(images) == [JobState.QUEUED]
+
+
+def test_a_pacs_that_does_not_answer_changes_nothing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise DeliveryError("nobody there")
+
+    peer = {"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 1}
+    room.config = Config.model_validate(room.config.model_dump() | {"query": [peer]})
+    monkeypatch.setattr(assemble, "count_images", refuse)
+    images = series("a")
+    room.put(images)
+    room.pass_time(10)
+    assert room.states(images) == [JobState.QUEUED]

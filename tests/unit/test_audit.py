@@ -1,0 +1,170 @@
+"""The audit trail: what stands in it, and that a collector gets all of it."""
+
+import ssl
+import threading
+from pathlib import Path
+from socket import create_server
+from xml.etree import ElementTree as xml
+
+import pytest
+from sqlalchemy import Engine
+
+from rtseg_daemon import audit
+from rtseg_daemon.audit import Message, Participant, Trail
+from rtseg_daemon.config import Config
+from rtseg_daemon.daemon import auditing
+from rtseg_daemon.ledger import reception
+from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.states import Ending
+from tests.certificates import Authority
+
+
+def configured(folder: Path, **audit_section: object) -> Config:
+    return Config.model_validate({"storage": {"directory": folder}, "audit": audit_section})
+
+
+def messages(path: Path) -> list[xml.Element]:
+    """The XML of every line, after its syslog head."""
+    return [xml.fromstring(line.split(b"\xef\xbb\xbf", 1)[1]) for line in path.read_bytes().splitlines()]
+
+
+def event_of(message: xml.Element) -> str:
+    found = message.find("EventIdentification/EventID")
+    assert found is not None
+    return found.attrib["originalText"]
+
+
+def test_a_message_has_the_parts_that_the_standard_asks_for() -> None:
+    message = Message(
+        audit.INSTANCES_TRANSFERRED,
+        "C",
+        1_790_000_000.5,
+        [Participant("PACS", audit.SOURCE, True, "10.0.0.5")],
+        [audit.study("1.2.3", 120), audit.patient("P\u00e4<1>\x07")],
+    )
+    root = xml.fromstring(audit.encode(message))
+    event = root.find("EventIdentification")
+    assert event is not None
+    assert event.attrib["EventDateTime"].startswith("2026-09-21T")
+    assert root.find("ActiveParticipant").attrib["NetworkAccessPointID"] == "10.0.0.5"  # type: ignore[union-attr]
+    things = [thing.attrib["ParticipantObjectID"] for thing in root.findall("ParticipantObjectIdentification")]
+    assert things == ["1.2.3", "P\u00e4<1>"]
+
+
+def test_a_line_break_in_a_value_does_not_break_the_line() -> None:
+    message = Message(audit.PROCEDURE_RECORD, "U", 0.0, [Participant("a")], [audit.job(1, "why:\n<AuditMessage/>")])
+    assert audit.line(message).count(b"\n") == 0
+
+
+def test_the_trail_is_only_appended_to_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
+    trail = Trail(tmp_path / "audit.log")
+    for _ in range(3):
+        auditing.note_stop(trail, 0.0)
+    assert [event_of(m) for m in messages(trail.path)] == ["Application Activity"] * 3
+    assert trail.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_what_was_sent_to_us_and_what_people_did_is_told_once(tmp_path: Path, ledger: Engine) -> None:
+    config = configured(tmp_path)
+    with writing(ledger) as session:
+        one = reception.open_association(session, "PACS", "10.0.0.5")
+        for k in range(3):
+            reception.record_instances(session, [arrival(one, k)])
+        reception.end_association(session, one, Ending.RELEASED)
+        record_event(session, "job", 7, "released", who="mueller", detail={"why": "checked on the console"})
+        record_event(session, "job", 7, "claimed", who="worker-0-11")
+    assert auditing.write_new(ledger, config) == 2
+    assert auditing.write_new(ledger, config) == 0
+    text = config.audit_file.read_text()
+    assert "3 instances" in text
+    assert 'ParticipantObjectID="P1"' in text
+    assert "released: checked on the console" in text
+    assert "mueller" in text
+    assert "claimed" not in text
+
+
+def test_an_association_still_open_is_told_when_it_ends(tmp_path: Path, ledger: Engine) -> None:
+    config = configured(tmp_path)
+    with writing(ledger) as session:
+        one, other = (reception.open_association(session, "PACS", "10.0.0.5") for _ in range(2))
+        reception.record_instances(session, [arrival(one, 1)])
+        reception.record_instances(session, [arrival(other, 2)])
+        reception.end_association(session, other, Ending.RELEASED)
+    assert auditing.write_new(ledger, config) == 0
+    with writing(ledger) as session:
+        reception.end_association(session, one, Ending.ABORTED)
+    assert auditing.write_new(ledger, config) == 2
+
+
+def test_a_changed_configuration_is_told_at_the_next_start(tmp_path: Path, ledger: Engine) -> None:
+    file, trail = tmp_path / "c.yaml", Trail(tmp_path / "audit.log")
+    for content in ("a: 1", "a: 1", "a: 2"):
+        file.write_text(content)
+        auditing.note_start(ledger, file, trail, 0.0)
+    assert [event_of(m) for m in messages(trail.path)] == ["Application Activity"] * 3 + ["Security Alert"]
+
+
+def test_a_trail_that_cannot_be_written_does_not_stop_the_start(tmp_path: Path, ledger: Engine) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("")
+    auditing.note_start(ledger, file, Trail(tmp_path / "no" / "such" / "folder"), 0.0)
+
+
+def arrival(association: int, k: int) -> reception.Arrival:
+    return reception.Arrival(
+        association, f"1.2.{k}", "1.2", "1.3", "1.4", "P1", "CT", "PACS", "10.0.0.5", f"p{k}", f"d{k}", 1, 1.0
+    )
+
+
+class Collector:
+    """A syslog server over TLS that keeps what it gets."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self.context = context
+        self.got = b""
+        self.port = 0
+
+    def serve_once(self) -> threading.Thread:
+        server = create_server(("127.0.0.1", self.port))
+        self.port = server.getsockname()[1]
+
+        def take() -> None:
+            with server:
+                plain, _ = server.accept()
+                with plain, self.context.wrap_socket(plain, server_side=True) as secure:
+                    while part := secure.recv(65536):
+                        self.got += part
+
+        thread = threading.Thread(target=take)
+        thread.start()
+        return thread
+
+
+@pytest.fixture
+def collector(tmp_path: Path) -> tuple[Collector, Path]:
+    authority = Authority(tmp_path / "ca")
+    pair = authority.issue("collector")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pair.certificate, pair.key)
+    return Collector(context), authority.certificate
+
+
+def test_a_collector_that_was_away_gets_every_line_once(tmp_path: Path, collector: tuple[Collector, Path]) -> None:
+    server, ca = collector
+    thread = server.serve_once()
+    config = configured(tmp_path, syslog={"host": "127.0.0.1", "port": server.port, "ca": str(ca)})
+    trail = Trail(config.audit_file)
+    auditing.note_stop(trail, 1.0)
+    assert auditing.forward(config) == 1
+    thread.join(5)
+    auditing.note_stop(trail, 2.0)
+    auditing.note_stop(trail, 3.0)
+    with pytest.raises(OSError, match="refused"):
+        auditing.forward(config)
+    thread = server.serve_once()
+    assert auditing.forward(config) == 2
+    thread.join(5)
+    assert auditing.forward(config) == 0
+    expected = b"".join(str(len(m)).encode() + b" " + m for m in config.audit_file.read_bytes().splitlines())
+    assert server.got == expected
