@@ -144,8 +144,10 @@ class Route(Section):
 
 
 class Destination(Section):
-    """Where results go. `roi_names` renames organs for this system, `colours` (RGB, by TG-263 name) shows them its way,
-    `only` restricts them; empty: all."""
+    """Where results go. For this system `roi_names` renames organs, `colours` (RGB) paints them, `only` restricts them.
+
+    Organs go by their TG-263 names; what is empty changes nothing. An organ's ring goes with it.
+    """
 
     name: Name
     ae_title: AeTitle

@@ -1,8 +1,9 @@
-"""The structure set as one destination wants it: other ROI names, or only some of the organs."""
+"""The structure set as one destination wants it: other ROI names, other colours, or only some of the organs."""
 
 import hashlib
 import io
 import json
+from collections.abc import Mapping, Set
 from pathlib import Path
 
 from pydicom import Dataset, dcmread
@@ -14,14 +15,15 @@ from rtseg_daemon.storage import write_durably
 
 
 def for_destination(rtstruct: Path, destination: Destination) -> Path:
-    """`rtstruct` itself, or a copy beside it with `roi_names` and `only` applied.
+    """`rtstruct` itself, or a copy beside it with `roi_names`, `colours` and `only` applied.
 
     The copy is another object, so it has a SOP Instance UID of its own, derived from the first and from what was
     changed: made again, it is the same object.
     """
-    if not destination.roi_names and not destination.only:
+    wishes = (destination.roi_names, destination.colours, destination.only)
+    if not any(wishes):
         return rtstruct
-    changes = json.dumps([sorted(destination.roi_names.items()), sorted(destination.only)])
+    changes = json.dumps([sorted(wish.items()) if isinstance(wish, dict) else sorted(wish) for wish in wishes])
     copy = rtstruct.with_name(f"RTSTRUCT-{hashlib.sha256(changes.encode()).hexdigest()[:16]}.dcm")
     if not copy.is_file():
         dataset = dcmread(rtstruct)
@@ -42,9 +44,9 @@ def derived_uid(*parts: str) -> UID:
 
 
 def adapt(dataset: Dataset, destination: Destination) -> None:
-    """Drop the ROIs that are not in `only` (when it names any) and rename the rest by `roi_names`, in place.
+    """Drop the ROIs that are not in `only` (when it names any), rename and paint the rest, in place.
 
-    A ring goes with its organ: it is left out with it, and follows its name.
+    A ring goes with its organ: it is left out with it and follows its name, but keeps its colour.
     """
     wanted = set(destination.only)
     owners = owners_of(dataset)
@@ -57,18 +59,30 @@ def adapt(dataset: Dataset, destination: Destination) -> None:
     for keyword, number in sequences.items():
         items = dataset.get(keyword, [])
         setattr(dataset, keyword, [item for item in items if int(getattr(item, number)) in numbers])
-    rois = dataset.StructureSetROISequence
     rings = ring_numbers(dataset)
-    organs = [owners[int(roi.ROINumber)] for roi in rois if int(roi.ROINumber) not in rings]
-    around = [owners[int(roi.ROINumber)] for roi in rois if int(roi.ROINumber) in rings]
-    for roi, name in zip(rois, names_of_rois(organs, around, destination.roi_names), strict=True):
-        roi.ROIName = name
+    rename(dataset, owners, rings, destination.roi_names)
+    for item in dataset.get("ROIContourSequence", []):
+        number = int(item.ReferencedROINumber)
+        if number not in rings and owners[number] in destination.colours:
+            item.ROIDisplayColor = list(destination.colours[owners[number]])
+
+
+def rename(dataset: Dataset, owners: Mapping[int, str], rings: Set[int], local: Mapping[str, str]) -> None:
+    """Give every ROI its `local` name, and the observation of it the same label, in place."""
+    numbers = [int(roi.ROINumber) for roi in dataset.StructureSetROISequence]
+    organs = [owners[number] for number in numbers if number not in rings]
+    around = [owners[number] for number in numbers if number in rings]
+    names = dict(zip(numbers, names_of_rois(organs, around, local), strict=True))
+    for roi in dataset.StructureSetROISequence:
+        roi.ROIName = names[int(roi.ROINumber)]
+    for observation in dataset.get("RTROIObservationsSequence", []):
+        observation.ROIObservationLabel = names[int(observation.ReferencedROINumber)]
 
 
 def ring_numbers(dataset: Dataset) -> set[int]:
     """Numbers of the ROIs that are rings; they stand after the organs."""
     observations = dataset.get("RTROIObservationsSequence", [])
-    return {int(o.ReferencedROINumber) for o in observations if o.RTROIInterpretedType == "CONTROL"}
+    return {int(o.ReferencedROINumber) for o in observations if o.get("RTROIInterpretedType") == "CONTROL"}
 
 
 def owners_of(dataset: Dataset) -> dict[int, str]:
@@ -76,4 +90,4 @@ def owners_of(dataset: Dataset) -> dict[int, str]:
     rings = ring_numbers(dataset)
     names = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
     organs = {ascii_line(f"z{name}", LONGEST_NAME): name for number, name in names.items() if number not in rings}
-    return {number: organs.get(name, name) if number in rings else name for number, name in names.items()}
+    return {number: organs.get(name, name[1:]) if number in rings else name for number, name in names.items()}

@@ -1,0 +1,78 @@
+"""One case with rings, from the members' votes to the file on disk and the gate on it; only the network is played."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+
+from rtseg_daemon import case
+from rtseg_daemon.bundles import Bundle, load_bundle
+from rtseg_daemon.segment.ensemble import combine
+from rtseg_daemon.segment.pipeline import Report, Segmentation, Segmenter, Stages, to_network_grid
+from rtseg_daemon.segment.transforms import grid_of
+from rtseg_daemon.segment.volume import Array, Volume
+from tests.structure_sets import dciodvfy_errors
+from tests.tiny import make_bundle
+from tests.world import patient
+
+RADII_MM = (24.0, 24.0, 24.0, 24.0, 24.0, 40.0)
+"""What six members think of the first organ's size; they agree about the second."""
+
+
+class Played(Segmenter):
+    """Six members that see balls: everything but the network is the daemon's own."""
+
+    def segment_volume(self, ct: Volume, report: Report = print) -> Segmentation:
+        network = to_network_grid(ct, self.bundle)
+        ensemble = combine((answer(network, radius) for radius in RADII_MM), self.weights)
+        return self.describe(grid_of(ct), network, ensemble, Stages(report))
+
+
+def answer(network: Volume, radius_mm: float) -> Array:
+    """Probabilities `(classes, z, y, x)` of one member: two balls, 70 mm apart."""
+    axes = [(np.arange(n) - n / 2) * s for n, s in zip(network.shape, network.spacing_mm, strict=True)]
+    z, y, x = np.meshgrid(*axes, indexing="ij")
+    near = [np.sqrt(z**2 + y**2 + (x - dx) ** 2) < r for dx, r in ((-35.0, radius_mm), (35.0, 24.0))]
+    p = np.full((4, *network.shape), 0.02, np.float32)
+    p[1][near[0]] = 0.94
+    p[2][near[1] & ~near[0]] = 0.94
+    p[0] = 1 - p[1:].sum(axis=0)
+    return p
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Bundle:
+    make_bundle(tmp_path / "models", members=len(RADII_MM))
+    return load_bundle(tmp_path / "models", "tiny")
+
+
+def done(tmp_path: Path, bundle: Bundle, rings: bool) -> tuple[case.CaseResult, Path]:
+    options = case.Options(rings=rings)
+    engine: Any = None
+    files = patient(tmp_path / "ct")
+    result = case.process_case(files, bundle, lambda: Played(bundle, engine), options, lambda _stage: None)
+    path = tmp_path / "rs.dcm"
+    case.write_case(result, path)
+    return case.checked(result, path, options), path
+
+
+@pytest.mark.peers
+def test_rings_pass_the_gate_and_the_strictest_checker(tmp_path: Path, bundle: Bundle) -> None:
+    result, path = done(tmp_path, bundle, rings=True)
+    assert not result.held, result.reasons
+    ds = pydicom.dcmread(path)
+    names = [str(roi.ROIName) for roi in ds.StructureSetROISequence]
+    assert names == ["Brainstem", "SpinalCord", "Parotid_L", "zBrainstem"]
+    assert ds.RTROIObservationsSequence[-1].RTROIInterpretedType == "CONTROL"
+    assert len(ds.ROIContourSequence[-1].ContourSequence) > 3
+    assert set(result.flags) == {"Brainstem", "SpinalCord", "Parotid_L"}
+    assert dciodvfy_errors(path) == []
+
+
+def test_without_being_asked_there_are_none_and_the_object_is_another(tmp_path: Path, bundle: Bundle) -> None:
+    plain, path = done(tmp_path, bundle, rings=False)
+    names = [str(roi.ROIName) for roi in pydicom.dcmread(path).StructureSetROISequence]
+    assert names == ["Brainstem", "SpinalCord", "Parotid_L"]
+    assert plain.sop_instance_uid != done(tmp_path, bundle, rings=True)[0].sop_instance_uid
