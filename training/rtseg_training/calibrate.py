@@ -24,8 +24,8 @@ from rtseg_training.weighing import crossed_bundles, described, voxel_error
 
 FOLDS = 8
 COVERAGE = 0.9
-SENSITIVITY = 0.8
-"""Share of the bad organs (below the organ's 10th percentile) that the REVIEW threshold must catch."""
+ATTENTION = 0.25
+"""Share of each organ's validation cases that REVIEW may mark; a flag on everything is read by nobody."""
 UNUSABLE = 0.5
 """REJECT below this share of the organ's median Dice."""
 PENALTIES = ((1.0, 10.0), (1.0, 100.0), (5.0, 30.0), (5.0, 300.0), (30.0, 300.0))
@@ -120,7 +120,8 @@ def quality(fitted: Fitted) -> dict[str, float]:
     bad, suspicion = bad_organs(fitted), shortfall(fitted)
     covered = ((fitted.y >= fitted.low) & (fitted.y <= fitted.high)).astype(float)
     low, high = st.bootstrap_interval(covered, fitted.patient)
-    distance = alarm_distance(fitted)
+    reviews = review_thresholds(fitted)
+    flagged = fitted.predicted < np.asarray([reviews[int(k)] for k in fitted.group])
     figures = {
         "organs": float(len(fitted.y)),
         "bad_organs": float(bad.sum()),
@@ -132,8 +133,8 @@ def quality(fitted: Fitted) -> dict[str, float]:
         "interval_width": float((fitted.high - fitted.low).mean()),
         "auroc": st.auroc(suspicion, bad),
         "aurc": st.aurc(-fitted.predicted, 1 - fitted.y),
-        "flagged": float((suspicion > -distance).mean()),
-        "caught": float((suspicion[bad] > -distance).mean()),
+        "flagged": float(flagged.mean()),
+        "caught": float(flagged[bad].mean()),
         "ece_dice": st.calibration_error(fitted.predicted, fitted.y, bins=10),
     }
     if all("vvc" in row for row in fitted.rows):
@@ -143,9 +144,11 @@ def quality(fitted: Fitted) -> dict[str, float]:
     return figures
 
 
-def alarm_distance(fitted: Fitted) -> float:
-    """REVIEW below the organ's 10th percentile plus this distance: SENSITIVITY of the bad organs are caught."""
-    return st.alarm_threshold(-shortfall(fitted), bad_organs(fitted), SENSITIVITY)
+def review_thresholds(fitted: Fitted) -> dict[int, float]:
+    """Predicted Dice below which the ATTENTION least certain of each organ's cases lie, by organ number."""
+    return {
+        int(k): float(np.quantile(fitted.predicted[fitted.group == k], ATTENTION)) for k in np.unique(fitted.group)
+    }
 
 
 def thresholds(fitted: Fitted) -> list[tuple[float, float]]:
@@ -153,14 +156,14 @@ def thresholds(fitted: Fitted) -> list[tuple[float, float]]:
 
     REJECT: below UNUSABLE times the organ's median.
     """
-    distance = alarm_distance(fitted)
+    reviews = review_thresholds(fitted)
     out = []
     for k in range(int(fitted.group.max()) + 1):
         own = fitted.y[fitted.group == k]
         if own.size == 0:
             out.append((1.0, 0.0))
             continue
-        review = min(1.0, max(0.0, float(np.percentile(own, 10)) + distance))
+        review = reviews[k]
         out.append((round(review, 4), round(min(UNUSABLE * float(np.median(own)), review), 4)))
     return out
 

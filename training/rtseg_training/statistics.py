@@ -144,11 +144,3 @@ def bootstrap_interval(values: Array, patient: Array, draws: int = 2000, seed: i
     means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
     return float(low), float(high)
-
-
-def alarm_threshold(predicted: Array, bad: Array, sensitivity: float) -> float:
-    """The lowest threshold below which at least the share `sensitivity` of the bad items lies."""
-    if not bad.any():
-        return float(predicted.min())
-    ordered = np.sort(predicted[bad])
-    return float(np.nextafter(ordered[math.ceil(sensitivity * len(ordered)) - 1], np.inf))

@@ -107,11 +107,3 @@ def test_bootstrap_draws_patients_not_organs() -> None:
     low, high = st.bootstrap_interval(values, np.repeat(np.arange(10), 10))
     assert low <= 0.75
     assert high == pytest.approx(1.0)
-
-
-def test_alarm_threshold_catches_the_share_asked_for() -> None:
-    predicted = np.array([0.1, 0.2, 0.3, 0.4, 0.5, 0.9])
-    bad = np.array([True, True, True, True, True, False])
-    threshold = st.alarm_threshold(predicted, bad, 0.8)
-    assert (predicted[bad] < threshold).mean() == pytest.approx(0.8)
-    assert threshold == pytest.approx(0.4)
