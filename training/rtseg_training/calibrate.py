@@ -18,7 +18,7 @@ from rtseg_daemon.segment.volume import Array
 from rtseg_training import statistics as st
 from rtseg_training.collect import Collected
 from rtseg_training.errors import CalibrationError
-from rtseg_training.evaluate import Evaluation, Row, add_case
+from rtseg_training.evaluate import Evaluation, Row, add_case, doubtful_level
 from rtseg_training.metrics import dice
 from rtseg_training.weighing import crossed_bundles, described, voxel_error
 
@@ -213,6 +213,7 @@ def calibrate(segmenter: Segmenter, collected: Sequence[Collected], tolerance_mm
         "ece_voxels": voxel_error(samples, [bundle.temperature for bundle in crossed]),
         "temperature": final.temperature,
     }
+    final = final.model_copy(update={"entropy_level": doubtful_level(evaluation.levels) or final.entropy_level})
     return Result(with_calibration(final, fitted), evaluation, figures, voter_means(final, np.stack(alone)))
 
 

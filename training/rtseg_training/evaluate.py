@@ -1,7 +1,8 @@
 """How good a bundle is on cases with known contours, measured on their own grid through the daemon's own pipeline."""
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -109,6 +110,18 @@ def count_levels(levels: dict[float, list[int]], entropy: Array, found: Array, t
         chosen = index == k
         levels[float(value)][0] += int(chosen.sum())
         levels[float(value)][1] += int(wrong[inside][chosen].sum())
+
+
+def doubtful_level(levels: Mapping[float, Sequence[int]]) -> float | None:
+    """The least vote entropy (nats, rounded down) from which on half of the voxels are wrong; None if there is none.
+
+    Complete agreement is no level: it is not to be seen in a ring.
+    """
+    for level in sorted(level for level in levels if level > 0):
+        beyond = [counts for value, counts in levels.items() if value >= level]
+        if 2 * sum(wrong for _, wrong in beyond) >= sum(voxels for voxels, _ in beyond) > 0:
+            return math.floor(100 * level) / 100
+    return None
 
 
 def add_case(evaluation: Evaluation, case: Case, result: Segmentation, bundle: Bundle, tolerance_mm: float) -> None:

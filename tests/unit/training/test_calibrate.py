@@ -125,6 +125,13 @@ def test_the_daemon_predicts_what_the_calibration_fitted(result: Result, case: C
     assert all(float(row["low"]) <= float(row["predicted"]) <= float(row["high"]) for row in rows)
 
 
+def test_rings_begin_where_half_of_the_voxels_are_wrong(result: Result) -> None:
+    level, levels = result.bundle.entropy_level, result.evaluation.levels
+    beyond = [counts for value, counts in levels.items() if value >= level]
+    assert beyond
+    assert 2 * sum(wrong for _, wrong in beyond) >= sum(voxels for voxels, _ in beyond)
+
+
 def test_temperature_makes_voxels_more_honest(result: Result) -> None:
     assert result.figures["ece_voxels"] <= result.figures["ece_voxels_raw"] + 1e-9
 
