@@ -62,9 +62,9 @@ def adapt(dataset: Dataset, destination: Destination) -> None:
     rings = ring_numbers(dataset)
     rename(dataset, owners, rings, destination.roi_names)
     for item in dataset.get("ROIContourSequence", []):
-        number = int(item.ReferencedROINumber)
-        if number not in rings and owners[number] in destination.colours:
-            item.ROIDisplayColor = list(destination.colours[owners[number]])
+        roi = int(item.ReferencedROINumber)
+        if roi not in rings and owners[roi] in destination.colours:
+            item.ROIDisplayColor = list(destination.colours[owners[roi]])
 
 
 def rename(dataset: Dataset, owners: Mapping[int, str], rings: Set[int], local: Mapping[str, str]) -> None:
