@@ -146,9 +146,7 @@ def quality(fitted: Fitted) -> dict[str, float]:
 
 def review_thresholds(fitted: Fitted) -> dict[int, float]:
     """Predicted Dice below which the ATTENTION least certain of each organ's cases lie, by organ number."""
-    return {
-        int(k): float(np.quantile(fitted.predicted[fitted.group == k], ATTENTION)) for k in np.unique(fitted.group)
-    }
+    return {int(k): float(np.quantile(fitted.predicted[fitted.group == k], ATTENTION)) for k in np.unique(fitted.group)}
 
 
 def thresholds(fitted: Fitted) -> list[tuple[float, float]]:
