@@ -64,11 +64,13 @@ class Receiver:
         engine.dispose()
         self.process = self.start()
 
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "rtseg_daemon.dicom.receive", "--config", str(self.config)]
+
     def start(self) -> "subprocess.Popen[bytes]":
         """Start the process and wait until it listens."""
         with self.log.open("ab") as log:
-            command = [sys.executable, "-m", "rtseg_daemon.dicom.receive", "--config", str(self.config)]
-            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=log, stdout=log)
+            self.process = subprocess.Popen(self.command(), stdin=subprocess.PIPE, stderr=log, stdout=log)
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
             if all(map(answers, self.ports)):
