@@ -13,6 +13,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.sr._concepts_dict import concepts
 from pydicom.tag import Tag
 
+from rtseg_daemon.bundles import bundle_names, installed_models, load_bundle
 from rtseg_daemon.dicom.anatomy import ANATOMY, anatomy_of
 from rtseg_daemon.dicom.names import ascii_line, file_stem, unique_names
 from rtseg_daemon.dicom.rtstruct import derive_identity
@@ -175,6 +176,12 @@ def test_fma_codes_are_those_of_tg_263(name: str) -> None:
     codes = TG263_FMA[name]
     names = [name] if len(codes) == 1 else [f"{name}_L", f"{name}_R"]
     assert [anatomy_of(one).fma[0] for one in names] == [str(code) for code in codes]  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", bundle_names(installed_models()))
+def test_the_bundles_that_ship_carry_the_same_codes(name: str) -> None:
+    for organ in load_bundle(installed_models(), name).classes:
+        assert (organ.snomed, organ.fma) == (anatomy_of(organ.name).snomed, anatomy_of(organ.name).fma)
 
 
 def test_all_organs_of_structseg_and_openkbp_have_codes_and_colours() -> None:
