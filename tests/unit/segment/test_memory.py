@@ -20,18 +20,18 @@ z, y, x = np.ogrid[:300, :512, :512]
 hu[:, 100:400, 60:450] = 40
 hu[:, 200:260, 230:290] = 700
 bundle = load_bundle(Path(sys.argv[1]), sys.argv[2])
-Segmenter.load(bundle, Compute(device="cpu")).segment_volume(Volume(hu, (2.0, 0.98, 0.98), (0.0, 0.0, 0.0)))
+Segmenter.load(bundle, Compute(device="cpu"), Path(sys.argv[3])).segment_volume(Volume(hu, (2.0, 0.98, 0.98), (0.0, 0.0, 0.0)))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
-def test_a_ct_of_300_slices_needs_less_than_4_gb(tmp_path):
+def test_a_ct_of_300_slices_needs_less_than_4_gb(tmp_path, engine_cache):
     from rtseg_daemon.bundles import bundle_names, installed_models
 
     if "han-oar" not in bundle_names(installed_models()):
         pytest.skip("the bundle han-oar is not installed")
     program = Path(tmp_path) / "memory.py"
     program.write_text(PROGRAM)
-    command = [sys.executable, str(program), str(installed_models()), "han-oar"]
+    command = [sys.executable, str(program), str(installed_models()), "han-oar", str(engine_cache)]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
     assert int(answer.stdout.split()[-1]) < 4096

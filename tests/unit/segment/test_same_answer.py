@@ -1,5 +1,7 @@
 """Every backend and precision says what torch says in float32: with the shipped weights, on a patient."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -11,20 +13,20 @@ from rtseg_daemon.settings import Compute
 pytestmark = pytest.mark.skipif(not bundle_names(installed_models()), reason="no bundle is installed")
 
 
-def run(backend: str, precision: str) -> Segmentation:
+def run(backend: str, precision: str, cache: Path) -> Segmentation:
     bundle = load_bundle(installed_models(), "han-oar")
     compute = Compute.model_validate({"device": "cpu", "backend": backend, "precision": precision})
-    return Segmenter.load(bundle, compute).segment_volume(make_phantom(1, 256)[0])
+    return Segmenter.load(bundle, compute, cache).segment_volume(make_phantom(1, 256)[0])
 
 
 @pytest.fixture(scope="module")
-def reference() -> Segmentation:
-    return run("torch", "fp32")
+def reference(engine_cache) -> Segmentation:
+    return run("torch", "fp32", engine_cache)
 
 
 @pytest.mark.parametrize(("backend", "precision"), [("openvino", "fp32"), ("openvino", "bf16"), ("torch", "bf16")])
-def test_masks_flags_and_uncertainty_are_those_of_torch_in_float32(backend, precision, reference):
-    answer = run(backend, precision)
+def test_masks_flags_and_uncertainty_are_those_of_torch_in_float32(backend, precision, reference, engine_cache):
+    answer = run(backend, precision, engine_cache)
     for ours, theirs in zip(answer.organs, reference.organs, strict=True):
         channel = [o.name for o in reference.organs].index(theirs.name) + 1
         a, b = answer.ensemble.labels == channel, reference.ensemble.labels == channel
