@@ -148,7 +148,7 @@ def patience_of(config: Config) -> Patience:
 def facts_of(session: Session, series: Series, clock: QuietClock) -> SeriesFacts:
     """Gather what `completeness` decides by."""
     instances = reception.kept_instances(session, series.id)
-    carriers = [Carrier(a.ending, last) for a, last in reception.associations_of(session, series.id)]
+    carriers = [Carrier(a.ending, a.id) for a, _ in reception.associations_of(session, series.id)]
     silence = clock.silence(series.id, series.last_received_at, len(instances), reception.listening_since(session))
     slices = tuple(Slice(along_stack(i)) for i in instances if is_axial_image(i.facts.get("image_type", ())))
     return SeriesFacts(slices, len(instances), silence, tuple(carriers))

@@ -25,10 +25,10 @@ class Slice:
 
 @dataclass(frozen=True)
 class Carrier:
-    """An association that carried slices of the series; `last_at` is when its last one came."""
+    """An association that carried slices of the series; they are numbered as they were opened."""
 
     ending: Ending
-    last_at: float
+    number: int
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,10 @@ def irregularity(slices: Sequence[Slice]) -> str:
 
 
 def broken_off(carriers: Sequence[Carrier]) -> bool:
-    """Whether a transfer was aborted or died, and no association that was then released has carried slices since."""
-    broken = [c.last_at for c in carriers if c.ending in (Ending.ABORTED, Ending.DIED)]
-    made_good = [c.last_at for c in carriers if c.ending is Ending.RELEASED]
-    return bool(broken) and max(made_good, default=float("-inf")) <= max(broken)
+    """Whether a transfer was aborted or died, and none that was opened later, and then released, has carried slices.
+
+    Associations are told apart by their numbers and never by the time, which a clock that is set back would turn round.
+    """
+    broken = [c.number for c in carriers if c.ending in (Ending.ABORTED, Ending.DIED)]
+    made_good = [c.number for c in carriers if c.ending is Ending.RELEASED]
+    return bool(broken) and max(made_good, default=0) < max(broken)

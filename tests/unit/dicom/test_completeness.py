@@ -14,7 +14,7 @@ from rtseg_daemon.dicom.completeness import (
 from rtseg_daemon.ledger.states import Ending
 
 PATIENCE = Patience(quiet=30, gap=120, abandon=3600)
-RELEASED = (Carrier(Ending.RELEASED, 10.0),)
+RELEASED = (Carrier(Ending.RELEASED, 1),)
 
 
 def stack(*along: float | None) -> tuple[Slice, ...]:
@@ -53,31 +53,31 @@ def test_uneven_distances_are_held_without_guessing_places() -> None:
 
 
 def test_an_aborted_transfer_stays_open_until_it_is_given_up() -> None:
-    broken = (Carrier(Ending.ABORTED, 10.0),)
+    broken = (Carrier(Ending.ABORTED, 1),)
     assert decide(WHOLE, 3599, broken) is Next.WAIT
     assert decide(WHOLE, 3600, broken) is Next.HOLD
 
 
 def test_an_aborted_transfer_is_made_good_by_a_later_released_one() -> None:
-    assert decide(WHOLE, 30, (Carrier(Ending.ABORTED, 10.0), Carrier(Ending.RELEASED, 20.0))) is Next.COMPLETE
+    assert decide(WHOLE, 30, (Carrier(Ending.ABORTED, 1), Carrier(Ending.RELEASED, 2))) is Next.COMPLETE
 
 
 def test_an_earlier_released_transfer_does_not_make_good_a_later_abort() -> None:
-    assert decide(WHOLE, 30, (Carrier(Ending.RELEASED, 10.0), Carrier(Ending.ABORTED, 20.0))) is Next.WAIT
+    assert decide(WHOLE, 30, (Carrier(Ending.RELEASED, 1), Carrier(Ending.ABORTED, 2))) is Next.WAIT
 
 
 def test_a_transfer_open_when_the_receiver_died_counts_as_broken_off() -> None:
-    assert decide(WHOLE, 31, (Carrier(Ending.DIED, 10.0),)) is Next.WAIT
+    assert decide(WHOLE, 31, (Carrier(Ending.DIED, 1),)) is Next.WAIT
 
 
 def test_an_association_still_open_makes_silence_weaker_but_not_endless() -> None:
-    still_open = (Carrier(Ending.OPEN, 10.0),)
+    still_open = (Carrier(Ending.OPEN, 1),)
     assert decide(WHOLE, 31, still_open) is Next.WAIT
     assert decide(WHOLE, 120, still_open) is Next.COMPLETE
 
 
 def test_the_count_of_the_pacs_ends_the_wait_at_once_even_after_an_abort() -> None:
-    assert decide(WHOLE, 0, (Carrier(Ending.ABORTED, 1.0),), expected=20) is Next.COMPLETE
+    assert decide(WHOLE, 0, (Carrier(Ending.ABORTED, 1),), expected=20) is Next.COMPLETE
 
 
 def test_a_count_not_reached_waits_and_is_then_held() -> None:
