@@ -155,12 +155,12 @@ def audit_command(
     """List cases whose contours do not fit their CT: rtseg-train audit models/han-oar --data sets/train"""
     known = open_bundle(bundle.resolve())
     cases, segmenter = some_cases(data, limit), open_segmenter(known, threads)
-    findings = []
+    listed = 0
     with counted("cases", len(cases)) as tick:
         for case in cases:
-            findings += audit_case(case, segmenter.segment_volume(case.ct).organs, known.classes)
+            findings = audit_case(case, segmenter.segment_volume(case.ct).organs, known.classes)
+            for finding in findings:
+                typer.echo(f"{finding.case}: {finding.what}")
+            listed += bool(findings)
             tick(case.name)
-    for finding in findings:
-        typer.echo(f"{finding.case}: {finding.what}")
-    listed = len({finding.case for finding in findings})
     console.print(f"{listed} of {len(cases)} cases to look at", highlight=False)
