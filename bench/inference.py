@@ -5,8 +5,8 @@
     python bench/inference.py --case ../shared/data/openkbp/validation/pt_201 --rounds 5
 
 Every way runs once per round, in turn, and the medians over the rounds are compared as ratios, since a machine's speed
-drifts. `others` means: sliding windows in float32 for every member, mean of the softmax, trilinear interpolation of all
-classes to the CT's grid, argmax. The matmul peak is measured in the same run.
+drifts. The others: sliding windows for every member, the bundle's weighted mean of the softmax, trilinear interpolation
+of all classes to the CT's grid, argmax; no uncertainty. The matmul peak is measured in the same run.
 """
 
 import argparse
@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
 from rtseg_daemon.phantom import make_phantom
 from rtseg_daemon.segment.engine_torch import load_member
+from rtseg_daemon.segment.ensemble import class_weights
 from rtseg_daemon.segment.infer import network_input, plan_windows
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
 from rtseg_daemon.segment.volume import Array, Volume
@@ -75,15 +76,16 @@ def others(predict: Predict, bundle: Bundle, nets: list[torch.nn.Module], ct: Vo
     began = time.perf_counter()
     network = to_network_grid(ct, bundle)
     prepared = time.perf_counter()
-    total: torch.Tensor | None = None
+    weights = torch.from_numpy(class_weights([c.weights for c in bundle.classes], len(nets)))
+    scales = torch.tensor([1.0, *(c.scale for c in bundle.classes)])
+    total = torch.zeros(1, len(scales), *network.shape)
     with torch.inference_mode():
-        for net, member in zip(nets, bundle.members, strict=True):
+        for index, (net, member) in enumerate(zip(nets, bundle.members, strict=True)):
             image = torch.from_numpy(network_input(network.array, member.intensity))[None, None]
-            p = predict(net, image).float().softmax(1)
-            total = p if total is None else total + p
-        assert total is not None
+            p = predict(net, image).float().softmax(1) * scales.view(1, -1, 1, 1, 1)
+            total += p / p.sum(1, keepdim=True) * weights[index].view(1, -1, 1, 1, 1)
         passed = time.perf_counter()
-        labels = upsampled_labels(total / len(nets), network, ct)
+        labels = upsampled_labels(total / total.sum(1, keepdim=True), network, ct)
     masks = {organ.name: labels == k for k, organ in enumerate(bundle.classes, 1)}
     done = time.perf_counter()
     return masks, {"network": passed - prepared, "around": done - passed + prepared - began}
