@@ -20,7 +20,8 @@ z, y, x = np.ogrid[:300, :512, :512]
 hu[:, 100:400, 60:450] = 40
 hu[:, 200:260, 230:290] = 700
 bundle = load_bundle(Path(sys.argv[1]), sys.argv[2])
-Segmenter.load(bundle, Compute(device="cpu"), Path(sys.argv[3])).segment_volume(Volume(hu, (2.0, 0.98, 0.98), (0.0, 0.0, 0.0)))
+segmenter = Segmenter.load(bundle, Compute(device="cpu"), Path(sys.argv[3]))
+segmenter.segment_volume(Volume(hu, (2.0, 0.98, 0.98), (0.0, 0.0, 0.0)))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
