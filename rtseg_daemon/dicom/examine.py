@@ -1,7 +1,6 @@
 """What a received CT object says of itself, and whether its bytes are fit to be kept. Pure; no pixel is decoded."""
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,7 +123,7 @@ def geometry_digest(found: Scan) -> str:
     """Position, orientation, spacing, matrix and rescale as numbers: "1.0" and "1.000" are the same."""
     decimals = [found.numbers(tag) for tag in (POSITION, ORIENTATION, SPACING, SLOPE, INTERCEPT)]
     matrix = (found.number(ROWS), found.number(COLUMNS))
-    return hashlib.sha256(json.dumps([decimals, matrix]).encode()).hexdigest()
+    return hashlib.sha256(repr((decimals, matrix)).encode()).hexdigest()
 
 
 def facts_of(found: Scan, transfer_syntax: str) -> dict[str, Any]:

@@ -1,12 +1,14 @@
-"""The receiver's one writer: whatever waits is committed together, and only then answered.
+"""The receiver's one writer: whatever waits is made durable and committed together, and only then answered.
 
-Many associations wait for one fsync instead of each for its own. No session crosses a thread: callers hand over a
-function, the writer calls it inside its transaction.
+Many associations wait for one flush of the disk instead of each for its own: every file of the group is fsynced, all at
+once, then all are named, then their folder is fsynced and one transaction committed. No session crosses a thread:
+callers hand over functions, the writer calls them.
 """
 
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -17,18 +19,26 @@ from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.logs import log
 
 LARGEST_BATCH = 64
+FLUSHERS = 8
 
 T = TypeVar("T")
 
 
 @dataclass
 class Entry(Generic[T]):
-    """One piece of work and, once `done`, its result or its error."""
+    """One piece of work and, once done, its result or its error. `prepare` comes before the transaction.
+
+    `pending` is a lock that is held until then: the cheapest thing to wait on.
+    """
 
     work: Callable[[Session], T]
-    done: threading.Event = field(default_factory=threading.Event)
+    prepare: Callable[[], None]
+    pending: threading.Lock = field(default_factory=threading.Lock)
     result: T | None = None
     error: BaseException | None = None
+
+    def __post_init__(self) -> None:
+        self.pending.acquire()
 
 
 class GroupCommit(threading.Thread):
@@ -38,13 +48,14 @@ class GroupCommit(threading.Thread):
         super().__init__(name="group-commit", daemon=True)
         self._engine = engine
         self._before_commit = before_commit
+        self._pool = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
         self._entries: queue.SimpleQueue[Entry[Any] | None] = queue.SimpleQueue()
 
-    def submit(self, work: Callable[[Session], T]) -> T:
+    def submit(self, work: Callable[[Session], T], prepare: Callable[[], None] = lambda: None) -> T:
         """Run `work` in the next transaction and return its result once that is durable; raises what went wrong."""
-        entry = Entry(work)
+        entry = Entry(work, prepare)
         self._entries.put(entry)
-        entry.done.wait()
+        entry.pending.acquire()
         if entry.error is not None:
             raise entry.error
         return entry.result  # type: ignore[return-value]
@@ -53,15 +64,23 @@ class GroupCommit(threading.Thread):
         """Finish what waits, then end."""
         self._entries.put(None)
         self.join()
+        self._pool.shutdown()
 
     def run(self) -> None:
         while (first := self._entries.get()) is not None:
             batch, last = self._gather(first)
-            self._commit(batch)
+            ready = self._prepare(batch)
+            if ready:
+                self._commit(ready)
             for entry in batch:
-                entry.done.set()
+                entry.pending.release()
             if last:
                 return
+
+    def _prepare(self, batch: list[Entry[Any]]) -> list[Entry[Any]]:
+        """Those whose preparation succeeded. Files are flushed at the same time, which the file system does as one."""
+        run = map if len(batch) == 1 else self._pool.map
+        return [entry for entry, good in zip(batch, run(prepared, batch), strict=True) if good]
 
     def _gather(self, first: Entry[Any]) -> tuple[list[Entry[Any]], bool]:
         """All that waits by now, and whether the end was among it."""
@@ -93,3 +112,12 @@ class GroupCommit(threading.Thread):
             for entry in batch:
                 entry.result = entry.work(session)
             self._before_commit()
+
+
+def prepared(entry: Entry[Any]) -> bool:
+    """Whether the entry may go into the transaction; if not, it has its error."""
+    try:
+        entry.prepare()
+    except Exception as error:  # noqa: BLE001 - whatever it is, the caller must hear of it
+        entry.error = error
+    return entry.error is None

@@ -103,7 +103,7 @@ class Intake:
             if size > self.limits.object_bytes:
                 raise PeerFault(f"an object larger than {self.limits.object_bytes} bytes")
             failed = failed or self._attempt(lambda: spool.write(chunk))  # noqa: B023 - called at once
-        return failed or self._attempt(spool.flush)
+        return failed or self._attempt(spool.flush) or self._attempt(spool.start_writing)
 
     def _attempt(self, write: Callable[[], None]) -> Status | None:
         """Why writing failed, if it did."""
@@ -117,7 +117,7 @@ class Intake:
         """Judge what was written, make it durable, record it."""
         if spool.size == spool.head_size:
             return Status(dimse.CANNOT_UNDERSTAND, "the data set is empty")
-        with spool.data_set() as whole, memoryview(whole) as view, view[spool.head_size :] as data_set:
+        with spool.data_set() as data_set:
             found = examine(data_set, syntax, sop_class, sop_instance)
         if isinstance(found, Status):
             log().warning(
@@ -125,7 +125,6 @@ class Intake:
             )
             return found
         try:
-            spool.finish()
             return self._enter(sender, spool, found)
         except OSError as error:
             return self._storage_failed(error)
@@ -134,8 +133,8 @@ class Intake:
             return NO_LEDGER
 
     def _enter(self, sender: Sender, spool: Spool, found: Examined) -> Status:
-        """Enter a durable file in the ledger; raises OSError or SQLAlchemyError."""
-        outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found))
+        """Make a file durable and enter it in the ledger; raises OSError or SQLAlchemyError."""
+        outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found), spool.finish)
         if isinstance(outcome, Doubt):
             theirs = pixel_digest(self.store.layout.directory / outcome.path)
             settled = Doubt(outcome.path, theirs, pixel_digest(spool.path))
@@ -158,7 +157,7 @@ class Intake:
         arrival = arrival_of(found, spool, sender)
         known = open_series_of_new(session, arrival)
         if known is not None and known in sender.noted:
-            arrival = replace(arrival, path=self.store.place(spool, found.series_uid, quarantine=False))
+            arrival = replace(arrival, path=self.store.place(spool, quarantine=False))
             add_instance(session, known, arrival)
             if arrival.association_id is not None and sender.due(known, arrival.received_at):
                 touch(session, known, arrival.association_id, arrival.received_at)
@@ -179,9 +178,9 @@ class Intake:
         repeat = reception.compare(kept, arrival)
         path = ""
         if repeat is not Repeat.DUPLICATE:
-            path = self.store.place(spool, arrival.series_instance_uid, quarantine=repeat is not Repeat.NEW)
+            path = self.store.place(spool, quarantine=repeat is not Repeat.NEW)
         elif kept is not None and not (self.store.layout.directory / kept.path).is_file():
-            path = kept.path = self.store.place(spool, arrival.series_instance_uid, quarantine=False)
+            path = kept.path = self.store.place(spool, quarantine=False)
             kept.sha256, kept.size = spool.sha256, spool.size
         return reception.record_instances(session, [replace(arrival, path=path)])[0]
 

@@ -23,6 +23,7 @@ from rtseg_daemon.dicom.netguard import Limits
 from rtseg_daemon.dicom.session import House
 from rtseg_daemon.dicom.store import ObjectStore
 from rtseg_daemon.errors import ConfigError
+from rtseg_daemon.ledger.arrivals import make_room
 from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.reception import resume_listening
 from rtseg_daemon.lifeline import follow_supervisor
@@ -65,6 +66,7 @@ def receive(config: Config, stop: threading.Event) -> None:
     left = store.clear_incoming()
     with writing(engine) as session:
         died = resume_listening(session)
+    make_room(engine)
     commits = GroupCommit(engine, store.sync)
     limits = limits_of(config)
     commitment = any(destination.commitment for destination in config.destinations)

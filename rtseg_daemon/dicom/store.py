@@ -2,7 +2,7 @@
 
 Under the storage directory:
     incoming/   what is being received; emptied when the receiver starts
-    series/<digest of the series UID>/<SHA-256 of the file>.dcm
+    series/<day it came, UTC>/<SHA-256 of the file>.dcm
     quarantine/ the same, for second copies that contradict the first
 """
 
@@ -11,6 +11,10 @@ import hashlib
 import itertools
 import mmap
 import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydicom.uid import UID
@@ -20,7 +24,7 @@ from rtseg_daemon.storage import Layout, sync_folder
 
 NUMBERS = itertools.count()
 PIECE_BYTES = 2**20
-"""Written at once: a CT image is smaller, and threads meet at Python's lock less often."""
+"""Gathered before it is written: a CT image is smaller, and threads meet at Python's lock less often."""
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
@@ -45,46 +49,77 @@ def element(number: int, vr: bytes, value: bytes) -> bytes:
     return b"\2\0" + number.to_bytes(2, "little") + vr + long_form + value
 
 
+class Buffers(threading.local):
+    """One piece of memory per thread, used again for every object: fresh memory would cost more than the copy."""
+
+    def __init__(self) -> None:
+        self.piece = memoryview(bytearray(PIECE_BYTES))
+
+
+BUFFERS = Buffers()
+
+
 class Spool:
-    """One object on its way to the disk. `finish` makes its content durable; its name comes later."""
+    """One object on its way to the disk. `finish` makes its content durable; its name comes later.
+
+    A thread writes one object at a time: what is not yet handed to the system lies in the thread's own buffer.
+    """
 
     def __init__(self, folder: Path, head: bytes) -> None:
         self.path = folder / f"{os.getpid()}-{next(NUMBERS)}.part"
         self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        self.size = 0
         self.kept = False
-        self._head = len(head)
+        self.head_size = len(head)
         self._digest = hashlib.sha256()
-        self._pending = bytearray()
+        self._piece = BUFFERS.piece
+        self._filled = 0
+        self._written = 0
         self.write(head)
+
+    @property
+    def size(self) -> int:
+        return self._written + self._filled
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Append; raises OSError (ENOSPC and its kin where the disk is full)."""
-        self._pending += chunk
-        self.size += len(chunk)
-        if len(self._pending) >= PIECE_BYTES:
+        if self._filled + len(chunk) > len(self._piece):
             self.flush()
+        if len(chunk) > len(self._piece):
+            self._hand_over(memoryview(chunk))
+            return
+        self._piece[self._filled : self._filled + len(chunk)] = chunk
+        self._filled += len(chunk)
 
     def flush(self) -> None:
         """Hand to the system what is still in memory; raises OSError."""
-        piece, self._pending = self._pending, bytearray()
-        self._digest.update(piece)
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(self._fd, view) :]
+        filled, self._filled = self._filled, 0
+        self._hand_over(self._piece[:filled])
+
+    def _hand_over(self, data: memoryview) -> None:
+        self._digest.update(data)
+        while data:
+            count = os.write(self._fd, data)
+            self._written += count
+            data = data[count:]
 
     @property
     def sha256(self) -> str:
         """Of everything flushed."""
         return self._digest.hexdigest()
 
-    def data_set(self) -> mmap.mmap:
-        """The whole file mapped for reading, once flushed; the data set starts at `head_size`."""
-        return mmap.mmap(self._fd, self.size, prot=mmap.PROT_READ)
+    @contextmanager
+    def data_set(self) -> Iterator[memoryview]:
+        """The data set once flushed: from memory where it is small enough to be there still, else the file mapped."""
+        if self._written <= len(self._piece):
+            yield self._piece[self.head_size : self._written]
+            return
+        whole = mmap.mmap(self._fd, self._written, prot=mmap.PROT_READ)
+        with whole, memoryview(whole) as view, view[self.head_size :] as data:
+            yield data
 
-    @property
-    def head_size(self) -> int:
-        return self._head
+    def start_writing(self) -> None:
+        """Let the system begin to write to the disk, without waiting; `finish` then waits less."""
+        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def finish(self) -> None:
         """Make the content durable; raises OSError."""
@@ -120,13 +155,14 @@ class ObjectStore:
         """A new temporary file; raises OSError."""
         return Spool(self.layout.incoming, head)
 
-    def place(self, spool: Spool, series_uid: str, *, quarantine: bool) -> str:
+    def place(self, spool: Spool, *, quarantine: bool) -> str:
         """Rename a finished spool to its lasting name, relative to the storage; durable after the next `sync`.
 
-        May be repeated for the same spool, as when a transaction is tried again.
+        One folder a day, for all series: one fsync then makes the names of a whole group durable. May be repeated for
+        the same spool, as when a transaction is tried again.
         """
         parent = self.layout.quarantine if quarantine else self.layout.series
-        folder = parent / hashlib.sha256(series_uid.encode()).hexdigest()[:32]
+        folder = parent / time.strftime("%Y-%m-%d", time.gmtime())
         if not folder.is_dir():
             folder.mkdir(mode=0o700)
             self._dirty.add(parent)

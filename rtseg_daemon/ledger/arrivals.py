@@ -5,13 +5,15 @@ several times the rest of it. Here one statement asks and one writes; whatever i
 long way. When a series was last heard of is written once a second and at the association's end.
 """
 
-from sqlalchemy import bindparam, case, insert, select, update
+from sqlalchemy import Engine, bindparam, case, insert, select, update
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.reception import Arrival
-from rtseg_daemon.ledger.schema import Instance, Series, SeriesAssociation
+from rtseg_daemon.ledger.schema import Instance, Series, SeriesAssociation, Setting
 from rtseg_daemon.ledger.states import InstanceState, SeriesState
 
+ROOM_BYTES = 5_000_000
 KEPT = select(Instance.id).where(Instance.sop_instance_uid == bindparam("sop"), Instance.state == InstanceState.KEPT)
 ORDINARY = select(Series.id).where(
     Series.series_instance_uid == bindparam("series"), Series.state == SeriesState.OPEN, ~KEPT.exists()
@@ -31,6 +33,16 @@ TOUCH_SERIES = (
     )
 )
 ADD = insert(Instance.__table__)  # type: ignore[arg-type]
+
+
+def make_room(engine: Engine) -> None:
+    """Let SQLite's log have its full length from the start: a commit then changes no file's size, which costs less.
+
+    The log is written from its beginning again after some 1000 pages; it keeps its length while the daemon runs.
+    """
+    for value in ("0" * ROOM_BYTES, ""):
+        with writing(engine) as session:
+            session.merge(Setting(key="room", value=value))
 
 
 def open_series_of_new(session: Session, arrival: Arrival) -> int | None:

@@ -65,7 +65,7 @@ def test_written_fsynced_renamed_and_committed_before_the_answer(traced: Traced,
         "written": first(lines, r"write\(\d+<[^>]*/incoming/[^>]*\.part>"),
         "fsynced": first(lines, r"fsync\(\d+<[^>]*/incoming/[^>]*\.part>"),
         "renamed": first(lines, r"rename\w*\(.*/incoming/.*\.part\".*/series/"),
-        "folder fsynced": first(lines, r"fsync\(\d+<[^>]*/series/[0-9a-f]{32}>"),
+        "folder fsynced": first(lines, r"fsync\(\d+<[^>]*/series/[0-9-]{10}>"),
         "committed": first(lines, r"f(data)?sync\(\d+<[^>]*/rtseg\.db-wal>"),
         "answered": first(lines, r"sendto\(\d+<"),
     }

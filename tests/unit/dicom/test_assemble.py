@@ -60,7 +60,7 @@ class Room:
         found = examine(memoryview(raw), EXPLICIT, str(image.SOPClassUID), str(image.SOPInstanceUID))
         assert isinstance(found, Examined)
         arrival = arrival_of(found, spool, sender)
-        values = vars(arrival) | {"path": self.store.place(spool, found.series_uid, quarantine=False)}
+        values = vars(arrival) | {"path": self.store.place(spool, quarantine=False)}
         return reception.Arrival(**values | {"received_at": 1e9 + self.seconds})
 
     def pass_time(self, seconds: float) -> None:
