@@ -119,7 +119,7 @@ def test_plastimatch_finds_the_organs_where_they_were_drawn(done: Done, tmp_path
     scores = {name: dice(tmp_path / "read" / f"{name}.nrrd", truth) for name, truth in done.case.truth.items()}
     easy = [scores[name] for name in EASY if name in scores]
     assert np.mean(easy) >= 0.66, scores
-    assert scores.get("Bone_Mandible", 1.0) >= 0.82, scores
+    assert scores.get("Bone_Mandible", 1.0) >= 0.75, scores
 
 
 def dice(path: Path, truth: sitk.Image) -> float:
