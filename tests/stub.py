@@ -3,6 +3,7 @@
 `python -m tests.stub serve --config FILE` is `rtseg-daemon serve` with this module as its worker. What the stub does
 with a case can be set in the environment: STUB_SECONDS (how long inference takes, with a beat every 50 ms), STUB_DIE
 (a file; while it exists the worker kills itself in mid-inference), STUB_HANG (a file; while it exists it stands still).
+STUB_RESTART_SECONDS is the longest pause before a child that died is started again, for tests that kill hundreds.
 """
 
 import os
@@ -18,6 +19,7 @@ from rtseg_daemon import case, worker
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.daemon.children import Modules
 from rtseg_daemon.daemon.supervisor import serve
+from rtseg_daemon.ledger import retry
 from rtseg_daemon.segment.ensemble import Ensemble
 from rtseg_daemon.segment.organ import Organ, Uncertainty
 from rtseg_daemon.segment.pipeline import Report, Segmentation
@@ -68,6 +70,7 @@ def load_stub(bundle: Bundle, _compute: Compute, _cache: Path | None) -> Any:
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
+        retry.LONGEST_RESTART_SECONDS = float(os.environ.get("STUB_RESTART_SECONDS", retry.LONGEST_RESTART_SECONDS))
         sys.exit(serve(Path(sys.argv[3]), Modules(worker="tests.stub")))
     case.load_segmenter = load_stub
     worker.main()
