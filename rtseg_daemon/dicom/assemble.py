@@ -82,7 +82,7 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
 
 def with_count(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, clock: QuietClock) -> SeriesFacts:
     """The facts with a PACS's count, where one is configured and the series has been quiet: before, it still grows."""
-    if not config.query or facts.silence_seconds < config.series.quiet_seconds:
+    if not config.query or facts.expected is not None or facts.silence_seconds < config.series.quiet_seconds:
         return facts
     count = clock.count(series_id, lambda: ask_count(engine, config, series_id))
     return replace(facts, expected=count)
@@ -151,7 +151,7 @@ def facts_of(session: Session, series: Series, clock: QuietClock) -> SeriesFacts
     carriers = [Carrier(a.ending, a.id) for a, _ in reception.associations_of(session, series.id)]
     silence = clock.silence(series.id, series.last_received_at, len(instances), reception.listening_since(session))
     slices = tuple(Slice(along_stack(i)) for i in instances if is_axial_image(i.facts.get("image_type", ())))
-    return SeriesFacts(slices, len(instances), silence, tuple(carriers))
+    return SeriesFacts(slices, len(instances), silence, tuple(carriers), series.expected_count)
 
 
 def along_stack(instance: Instance) -> float | None:
