@@ -184,11 +184,11 @@ class Intake:
             kept.sha256, kept.size = spool.sha256, spool.size
         return reception.record_instances(session, [replace(arrival, path=path)])[0]
 
-    def end(self, sender: Sender, ending: Ending) -> None:
-        """Note how an association ended, if it brought anything."""
+    def end(self, sender: Sender, ending: Ending) -> bool:
+        """Note how an association ended, if it brought anything; False where the ledger could not be written."""
         association_id = sender.association_id
         if association_id is None:
-            return
+            return True
 
         def note(session: Session) -> None:
             for series_id, moment in sender.brought.items():
@@ -197,8 +197,10 @@ class Intake:
 
         try:
             self.commits.submit(note)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             log().error("the end of an association could not be noted", exc_info=error)
+            return False
+        return True
 
     def _storage_failed(self, error: OSError) -> Status:
         log().error("the storage cannot be written; the object is refused", exc_info=error)

@@ -63,23 +63,30 @@ class Session:
     sender: Sender = field(default_factory=lambda: Sender("", ""))
     busy: bool = False
     """True from a message's first byte to its answer."""
+    ended: bool = False
 
     def run(self) -> None:
         """Until the peer releases, aborts, breaks the rules or is cut off. Raises nothing a peer can cause."""
-        ending = Ending.ABORTED
         try:
             if self._associate():
                 self._serve()
         except PeerReleased:
-            ending = Ending.RELEASED
-            self._say(release_reply())
+            # noted before it is answered: a peer that hears the answer will not send its series again
+            self._say(release_reply() if self._end(Ending.RELEASED) else abort_pdu(provider=False))
         except PeerGone as gone:
             log().debug("an association ended", host=self.address, reason=str(gone))
         except PeerFault as fault:
             log().warning("an association is aborted", host=self.address, reason=str(fault))
             self._say(abort_pdu(provider=True))
         finally:
-            self.house.intake.end(self.sender, ending)
+            self._end(Ending.ABORTED)
+
+    def _end(self, ending: Ending) -> bool:
+        """Note how it ended, once; False where that could not be noted."""
+        if self.ended:
+            return True
+        self.ended = True
+        return self.house.intake.end(self.sender, ending)
 
     def _say(self, pdu: bytes) -> None:
         """Last words; whether they arrive does not matter."""
