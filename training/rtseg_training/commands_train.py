@@ -25,6 +25,9 @@ from rtseg_training.trainer import Run
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 StopAfter = Annotated[str, typer.Option(help="Stop and save after this time, e.g. 9m; run again to go on.")]
 Workers = Annotated[int, typer.Option(help="Threads that prepare patches ahead.")]
+Compiled = Annotated[
+    bool, typer.Option("--compile", help="Fuse with torch.compile: needs a C++ compiler, pays on runs of hours.")
+]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; torchrun gives each process its own GPU.")]
 
 
@@ -55,7 +58,7 @@ def start_of(member: Member, out: Path, starts: dict[str, Path]) -> Path | None:
 
 def train_members(
     recipe: Recipe, members: Sequence[Member], out: Path, cases: list[Prepared], held: list[Prepared],
-    place: Place, left: float, workers: int, starts: dict[str, Path],
+    place: Place, left: float, workers: int, starts: dict[str, Path], compiled: bool,
 ) -> bool:  # fmt: skip
     """Train one member after the other, each to its last step or until the time is up; True when all are finished."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -72,7 +75,7 @@ def train_members(
                 bar.update(task, completed=p.step, note=note)  # type: ignore[arg-type]
 
             began = time.monotonic()
-            if not run.train(cases, held, report, left, workers=workers):
+            if not run.train(cases, held, report, left, workers=workers, compiled=compiled):
                 console.print(f"{member.name}: stopped at step {run.step}; run the same command to go on")
                 return False
             left -= time.monotonic() - began
@@ -89,6 +92,7 @@ def train_command(
     device: Device = "auto",
     workers: Workers = 1,
     threads: Threads = 0,
+    compiled: Compiled = False,
 ) -> None:
     """Train a recipe's members; run it again to go on where it stopped (several GPUs: torchrun -m rtseg_training)."""
     recipe, limit = load_recipe(recipe_path), seconds(stop_after)
@@ -99,7 +103,7 @@ def train_command(
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
             held = prepare_all(validation, recipe)[: recipe.validate_cases] if validation else []
-        train_members(recipe, chosen, out, cases, held, place, limit, workers, {})
+        train_members(recipe, chosen, out, cases, held, place, limit, workers, {}, compiled)
 
 
 def refresh_command(
@@ -115,6 +119,7 @@ def refresh_command(
     device: Device = "auto",
     workers: Workers = 1,
     threads: Threads = 0,
+    compiled: Compiled = False,
 ) -> None:
     """Train a bundle's members on with new cases, and compare old and new; calibrate the new one before its use."""
     old = open_bundle(bundle.resolve())
@@ -124,7 +129,7 @@ def refresh_command(
     with joined(device) as place:
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
-        if not train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old)):
+        if not train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old), compiled):
             return
         if not place.first:
             return

@@ -185,8 +185,11 @@ class Run:
         stop_after_s: float = math.inf,
         checkpoint_s: float = CHECKPOINT_SECONDS,
         workers: int = 1,
+        compiled: bool = False,
     ) -> bool:
         """Train to the recipe's last step, or until `stop_after_s` seconds have passed; True when finished.
+
+        `compiled`: through torch.compile, which needs a C++ compiler and a minute, and is 1.2 times as fast after it.
 
         Raises RecipeError if no case has one of the recipe's classes.
         """
@@ -194,6 +197,8 @@ class Run:
             return True
         loss_of = self._loss(cases)
         net = self.place.shared(self.net)
+        if compiled:
+            net.compile()
         rank, world = self.place.rank, self.place.world
         feed = Feed(lambda s: batch_of(cases, self.recipe, self.member.seed, s, rank, world), self.step, workers)
         log = RunLog(self.folder, self.recipe.classes) if self.place.first else None
