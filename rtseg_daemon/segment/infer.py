@@ -12,7 +12,7 @@ import numpy as np
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.engine import Engine
-from rtseg_daemon.segment.transforms import AIR_HU, intensity_knots, segmental_linear, window_normalise
+from rtseg_daemon.segment.transforms import AIR_HU, intensity_knots, segmental_linear
 from rtseg_daemon.segment.volume import Array, Shape
 
 Beat = Callable[[], None]
@@ -58,9 +58,7 @@ def overlap_of(shape: tuple[int, ...], corner: Shape, window: Shape) -> tuple[tu
 
 
 def network_input(hu: Array, intensity: str) -> Array:
-    """HU to what a member of this intensity transform was trained on, float32."""
-    if intensity == "GTV":
-        return window_normalise(hu)
+    """HU to what a member of this intensity transform was trained on, float32; each voxel by itself, in any window."""
     return segmental_linear(hu, *intensity_knots(intensity))
 
 
@@ -80,7 +78,7 @@ def member_probabilities(engine: Engine, bundle: Bundle, hu: Array, beat: Beat) 
     for index, member in enumerate(bundle.members):
         if member.intensity not in inputs:
             inputs[member.intensity] = network_input(hu, member.intensity)
-        air = float(network_input(np.array([AIR_HU]), member.intensity)[0]) if member.intensity != "GTV" else 0.0
+        air = float(network_input(np.array([AIR_HU]), member.intensity)[0])
         total[:] = 0
         for corner in corners:
             window = padded_window(inputs[member.intensity], corner, bundle.window, air)

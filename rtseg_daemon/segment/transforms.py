@@ -25,21 +25,27 @@ KNOTS_HU: dict[str, tuple[float, ...]] = {
 """Knots h_1..h_K in HU of the paper's three SLFs and of the two naive linear functions it compares them with."""
 
 
+GTV_KNOTS_HU = (-200.0, 700.0)
+GTV_MEAN_HU, GTV_SD_HU = 66.0, 199.0
+"""Mean and standard deviation of HU clipped to GTV_KNOTS_HU inside the bodies of OpenKBP's training patients.
+
+The GTV paper (seed 002, 3.1) normalises "by the mean value and mean standard deviation". Constants of the data set and
+not of the image: those of a patch, a window and a whole scan differ with the share of air in each, and one tissue would
+look different to the network in training and in use.
+"""
+
+
 def intensity_knots(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Knots in HU and their output levels for SLF1-3 and NLF1-2; raises KeyError for another name."""
+    """Knots in HU and their output levels for SLF1-3, NLF1-2 and GTV; raises KeyError for another name."""
+    if name == "GTV":
+        return GTV_KNOTS_HU, tuple((hu - GTV_MEAN_HU) / GTV_SD_HU for hu in GTV_KNOTS_HU)
     knots = KNOTS_HU[name]
     return knots, SLF_LEVELS if len(knots) == 4 else (0.0, 1.0)
 
 
 def segmental_linear(hu: Array, knots: Sequence[float], levels: Sequence[float]) -> Array:
-    """SLF: piecewise linear from HU to [0, 1] through (knots, levels), constant outside (seed paper, Eq. 1)."""
+    """SLF: piecewise linear from HU to levels through (knots, levels), constant outside (seed paper, Eq. 1)."""
     return np.interp(hu, knots, levels).astype(np.float32)
-
-
-def window_normalise(hu: Array, low: float = -200.0, high: float = 700.0) -> Array:
-    """The GTV network's input: clip to [low, high] HU, subtract the mean, divide by the standard deviation."""
-    clipped = np.clip(hu, low, high).astype(np.float32)
-    return np.asarray((clipped - clipped.mean()) / max(float(clipped.std()), 1e-6), dtype=np.float32)
 
 
 def body_mask(volume: Volume, threshold_hu: float = -350.0) -> Array:

@@ -6,7 +6,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass
-from rtseg_daemon.segment.infer import member_probabilities, padded_window, plan_windows, window_starts
+from rtseg_daemon.segment.infer import (
+    member_probabilities,
+    network_input,
+    padded_window,
+    plan_windows,
+    window_starts,
+)
+from rtseg_daemon.segment.transforms import AIR_HU, centre_box
 
 
 @given(st.integers(1, 400), st.integers(8, 96), st.floats(0, 0.7))
@@ -25,6 +32,32 @@ def test_windows_cover_every_voxel_and_stay_inside(length, window, overlap):
 
 def test_a_small_volume_gets_one_window_in_its_middle():
     assert plan_windows((10, 8, 6), (16, 8, 8), 0.25) == [(-3, 0, -1)]
+
+
+@given(
+    st.tuples(*[st.integers(4, 40)] * 3),
+    st.tuples(*[st.floats(0.3, 9.7)] * 3),
+    st.tuples(*[st.integers(4, 60)] * 3),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_window_as_large_as_the_crop_is_one_window_whatever_the_patient(window, spacing, shape, seed):
+    corners = np.sort(np.random.default_rng(seed).integers(0, np.array(shape) + 1, (2, 3)), axis=0)
+    body = np.zeros(shape, bool)
+    body[tuple(slice(a, max(a + 1, b)) for a, b in corners.T)] = True
+    body[tuple(n // 2 for n in shape)] = True
+    box = centre_box(body, spacing, tuple(n * s for n, s in zip(window, spacing, strict=True)))
+    assert all(n <= w for n, w in zip(box.shape, window, strict=True))
+    assert len(plan_windows(box.shape, window, 0.25)) == 1
+
+
+@pytest.mark.parametrize("intensity", ["SLF1", "SLF2", "SLF3", "NLF1", "NLF2", "GTV"])
+def test_a_voxel_looks_the_same_to_the_network_in_every_window(intensity):
+    hu = np.random.default_rng(1).uniform(-1024, 2000, (6, 7, 8)).astype(np.float32)
+    whole = network_input(hu, intensity)
+    assert np.array_equal(network_input(hu[1:3, 2:5, 3:4], intensity), whole[1:3, 2:5, 3:4])
+    air = float(network_input(np.array([AIR_HU]), intensity)[0])
+    padded = network_input(padded_window(hu, (-2, 0, 0), (8, 7, 8), AIR_HU), intensity)
+    assert np.array_equal(padded, padded_window(whole, (-2, 0, 0), (8, 7, 8), air))
 
 
 def test_padding_is_air():

@@ -17,7 +17,6 @@ from rtseg_daemon.segment.transforms import (
     resample,
     segmental_linear,
     spaced_grid,
-    window_normalise,
 )
 from rtseg_daemon.segment.volume import Volume
 
@@ -51,9 +50,9 @@ def test_segmental_linear_function_at_points_worked_out_by_hand(name, hu, value)
     assert segmental_linear(np.array([hu]), *intensity_knots(name))[0] == pytest.approx(value, abs=1e-6)
 
 
-def test_gtv_window_clips_then_centres():
-    out = window_normalise(np.array([-1000.0, -200.0, 700.0, 3000.0]))
-    assert out == pytest.approx([-1, -1, 1, 1])
+def test_the_gtv_transform_clips_then_takes_the_mean_of_bodies_off():
+    out = segmental_linear(np.array([-1000.0, -200.0, 66.0, 265.0, 700.0, 3000.0]), *intensity_knots("GTV"))
+    assert out == pytest.approx([-266 / 199, -266 / 199, 0, 1, 634 / 199, 634 / 199])
 
 
 def test_block_mean_keeps_the_centre_where_it_was():
