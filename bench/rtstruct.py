@@ -88,7 +88,7 @@ def ours(ct: list[Path], organs: list[Organ], out: Path) -> Result:
     start = time.perf_counter()
     series = load_series(ct)
     loaded = time.perf_counter()
-    write_dataset(build_rtstruct(series, organs, bundle, derive_identity(series, "bench", 1)), out)
+    write_dataset(build_rtstruct(series, organs, [bundle], derive_identity(series, "bench", 1)), out)
     return Result("rtseg-daemon", loaded - start, time.perf_counter() - loaded, out)
 
 

@@ -82,7 +82,7 @@ def written(folder: Path, series: CtSeries, masks: dict[str, NDArray[np.bool_]])
     organs = [boxed(name, masks[name], series.volume) for name in ORGANS]
     smooth = [replace(organ, margin=margin_of(organ)) for organ in organs]
     for chosen, path in zip((smooth, organs), paths.values(), strict=False):
-        write_dataset(build_rtstruct(series, chosen, None, derive_identity(series, path.name, 1)), path)
+        write_dataset(build_rtstruct(series, chosen, [], derive_identity(series, path.name, 1)), path)
     other = RTStructBuilder.create_new(dicom_series_path=str(folder / "ct"))
     for name in ORGANS:
         other.add_roi(mask=np.moveaxis(masks[name], 0, 2), name=name)

@@ -1,6 +1,7 @@
 """Model bundles: a folder with `bundle.yaml`, the members' weights as safetensors, and a model card. Data only."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -8,8 +9,15 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rtseg_daemon.errors import BundleError
+from rtseg_daemon.settings import JOINER
 
 FORMAT_VERSION = 1
+
+TARGETS = frozenset({"GTV", "CTV", "PTV"})
+"""Interpreted types of what is irradiated: targets lie where the tumour is, on any side, over any organ, or nowhere."""
+
+ONE_PASS = frozenset({"anatomynet", "focusnet"})
+"""Families that see the whole volume at once: squeeze-and-excite and localisation mean nothing in a part of it."""
 
 
 class Part(BaseModel):
@@ -46,6 +54,10 @@ class OrganClass(Part):
     review_below: float | None = None
     reject_below: float | None = None
     calibration: "Calibration | None" = None
+
+    @property
+    def target(self) -> bool:
+        return self.interpreted_type in TARGETS
 
 
 class Calibration(Part):
@@ -96,7 +108,7 @@ class Bundle(Part):
     """
 
     format: int
-    name: str = Field(max_length=16)
+    name: str = Field(max_length=16, pattern=r"^[^+]+$")
     version: str
     intended_use: Literal["evaluation", "clinical", "research"]
     description: str
@@ -174,6 +186,19 @@ def load_bundle(models: Path, name: str) -> Bundle:
     return bundle
 
 
+def load_bundles(models: Path, names: str) -> tuple[Bundle, ...]:
+    """One bundle, or several with JOINER between their names; raises BundleError also where one is named twice."""
+    parts = names.split(JOINER)
+    if len(set(parts)) < len(parts):
+        raise BundleError(f"{names} names a bundle twice; name each once")
+    return tuple(load_bundle(models, part) for part in parts)
+
+
+def digest_of(bundles: Sequence[Bundle]) -> str:
+    """The digests of the bundles of one structure set, in their order, as their names are written."""
+    return JOINER.join(bundle.digest for bundle in bundles)
+
+
 def verify(bundle: Bundle) -> None:
     """Compare every member's file with its digest; raises BundleError for the first that does not match."""
     for member in bundle.members:
@@ -187,3 +212,9 @@ def verify(bundle: Bundle) -> None:
             raise BundleError(
                 f"bundle {bundle.name}: {organ.name} has {len(organ.weights)} weights for {len(bundle.members)} members"
             )
+    sizes = [round(extent / spacing) for extent, spacing in zip(bundle.extent_mm, bundle.spacing_mm, strict=True)]
+    if bundle.family in ONE_PASS and any(n > w for n, w in zip(sizes, bundle.window, strict=True)):
+        raise BundleError(
+            f"bundle {bundle.name}: {bundle.family} takes the whole volume in one window, but extent_mm is "
+            f"{sizes} voxels and window is {list(bundle.window)}; export it with a window of that shape"
+        )

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydicom import Dataset
 
-from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.bundles import Bundle, digest_of
 from rtseg_daemon.segment.organ import Organ
 from rtseg_daemon.settings import Compute
 
 if TYPE_CHECKING:
     from rtseg_daemon.dicom.series import CtSeries
     from rtseg_daemon.segment.gates import Verdict
+    from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.pipeline import Segmenter, Stages
     from rtseg_daemon.segment.volume import Volume
 
 Report = Callable[[str], None]
+Load = Callable[[Bundle], "Segmenter"]
 
 
 @dataclass(frozen=True)
@@ -39,16 +41,21 @@ class Options:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """What came of a case. `dataset` is None where a gate held the series before inference."""
+    """What came of a case. `dataset` is None where a gate held the series before inference.
 
-    bundle: Bundle
+    Args:
+        bundles: whose organs these are; the ROIs of several land in one structure set.
+        entropies: vote entropy on each bundle's own grid, in their order.
+    """
+
+    bundles: tuple[Bundle, ...]
     verdicts: tuple[tuple[str, "Verdict"], ...]
     released: bool
     series: "CtSeries | None" = None
     organs: tuple[Organ, ...] = ()
     rings: tuple[Organ, ...] = ()
     dataset: Dataset | None = None
-    entropy: "Volume | None" = None
+    entropies: tuple["Volume", ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
@@ -72,9 +79,9 @@ class CaseResult:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it is held; where it is not, what was flagged."""
+        """Why it is held; where it is not, what was flagged. Each reason once, however many bundles give it."""
         wanted = self.holding or [verdict for _, verdict in self.verdicts]
-        return [reason for verdict in wanted for reason in verdict.reasons]
+        return list(dict.fromkeys(reason for verdict in wanted for reason in verdict.reasons))
 
     @property
     def sop_instance_uid(self) -> str | None:
@@ -116,25 +123,28 @@ def load_segmenter(bundle: Bundle, compute: Compute, cache: Path | None) -> "Seg
 
 
 def process_case(
-    paths: Sequence[Path], bundle: Bundle, load: Callable[[], "Segmenter"], options: Options, report: Report
+    paths: Sequence[Path], bundles: Sequence[Bundle], load: Load, options: Options, report: Report
 ) -> CaseResult:
-    """Gate, load, segment, gate, build: the structure set of one series, not yet written.
+    """Gate, load, segment, gate, build: one structure set of one series, not yet written.
 
-    `load` gives the bundle's segmenter; it is called when the series has passed its gates. Raises SeriesError if the
-    files are no volume, EngineError if the network cannot run.
+    `load` gives a bundle's segmenter; it is called when the series has passed its gates. Raises SeriesError if the
+    files are no volume, EngineError if a network cannot run.
     """
     from rtseg_daemon.segment.pipeline import Stages
 
     stages = Stages(report)
-    result = read_case(paths, bundle, options, stages)
+    result = read_case(paths, bundles, options, stages)
     if not result.held:
-        with stages.stage("load model"):
-            segmenter = load()
-        result = segment_case(result, segmenter, options, stages)
+        result = segment_case(result, load, options, stages)
     return replace(result, seconds={stage: round(seconds, 3) for stage, seconds in stages.seconds.items()})
 
 
-def read_case(paths: Sequence[Path], bundle: Bundle, options: Options, stages: "Stages") -> CaseResult:
+def gate_of(gate: str, bundle: Bundle, bundles: Sequence[Bundle]) -> str:
+    """What a gate is called that every bundle judges by its own limits."""
+    return gate if len(bundles) == 1 else f"{gate} ({bundle.name})"
+
+
+def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options, stages: "Stages") -> CaseResult:
     """The series as a volume, judged by its headers and then by its voxels."""
     from rtseg_daemon.dicom.headers import read_header
     from rtseg_daemon.dicom.series import RELEASABLE, load_series
@@ -142,7 +152,8 @@ def read_case(paths: Sequence[Path], bundle: Bundle, options: Options, stages: "
 
     with stages.stage("read headers"):
         headers = [read_header(path) for path in paths]
-        result = CaseResult(bundle, (("series", judge_series(headers, bundle.limits)),), options.released)
+        verdicts = tuple((gate_of("series", one, bundles), judge_series(headers, one.limits)) for one in bundles)
+        result = CaseResult(tuple(bundles), verdicts, options.released)
     if result.held:
         return result
     with stages.stage("read series"):
@@ -151,32 +162,48 @@ def read_case(paths: Sequence[Path], bundle: Bundle, options: Options, stages: "
         return replace(result, series=series, verdicts=(*result.verdicts, ("voxels", judge_volume(series.volume))))
 
 
-def segment_case(result: CaseResult, segmenter: "Segmenter", options: Options, stages: "Stages") -> CaseResult:
+def segment_case(result: CaseResult, load: Load, options: Options, stages: "Stages") -> CaseResult:
     """The organs, judged, and their structure set; made also where a gate holds them: a release infers nothing."""
     from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity
+    from rtseg_daemon.segment.joining import joined
+
+    series, bundles = result.series, result.bundles
+    assert series is not None
+    parts = joined([find_part(series.volume, bundle, load, options, stages) for bundle in bundles])
+    organs = tuple(organ for part in parts for organ in part.organs)
+    rings = tuple(ring for part in parts for ring in part.rings)
+    notes: list[str] = []
+    with stages.stage("structure set"):
+        identity = derive_identity(series, digest_of(bundles), options.run, "rings" if options.rings else "")
+        dataset = build_rtstruct(series, organs, bundles, identity, rejected=options.rejected, rings=rings, notes=notes)
+    verdicts = [(gate_of("organs", part.bundle, bundles), part.verdict) for part in parts]
+    return replace(
+        result,
+        organs=organs,
+        rings=rings,
+        verdicts=(*result.verdicts, *verdicts),
+        dataset=dataset,
+        entropies=tuple(part.entropy for part in parts),
+        notes=tuple(notes),
+    )
+
+
+def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, stages: "Stages") -> "Part":
+    """What one bundle finds in a CT, judged by its own limits; its probabilities do not outlive this call."""
     from rtseg_daemon.segment.gates import judge_organs
+    from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.rings import rings_of
     from rtseg_daemon.segment.transforms import grid_of
 
-    series, bundle = result.series, result.bundle
-    assert series is not None
-    found = segmenter.segment_volume(series.volume, stages.report)
-    stages.seconds.update(found.seconds)
-    organs, verdict = judge_organs(found.organs, bundle, series.volume)
-    notes: list[str] = []
+    with stages.stage("load model"):
+        segmenter = load(bundle)
+    found = segmenter.segment_volume(volume, stages.report)
+    for stage, seconds in found.seconds.items():
+        stages.seconds[stage] = stages.seconds.get(stage, 0.0) + seconds
+    organs, verdict = judge_organs(found.organs, bundle, volume)
     with stages.stage("structure set"):
-        rings = rings_of(found, organs, grid_of(series.volume), bundle.entropy_level) if options.rings else []
-        identity = derive_identity(series, bundle.digest, options.run, "rings" if options.rings else "")
-        dataset = build_rtstruct(series, organs, bundle, identity, rejected=options.rejected, rings=rings, notes=notes)
-    return replace(
-        result,
-        organs=tuple(organs),
-        rings=tuple(rings),
-        verdicts=(*result.verdicts, ("organs", verdict)),
-        dataset=dataset,
-        entropy=found.network.with_array(found.entropy),
-        notes=tuple(notes),
-    )
+        rings = rings_of(found, organs, grid_of(volume), bundle.entropy_level) if options.rings else []
+    return Part(bundle, tuple(organs), tuple(rings), verdict, found.network.with_array(found.entropy))
 
 
 def write_case(result: CaseResult, path: Path) -> None:

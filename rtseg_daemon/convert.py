@@ -62,7 +62,7 @@ def masks_to_rtstruct(ct_paths: list[Path], masks: Path, out: Path) -> Converted
     notes += [
         f"{path.name} is written as {name}" for name, path in zip(names, files, strict=True) if name != roi_name(path)
     ]
-    dataset = build_rtstruct(series, organs, None, derive_identity(series, digest(files), 1), notes=notes)
+    dataset = build_rtstruct(series, organs, [], derive_identity(series, digest(files), 1), notes=notes)
     write_dataset(dataset, out)
     if reasons := check(out, series, organs):
         raise StructureSetError(f"{out} does not read back as the masks: {'; '.join(reasons)}")

@@ -6,6 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+JOINER = "+"
+"""Between the names of bundles whose ROIs land in one structure set: `han-oar+han-gtv`."""
+
 
 def check_ae_title(value: str) -> str:
     """An AE title: 1 to 16 printable ASCII characters without backslash, not blank (PS3.5, 6.2, VR AE)."""
@@ -32,6 +35,13 @@ def check_fingerprint(value: str) -> str:
     return digits
 
 
+def check_bundle_name(value: str) -> str:
+    """One bundle's name: JOINER stands between those of several."""
+    if JOINER in value:
+        raise ValueError(f"list the bundles and say `structure_sets: joined`; a name holds no {JOINER!r}")
+    return value
+
+
 def one_or_many(value: object) -> object:
     """A single name counts as a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -50,6 +60,7 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Seconds = Annotated[float, Field(gt=0)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(one_or_many)]
+BundleNames = Annotated[tuple[Annotated[Name, AfterValidator(check_bundle_name)], ...], BeforeValidator(one_or_many)]
 
 
 class Section(BaseModel):
@@ -131,16 +142,23 @@ class Route(Section):
     `prefer`: regular expressions on SeriesDescription, best first; where several reconstructions of one scan match,
     only the best is segmented and the others are listed. Empty: every series that matches is segmented.
     `rings`: a further ROI around each organ, where members disagree.
+    `structure_sets`: whether several bundles make a structure set each, or one in common.
     """
 
     name: Name
     match: Match
-    bundle: Names
+    bundle: BundleNames
+    structure_sets: Literal["separate", "joined"] = "separate"
     destinations: Names = ()
     rejected: Literal["omit", "send"] = "omit"
     rings: bool = False
     research: bool = False
     prefer: tuple[Regex, ...] = ()
+
+    @property
+    def jobs(self) -> tuple[str, ...]:
+        """The bundles of each job that a series of this route gets; several of one job with JOINER between them."""
+        return (JOINER.join(self.bundle),) if self.structure_sets == "joined" else self.bundle
 
 
 class Destination(Section):

@@ -17,7 +17,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon import case
-from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
+from rtseg_daemon.bundles import Bundle, digest_of, installed_models, load_bundle, load_bundles
 from rtseg_daemon.config import Config, Route, load_config
 from rtseg_daemon.errors import LeaseLost, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
@@ -128,21 +128,21 @@ class Worker:
 
     def process(self, paths: list[Path], job: Job, options: case.Options, beat: "Beat") -> case.CaseResult:
         """Segment on this worker's device; where its memory does not suffice, on the CPU."""
-        bundle = load_bundle(self.config.models.directory or installed_models(), job.bundle)
+        bundles = load_bundles(self.config.models.directory or installed_models(), job.bundle)
         try:
-            return self.process_on(paths, bundle, self.compute, options, beat)
+            return self.process_on(paths, bundles, self.compute, options, beat)
         except Exception as error:
             if not out_of_memory(error) or self.compute.device == "cpu":
                 raise
             log().warning("out of memory; going on with the CPU", job=job.id, device=self.compute.device)
         self.segmenters.clear()
         slow = self.compute.model_copy(update={"device": "cpu", "backend": "auto", "precision": "auto"})
-        return self.process_on(paths, bundle, slow, options, beat)
+        return self.process_on(paths, bundles, slow, options, beat)
 
     def process_on(
-        self, paths: list[Path], bundle: Bundle, compute: Compute, options: case.Options, beat: "Beat"
+        self, paths: list[Path], bundles: Sequence[Bundle], compute: Compute, options: case.Options, beat: "Beat"
     ) -> case.CaseResult:
-        return case.process_case(paths, bundle, lambda: self.segmenter(bundle, compute), options, beat)
+        return case.process_case(paths, bundles, lambda bundle: self.segmenter(bundle, compute), options, beat)
 
     def segmenter(self, bundle: Bundle, compute: Compute) -> "Segmenter":
         """The bundle, loaded and warm; loaded again when the installed one has changed."""
@@ -154,14 +154,14 @@ class Worker:
         return self.segmenters[key]
 
     def write(self, job_id: int, result: case.CaseResult, options: case.Options) -> case.CaseResult:
-        """The structure set and the entropy map in the job's folder, durable; then the gate on what was written."""
+        """The structure set and the entropy maps in the job's folder, durable; then the gate on what was written."""
         folder = self.layout.result(job_id)
 
         def write() -> None:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             case.write_case(result, folder / RTSTRUCT)
-            if result.entropy is not None:
-                save_entropy_map(result.entropy, folder / "entropy.npz")
+            for index, (bundle, entropy) in enumerate(zip(result.bundles, result.entropies, strict=True)):
+                save_entropy_map(entropy, folder / (f"entropy-{bundle.name}.npz" if index else "entropy.npz"))
 
         self.settle(job_id, write)
         return case.checked(result, folder / RTSTRUCT, options)
@@ -184,7 +184,7 @@ class Worker:
         """What the ledger keeps of a result."""
         path = self.layout.result(job_id) / RTSTRUCT if result.dataset is not None else None
         return jobs.Outcome(
-            bundle_digest=result.bundle.digest,
+            bundle_digest=digest_of(result.bundles),
             verdicts=result.gates,
             rois=result.rois,
             flags=result.flags,

@@ -105,6 +105,6 @@ class Case:
     def write(self, **options: Any) -> Dataset:
         """Build and write the structure set; returns the data set that was built."""
         identity = derive_identity(self.series, self.bundle.digest, 1)
-        dataset = build_rtstruct(self.series, self.organs, self.bundle, identity, notes=self.notes, **options)
+        dataset = build_rtstruct(self.series, self.organs, [self.bundle], identity, notes=self.notes, **options)
         write_dataset(dataset, self.path)
         return dataset

@@ -7,13 +7,14 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_facts, print_json, print_table, who
 from rtseg_daemon.config import Config
+from rtseg_daemon.errors import BundleError
 from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import JobState
 
-app = typer.Typer(help="Jobs: one series, one bundle, one run each.", no_args_is_help=True)
+app = typer.Typer(help="Jobs: one series, one structure set, one run each.", no_args_is_help=True)
 
 JobId = Annotated[int, typer.Argument(help="Number of the job.", show_default=False)]
 State = Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")]
@@ -69,24 +70,32 @@ def events(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) ->
 def rerun(
     job_id: JobId,
     config: ConfigFile = None,
-    bundle: Annotated[str | None, typer.Option(help="Another bundle.")] = None,
+    bundle: Annotated[str | None, typer.Option(help="Another bundle, or several: han-oar+han-gtv.")] = None,
     no_send: Annotated[bool, typer.Option("--no-send", help="Keep the result here.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """A new job for the same series; the old one stays as it is."""
     ledger = open_existing(config)
-    if bundle is not None:
-        require_bundle(ledger.config, bundle)
+    with reading(ledger.engine) as session:
+        old = views.find_job(session, job_id)
+        names, route = bundle or old.bundle, old.route
+    require_bundles(ledger.config, names, route, no_send)
     with writing(ledger.engine) as session:
         job = decisions.rerun(session, job_id, who(), bundle=bundle, no_send=no_send)
         tell(job, session, ledger.config, as_json)
 
 
-def require_bundle(config: Config, name: str) -> None:
-    """Raise BundleError now rather than when the job runs."""
-    from rtseg_daemon.bundles import installed_models, load_bundle
+def require_bundles(config: Config, names: str, route_name: str, no_send: bool) -> None:
+    """Raise BundleError now rather than when the job runs, and where research would be sent by a route not for it."""
+    from rtseg_daemon.bundles import installed_models, load_bundles
 
-    load_bundle(config.models.directory or installed_models(), name)
+    allowed = no_send or any(route.name == route_name and route.research for route in config.routes)
+    for bundle in load_bundles(config.models.directory or installed_models(), names):
+        if bundle.research and not allowed:
+            raise BundleError(
+                f"bundle {bundle.name} is for research only and route {route_name!r} does not say `research: true`; "
+                "add --no-send to keep the result here"
+            )
 
 
 @app.command()

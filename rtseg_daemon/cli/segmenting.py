@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rtseg_daemon.bundles import installed_models, load_bundle
+from rtseg_daemon.bundles import installed_models, load_bundles
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_json, print_table
 from rtseg_daemon.config import Config, load_config
 from rtseg_daemon.errors import BundleError, SeriesError, StorageError
@@ -27,7 +27,7 @@ CtFolder = Annotated[
 def segment(
     ct: CtFolder,
     to: Annotated[Path, typer.Option("--out", help="The RTSTRUCT to write.", show_default=False)],
-    bundle: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
+    bundle: Annotated[str, typer.Option(help="Name of the bundle, or of several: han-oar+han-gtv.")] = DEFAULT_BUNDLE,
     series: Annotated[str | None, typer.Option("--series", help="SeriesInstanceUID, where there are several.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Go on where a gate holds that may be released.")] = False,
     rings: Annotated[bool, typer.Option("--rings", help="Where members disagree, as ROIs too.")] = False,
@@ -69,13 +69,13 @@ def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: 
     """Segment and, unless a gate holds it, write `to`; the file is checked before it gets its name."""
     from rtseg_daemon import case
 
-    loaded = load_bundle(settings.models.directory or installed_models(), bundle)
+    bundles = load_bundles(settings.models.directory or installed_models(), bundle)
     options = case.Options(released=force, rings=rings)
     with Console(stderr=True).status("reading the series") as progress:
         result = case.process_case(
             paths,
-            loaded,
-            lambda: case.load_segmenter(loaded, settings.compute, user_cache()),
+            bundles,
+            lambda one: case.load_segmenter(one, settings.compute, user_cache()),
             options,
             lambda stage: progress.update(stage),
         )

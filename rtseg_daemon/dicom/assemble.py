@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
@@ -15,10 +15,8 @@ from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
 from rtseg_daemon.config import Config, Route
 from rtseg_daemon.dicom.completeness import Carrier, Decision, Next, Patience, SeriesFacts, Slice, completeness
 from rtseg_daemon.dicom.headers import read_header
-from rtseg_daemon.dicom.query import count_images
 from rtseg_daemon.dicom.reconstructions import Candidate, preferred, still_coming
-from rtseg_daemon.dicom.send import Local, Waits
-from rtseg_daemon.errors import DeliveryError, RtsegError, SeriesError
+from rtseg_daemon.errors import RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs, reception
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
@@ -26,10 +24,9 @@ from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState
 from rtseg_daemon.logs import log
 from rtseg_daemon.segment.gates import Verdict, is_axial_image, judge_series
-from rtseg_daemon.settings import Match
+from rtseg_daemon.segment.verdict import gravest
+from rtseg_daemon.settings import JOINER, Match
 
-ASK_AGAIN_SECONDS = 60.0
-ASK_WAITS = Waits(connect=3.0, associate=5.0, answer=10.0)
 OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"
 
 
@@ -38,30 +35,21 @@ class QuietClock:
     """How long each series has been silent, by a clock that no one can set (monotonic seconds).
 
     Silence begins when the sweep first sees a series in a given state, so it is counted anew after a restart of the
-    supervisor, and whenever listening was resumed.
+    supervisor, and whenever listening was resumed. While nobody listens there is none.
     """
 
     now: Callable[[], float] = time.monotonic
+    listening: bool = True
     seen: dict[int, tuple[tuple[float, ...], float]] = field(default_factory=dict)
-    asked: dict[int, tuple[float, int | None]] = field(default_factory=dict)
-    """When a PACS was last asked how many images a series has, and what it said; forgotten when anything comes."""
 
     def silence(self, series_id: int, *signs: float) -> float:
         """Seconds since the signs of life of this series last changed."""
-        if self.seen.get(series_id, ((), 0.0))[0] != signs:
+        if not self.listening or self.seen.get(series_id, ((), 0.0))[0] != signs:
             self.seen[series_id] = (signs, self.now())
-            self.asked.pop(series_id, None)
         return self.now() - self.seen[series_id][1]
-
-    def count(self, series_id: int, ask: Callable[[], int | None]) -> int | None:
-        """What a PACS says, asked once a minute at most while nothing comes."""
-        if series_id not in self.asked or self.now() - self.asked[series_id][0] >= ASK_AGAIN_SECONDS:
-            self.asked[series_id] = (self.now(), ask())
-        return self.asked[series_id][1]
 
     def forget_all_but(self, series_ids: Sequence[int]) -> None:
         self.seen = {key: value for key, value in self.seen.items() if key in set(series_ids)}
-        self.asked = {key: value for key, value in self.asked.items() if key in self.seen}
 
 
 CLOCK = QuietClock()
@@ -74,36 +62,9 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
     clock.forget_all_but([series_id for series_id, _ in known])
     for series_id, facts in known:
         try:
-            facts = with_count(engine, config, series_id, facts, clock)
             look_at(engine, config, series_id, facts, now, clock)
         except (RtsegError, OSError) as error:
             log().error("a series cannot be assembled now; trying again", series=series_id, exc_info=error)
-
-
-def with_count(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, clock: QuietClock) -> SeriesFacts:
-    """The facts with a PACS's count, where one is configured and the series has been quiet: before, it still grows."""
-    if not config.query or facts.expected is not None or facts.silence_seconds < config.series.quiet_seconds:
-        return facts
-    count = clock.count(series_id, lambda: ask_count(engine, config, series_id))
-    return replace(facts, expected=count)
-
-
-def ask_count(engine: Engine, config: Config, series_id: int) -> int | None:
-    """Ask the configured peers in turn; None if nobody knows the series. What is learned is kept for people to see."""
-    with reading(engine) as session:
-        series = session.get_one(Series, series_id)
-    for peer in config.query:
-        try:
-            local = Local(config.dicom.ae_title, config.dicom.tls)
-            count = count_images(local, peer, series.study_instance_uid, series.series_instance_uid, ASK_WAITS)
-        except DeliveryError as error:
-            log().warning("a PACS could not be asked for its count", peer=peer.name, reason=str(error))
-            continue
-        if count is not None:
-            with writing(engine) as session:
-                reception.expect(session, series_id, count)
-            return count
-    return None
 
 
 def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, now: float, clock: QuietClock) -> None:
@@ -151,7 +112,8 @@ def facts_of(session: Session, series: Series, clock: QuietClock) -> SeriesFacts
     carriers = [Carrier(a.ending, a.id) for a, _ in reception.associations_of(session, series.id)]
     silence = clock.silence(series.id, series.last_received_at, len(instances), reception.listening_since(session))
     slices = tuple(Slice(along_stack(i)) for i in instances if is_axial_image(i.facts.get("image_type", ())))
-    return SeriesFacts(slices, len(instances), silence, tuple(carriers), series.expected_count)
+    confirmed = series.counted_instance_id == reception.last_instance_id(session, series.id)
+    return SeriesFacts(slices, len(instances), silence, tuple(carriers), series.expected_count, confirmed)
 
 
 def along_stack(instance: Instance) -> float | None:
@@ -191,7 +153,7 @@ def settle(
         left_alone = why_left_alone(series_id, images, route, others)
         route = None if left_alone else route
     paths = [config.storage.directory / instance.path for instance in instances]
-    verdicts = {name: judge(paths, config, name) for name in (route.bundle if route else ())}
+    verdicts = {name: judge(paths, config, name) for name in (route.jobs if route else ())}
     with writing(engine) as session:
         if reception.last_instance_id(session, series_id) != (instances[-1].id if instances else 0):
             return
@@ -212,11 +174,13 @@ def why_left_alone(series_id: int, images: bool, route: Route | None, others: Se
     return "" if best == series_id else f"another reconstruction of the scan is preferred: series {best}"
 
 
-def judge(paths: Sequence[Path], config: Config, bundle: str) -> Verdict:
-    """The series gate for one bundle."""
-    limits = known_bundle(config.models.directory or installed_models(), bundle).limits
+def judge(paths: Sequence[Path], config: Config, names: str) -> Verdict:
+    """The series gate for the bundles of one job."""
+    models = config.models.directory or installed_models()
+    bundles = [known_bundle(models, name) for name in names.split(JOINER)]
     try:
-        return judge_series([read_header(path) for path in paths], limits)
+        headers = [read_header(path) for path in paths]
+        return gravest([judge_series(headers, bundle.limits) for bundle in bundles])
     except SeriesError as error:
         return Verdict("hold", (str(error),), releasable=False)
 

@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
 
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.dicom.anatomy import RING, Colour, anatomy_of
+from rtseg_daemon.dicom.anatomy import RING, Anatomy, Colour, anatomy_of
 from rtseg_daemon.dicom.copied import copy_identity, keep_bytes
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from rtseg_daemon.dicom.names import ascii_line, names_of_rois
@@ -23,6 +23,7 @@ from rtseg_daemon.dicom.roi import Roi, code, contour_item, decimal, image_refer
 from rtseg_daemon.dicom.series import CtSeries
 from rtseg_daemon.segment.contour import trace
 from rtseg_daemon.segment.organ import Flag, Organ, rings_to_send
+from rtseg_daemon.settings import JOINER
 
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management: retired, but what every planning system writes and expects here."""
@@ -64,7 +65,7 @@ def hashed_uid(text: str) -> str:
 def build_rtstruct(
     series: CtSeries,
     organs: Sequence[Organ],
-    bundle: Bundle | None,
+    bundles: Sequence[Bundle],
     identity: StructureSetIdentity,
     *,
     rejected: Literal["omit", "send"] = "omit",
@@ -75,7 +76,7 @@ def build_rtstruct(
     created: datetime | None = None,
     notes: list[str] | None = None,
 ) -> Dataset:
-    """The structure set of `organs` on `series`; without a bundle the ROIs are what somebody drew, not our result.
+    """The structure set of `organs` on `series`; without bundles the ROIs are what somebody drew, not our result.
 
     Args:
         rejected: whether organs flagged REJECT get their contours.
@@ -88,14 +89,14 @@ def build_rtstruct(
     wanted = set(only)
     chosen = [organ for organ in organs if not wanted or organ.name in wanted]
     view = Presentation(roi_names or {}, colours or {}, rejected)
-    rois = plan_rois(series, chosen, rings_to_send(rings, chosen, rejected), bundle, view)
+    rois = plan_rois(series, chosen, rings_to_send(rings, chosen, rejected), bundles, view)
     moment = created or datetime.now()
     dataset = Dataset()
     found = copy_identity(series.header, dataset)
     if notes is not None:
         notes += found
-    add_general(dataset, series, bundle, identity, moment)
-    add_structure_set(dataset, series, chosen, bundle, moment)
+    add_general(dataset, series, bundles, identity, moment)
+    add_structure_set(dataset, series, chosen, bundles, moment)
     add_rois(dataset, series, rois)
     dataset.ApprovalStatus = "UNAPPROVED"
     dataset.file_meta = file_meta(identity)
@@ -104,35 +105,45 @@ def build_rtstruct(
 
 
 def plan_rois(
-    series: CtSeries, organs: Sequence[Organ], rings: Sequence[Organ], bundle: Bundle | None, view: Presentation
+    series: CtSeries, organs: Sequence[Organ], rings: Sequence[Organ], bundles: Sequence[Bundle], view: Presentation
 ) -> list[Roi]:
     """Number, name, colour, comment and contours of every ROI, organs first."""
     names = names_of_rois([organ.name for organ in organs], [ring.name for ring in rings], view.roi_names)
     rois = []
     for number, (name, organ) in enumerate(zip(names, [*organs, *rings], strict=True), 1):
         ring = number > len(organs)
-        known = RING if ring else anatomy_of(organ.name, bundle)
-        sent = ring or bundle is None or organ.sent(view.rejected)
+        known = RING if ring else anatomy_in(organ, bundles)
+        sent = ring or not bundles or organ.sent(view.rejected)
         rois.append(
             Roi(
                 number=number,
                 name=name,
-                comment="" if bundle is None else organ.comment,
+                comment=organ.comment if bundles else "",
                 colour=known.colour if ring else view.colours.get(organ.name, known.colour),
                 anatomy=known,
                 volume_ml=organ.volume_ml,
                 contours=trace(organ, series.volume) if sent else (),
-                algorithm="" if bundle is None else "AUTOMATIC",
+                algorithm="AUTOMATIC" if bundles else "",
             )
         )
     return rois
+
+
+def anatomy_in(organ: Organ, bundles: Sequence[Bundle]) -> Anatomy:
+    """What the organ's own bundle says of it; a second contour of one structure is drawn darker than the first."""
+    if organ.origin is None:
+        return anatomy_of(organ.name, bundles[0] if bundles else None)
+    source, name = organ.origin
+    known = anatomy_of(name, next(bundle for bundle in bundles if bundle.name == source))
+    red, green, blue = known.colour
+    return known if organ.name == name else replace(known, colour=(red // 2, green // 2, blue // 2))
 
 
 # --- the modules, in the order of PS3.3 table A.19.3-1 ---------------------------------------------------------------
 
 
 def add_general(
-    dataset: Dataset, series: CtSeries, bundle: Bundle | None, identity: StructureSetIdentity, moment: datetime
+    dataset: Dataset, series: CtSeries, bundles: Sequence[Bundle], identity: StructureSetIdentity, moment: datetime
 ) -> None:
     """RT Series, General Equipment and SOP Common (C.8.8.1, C.7.5.1, C.12.1)."""
     dataset.SOPClassUID = RTStructureSetStorage
@@ -142,18 +153,26 @@ def add_general(
     dataset.SeriesInstanceUID = identity.series_instance_uid
     dataset.SeriesDate, dataset.SeriesTime = date_time(moment)
     dataset.SeriesNumber = identity.run
-    dataset.SeriesDescription = f"RTSTRUCT {bundle.label if bundle else 'converted'}"
+    dataset.SeriesDescription = ascii_line(f"RTSTRUCT {' + '.join(b.label for b in bundles) or 'converted'}", 64)
     dataset.OperatorsName = None
     dataset.Manufacturer = "rtseg-daemon"
-    dataset.ManufacturerModelName = bundle.name if bundle else "convert"
-    dataset.SoftwareVersions = software_versions(bundle)
+    dataset.ManufacturerModelName = ascii_line(JOINER.join(b.name for b in bundles) or "convert", 64)
+    dataset.SoftwareVersions = software_versions(bundles)
     dataset.ContributingEquipmentSequence = Items([scanner(series.header)])
 
 
-def software_versions(bundle: Bundle | None) -> list[str]:
-    """The bundle's, its digest, and ours (LO: 64 characters each; the digest has 64, so no pad byte may follow it)."""
-    ours = f"rtseg-daemon {own_version()}"
-    return [f"{bundle.name} {bundle.version}"[:64], bundle.digest, ours] if bundle else [ours]
+def software_versions(bundles: Sequence[Bundle]) -> list[str]:
+    """Each bundle's and its digest, then ours (LO: 64 characters each; a digest has 64: no pad byte may follow it)."""
+    theirs = [line for bundle in bundles for line in (f"{bundle.name} {bundle.version}"[:64], bundle.digest)]
+    return [*theirs, f"rtseg-daemon {own_version()}"]
+
+
+def label(bundles: Sequence[Bundle]) -> str:
+    """At most 16 characters: name and version; of several bundles the names, or the first and how many more."""
+    if len(bundles) < 2:
+        return bundles[0].label if bundles else "converted"
+    names = JOINER.join(bundle.name for bundle in bundles)
+    return names if len(names) <= 16 else f"{bundles[0].name[:13]} +{len(bundles) - 1}"
 
 
 def own_version() -> str:
@@ -174,11 +193,11 @@ def scanner(header: Dataset) -> Dataset:
 
 
 def add_structure_set(
-    dataset: Dataset, series: CtSeries, organs: Sequence[Organ], bundle: Bundle | None, moment: datetime
+    dataset: Dataset, series: CtSeries, organs: Sequence[Organ], bundles: Sequence[Bundle], moment: datetime
 ) -> None:
     """Structure Set, without its ROIs (C.8.8.5)."""
-    dataset.StructureSetLabel = ascii_line(bundle.label if bundle else "converted", 16)
-    dataset.StructureSetDescription = ascii_line(description(organs, bundle), 1024)
+    dataset.StructureSetLabel = ascii_line(label(bundles), 16)
+    dataset.StructureSetDescription = ascii_line(description(organs, bundles), 1024)
     dataset.InstanceNumber = 1
     dataset.StructureSetDate, dataset.StructureSetTime = date_time(moment)
     frame = Dataset()
@@ -194,17 +213,15 @@ def add_structure_set(
     dataset.ReferencedFrameOfReferenceSequence = Items([frame])
 
 
-def description(organs: Sequence[Organ], bundle: Bundle | None) -> str:
+def description(organs: Sequence[Organ], bundles: Sequence[Bundle]) -> str:
     """What a physicist reads first: how many organs are fine, to look at, rejected, not found."""
-    if bundle is None:
+    if not bundles:
         return f"{len(organs)} ROIs converted from masks by rtseg-daemon {own_version()}"
     count = {flag: sum(organ.flag is flag for organ in organs) for flag in Flag}
     absent = sum(not organ.found for organ in organs)
     summary = f"{count[Flag.OK]} organs OK, {count[Flag.REVIEW]} to review, {count[Flag.REJECT]} rejected"
-    return (
-        f"{summary} ({absent} not found). Automatic contours, to be reviewed before use. "
-        f"bundle={bundle.name} version={bundle.version} use={bundle.intended_use} sha256={bundle.digest}"
-    )
+    made_by = "; ".join(f"bundle={b.name} version={b.version} use={b.intended_use} sha256={b.digest}" for b in bundles)
+    return f"{summary} ({absent} not found). Automatic contours, to be reviewed before use. {made_by}"
 
 
 def add_rois(dataset: Dataset, series: CtSeries, rois: Sequence[Roi]) -> None:

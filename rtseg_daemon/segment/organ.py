@@ -48,6 +48,7 @@ class Organ:
         volume_ml: volume of the mask.
         slices: first and last slice number (from 1, inferior to superior) where members disagree most, if any.
         doubt: which part of the organ that is: `inferior end`, `superior end`, `middle` or `whole length`.
+        origin: in a structure set of several bundles the one it is of, and its name there.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Organ:
     reasons: tuple[str, ...] = ()
     slices: tuple[int, int] | None = None
     doubt: str = ""
+    origin: tuple[str, str] | None = None
 
     @property
     def found(self) -> bool:
@@ -84,6 +86,8 @@ class Organ:
             parts.append(f"dice={self.predicted_dice:.2f}{span}")
         if self.slices is not None and self.flag is not Flag.OK:
             parts.append(f"slices={self.slices[0]}-{self.slices[1]}")
+        if self.origin is not None:
+            parts.append(f"bundle={self.origin[0]}")
         if self.reasons:
             reason = "; ".join(self.reasons).replace('"', "'").replace("\\", "/")
             parts.append(f'reason="{reason}"')

@@ -1,6 +1,6 @@
 """Checks on segmented organs: side, place, size, shape and stated uncertainty. Pure; masks `(z, y, x)` in CT axes."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import replace
 
 import cc3d
@@ -36,7 +36,7 @@ def judge_organs(organs: Sequence[Organ], bundle: Bundle, volume: Volume) -> tup
             notes.append((Flag.REVIEW, "this bundle is for research only"))
         judged.append(flagged(organ, notes))
         findings += wrong_side(organ, classes[organ.name], found, middle)
-    findings += too_few_organs(len(found), bundle)
+    findings += too_few_organs(found, bundle)
     findings += [Finding("flag", f"{o.name}: {'; '.join(o.reasons)}") for o in judged if o.flag is not Flag.OK]
     return judged, verdict_of(findings)
 
@@ -86,7 +86,7 @@ def size_notes(organ: Organ, rule: OrganClass, found: dict[str, Organ]) -> Itera
     if rule.volume_ml is not None and not rule.volume_ml[0] <= organ.volume_ml <= rule.volume_ml[1]:
         low, high = rule.volume_ml
         yield Flag.REVIEW, f"volume {organ.volume_ml:.1f} ml is outside the population's {low:g} to {high:g} ml"
-    pair = found.get(other_side(organ.name))
+    pair = None if rule.target else found.get(other_side(organ.name))
     if pair is not None and min(organ.volume_ml, pair.volume_ml) > 0:
         ratio = max(organ.volume_ml, pair.volume_ml) / min(organ.volume_ml, pair.volume_ml)
         if ratio > PAIR_RATIO:
@@ -114,7 +114,7 @@ def other_side(name: str) -> str:
 
 def wrong_side(organ: Organ, rule: OrganClass, found: dict[str, Organ], middle: float) -> Iterable[Finding]:
     """A left organ lies to the patient's left (larger x) of its pair, or of the body's midline where it has none."""
-    if rule.side == "none" or not organ.found:
+    if rule.side == "none" or rule.target or not organ.found:
         return
     pair = found.get(other_side(organ.name))
     reference, what = (middle, "the midline") if pair is None else (centre_x(pair), pair.name)
@@ -144,8 +144,10 @@ def midline_x(volume: Volume) -> float:
     return float(np.median(spans[widths <= np.median(widths)].mean(axis=1)))
 
 
-def too_few_organs(found: int, bundle: Bundle) -> Iterable[Finding]:
-    """Fewer organs than the bundle's minimum: this is not the body region it was made for."""
-    if found < min(bundle.limits.minimum_organs, len(bundle.classes)):
-        needed = bundle.limits.minimum_organs
-        yield Finding("hold", f"only {found} organs found, at least {needed} expected: is this the right body region?")
+def too_few_organs(found: Container[str], bundle: Bundle) -> Iterable[Finding]:
+    """Fewer organs than the bundle's minimum: this is not the body region it was made for. A target may be absent."""
+    organs = [organ.name for organ in bundle.classes if not organ.target]
+    needed = min(bundle.limits.minimum_organs, len(organs))
+    count = sum(name in found for name in organs)
+    if count < needed:
+        yield Finding("hold", f"only {count} organs found, at least {needed} expected: is this the right body region?")

@@ -1,6 +1,6 @@
 """What a gate says, and how single findings become one verdict."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,3 +35,11 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
         return Verdict("hold", reasons, all(finding.releasable for finding in holds))
     flagged = any(finding.weight == "flag" for finding in ordered)
     return Verdict("flag" if flagged else "pass", reasons)
+
+
+def gravest(verdicts: Sequence[Verdict]) -> Verdict:
+    """What several bundles' gates say of one series: every reason once, the gravest word; one hold is enough."""
+    order = ["hold", "flag", "pass"]
+    ordered = sorted(verdicts, key=lambda verdict: order.index(verdict.verdict))
+    reasons = tuple(dict.fromkeys(reason for verdict in ordered for reason in verdict.reasons))
+    return Verdict(ordered[0].verdict, reasons, all(verdict.releasable for verdict in verdicts))

@@ -42,8 +42,8 @@ class Written:
         grid = self.series.volume
         smooth = {n: margin_of(m) if margins else None for n, m in masks.items()}
         self.organs: list[Organ] = [organ_of(n, m, grid, smooth[n]) for n, m in masks.items()]
-        bundle = tiny_bundle(*masks)
-        write_dataset(build_rtstruct(self.series, self.organs, bundle, derive_identity(self.series, "x", 1)), self.path)
+        identity = derive_identity(self.series, "x", 1)
+        write_dataset(build_rtstruct(self.series, self.organs, [tiny_bundle(*masks)], identity), self.path)
 
     def full(self, organ: Organ) -> Mask:
         mask = np.zeros(self.series.volume.shape, bool)

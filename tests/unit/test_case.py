@@ -52,7 +52,7 @@ def done(tmp_path: Path, bundle: Bundle, rings: bool) -> tuple[case.CaseResult, 
     options = case.Options(rings=rings)
     engine: Any = None
     files = patient(tmp_path / "ct")
-    result = case.process_case(files, bundle, lambda: Played(bundle, engine), options, lambda _stage: None)
+    result = case.process_case(files, [bundle], lambda one: Played(one, engine), options, lambda _stage: None)
     path = tmp_path / "rs.dcm"
     case.write_case(result, path)
     return case.checked(result, path, options), path

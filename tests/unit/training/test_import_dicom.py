@@ -39,7 +39,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Volume, dict
     series = load_series(paths)
     organs = [organ_of(name, masks[name], volume) for name in ORGANS]
     bundle = tiny_bundle(*ORGANS)
-    write_dataset(build_rtstruct(series, organs, bundle, derive_identity(series, bundle.digest, 1)), tree / "rs.dcm")
+    write_dataset(build_rtstruct(series, organs, [bundle], derive_identity(series, bundle.digest, 1)), tree / "rs.dcm")
     return tree, volume, masks
 
 
