@@ -11,7 +11,7 @@ from rtseg_training.commands_bundle import (
     results_command,
 )
 from rtseg_training.commands_data import import_command, template_command
-from rtseg_training.commands_train import refresh_command, train_command
+from rtseg_training.commands_train import refresh_command, score_command, train_command
 from rtseg_training.console import console
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -20,6 +20,7 @@ app.command("audit")(audit_command)
 app.command("train")(train_command)
 app.command("refresh")(refresh_command)
 app.command("evaluate")(evaluate_command)
+app.command("score")(score_command)
 app.command("calibrate")(calibrate_command)
 app.command("export")(export_command)
 app.command("results")(results_command)

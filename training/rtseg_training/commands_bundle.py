@@ -13,6 +13,7 @@ from rtseg_training.audit import audit_case
 from rtseg_training.calibrate import Result, calibrate
 from rtseg_training.cases import Case, load_cases
 from rtseg_training.collect import collect
+from rtseg_training.compare import load_questions
 from rtseg_training.console import console, counted
 from rtseg_training.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.export import export, write_bundle
@@ -141,9 +142,14 @@ def results_command(
     report: Annotated[Path, typer.Option(help="Folder of the calibration's report.")],
     out: Annotated[Path, typer.Option(help="The page, e.g. docs/results.md.")],
     command: Annotated[list[str] | None, typer.Option(help="A command that was run (repeatable).")] = None,
+    questions: Annotated[Path | None, typer.Option(help="Comparisons to add, e.g. training/comparisons.yaml")] = None,
+    logs: Annotated[Path, typer.Option(help="Folder of the scored runs that they name.")] = Path("training/runs"),
+    other: Annotated[list[Path] | None, typer.Option(help="A further bundle to list (repeatable).")] = None,
 ) -> None:
     """Write down what was measured: rtseg-train results models/han-oar --runs R --report P --out docs/results.md"""
-    out.write_text(results(open_bundle(bundle.resolve()), runs, report, command or []))
+    asked = load_questions(questions) if questions else []
+    others = [open_bundle(folder.resolve()) for folder in other or []]
+    out.write_text(results(open_bundle(bundle.resolve()), runs, report, command or [], others, asked, logs))
 
 
 def audit_command(

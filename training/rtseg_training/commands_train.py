@@ -17,9 +17,11 @@ from rtseg_training.console import console, counted
 from rtseg_training.dataset import Prepared, prepare
 from rtseg_training.distributed import Place, joined
 from rtseg_training.evaluate import evaluate, open_bundle, open_segmenter
-from rtseg_training.recipe import Member, Recipe, load_recipe
+from rtseg_training.focus import with_boxes
+from rtseg_training.recipe import Member, Recipe, load_recipe, save_recipe
 from rtseg_training.refresh import comparison, recipe_of, refreshed, starts_of
 from rtseg_training.runlog import Progress
+from rtseg_training.score import score_run
 from rtseg_training.trainer import Run
 
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
@@ -103,6 +105,10 @@ def train_command(
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
             held = prepare_all(validation, recipe)[: recipe.validate_cases] if validation else []
+        recipe = with_boxes(recipe, cases)
+        if place.first:
+            out.mkdir(parents=True, exist_ok=True)
+            save_recipe(recipe, out / "recipe.yaml")
         train_members(recipe, chosen, out, cases, held, place, limit, workers, {}, compiled)
 
 
@@ -140,3 +146,22 @@ def refresh_command(
     report = comparison(results[0], results[1], (f"{old.name} {old.version}", f"{new.name} {new.version}"))
     (runs / "comparison.md").write_text(report)
     typer.echo(report)
+
+
+def score_command(
+    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe whose runs are measured.")],
+    runs: Annotated[Path, typer.Option(help="Folder of its runs, one sub-folder per member.")],
+    data: Annotated[Path, typer.Option(help="Held-out data set.")],
+    member: Annotated[list[str] | None, typer.Option(help="These members only (repeatable).")] = None,
+    threads: Threads = 0,
+) -> None:
+    """Measure finished runs case by case, to compare them: rtseg-train score RECIPE --runs R --data sets/validation"""
+    recipe = load_recipe(recipe_path)
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = [recipe.member(name) for name in member] if member else list(recipe.members)
+    with console.status("preparing cases"):
+        cases = prepare_all(data, recipe)
+    with counted("cases", len(cases) * len(chosen)) as tick:
+        for one in chosen:
+            score_run(recipe, one, runs / one.name, cases, tick)

@@ -19,7 +19,7 @@ from rtseg_daemon.segment.transforms import (
     resample,
     spaced_grid,
 )
-from rtseg_daemon.segment.volume import Array, Shape, Volume
+from rtseg_daemon.segment.volume import Array, Box, Shape, Volume
 from rtseg_training.cases import Case
 from rtseg_training.recipe import Augment, Recipe
 
@@ -84,12 +84,26 @@ def flipped_classes(names: Sequence[str]) -> list[int]:
     return [names.index(n[:-2] + swap[n[-2:]]) if n[-2:] in swap else k for k, n in enumerate(names)]
 
 
-def patch_corner(shape: Sequence[int], patch: Sequence[int], jitter: Sequence[int], rng: np.random.Generator) -> Shape:
-    """Where a patch starts: anywhere it fits, and up to `jitter` voxels beyond the volume's edge."""
+def sampled_size(recipe: Recipe, whole: Sequence[int]) -> Sequence[int]:
+    """Voxels `(z, y, x)` of the part that the recipe samples; the whole volume where it says nothing."""
+    if recipe.sample_mm is None:
+        return whole
+    return [max(1, round(e / s)) for e, s in zip(recipe.sample_mm, recipe.spacing_mm, strict=True)]
+
+
+def sampled_box(shape: Sequence[int], size: Sequence[int]) -> Box:
+    """The part of a volume, `size` voxels at most, from which patches come: its top along z, its middle in-plane."""
+    stop = [shape[0], *((n + min(n, s)) // 2 for n, s in zip(shape[1:], size[1:], strict=True))]
+    start = [max(0, b - s) for b, s in zip(stop, size, strict=True)]
+    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+def patch_corner(box: Box, patch: Sequence[int], jitter: Sequence[int], rng: np.random.Generator) -> Shape:
+    """Where a patch starts: anywhere it fits into the box, and up to `jitter` voxels beyond its edge."""
     corner = []
-    for n, p, j in zip(shape, patch, jitter, strict=True):
+    for start, n, p, j in zip(box.start, box.shape, patch, jitter, strict=True):
         low, high = min(0, n - p), max(0, n - p)
-        corner.append(int(rng.integers(low - j // 2, high + j // 2 + 1)))
+        corner.append(start + int(rng.integers(low - j // 2, high + j // 2 + 1)))
     return corner[0], corner[1], corner[2]
 
 
@@ -144,7 +158,9 @@ def random_patch(
     epoch, index = divmod(step * (places or recipe.batch) + place, len(cases))
     order = np.random.default_rng((seed, epoch)).permutation(len(cases))
     case = cases[int(order[index])]
-    corner = patch_corner(case.hu.shape, recipe.patch, recipe.jitter, rng)
+    corner = patch_corner(
+        sampled_box(case.hu.shape, sampled_size(recipe, case.hu.shape)), recipe.patch, recipe.jitter, rng
+    )
     if recipe.foreground and rng.random() < recipe.foreground:
         corner = foreground_corner(case, recipe.patch, rng) or corner
     augment = recipe.augment

@@ -1,7 +1,7 @@
 """A recipe: everything one experiment needs, as YAML. Unknown keys are errors."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -32,13 +32,14 @@ class Schedule(Part):
 
 
 class Loss(Part):
-    """`ath_l_exp` and `l_exp` (3D-SepNet), `dice` (GTV), `dice_focal` (AnatomyNet), `focal_dice` (FocusNet).
+    """`ath_l_exp`, `l_exp` (3D-SepNet), `dice`, `pooled_dice` (GTV),
+    `dice_focal` (AnatomyNet) or `focal_dice` (FocusNet).
 
     `marginal`: an organ that is not drawn in a case counts as background there; otherwise such a case's background
     teaches nothing (AnatomyNet's mask, which `dice_focal` always uses).
     """
 
-    name: Literal["ath_l_exp", "l_exp", "dice", "dice_focal", "focal_dice"] = "ath_l_exp"
+    name: Literal["ath_l_exp", "l_exp", "dice", "pooled_dice", "dice_focal", "focal_dice"] = "ath_l_exp"
     alpha: float = 0.5
     gamma: float = 1.0
     marginal: bool = True
@@ -57,16 +58,21 @@ class Augment(Part):
     blur: float = 0.12
 
 
-class Member(Part):
-    """One member of an ensemble: what it changes of the recipe, and whose weights it starts from."""
+class Member(BaseModel):
+    """One member of an ensemble, or one stage of a training: its seed, whose weights it starts from, and its changes.
+
+    Every further key is one of the recipe's; a group (`loss: {alpha: 0.5}`) changes what it names and keeps the rest.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
 
     name: str
-    intensity: list[str] = Field(default_factory=list)
-    alpha: float | None = None
     seed: int = 0
     start: str | None = None
-    steps: int | None = None
-    lr: float | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
 
 
 class Recipe(Part):
@@ -75,8 +81,12 @@ class Recipe(Part):
     Args:
         patch: fixed shape of every patch, and of the daemon's windows.
         extent_mm: how much of the patient is looked at, from the top of the head down.
+        sample_mm: the part of it that patches come from, hung from the same top and centred in-plane; None: all of it.
         jitter: voxels by which a patch may reach past the cropped patient.
         exclude: names of training cases that are left out, for example because their contours do not fit their CT.
+        stage: which part of FocusNet learns (`rtseg_training.focus`); None for the other families.
+        small_organs: FocusNet's small organs; their channels and boxes are measured on the training set.
+        box_diameters: side of a small organ's box in mean diameters (3 in the paper).
         foreground: share of the patches that are centred on a voxel of a drawn organ, each organ as often as another.
         ema: decay of the moving average of the weights, which is what is validated and exported.
     """
@@ -88,7 +98,11 @@ class Recipe(Part):
     spacing_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
     extent_mm: tuple[float, float, float]
+    sample_mm: tuple[float, float, float] | None = None
     jitter: tuple[int, int, int] = (8, 8, 6)
+    stage: Literal["semantic", "localise", "small", "joint"] | None = None
+    small_organs: list[str] = Field(default_factory=list)
+    box_diameters: float = 3.0
     foreground: float = Field(default=0.0, ge=0, le=1)
     intensity: list[str] = Field(default_factory=lambda: ["SLF1"])
     loss: Loss = Loss()
@@ -112,17 +126,21 @@ class Recipe(Part):
         raise RecipeError(f"recipe {self.name} has no member {name}; it has {', '.join(m.name for m in self.members)}")
 
     def for_member(self, member: Member) -> "Recipe":
-        """This recipe with what `member` changes."""
-        changes: dict[str, object] = {}
-        if member.intensity:
-            changes["intensity"] = member.intensity
-        if member.alpha is not None:
-            changes["loss"] = self.loss.model_copy(update={"alpha": member.alpha})
-        if member.steps is not None:
-            changes["steps"] = member.steps
-        if member.lr is not None:
-            changes["optimizer"] = self.optimizer.model_copy(update={"lr": member.lr})
-        return self.model_copy(update=changes)
+        """This recipe with what `member` changes; raises RecipeError naming the key that is wrong."""
+        document = self.model_dump(exclude={"members"})
+        for key, value in member.changes.items():
+            old = document.get(key)
+            document[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+        try:
+            return Recipe.model_validate({**document, "members": [member]})
+        except ValidationError as error:
+            raise RecipeError(f"recipe {self.name}, member {member.name}: {first_fault(error)}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first wrong key and what is wrong with it."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
 def save_recipe(recipe: Recipe, path: Path) -> Path:
@@ -134,9 +152,11 @@ def save_recipe(recipe: Recipe, path: Path) -> Path:
 def load_recipe(path: Path) -> Recipe:
     """Read a recipe; raises RecipeError naming the key that is wrong."""
     try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text()))
+        recipe = Recipe.model_validate(yaml.safe_load(path.read_text()))
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RecipeError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise RecipeError(f"{path}: {first_fault(error)}") from error
     except (OSError, yaml.YAMLError) as error:
         raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
+    for member in recipe.members:
+        recipe.for_member(member)
+    return recipe

@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.bundles import Bundle, MemberFile
 from rtseg_training.errors import ExportError
 from rtseg_training.evaluate import Evaluation
 from rtseg_training.export import write_bundle, write_member
@@ -13,10 +14,15 @@ from rtseg_training.recipe import Loss, Member, Optimizer, Recipe, save_recipe
 from rtseg_training.tables import organs_in
 
 
+def attention(member: MemberFile) -> dict[str, Any]:
+    """The member's own alpha as a change of the recipe's loss."""
+    return {} if member.alpha is None else {"loss": {"alpha": member.alpha}}
+
+
 def recipe_of(bundle: Bundle, steps: int, lr: float) -> Recipe:
     """The recipe that goes on where a bundle stands: its network, grid, window and members, `steps` more each."""
     members = [
-        Member(name=m.name, intensity=[m.intensity], alpha=m.alpha, seed=1000 + k, steps=steps, lr=lr)
+        Member.model_validate({"name": m.name, "seed": 1000 + k, "intensity": [m.intensity], **attention(m)})
         for k, m in enumerate(bundle.members)
     ]
     return Recipe(

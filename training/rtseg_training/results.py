@@ -8,6 +8,7 @@ import numpy as np
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_training.card import calibration_lines, member_lines, organ_lines
+from rtseg_training.compare import Question, comparison_lines
 
 
 def run_line(folder: Path) -> str | None:
@@ -45,7 +46,29 @@ def level_lines(report: Path) -> list[str]:
     return lines
 
 
-def results(bundle: Bundle, runs: Path, report: Path, commands: Sequence[str]) -> str:
+def bundle_lines(bundle: Bundle) -> list[str]:
+    """Another method's bundle: what it is, what it measured, and its members."""
+    known = [f"- {key}: {value}" for key, value in bundle.provenance.items()]
+    lines = [f"### {bundle.name} {bundle.version} ({bundle.family}, {bundle.intended_use})", "", *known, ""]
+    lines += organ_lines(bundle)
+    return lines + (["", *member_lines(bundle)] if len(bundle.members) > 1 else [])
+
+
+def further(others: Sequence[Bundle], questions: Sequence[Question], logs: Path) -> list[list[str]]:
+    """The parts of the page about the other methods and the papers' comparisons, where there are any."""
+    parts: list[list[str]] = []
+    if others:
+        parts.append(["## The other methods' bundles"])
+        parts += [bundle_lines(other) for other in others]
+    if questions:
+        parts += [["## The papers' comparisons on these patients", "", *comparison_lines(questions, logs)]]
+    return parts
+
+
+def results(
+    bundle: Bundle, runs: Path, report: Path, commands: Sequence[str],
+    others: Sequence[Bundle] = (), questions: Sequence[Question] = (), logs: Path = Path(),
+) -> str:  # fmt: skip
     """The page as Markdown."""
     known = bundle.provenance
     parts = [
@@ -62,5 +85,6 @@ def results(bundle: Bundle, runs: Path, report: Path, commands: Sequence[str]) -
             *level_lines(report),
         ],
         ["## Calibration", "", *calibration_lines(bundle)],
+        *further(others, questions, logs),
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"

@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from rtseg_daemon.networks import build
+from rtseg_daemon.networks.focusnet import FocusNet
 from rtseg_training import losses
 from rtseg_training.checkpoint import load_into, part, read_checkpoint, read_weights, restore_optimizer, save_checkpoint
 from rtseg_training.dataset import Patch, Prepared, batch_of, drawn_counts, label_frequencies
 from rtseg_training.distributed import Place
 from rtseg_training.errors import CheckpointError, RecipeError
+from rtseg_training.focus import Staged, answering
 from rtseg_training.recipe import Loss, Member, Optimizer, Recipe, Schedule
 from rtseg_training.runlog import Progress, RunLog
 from rtseg_training.validation import validate
@@ -38,6 +40,8 @@ def make_loss(loss: Loss, frequencies: Tensor, drawn: Tensor) -> Lossy:
         return lambda z, p: losses.exponential_logarithmic(
             z, p.labels, p.annotated, weights, alpha, loss.gamma, loss.marginal
         )
+    if loss.name == "pooled_dice":
+        return lambda z, p: losses.pooled_dice(z, p.labels, p.annotated)
     if loss.name == "dice":
         return lambda z, p: losses.dice_loss(z, p.labels, p.annotated, loss.marginal)
     if loss.name == "focal_dice":
@@ -105,6 +109,19 @@ class Feed:
         self.pool.shutdown(wait=True, cancel_futures=True)
 
 
+class Supervised(nn.Module):
+    """A network whose forward pass ends in its loss: what is shared between devices."""
+
+    def __init__(self, net: nn.Module, loss_of: Lossy, bf16: bool) -> None:
+        super().__init__()
+        self.net, self.loss_of, self.bf16 = net, loss_of, bf16
+
+    def forward(self, image: Tensor, labels: Tensor, annotated: Tensor) -> Tensor:
+        with torch.autocast(image.device.type, torch.bfloat16, enabled=self.bf16):
+            logits = self.net(image)
+        return self.loss_of(logits, Patch(image, labels, annotated))
+
+
 class Run:
     """One member's training in `folder`: `checkpoint.safetensors` and the logs.
 
@@ -161,14 +178,12 @@ class Run:
         net.load_state_dict(self.average)
         return net
 
-    def one_step(self, net: nn.Module, patch: Patch, loss_of: Lossy) -> float:
-        """Forward, backward and update; the loss before it. `net` is the network, shared between devices or not."""
+    def one_step(self, trainee: nn.Module, patch: Patch) -> float:
+        """Forward, backward and update; the loss before it. `trainee` ends in its loss, on one device or on several."""
         rate = learning_rate(self.recipe.schedule, self.recipe.optimizer.lr, self.step, self.recipe.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with torch.autocast(self.place.device.type, torch.bfloat16, enabled=self.recipe.precision == "bf16"):
-            logits = net(patch.image)
-        loss = loss_of(logits, patch)
+        loss = trainee(patch.image, patch.labels, patch.annotated)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
@@ -195,10 +210,9 @@ class Run:
         """
         if self.step >= self.recipe.steps:
             return True
-        loss_of = self._loss(cases)
-        net = self.place.shared(self.net)
         if compiled:
-            net.compile()
+            self.net.compile()
+        trainee = self.place.shared(self._trainee(cases))
         rank, world = self.place.rank, self.place.world
         feed = Feed(lambda s: batch_of(cases, self.recipe, self.member.seed, s, rank, world), self.step, workers)
         log = RunLog(self.folder, self.recipe.classes) if self.place.first else None
@@ -206,7 +220,7 @@ class Run:
         first, before = self.step, self.seconds
         try:
             while self.step < self.recipe.steps and not self.place.agreed(time.monotonic() - began >= stop_after_s):
-                loss = self.one_step(net, moved(feed.take(), self.place.device), loss_of)
+                loss = self.one_step(trainee, moved(feed.take(), self.place.device))
                 now = time.monotonic()
                 self.seconds = before + now - began
                 left = (now - began) / (self.step - first) * (self.recipe.steps - self.step)
@@ -225,7 +239,8 @@ class Run:
         self.save()
         return self.step >= self.recipe.steps
 
-    def _loss(self, cases: Sequence[Prepared]) -> Lossy:
+    def _trainee(self, cases: Sequence[Prepared]) -> nn.Module:
+        """The network with its loss; raises RecipeError if no case has one of the recipe's classes."""
         classes = len(self.recipe.classes) + 1
         drawn = drawn_counts(cases, classes)
         for name, count in zip(self.recipe.classes, drawn[1:].tolist(), strict=True):
@@ -233,13 +248,18 @@ class Run:
                 raise RecipeError(
                     f"recipe {self.recipe.name}: no case has {name}; leave it out or import cases with it"
                 )
-        device = self.place.device
-        return make_loss(self.recipe.loss, label_frequencies(cases, classes).to(device), drawn.to(device))
+        device, half = self.place.device, self.recipe.precision == "bf16"
+        frequencies = label_frequencies(cases, classes).to(device)
+        if self.recipe.stage is not None:
+            assert isinstance(self.net, FocusNet)
+            return Staged(self.net, self.recipe.stage, losses.size_weights(frequencies), half)
+        return Supervised(self.net, make_loss(self.recipe.loss, frequencies, drawn.to(device)), half)
 
     def _scores(self, held_out: Sequence[Prepared]) -> dict[str, float]:
         """Validation scores at the steps that ask for them; the other processes wait."""
         if not held_out or (self.step % self.recipe.validate_every and self.step != self.recipe.steps):
             return {}
-        scores = validate(self.averaged(), held_out, self.recipe, self.place.device) if self.place.first else {}
+        measured = answering(self.averaged(), self.recipe)
+        scores = validate(measured, held_out, self.recipe, self.place.device) if self.place.first else {}
         self.place.wait()
         return scores

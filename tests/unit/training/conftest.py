@@ -51,7 +51,12 @@ def tiny_recipe(**changes: object) -> Recipe:
         ema=0.9,
         precision="fp32",
         validate_every=1000,
-        members=[Member(name="a", seed=1), Member(name="b", seed=2, start="a", intensity=["SLF2"], alpha=0.5)],
+        members=[
+            Member(name="a", seed=1),
+            Member.model_validate(
+                {"name": "b", "seed": 2, "start": "a", "intensity": ["SLF2"], "loss": {"alpha": 0.5}}
+            ),
+        ],
     )
     return recipe.model_copy(update=changes)
 
