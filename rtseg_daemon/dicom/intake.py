@@ -103,7 +103,7 @@ class Intake:
             if size > self.limits.object_bytes:
                 raise PeerFault(f"an object larger than {self.limits.object_bytes} bytes")
             failed = failed or self._attempt(lambda: spool.write(chunk))  # noqa: B023 - called at once
-        return failed or self._attempt(spool.flush) or self._attempt(spool.start_writing)
+        return failed or self._attempt(spool.flush)
 
     def _attempt(self, write: Callable[[], None]) -> Status | None:
         """Why writing failed, if it did."""

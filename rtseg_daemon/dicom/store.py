@@ -7,6 +7,7 @@ Under the storage directory:
 """
 
 import errno
+import fcntl
 import hashlib
 import itertools
 import mmap
@@ -25,6 +26,8 @@ from rtseg_daemon.storage import Layout, sync_folder
 NUMBERS = itertools.count()
 PIECE_BYTES = 2**20
 """Gathered before it is written: a CT image is smaller, and threads meet at Python's lock less often."""
+BLOCK_BYTES = 4096
+"""What is written past the page cache comes in whole blocks of memory and of file (open(2), O_DIRECT)."""
 FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
@@ -49,11 +52,27 @@ def element(number: int, vr: bytes, value: bytes) -> bytes:
     return b"\2\0" + number.to_bytes(2, "little") + vr + long_form + value
 
 
+def create(path: Path) -> tuple[int, bool]:
+    """A new file, and whether it is written past the page cache; raises OSError.
+
+    Nobody reads an object before its series is complete, and copying it into the cache costs three times the writing
+    itself. File systems without that way (tmpfs, some network mounts) refuse it and get the ordinary one.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_DIRECT, 0o600), True
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    path.unlink(missing_ok=True)  # the refusal may come after the creation
+    return os.open(path, flags, 0o600), False
+
+
 class Buffers(threading.local):
     """One piece of memory per thread, used again for every object: fresh memory would cost more than the copy."""
 
     def __init__(self) -> None:
-        self.piece = memoryview(bytearray(PIECE_BYTES))
+        self.piece = memoryview(mmap.mmap(-1, PIECE_BYTES))  # begins at a page's beginning, as O_DIRECT asks for
 
 
 BUFFERS = Buffers()
@@ -67,7 +86,7 @@ class Spool:
 
     def __init__(self, folder: Path, head: bytes) -> None:
         self.path = folder / f"{os.getpid()}-{next(NUMBERS)}.part"
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        self._fd, self._direct = create(self.path)
         self.kept = False
         self.head_size = len(head)
         self._digest = hashlib.sha256()
@@ -82,25 +101,41 @@ class Spool:
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Append; raises OSError (ENOSPC and its kin where the disk is full)."""
-        if self._filled + len(chunk) > len(self._piece):
-            self.flush()
-        if len(chunk) > len(self._piece):
-            self._hand_over(memoryview(chunk))
-            return
-        self._piece[self._filled : self._filled + len(chunk)] = chunk
-        self._filled += len(chunk)
+        left = memoryview(chunk)
+        while left:
+            count = min(len(left), len(self._piece) - self._filled)
+            self._piece[self._filled : self._filled + count] = left[:count]
+            self._filled += count
+            left = left[count:]
+            if self._filled == len(self._piece):
+                self.flush()
 
     def flush(self) -> None:
-        """Hand to the system what is still in memory; raises OSError."""
+        """Hand to the system what is still in memory, at the object's end; raises OSError."""
         filled, self._filled = self._filled, 0
-        self._hand_over(self._piece[:filled])
+        self._digest.update(self._piece[:filled])
+        rest = -filled % BLOCK_BYTES
+        self._piece[filled : filled + rest] = bytes(rest)
+        self._hand_over(filled, filled + rest)
 
-    def _hand_over(self, data: memoryview) -> None:
-        self._digest.update(data)
-        while data:
-            count = os.write(self._fd, data)
-            self._written += count
-            data = data[count:]
+    def _hand_over(self, filled: int, padded: int) -> None:
+        """Write the first `filled` bytes of the piece: past the cache whole blocks, of which the file is then cut."""
+        done = 0
+        while done < filled:
+            try:
+                done += os.write(self._fd, self._piece[done : padded if self._direct else filled])
+            except OSError as error:
+                if not self._direct or error.errno != errno.EINVAL:
+                    raise
+                self._use_cache()
+        self._written += filled
+        if done > filled:
+            os.ftruncate(self._fd, self._written)
+
+    def _use_cache(self) -> None:
+        """The file system takes no such blocks after all."""
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_DIRECT)
+        self._direct = False
 
     @property
     def sha256(self) -> str:
@@ -116,10 +151,6 @@ class Spool:
         whole = mmap.mmap(self._fd, self._written, prot=mmap.PROT_READ)
         with whole, memoryview(whole) as view, view[self.head_size :] as data:
             yield data
-
-    def start_writing(self) -> None:
-        """Let the system begin to write to the disk, without waiting; `finish` then waits less."""
-        os.posix_fadvise(self._fd, 0, 0, os.POSIX_FADV_DONTNEED)
 
     def finish(self) -> None:
         """Make the content durable; raises OSError."""

@@ -1,5 +1,10 @@
+import errno
+import fcntl
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
@@ -82,3 +87,55 @@ def test_what_a_dead_receiver_left_is_cleared(store: ObjectStore) -> None:
     (store.layout.incoming / "123-0.part").write_bytes(b"half")
     assert store.clear_incoming() == 1
     assert not list(store.layout.incoming.iterdir())
+
+
+def test_what_fills_the_last_block_is_cut_off_and_holds_nothing_of_the_object_before(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The buffer is used again: whatever reaches the disk past the object's end must be zeros."""
+    handed: list[bytes] = []
+    monkeypatch.setattr(os, "write", recording(os.write, handed))
+    for content in (b"a patient's name " * 1000, b"short"):
+        spool = store.begin(b"")
+        spool.write(content)
+        spool.flush()
+        spool.finish()
+        assert spool.path.read_bytes() == content
+    assert handed[-1].rstrip(b"\0") == b"short"
+
+
+def recording(write: Callable[[int, memoryview], int], handed: list[bytes]) -> Callable[[int, memoryview], int]:
+    def called(fd: int, data: memoryview) -> int:
+        handed.append(bytes(data))
+        return write(fd, data)
+
+    return called
+
+
+@pytest.mark.parametrize("refuses", ["open", "write"])
+def test_a_file_system_that_cannot_pass_its_cache_by_is_written_through_it(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, refuses: str
+) -> None:
+    monkeypatch.setattr(os, refuses, without_direct(getattr(os, refuses)))
+    content = bytes(range(256)) * 6000
+    spool = store.begin(b"HEAD")
+    spool.write(content)
+    spool.flush()
+    spool.finish()
+    assert spool.path.read_bytes() == b"HEAD" + content
+    assert spool.sha256 == hashlib.sha256(b"HEAD" + content).hexdigest()
+
+
+def without_direct(call: Callable[..., int]) -> Callable[..., int]:
+    """As file systems refuse it: `open` after it has created the file, `write` at the first block."""
+
+    def refused(target: int | Path, argument: Any, *rest: Any) -> int:
+        opening = isinstance(target, Path)
+        flags = argument if opening else fcntl.fcntl(target, fcntl.F_GETFL)
+        if flags & os.O_DIRECT:
+            if opening:
+                target.touch()
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return call(target, argument, *rest)
+
+    return refused
