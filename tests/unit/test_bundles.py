@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from rtseg_daemon.bundles import bundle_names, load_bundle
+from rtseg_daemon.bundles import bundle_names, digest_of, load_bundle, load_bundles
 from rtseg_daemon.errors import BundleError
 from tests.tiny import make_bundle
 
@@ -79,3 +79,35 @@ def test_yaml_that_would_run_code_is_refused(tmp_path):
     (make_bundle(tmp_path) / "bundle.yaml").write_text("!!python/object/apply:os.system ['true']")
     with pytest.raises(BundleError, match="not a bundle"):
         load_bundle(tmp_path, "tiny")
+
+
+def test_several_bundles_are_named_with_a_plus_and_each_once(tmp_path):
+    make_bundle(tmp_path, "a")
+    make_bundle(tmp_path, "b")
+    found = load_bundles(tmp_path, "b+a")
+    assert [bundle.name for bundle in found] == ["b", "a"]
+    assert digest_of(found) == f"{found[0].digest}+{found[1].digest}"
+    assert digest_of(load_bundles(tmp_path, "a")) == found[1].digest
+    with pytest.raises(BundleError, match=r"a\+a names a bundle twice"):
+        load_bundles(tmp_path, "a+a")
+    with pytest.raises(BundleError, match="no bundle 'c'"):
+        load_bundles(tmp_path, "a+c")
+
+
+def test_no_bundle_has_a_plus_in_its_name(tmp_path):
+    make_bundle(tmp_path, "a+b")
+    with pytest.raises(BundleError, match="name"):
+        load_bundle(tmp_path, "a+b")
+
+
+@pytest.mark.parametrize("family", ["anatomynet", "focusnet"])
+def test_a_family_that_sees_the_whole_volume_is_refused_with_windows_that_do_not(tmp_path, family):
+    folder = make_bundle(tmp_path)
+    whole = {"window": [80, 38, 31], "extent_mm": [400.0, 304.0, 248.0]}
+    change(folder, family=family, **whole)
+    assert load_bundle(tmp_path, "tiny").family == family
+    change(folder, family=family, **whole | {"window": [80, 38, 30]})
+    with pytest.raises(BundleError, match=rf"{family} takes the whole volume in one window"):
+        load_bundle(tmp_path, "tiny")
+    change(folder, family="sepnet")
+    assert load_bundle(tmp_path, "tiny").family == "sepnet"

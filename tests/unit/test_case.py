@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+import yaml
 
 from rtseg_daemon import case
-from rtseg_daemon.bundles import Bundle, load_bundle
+from rtseg_daemon.bundles import Bundle, Limits, load_bundle
 from rtseg_daemon.segment.ensemble import combine
 from rtseg_daemon.segment.pipeline import Report, Segmentation, Segmenter, Stages, to_network_grid
 from rtseg_daemon.segment.transforms import grid_of
@@ -76,3 +77,76 @@ def test_without_being_asked_there_are_none_and_the_object_is_another(tmp_path: 
     names = [str(roi.ROIName) for roi in pydicom.dcmread(path).StructureSetROISequence]
     assert names == ["Brainstem", "SpinalCord", "Parotid_L"]
     assert plain.sop_instance_uid != done(tmp_path, bundle, rings=True)[0].sop_instance_uid
+
+
+@pytest.fixture
+def targets(tmp_path: Path) -> Bundle:
+    """A research bundle whose target is the ball that the other bundle calls brainstem, and that draws a cord too."""
+    folder = make_bundle(tmp_path / "models", "targets", members=len(RADII_MM), intended_use="research")
+    document = yaml.safe_load((folder / "bundle.yaml").read_text())
+    document["classes"][0] |= {"name": "PTV_7000", "interpreted_type": "PTV"}
+    document["limits"] = {"minimum_organs": 1}
+    (folder / "bundle.yaml").write_text(yaml.safe_dump(document))
+    return load_bundle(tmp_path / "models", "targets")
+
+
+def both(tmp_path: Path, *bundles: Bundle, rings: bool = False) -> tuple[case.CaseResult, Path]:
+    engine: Any = None
+    options = case.Options(rings=rings)
+    files = patient(tmp_path / "ct")
+    result = case.process_case(files, bundles, lambda one: Played(one, engine), options, lambda _stage: None)
+    path = tmp_path / "joined.dcm"
+    case.write_case(result, path)
+    return case.checked(result, path, options), path
+
+
+@pytest.mark.peers
+def test_a_target_over_an_organ_of_another_bundle_is_written_beside_it(
+    tmp_path: Path, bundle: Bundle, targets: Bundle
+) -> None:
+    result, path = both(tmp_path, bundle, targets, rings=True)
+    assert not result.held, result.reasons
+    gates = ["series (tiny)", "series (targets)", "voxels", "organs (tiny)", "organs (targets)", "written file"]
+    assert [gate["gate"] for gate in result.gates] == gates
+    ds = pydicom.dcmread(path)
+    names = [str(roi.ROIName) for roi in ds.StructureSetROISequence]
+    assert names[:6] == ["Brainstem", "SpinalCord", "Parotid_L", "PTV_7000", "SpinalCord^2", "Parotid_L^2"]
+    assert names[6:] == ["zBrainstem", "zPTV_7000"]
+    kinds = [str(one.RTROIInterpretedType) for one in ds.RTROIObservationsSequence]
+    assert kinds == ["ORGAN"] * 3 + ["PTV"] + ["ORGAN"] * 2 + ["CONTROL"] * 2
+    assert dciodvfy_errors(path) == []
+    organ, target = result.organs[0], result.organs[3]
+    assert organ.volume_ml == target.volume_ml > 10
+
+
+def test_only_the_research_bundles_rois_are_review_at_best_and_say_why(
+    tmp_path: Path, bundle: Bundle, targets: Bundle
+) -> None:
+    result, _ = both(tmp_path, bundle, targets)
+    alone, _ = done(tmp_path, bundle, rings=False)
+    assert {name: result.flags[name] for name in alone.flags} == alone.flags
+    assert result.flags["PTV_7000"] == "REVIEW"
+    comment = next(roi["comment"] for roi in result.rois if roi["name"] == "PTV_7000")
+    assert "bundle=targets" in comment
+    assert "this bundle is for research only" in comment
+
+
+def test_a_joined_structure_set_is_another_object_than_each_alone_and_the_same_when_made_again(
+    tmp_path: Path, bundle: Bundle, targets: Bundle
+) -> None:
+    orders = [(bundle,), (bundle, targets), (targets, bundle)]
+    uids = [both(tmp_path, *order)[0].sop_instance_uid for order in orders]
+    assert len(set(uids)) == len(orders)
+    assert both(tmp_path, bundle, targets)[0].sop_instance_uid == uids[1]
+
+
+def test_each_bundle_holds_by_its_own_limits(tmp_path: Path, bundle: Bundle, targets: Bundle) -> None:
+    strict = targets.model_copy(update={"limits": Limits(minimum_slices=1000)})
+    result = case.process_case(patient(tmp_path / "ct"), [bundle, strict], never, case.Options(), lambda _stage: None)
+    assert result.held
+    assert [gate["verdict"] for gate in result.gates] == ["pass", "hold"]
+    assert result.dataset is None
+
+
+def never(_bundle: Bundle) -> Any:
+    raise AssertionError("a held series loads no model")

@@ -105,3 +105,16 @@ def test_what_is_not_yaml_is_refused_with_the_place() -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(ConfigError, match=r"/no/such\.yaml"):
         load_config(Path("/no/such.yaml"))
+
+
+def test_several_bundles_make_a_structure_set_each_unless_the_route_joins_them() -> None:
+    route = "routes: [{name: a, match: {modality: CT}, bundle: [x, y]%s}]\n"
+    assert parse_config(route % "", HERE).routes[0].jobs == ("x", "y")
+    assert parse_config(route % ", structure_sets: separate", HERE).routes[0].jobs == ("x", "y")
+    assert parse_config(route % ", structure_sets: joined", HERE).routes[0].jobs == ("x+y",)
+    assert "line 1: routes.0.structure_sets" in mistake(route % ", structure_sets: both")
+
+
+def test_a_bundle_with_a_plus_in_its_name_is_explained() -> None:
+    message = mistake("routes:\n- name: a\n  match: {modality: CT}\n  bundle: x+y\n")
+    assert "line 4: routes.0.bundle.0: list the bundles and say `structure_sets: joined`" in message

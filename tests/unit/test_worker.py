@@ -20,6 +20,7 @@ from rtseg_daemon.settings import Logging
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.worker import Beat, Worker, options_for, out_of_memory
 from tests.stub import load_stub
+from tests.tiny import make_bundle
 from tests.unit.ledger.test_jobs import arrival
 from tests.world import patient, write_config
 
@@ -198,3 +199,39 @@ def test_a_job_done_again_after_a_crash_writes_the_same_uid_and_a_rerun_another(
     with writing(ledger) as session:
         bench.job = decisions.rerun(session, bench.job, "anna").id
     assert bench.run()["rtstruct_sop_instance_uid"] != first
+
+
+def with_bundle(bench: Bench, ledger: Engine, names: str, research: bool = False) -> None:
+    """The job is to be done with these bundles instead; those that are not there are made."""
+    models = bench.worker.config.models.directory
+    assert models is not None
+    for name in names.split("+"):
+        if not (models / name).exists():
+            make_bundle(models, name, intended_use="research" if research else "evaluation")
+    with writing(ledger) as session:
+        views.find_job(session, bench.job).bundle = names
+
+
+def test_the_bundles_of_a_joined_job_run_one_after_the_other_into_one_structure_set(
+    bench: Bench, ledger: Engine
+) -> None:
+    with_bundle(bench, ledger, "tiny+second", research=True)
+    job = bench.run()
+    assert (job["state"], job["bundle"]) == ("SEGMENTED", "tiny+second")
+    organs = ["Brainstem", "SpinalCord", "Parotid_L"]
+    assert list(job["flags"]) == [*organs, *(f"{name}^2" for name in organs)]
+    assert [str(roi.ROIName) for roi in dcmread(job["rtstruct_path"]).StructureSetROISequence] == list(job["flags"])
+    assert {job["flags"][f"{name}^2"] for name in organs} == {"REVIEW"}
+    assert len(job["bundle_digest"].split("+")) == 2
+    folder = Path(job["rtstruct_path"]).parent
+    assert sorted(path.name for path in folder.iterdir()) == ["RTSTRUCT.dcm", "entropy-second.npz", "entropy.npz"]
+    assert len(bench.worker.segmenters) == 2
+    assert [delivery["destination"] for delivery in job["deliveries"]] == ["tps"]
+
+
+def test_a_job_of_a_bundle_that_is_gone_fails_with_its_name(bench: Bench, ledger: Engine) -> None:
+    with writing(ledger) as session:
+        views.find_job(session, bench.job).bundle = "tiny+gone"
+    job = bench.run()
+    assert job["state"] == "FAILED"
+    assert "no bundle 'gone'" in job["error"]

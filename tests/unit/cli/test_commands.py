@@ -16,6 +16,7 @@ from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.storage import Layout
+from tests.tiny import make_bundle
 from tests.unit.ledger.test_jobs import OUTCOME, arrival
 from tests.world import write_config
 
@@ -240,3 +241,23 @@ def test_a_stopped_job_is_not_delivered_by_hand(desk: Desk) -> None:
     status, _, err = desk.run("deliveries", "retry", str(delivery))
     assert status == 1
     assert "is CANCELLED" in err
+
+
+def test_a_rerun_with_a_research_bundle_is_kept_here_unless_the_route_is_for_research(desk: Desk) -> None:
+    make_bundle(desk.layout.directory.parent / "models", "trial", intended_use="research")
+    job = str(desk.job())
+    status, _, err = desk.run("jobs", "rerun", job, "--bundle", "tiny+trial")
+    assert status == 1
+    assert "bundle trial is for research only and route 'all' does not say `research: true`" in err
+    assert len(desk.ask("jobs", "list")) == 1
+    kept = desk.ask("jobs", "rerun", job, "--bundle", "tiny+trial", "--no-send")
+    assert kept["bundle"] == "tiny+trial"
+    assert desk.run("jobs", "rerun", str(kept["id"]))[0] == 1
+    desk.config.write_text(desk.config.read_text().replace("bundle: tiny", "bundle: tiny\n  research: true"))
+    assert desk.ask("jobs", "rerun", job, "--bundle", "trial")["bundle"] == "trial"
+
+
+def test_rerun_of_a_job_that_is_not_there_says_so(desk: Desk) -> None:
+    status, _, err = desk.run("jobs", "rerun", "99")
+    assert status == 1
+    assert "there is no job 99" in err

@@ -58,6 +58,16 @@ def test_a_research_bundle_needs_a_route_that_says_so(tmp_path: Path) -> None:
         list(routed_bundles(config))
 
 
+def test_a_route_for_research_runs_it_and_a_joined_route_must_be_one_too(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "models")
+    make_bundle(tmp_path / "models", "trial", intended_use="research")
+    route = {"name": "all", "match": {}, "bundle": ["tiny", "trial"], "structure_sets": "joined"}
+    with pytest.raises(BundleError, match="bundle trial is for research only"):
+        list(routed_bundles(load_config(write_config(tmp_path, 1, routes=[route]))))
+    allowed = load_config(write_config(tmp_path, 1, routes=[route | {"research": True}]))
+    assert [bundle.name for bundle in routed_bundles(allowed)] == ["tiny", "trial"]
+
+
 def test_an_empty_ledger_is_made_and_an_old_one_is_backed_up_first(tmp_path: Path, layout: Layout) -> None:
     config = load_config(write_config(tmp_path, 1))
     engine = prepare_ledger(config, layout)

@@ -13,12 +13,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.sr._concepts_dict import concepts
 from pydicom.tag import Tag
 
-from rtseg_daemon.bundles import bundle_names, installed_models, load_bundle
+from rtseg_daemon.bundles import Bundle, OrganClass, bundle_names, digest_of, installed_models, load_bundle
 from rtseg_daemon.dicom.anatomy import ANATOMY, anatomy_of
 from rtseg_daemon.dicom.names import ascii_line, file_stem, unique_names
-from rtseg_daemon.dicom.rtstruct import derive_identity
+from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity, label
 from rtseg_daemon.dicom.series import load_series
-from tests.structure_sets import Case, dciodvfy_errors, organ_of
+from tests.structure_sets import Case, dciodvfy_errors, organ_of, tiny_bundle
 from tests.synthetic import ORIENTATIONS
 
 
@@ -211,6 +211,54 @@ def test_all_organs_of_structseg_and_openkbp_have_codes_and_colours() -> None:
 @pytest.mark.parametrize(("name", "kind"), [("GTVp", "GTV"), ("PTV_7000", "PTV"), ("CTVn_L", "CTV"), ("Scar", "ORGAN")])
 def test_targets_are_told_by_their_first_letters(name: str, kind: str) -> None:
     assert anatomy_of(name).interpreted_type == kind
+
+
+def test_a_target_is_written_as_one_without_an_organs_codes(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.organs = [replace(case.organs[0], name="PTV_7000")]
+    case.bundle = tiny_bundle().model_copy(update={"classes": [OrganClass(name="PTV_7000", interpreted_type="PTV")]})
+    dataset = case.write()
+    observed = dataset.RTROIObservationsSequence[0]
+    assert observed.RTROIInterpretedType == "PTV"
+    assert "AnatomicRegionSequence" not in observed
+    assert "RTROIIdentificationCodeSequence" not in observed
+
+
+def several(*names: str) -> list[Bundle]:
+    return [tiny_bundle("Brainstem", "Larynx", name=name) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "written"),
+    [
+        (("han-oar",), "han-oar 1.2.3"),
+        (("han-oar", "han-gtv"), "han-oar+han-gtv"),
+        (("han-anatomynet", "han-gtv", "han-oar"), "han-anatomyne +2"),
+        ((), "converted"),
+    ],
+)
+def test_the_label_names_the_bundles_as_far_as_sixteen_characters_go(names: tuple[str, ...], written: str) -> None:
+    assert label(several(*names)) == written
+
+
+def test_a_joined_structure_set_states_every_bundle_and_tells_second_contours_by_colour(case: Case) -> None:
+    bundles = several("han-oar", "han-gtv")
+    first = replace(case.organs[0], name="Brainstem", origin=("han-oar", "Brainstem"))
+    second = replace(first, name="Brainstem^2", origin=("han-gtv", "Brainstem"))
+    identity = derive_identity(case.series, digest_of(bundles), 1)
+    dataset = build_rtstruct(case.series, [first, second], bundles, identity)
+    assert [str(line) for line in dataset.SoftwareVersions[:4]] == [
+        "han-oar 1.2.3", bundles[0].digest, "han-gtv 1.2.3", bundles[1].digest,
+    ]  # fmt: skip
+    assert dataset.SeriesDescription == "RTSTRUCT han-oar 1.2.3 + han-gtv 1.2.3"
+    assert dataset.ManufacturerModelName == "han-oar+han-gtv"
+    for name in ("bundle=han-oar version=1.2.3", "bundle=han-gtv version=1.2.3"):
+        assert name in dataset.StructureSetDescription
+    colours = [list(item.ROIDisplayColor) for item in dataset.ROIContourSequence]
+    assert colours[1] == [channel // 2 for channel in colours[0]]
+    codes = [item.AnatomicRegionSequence[0].CodeValue for item in dataset.RTROIObservationsSequence]
+    assert codes == ["119238007", "119238007"]
+    assert [item.ROIName for item in dataset.StructureSetROISequence] == ["Brainstem", "Brainstem^2"]
 
 
 def test_the_same_result_has_the_same_uids_and_another_run_has_others(case: Case) -> None:

@@ -117,6 +117,29 @@ def test_a_research_bundle_is_review_at_best() -> None:
     assert judged[0].flag is Flag.REVIEW
 
 
+def test_targets_lie_on_any_side_and_have_no_twin() -> None:
+    sides = [OrganClass(name=f"GTVn_{s}", interpreted_type="GTV", side=w) for s, w in (("L", "left"), ("R", "right"))]
+    swapped = [organ("GTVn_L", 12, volume_ml=30.0), organ("GTVn_R", 40, volume_ml=3.0)]
+    judged, verdict = judge_organs(swapped, bundle(*sides), ct())
+    assert verdict.verdict == "pass"
+    assert [o.flag for o in judged] == [Flag.OK, Flag.OK]
+
+
+def test_a_target_that_is_not_there_is_rejected_and_holds_nothing_up() -> None:
+    target = OrganClass(name="PTV_7000", interpreted_type="PTV")
+    absent = organ("PTV_7000", 0, box=None, mask=None, volume_ml=0.0)
+    judged, verdict = judge_organs([absent], bundle(target, limits=Limits(minimum_organs=2)), ct())
+    assert (judged[0].flag, verdict.verdict) == (Flag.REJECT, "flag")
+
+
+def test_targets_do_not_count_as_the_organs_that_must_be_found() -> None:
+    rules = [OrganClass(name="PTV_7000", interpreted_type="PTV"), CORD, OrganClass(name="Brainstem")]
+    organs = [organ("PTV_7000", 20), organ("SpinalCord", 28), organ("Brainstem", 0, box=None, mask=None)]
+    _, verdict = judge_organs(organs, bundle(*rules, limits=Limits(minimum_organs=2)), ct())
+    assert verdict.verdict == "hold"
+    assert verdict.reasons[0].startswith("only 1 organs found, at least 2 expected")
+
+
 def test_a_flag_that_an_organ_already_has_is_never_lowered() -> None:
     found = only(organ("SpinalCord", 28, flag=Flag.REJECT, reasons=("earlier",), volume_ml=99.0), CORD)
     assert found.flag is Flag.REJECT
