@@ -3,20 +3,25 @@
 `python -m tests.stub serve --config FILE` is `rtseg-daemon serve` with this module as its worker. What the stub does
 with a case can be set in the environment: STUB_SECONDS (how long inference takes, with a beat every 50 ms), STUB_DIE
 (a file; while it exists the worker kills itself in mid-inference), STUB_HANG (a file; while it exists it stands still).
-STUB_RESTART_SECONDS is the longest pause before a child that died is started again, for tests that kill hundreds.
+STUB_RESTART_SECONDS is the longest pause before a child that died is started again, for tests that kill hundreds;
+with STUB_TEMPLATE children are forked off a process that waits there (`tests.template`).
 """
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import numpy as np
 
 from rtseg_daemon import case, worker
 from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.daemon import children
 from rtseg_daemon.daemon.children import Modules
 from rtseg_daemon.daemon.supervisor import serve
 from rtseg_daemon.ledger import retry
@@ -25,6 +30,7 @@ from rtseg_daemon.segment.organ import Organ, Uncertainty
 from rtseg_daemon.segment.pipeline import Report, Segmentation
 from rtseg_daemon.segment.volume import Box, Volume
 from rtseg_daemon.settings import Compute
+from tests.template import Forked
 
 
 class StubSegmenter:
@@ -68,9 +74,17 @@ def load_stub(bundle: Bundle, _compute: Compute, _cache: Path | None) -> Any:
     return StubSegmenter(bundle)
 
 
+def main(arguments: Sequence[str]) -> int:
+    """The supervisor's process (`serve --config FILE`), or a worker's."""
+    if arguments[0] != "serve":
+        case.load_segmenter = load_stub
+        worker.main(arguments)
+        return 0
+    retry.LONGEST_RESTART_SECONDS = float(os.environ.get("STUB_RESTART_SECONDS", retry.LONGEST_RESTART_SECONDS))
+    if "STUB_TEMPLATE" in os.environ:
+        children.subprocess = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)  # type: ignore[assignment]
+    return serve(Path(arguments[2]), Modules(worker="tests.stub"))
+
+
 if __name__ == "__main__":
-    if sys.argv[1] == "serve":
-        retry.LONGEST_RESTART_SECONDS = float(os.environ.get("STUB_RESTART_SECONDS", retry.LONGEST_RESTART_SECONDS))
-        sys.exit(serve(Path(sys.argv[3]), Modules(worker="tests.stub")))
-    case.load_segmenter = load_stub
-    worker.main()
+    sys.exit(main(sys.argv[1:]))

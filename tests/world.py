@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import yaml
@@ -128,16 +128,15 @@ class Daemon:
 
     def start(self) -> "Daemon":
         """Start it and wait until it answers a C-ECHO."""
+        command = [sys.executable, "-m", *self.module, "serve", "--config", str(self.config)]
         with self.log.open("a") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", *self.module, "serve", "--config", str(self.config)],
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-                env=os.environ | self.environment,
-            )
+            self.process = self.launch(command, log)
         wait_for(self.answers, 60, self.tail)
         return self
+
+    def launch(self, command: Sequence[str], log: IO[str]) -> "subprocess.Popen[bytes]":
+        environment = os.environ | self.environment
+        return subprocess.Popen(command, stdout=log, stderr=log, cwd=ROOT, env=environment)
 
     def answers(self) -> bool:
         assert self.process is not None

@@ -38,8 +38,14 @@ class Child:
         return f"{self.name}-{self.process.pid if self.process else 0}"
 
     @property
+    def pid(self) -> int | None:
+        """The living process; asked by other threads too."""
+        process = self.process
+        return process.pid if process is not None and process.poll() is None else None
+
+    @property
     def alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.pid is not None
 
     def start_if_due(self) -> bool:
         """Start the process if there is none and its pause is over."""

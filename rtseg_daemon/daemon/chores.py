@@ -13,9 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.config import Config
 from rtseg_daemon.daemon import alarms, auditing, retention
 from rtseg_daemon.daemon.backup import back_up, prune
-from rtseg_daemon.dicom.assemble import sweep as sweep_series
+from rtseg_daemon.daemon.children import Child
+from rtseg_daemon.dicom import assemble
 from rtseg_daemon.errors import RtsegError
-from rtseg_daemon.ledger.engine import database_file
+from rtseg_daemon.ledger.engine import database_file, reading
+from rtseg_daemon.ledger.reception import listener
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout
 
@@ -27,6 +29,7 @@ class House:
     config: Config
     layout: Layout
     engine: Engine
+    receiver: Child
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,14 @@ class Chore:
 
 
 def sweep(house: House) -> None:
-    sweep_series(house.engine, house.config, time.time())
+    assemble.CLOCK.listening = listens(house)
+    assemble.sweep(house.engine, house.config, time.time())
+
+
+def listens(house: House) -> bool:
+    """Whether the receiver that lives now has begun to listen: until then silence means nothing."""
+    with reading(house.engine) as session:
+        return house.receiver.pid is not None and house.receiver.pid == listener(session)
 
 
 def watch_lateness(house: House) -> None:

@@ -66,7 +66,7 @@ class Inquiry(threading.Thread):
         self.seen = {key: asked for key, asked in self.seen.items() if key in {series_id for series_id, *_ in found}}
         for series_id, study_uid, series_uid, newest in found:
             if self.is_due(series_id, newest, now):
-                self.ask(series_id, study_uid, series_uid)
+                self.ask(series_id, study_uid, series_uid, newest)
 
     def is_due(self, series_id: int, newest: int, now: float) -> bool:
         """Whether to ask now; notes what was seen."""
@@ -79,7 +79,7 @@ class Inquiry(threading.Thread):
         known.asked = now
         return True
 
-    def ask(self, series_id: int, study_uid: str, series_uid: str) -> None:
+    def ask(self, series_id: int, study_uid: str, series_uid: str, newest: int) -> None:
         """Ask one peer after the other until one knows the series; what it says goes into the ledger."""
         for peer in self.config.query:
             if time.monotonic() < self.down_until.get(peer.name, 0.0):
@@ -87,7 +87,7 @@ class Inquiry(threading.Thread):
             count = self.count(peer, study_uid, series_uid)
             if count is not None:
                 with writing(self.engine) as session:
-                    expect(session, series_id, count)
+                    expect(session, series_id, count, newest)
                 return
 
     def count(self, peer: QueryPeer, study_uid: str, series_uid: str) -> int | None:

@@ -43,9 +43,10 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
     bundles = [f"{bundle.name} {bundle.version}" for bundle in routed_bundles(config)]
     lock = lock_storage(layout)
     wait_for_port(config.dicom.host, config.dicom.port)
-    house = House(config, layout, prepare_ledger(config, layout))
-    auditing.note_start(house.engine, config_file, Trail(config.audit_file), time.time())
+    engine = prepare_ledger(config, layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
+    house = House(config, layout, engine, receiver=children[0])
+    auditing.note_start(house.engine, config_file, Trail(config.audit_file), time.time())
     log().info("started", bundles=bundles, children=[child.name for child in children])
     supervisor = Supervisor(house, children, stop)
     supervisor.run()

@@ -41,6 +41,7 @@ class SeriesFacts:
         silence_seconds: how long nothing of it came, counted since listening began at the earliest.
         carriers: the associations that carried it, oldest first.
         expected: how many images the PACS has, None if nobody said.
+        confirmed: whether the PACS said so after the last slice came; an older count may have grown since.
     """
 
     slices: tuple[Slice, ...]
@@ -48,6 +49,7 @@ class SeriesFacts:
     silence_seconds: float
     carriers: tuple[Carrier, ...] = ()
     expected: int | None = None
+    confirmed: bool = True
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ COMPLETE = Decision(Next.COMPLETE)
 def completeness(facts: SeriesFacts, patience: Patience) -> Decision:
     """Wait, complete, or hold with reasons."""
     irregular = irregularity(facts.slices)
-    if facts.expected is not None and facts.received >= facts.expected and not irregular:
+    if facts.expected is not None and facts.confirmed and facts.received >= facts.expected and not irregular:
         return COMPLETE
     if facts.silence_seconds < patience.quiet:
         return WAIT

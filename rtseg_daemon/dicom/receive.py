@@ -65,7 +65,7 @@ def receive(config: Config, stop: threading.Event) -> None:
     store = ObjectStore(Layout(config.storage.directory))
     left = store.clear_incoming()
     with writing(engine) as session:
-        died = resume_listening(session)
+        died = resume_listening(session, pid=os.getpid())
     make_room(engine)
     commits = GroupCommit(engine, store.sync)
     limits = limits_of(config)

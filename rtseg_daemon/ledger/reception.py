@@ -89,15 +89,16 @@ def end_association(session: Session, association_id: int, ending: Ending, *, at
     session.execute(update(Association).where(Association.id == association_id).values(ending=ending, ended_at=moment))
 
 
-def resume_listening(session: Session, *, at: float | None = None) -> int:
-    """To be called when the receiver starts: associations still OPEN have DIED, and the quiet clock starts anew.
+def resume_listening(session: Session, *, at: float | None = None, pid: int | None = None) -> int:
+    """To be called when the receiver `pid` starts: associations still OPEN have DIED, the quiet clock starts anew.
 
-    Returns how many had died. See `listening_since`.
+    Returns how many had died. See `listening_since` and `listener`.
     """
     moment = time.time() if at is None else at
     died = update(Association).where(Association.ending == Ending.OPEN).values(ending=Ending.DIED, ended_at=moment)
     count: int = session.connection().execute(died).rowcount
     session.merge(Setting(key="listening_since", value=repr(moment)))
+    session.merge(Setting(key="listener", value=str(pid or "")))
     return count
 
 
@@ -105,6 +106,12 @@ def listening_since(session: Session) -> float:
     """When listening last began; silence before that means nothing. 0.0 if it never did."""
     setting = session.get(Setting, "listening_since")
     return float(setting.value) if setting else 0.0
+
+
+def listener(session: Session) -> int | None:
+    """Process id of the receiver that last began to listen."""
+    setting = session.get(Setting, "listener")
+    return int(setting.value) if setting and setting.value else None
 
 
 @dataclass(frozen=True)
@@ -271,9 +278,10 @@ def open_series(session: Session) -> Sequence[Series]:
     return session.scalars(select(Series).where(Series.state == SeriesState.OPEN).order_by(Series.id)).all()
 
 
-def expect(session: Session, series_id: int, count: int) -> None:
-    """Remember how many images a query peer says the series has."""
+def expect(session: Session, series_id: int, count: int, newest: int) -> None:
+    """Remember how many images a query peer says the series has, and the newest instance when it was asked."""
     series = session.get_one(Series, series_id)
+    series.counted_instance_id = newest
     if series.expected_count != count:
         series.expected_count = count
         record_event(session, "series", series_id, "the PACS told the count", detail={"count": count})

@@ -55,6 +55,8 @@ class Series(Base):
     """False once a conflict of identity or content was seen: no person may release it."""
     expected_count: Mapped[int | None]
     """NumberOfSeriesRelatedInstances as a query/retrieve peer told it."""
+    counted_instance_id: Mapped[int | None]
+    """The newest instance when it was asked: what came later makes the count an old one."""
     first_received_at: Mapped[float]
     last_received_at: Mapped[float] = mapped_column(index=True)
     updated_at: Mapped[float]

@@ -5,6 +5,8 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,14 +20,15 @@ from sqlalchemy import Engine
 from rtseg_daemon.config import Config, load_config
 from rtseg_daemon.daemon import alarms, doctor, retention
 from rtseg_daemon.daemon.backup import back_up, prune
-from rtseg_daemon.daemon.chores import Chore, House, Housekeeper
+from rtseg_daemon.daemon.children import Child
+from rtseg_daemon.daemon.chores import Chore, House, Housekeeper, listens
 from rtseg_daemon.errors import LedgerError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.deliveries import begin_delivery, record_sent
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.migrate import check
-from rtseg_daemon.ledger.reception import last_instance_id, move_series, record_instances
+from rtseg_daemon.ledger.reception import last_instance_id, move_series, record_instances, resume_listening
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job, Series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.settings import Alarms
@@ -36,6 +39,7 @@ from tests.world import write_config
 DAY = 86400.0
 OLD = 1000.0
 NOW = OLD + 30 * DAY
+NO_RECEIVER = Child("receiver", "none", (), lock=-1)
 
 
 @pytest.fixture
@@ -376,7 +380,7 @@ def test_a_chore_that_breaks_stops_no_other_and_is_tried_again(ledger: Engine, c
         raise ValueError("as ever")
 
     chores = (Chore("broken", 0.05, broken), Chore("good", 0.05, lambda _house: done.append("good")))
-    keeper = Housekeeper(House(config, layout, ledger), chores)
+    keeper = Housekeeper(House(config, layout, ledger, NO_RECEIVER), chores)
     keeper.start()
     deadline = time.monotonic() + 10
     while min(done.count("broken"), done.count("good")) < 3 and time.monotonic() < deadline:
@@ -384,6 +388,26 @@ def test_a_chore_that_breaks_stops_no_other_and_is_tried_again(ledger: Engine, c
     keeper.stop(5)
     assert min(done.count("broken"), done.count("good")) >= 3
     assert not keeper.thread.is_alive()
+
+
+def test_the_receiver_listens_once_it_has_said_so_and_until_it_dies(
+    ledger: Engine, config: Config, layout: Layout
+) -> None:
+    receiver = Child("receiver", "none", (), lock=-1)
+    house = House(config, layout, ledger, receiver)
+    assert not listens(house), "not started"
+    with writing(ledger) as session:
+        resume_listening(session, pid=1)
+    receiver.process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    assert not listens(house), "another receiver listened, before a restart"
+    with writing(ledger) as session:
+        resume_listening(session, pid=receiver.process.pid)
+    assert listens(house)
+    receiver.process.kill()
+    receiver.process.wait()
+    assert not listens(house), "dead, and perhaps not yet buried"
+    receiver.bury()
+    assert not listens(house)
 
 
 def test_the_integrity_check_reports_a_broken_page(tmp_path: Path, ledger: Engine, config: Config) -> None:

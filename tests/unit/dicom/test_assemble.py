@@ -1,5 +1,6 @@
 """The sweep against a ledger, with a clock that the test turns."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,8 @@ from pydicom import Dataset
 from sqlalchemy import Engine
 
 from rtseg_daemon.config import Config
+from rtseg_daemon.daemon import inquiry
+from rtseg_daemon.daemon.inquiry import Inquiry
 from rtseg_daemon.dicom import assemble
 from rtseg_daemon.dicom.assemble import QuietClock, sweep
 from rtseg_daemon.dicom.examine import Examined, examine
@@ -41,6 +44,7 @@ class Room:
         )
         self.seconds = 0.0
         self.clock = QuietClock(now=lambda: self.seconds)
+        self.inquiry: Inquiry | None = None
 
     def put(self, images: list[Dataset], ending: Ending = Ending.RELEASED) -> None:
         sender = Sender("PACS", "127.0.0.1")
@@ -64,8 +68,13 @@ class Room:
         return reception.Arrival(**values | {"received_at": 1e9 + self.seconds})
 
     def pass_time(self, seconds: float) -> None:
-        sweep(self.engine, self.config, 1e9 + self.seconds, self.clock)
+        self.look()
         self.seconds += seconds
+        self.look()
+
+    def look(self) -> None:
+        if self.inquiry is not None:
+            self.inquiry.turn(self.seconds)
         sweep(self.engine, self.config, 1e9 + self.seconds, self.clock)
 
     def of(self, images: list[Dataset]) -> Series:
@@ -202,37 +211,59 @@ def test_of_several_reconstructions_the_preferred_one_is_segmented(room: Room) -
     assert f"series {room.of(imar).id}" in room.of(soft).reasons[0]
 
 
-def test_the_count_of_a_pacs_holds_back_a_series_that_is_short(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    room.config = Config.model_validate(
-        room.config.model_dump() | {"query": [{"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 1}]}
-    )
+PACS = {"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 1}
+
+
+def with_pacs(room: Room, monkeypatch: pytest.MonkeyPatch, *counts: int) -> list[str]:
+    """Let the room ask a PACS that says these counts in turn, the last one for ever; returns who was asked about."""
+    room.config = Config.model_validate(room.config.model_dump() | {"query": [PACS]})
+    room.inquiry = Inquiry(room.engine, room.config, threading.Event())
     asked: list[str] = []
 
     def count(_local: object, _peer: object, _study: str, series_uid: str, _waits: object) -> int:
         asked.append(series_uid)
-        return 20
+        return counts[min(len(asked), len(counts)) - 1]
 
-    monkeypatch.setattr(assemble, "count_images", count)
+    monkeypatch.setattr(inquiry, "count_images", count)
+    return asked
+
+
+def test_the_count_of_a_pacs_holds_back_a_series_that_is_short(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = with_pacs(room, monkeypatch, 20)
     images = series("a")
     room.put(images[:15])
-    room.pass_time(9)
-    assert asked == []
-    room.pass_time(10)
-    assert len(asked) == 1
+    room.pass_time(2)
+    assert asked == [], "it is asked when the series has been silent for a moment"
+    room.pass_time(17)
+    assert len(asked) == 1, "and not again and again"
     assert room.states(images) == []
     room.put(images[15:])
-    room.pass_time(10)
+    room.pass_time(5)
     assert room.states(images) == [JobState.QUEUED]
     assert room.of(images).expected_count == 20
 
 
 def test_the_count_of_a_pacs_ends_the_wait_after_an_abort(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    peer = {"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 1}
-    room.config = Config.model_validate(room.config.model_dump() | {"query": [peer]})
-    monkeypatch.setattr(assemble, "count_images", lambda *_: 20)
+    with_pacs(room, monkeypatch, 20)
     images = series("a")
     room.put(images, Ending.ABORTED)
-    room.pass_time(10)
+    room.pass_time(5)
+    assert room.states(images) == [JobState.QUEUED]
+
+
+def test_a_count_of_a_pacs_that_was_still_filling_ends_no_wait(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It said 15 while we had 10; five more make 15, and 20 are still to come."""
+    asked = with_pacs(room, monkeypatch, 15, 20)
+    images = series("a")
+    room.put(images[:10], Ending.OPEN)
+    room.pass_time(5)
+    room.put(images[10:15], Ending.OPEN)
+    room.pass_time(0)
+    assert (len(asked), room.of(images).expected_count, room.states(images)) == (1, 15, [])
+    room.pass_time(30)
+    assert (len(asked), room.of(images).expected_count, room.states(images)) == (2, 20, [])
+    room.put(images[15:])
+    room.pass_time(5)
     assert room.states(images) == [JobState.QUEUED]
 
 
@@ -240,10 +271,27 @@ def test_a_pacs_that_does_not_answer_changes_nothing(room: Room, monkeypatch: py
     def refuse(*_: object) -> int:
         raise DeliveryError("nobody there")
 
-    peer = {"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 1}
-    room.config = Config.model_validate(room.config.model_dump() | {"query": [peer]})
-    monkeypatch.setattr(assemble, "count_images", refuse)
+    with_pacs(room, monkeypatch, 20)
+    monkeypatch.setattr(inquiry, "count_images", refuse)
     images = series("a")
+    room.put(images)
+    room.pass_time(10)
+    assert room.states(images) == [JobState.QUEUED]
+
+
+def test_while_nobody_listens_silence_means_nothing(room: Room) -> None:
+    """A receiver that died in mid-transfer and does not come back: the rest of the series may only be waiting."""
+    images = series("a")
+    room.put(images[:15], Ending.OPEN)
+    room.pass_time(5)
+    room.clock.listening = False
+    room.pass_time(1000)
+    assert room.states(images) == []
+    with writing(room.engine) as session:
+        assert reception.resume_listening(session) == 1
+    room.clock.listening = True
+    room.pass_time(1000)
+    assert room.states(images) == []
     room.put(images)
     room.pass_time(10)
     assert room.states(images) == [JobState.QUEUED]

@@ -1,0 +1,294 @@
+"""A daemon under load whose processes are killed: senders and planning system are dcmtk's, the network is a stub."""
+
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from pydicom import Dataset, dcmread
+
+from tests.peers import ENVIRONMENT, Storescp, program
+from tests.receiver import encoded
+from tests.template import Forked, template
+from tests.world import Daemon, patient, wait_for, write_config
+
+SENDERS = 2
+SLICES = 20
+BACKLOG = 30
+"""Senders pause while so many of their series have not reached the planning system."""
+DRAIN_SECONDS = 600.0
+UP_SECONDS = 120.0
+CHILDREN = {"receiver": "receiver", "worker": "worker-0", "deliverer": "deliverer"}
+"""Victim -> its name in the ledger."""
+EVERYTHING = "everything"
+BUSY = {
+    "receiver": "select 1 from association where ending = 'OPEN'",
+    "worker": "select 1 from job where state = 'RUNNING'",
+    "deliverer": "select 1 from delivery where state = 'SENDING'",
+}
+"""When a process is at work, by the ledger."""
+
+
+@dataclass
+class Pacs(threading.Thread):
+    """Sends one series after the other with storescu, and a whole series again where it was cut off."""
+
+    number: int
+    folder: Path
+    port: int
+    crowded: Callable[[], bool]
+    acknowledged: dict[str, str] = field(default_factory=dict)
+    finished: list[str] = field(default_factory=list)
+    cut_off: int = 0
+    over: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        super().__init__(daemon=True)
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def run(self) -> None:
+        """Until told that it is over; the series at hand is sent to its end."""
+        while not self.over.is_set():
+            if self.crowded():
+                time.sleep(0.1)
+                continue
+            seed = self.number + SENDERS * len(self.finished)
+            files = patient(self.folder / str(seed), seed, SLICES)
+            while not self.send(files):
+                self.cut_off += 1
+                time.sleep(0.5)
+            self.finished.append(str(dcmread(files[0]).SeriesInstanceUID))
+
+    def send(self, files: list[Path]) -> bool:
+        """True if every file was acknowledged and the association released; each acknowledgement is remembered."""
+        command = [program("storescu"), "-v", "-aet", f"PACS{self.number}", "-aec", "RTSEG", "-to", "5", "-td", "20"]
+        command += ["127.0.0.1", str(self.port), *map(str, files)]
+        done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
+        sent = None
+        for line in (done.stdout + done.stderr).splitlines():
+            if "Sending file: " in line:
+                sent = Path(line.split("Sending file: ")[1].strip())
+            elif "Received Store Response (Success)" in line and sent is not None:
+                image = dcmread(sent)
+                self.acknowledged[str(image.SOPInstanceUID)] = digest(image)
+        return done.returncode == 0
+
+
+def digest(image: Dataset) -> str:
+    """SHA-256 of the data set without its file meta information."""
+    return hashlib.sha256(encoded(image)).hexdigest()
+
+
+class Executioner:
+    """Kills processes of one daemon at random moments, and looks at the ledger whenever they are back."""
+
+    def __init__(self, daemon: Daemon, database: Path, seed: int, template: int | None) -> None:
+        self.daemon = daemon
+        self.template = template
+        self.database = database
+        self.rng = random.Random(seed)
+        self.counts: Counter[str] = Counter()
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        with contextlib.closing(sqlite3.connect(self.database, timeout=60)) as connection:
+            return connection.execute(query).fetchall()
+
+    def examine(self) -> None:
+        assert self.rows("pragma integrity_check") == [("ok",)]
+        self.counts["integrity checks"] += 1
+
+    def kill(self, victim: str) -> None:
+        """Wait until the victim is back from its last death, look at the ledger, wait for a moment, strike."""
+        wait_for(lambda: self.is_up(victim), UP_SECONDS, self.daemon.tail, 0.02)
+        self.examine()
+        if victim == EVERYTHING:
+            self.kill_everything()
+        else:
+            self.choose_moment(victim)
+            self.strike(self.pids(victim))
+        self.counts[victim] += 1
+
+    def choose_moment(self, victim: str) -> None:
+        """Two times out of three while the victim is at work, as far as work comes soon."""
+        at_work = self.rng.random() < 2 / 3
+        deadline = time.monotonic() + 10.0
+        while at_work and not self.rows(BUSY[victim]) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(self.rng.uniform(0.0, 0.6))
+
+    def kill_everything(self) -> None:
+        """The supervisor and all of its children, in random order and with no time in between; then a new start."""
+        time.sleep(self.rng.uniform(0.0, 2.0))
+        assert self.daemon.process is not None
+        children = {child for parent in self.parents for child in children_of(parent)}
+        victims = sorted(children | {self.daemon.process.pid})
+        self.rng.shuffle(victims)
+        self.strike(victims)
+        self.daemon.process.wait()
+        wait_for(lambda: not any(map(lives, children)), 20, pause=0.02)
+        self.examine()
+        self.daemon.start()
+
+    def strike(self, pids: Sequence[int]) -> None:
+        for kind, query in BUSY.items():
+            self.counts[f"{kind} at work"] += bool(self.rows(query))
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def is_up(self, victim: str) -> bool:
+        """Whether it can be killed again: the receiver when it listens, the others when they live."""
+        wanted = CHILDREN if victim == EVERYTHING else [victim]
+        return all(map(self.pids, wanted)) and ("receiver" not in wanted or listens(self.daemon.port))
+
+    def pids(self, kind: str) -> list[int]:
+        """The living process of that kind, as the ledger knows it."""
+        known = self.rows(f"select pid from process where name = '{CHILDREN[kind]}' and pid is not null")
+        return [pid for (pid,) in known if lives(pid)]
+
+    @property
+    def parents(self) -> list[int]:
+        """Whose children are the daemon's processes."""
+        assert self.daemon.process is not None
+        return [self.daemon.process.pid, *([self.template] if self.template else [])]
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def lives(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class ForkedDaemon(Daemon):
+    """A daemon whose supervisor, too, is forked off the template."""
+
+    def launch(self, command: Sequence[str], log: IO[str]) -> Any:
+        return Forked(command, subprocess.PIPE, place=self.environment["STUB_TEMPLATE"], log=log.fileno())
+
+
+@contextlib.contextmanager
+def daemon_of(folder: Path, tps_port: int, forked: bool) -> Iterator[tuple[Daemon, int | None]]:
+    """A daemon whose children are started again at once, and whose jobs may lose any number of workers.
+
+    With `forked` its children are forked off a template, whose process id comes with it.
+    """
+    config = write_config(
+        folder,
+        tps_port,
+        series={"quiet_seconds": 2.0},
+        jobs={"max_attempts": 10_000, "shutdown_seconds": 10},
+        delivery={"first_retry_seconds": 0.5, "longest_retry_seconds": 2, "probe_seconds": 1},
+    )
+    environment = {"STUB_SECONDS": "0.3", "STUB_RESTART_SECONDS": "0.05"}
+    daemon, parent, place = Daemon(config, folder / "daemon.log", environment=environment), None, folder / "template"
+    with contextlib.ExitStack() as stack:
+        if forked:
+            environment["STUB_TEMPLATE"] = str(place)
+            parent = stack.enter_context(template(place, environment))
+            wait_for(place.exists, UP_SECONDS)
+            daemon = ForkedDaemon(config, folder / "daemon.log", environment=environment)
+        try:
+            yield daemon.start(), parent
+        finally:
+            if daemon.process is not None and daemon.process.poll() is None:
+                daemon.stop()
+
+
+@contextlib.contextmanager
+def load(folder: Path, port: int, tps: Storescp) -> Iterator[list[Pacs]]:
+    """Senders at work; at the end of the block each has brought its series to the end."""
+    senders: list[Pacs] = []
+
+    def crowded() -> bool:
+        return sum(len(sender.finished) for sender in senders) - len(tps.files) >= BACKLOG
+
+    senders += [Pacs(number, folder / f"pacs{number}", port, crowded) for number in range(SENDERS)]
+    for sender in senders:
+        sender.start()
+    try:
+        yield senders
+    finally:
+        for sender in senders:
+            sender.over.set()
+        for sender in senders:
+            sender.join(60)
+    assert not any(sender.is_alive() for sender in senders)
+
+
+def kill_under_load(
+    folder: Path, plan: Sequence[str], seed: int, told: Callable[[str], None], *, forked: bool
+) -> Counter[str]:
+    """One daemon from its start through every kill of the plan to the last delivery; raises where a promise broke.
+
+    Returns what was counted on the way.
+    """
+    folder.mkdir()
+    tps = Storescp(folder / "tps")
+    with tps.running(), daemon_of(folder, tps.port, forked) as (daemon, parent):
+        executioner = Executioner(daemon, folder / "storage" / "rtseg.db", seed, parent)
+        with load(folder, daemon.port, tps) as senders:
+            for victim in plan:
+                executioner.kill(victim)
+                told(victim)
+            wait_for(lambda: executioner.is_up(EVERYTHING), UP_SECONDS, daemon.tail)
+        finished = [series for sender in senders for series in sender.finished]
+        assert finished
+        wait_for(lambda: settled(executioner, len(finished)), DRAIN_SECONDS, daemon.tail, 0.5)
+        executioner.examine()
+        objects = everything_is_there(executioner, senders)
+        one_structure_set_each(tps, finished)
+        resent = sum(sender.cut_off for sender in senders)
+    return executioner.counts + Counter({"series": len(finished), "objects": objects, "transfers broken": resent})
+
+
+def settled(executioner: Executioner, series: int) -> bool:
+    """Whether every series that was sent has its result, and nothing is under way any more."""
+    states = Counter(state for (state,) in executioner.rows("select state from job"))
+    under_way = sum(states[state] for state in ("QUEUED", "RUNNING", "SEGMENTED", "DELIVERING"))
+    return under_way == 0 and states["DELIVERED"] >= series
+
+
+def everything_is_there(executioner: Executioner, senders: list[Pacs]) -> int:
+    """Every object that a sender saw acknowledged is kept, with the content that was sent; returns how many."""
+    storage = executioner.database.parent
+    kept = dict(executioner.rows("select sop_instance_uid, path from instance where state = 'KEPT'"))
+    acknowledged = {uid: content for sender in senders for uid, content in sender.acknowledged.items()}
+    assert acknowledged
+    assert not [uid for uid in acknowledged if uid not in kept]
+    assert not [uid for uid, content in acknowledged.items() if digest(dcmread(storage / kept[uid])) != content]
+    return len(acknowledged)
+
+
+def one_structure_set_each(tps: Storescp, finished: list[str]) -> None:
+    """At the planning system lies one RTSTRUCT for each series, and it is about all of its slices."""
+    found: Counter[str] = Counter()
+    for dataset in tps.structure_sets:
+        study = dataset.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+        series = study.RTReferencedSeriesSequence[0]
+        found[str(series.SeriesInstanceUID)] += 1
+        assert len(series.ContourImageSequence) == SLICES
+    assert found == Counter(finished)
