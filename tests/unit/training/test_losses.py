@@ -17,6 +17,7 @@ LOSSES: dict[str, Loss] = {
     "ath_l_exp masked": lambda z, y, a: losses.exponential_logarithmic(z, y, a, WEIGHTS.to(z), 1.0, marginal=False),
     "gamma 0.5": lambda z, y, a: losses.exponential_logarithmic(z, y, a, WEIGHTS.to(z), 0.5, gamma=0.5),
     "dice": losses.dice_loss,
+    "pooled_dice": losses.pooled_dice,
     "focal": lambda z, y, a: losses.focal_loss(z, y, a, WEIGHTS.to(z)),
     "tversky_focal": lambda z, y, a: losses.tversky_focal(z, y, a, WEIGHTS.to(z)),
     "focal_dice": lambda z, y, a: losses.focal_dice(z, y, a, WEIGHTS.to(z)),
@@ -55,6 +56,22 @@ def test_attention_enters_the_dice_term_only_by_hand() -> None:
 
 def test_a_sure_wrong_voxel_weighs_e_squared_at_alpha_one_half() -> None:
     assert losses.hard_voxels(torch.tensor(1.0), torch.tensor(0.0), 0.5).item() == pytest.approx(7.389, abs=1e-3)
+
+
+def test_pooled_dice_takes_the_batch_as_one_volume_by_hand() -> None:
+    # two patches of one voxel: the target is in the first (p 0.8), not in the second (p 0.5):
+    # (2 * 0.8 + 1) / (1.3 + 1 + 1)
+    logits = torch.cat([logits_of((0.2, 0.8)), logits_of((0.5, 0.5))])
+    labels = torch.cat([labels_of(1), labels_of(0)])
+    known = torch.ones(2, 2, dtype=torch.bool)
+    assert float(losses.pooled_dice(logits, labels, known)) == pytest.approx(1 - 2.6 / 3.3)
+
+
+def test_pooled_dice_leaves_out_the_patch_whose_case_has_no_target_drawn() -> None:
+    logits = torch.cat([logits_of((0.2, 0.8)), logits_of((0.5, 0.5))])
+    labels = torch.cat([labels_of(1), labels_of(0)])
+    known = torch.tensor([[True, True], [True, False]])
+    assert float(losses.pooled_dice(logits, labels, known)) == pytest.approx(1 - 2.6 / 2.8)
 
 
 def test_focal_by_hand() -> None:

@@ -1,0 +1,43 @@
+"""A member's further keys change the recipe; a wrong one is named before anything is trained."""
+
+from pathlib import Path
+
+import pytest
+from rtseg_training.errors import RecipeError
+from rtseg_training.recipe import Member, load_recipe
+
+from tests.unit.training.conftest import tiny_recipe, write_recipe
+
+RECIPES = sorted((Path(__file__).parents[3] / "training" / "recipes").glob("*.yaml"))
+
+
+def member(**keys: object) -> Member:
+    return Member.model_validate({"name": "x", **keys})
+
+
+def test_a_group_changes_what_it_names_and_keeps_the_rest() -> None:
+    recipe = tiny_recipe()
+    changed = recipe.for_member(member(loss={"alpha": 0.5}, steps=7, arguments={"width": 4}))
+    assert (changed.loss.alpha, changed.loss.name, changed.steps) == (0.5, recipe.loss.name, 7)
+    assert changed.arguments == {"width": 4}
+    assert changed.optimizer == recipe.optimizer
+
+
+def test_a_list_is_replaced() -> None:
+    assert tiny_recipe().for_member(member(intensity=["NLF1"])).intensity == ["NLF1"]
+
+
+def test_a_wrong_key_of_a_member_is_named(tmp_path: Path) -> None:
+    recipe = tiny_recipe(members=[member(los={"alpha": 1.0})])
+    with pytest.raises(RecipeError, match="member x: los"):
+        load_recipe(write_recipe(recipe, tmp_path / "r.yaml"))
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_shipped_recipes_are_read_and_every_start_is_a_member_before(path: Path) -> None:
+    recipe = load_recipe(path)
+    seen: set[str] = set()
+    for one in recipe.members:
+        assert one.start is None or one.start in seen
+        seen.add(one.name)
+    assert len(seen) == len(recipe.members)
