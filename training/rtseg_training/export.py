@@ -22,7 +22,13 @@ from rtseg_training.organs import side_of
 from rtseg_training.recipe import Recipe
 
 RANK_WEIGHTS = (5.0, 4.0, 3.0, 1.0, 1.0, 1.0)
-"""Ensemble weight of the best, second, ... member of a class (seed paper); with fewer members the first of these."""
+"""Ensemble weight of the best, second, ... member of a class (seed 001); with fewer members the first of these."""
+
+
+def rank_table(family: str) -> tuple[float, ...]:
+    """Weights by rank: 3D-SepNet's; the other methods take the plain mean of their members (seed 002, Sec. 3.4)."""
+    return RANK_WEIGHTS if family == "sepnet" else (1.0,)
+
 
 LEAST_SPREAD = float(np.log(1.5))
 """No volume range is narrower than a third below and a half above the median, however alike the training cases."""

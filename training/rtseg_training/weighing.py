@@ -16,7 +16,7 @@ from rtseg_daemon.segment.uncertainty import tempered
 from rtseg_daemon.segment.volume import Array
 from rtseg_training import statistics as st
 from rtseg_training.collect import Collected
-from rtseg_training.export import RANK_WEIGHTS
+from rtseg_training.export import rank_table
 from rtseg_training.metrics import dice
 
 SCALES = np.round(np.geomspace(0.08, 1.5, 30), 4)
@@ -47,10 +47,10 @@ def stacked_scores(collected: Sequence[Collected]) -> Array:
     return np.stack([c.member_dice for c in collected])
 
 
-def fold_weights(collected: Sequence[Collected], folds: Array) -> list[Array]:
+def fold_weights(collected: Sequence[Collected], folds: Array, table: Sequence[float]) -> list[Array]:
     """For each case the member weights that the other folds give."""
     scores = stacked_scores(collected)
-    return [st.rank_weights(scores[folds != fold], RANK_WEIGHTS) for fold in folds]
+    return [st.rank_weights(scores[folds != fold], table) for fold in folds]
 
 
 def answer(segmenter: Segmenter, case: Collected) -> Ensemble:
@@ -140,7 +140,8 @@ def crossed_bundles(
 ) -> tuple[list[Bundle], Bundle, list[Voxels]]:
     """For each case the bundle that the other folds give, the bundle that all give, and each case's voxel sample."""
     bundle, numbers = segmenter.bundle, sorted(set(folds.tolist()))
-    weights = fold_weights(collected, folds)
+    table = rank_table(bundle.family)
+    weights = fold_weights(collected, folds, table)
     tried = np.stack(
         [
             scale_scores(c, answer(variant(segmenter, weighed(bundle, w)), c))
@@ -154,5 +155,5 @@ def crossed_bundles(
     ]
     warm = {f: best_temperature([s for s, g in zip(samples, folds, strict=True) if g != f]) for f in numbers}
     crossed = [weighed(bundle, w, scales[f], warm[f]) for w, f in zip(weights, folds.tolist(), strict=True)]
-    final = st.rank_weights(stacked_scores(collected), RANK_WEIGHTS)
+    final = st.rank_weights(stacked_scores(collected), table)
     return crossed, weighed(bundle, final, best_scales(tried), best_temperature(samples)), samples
