@@ -204,7 +204,28 @@ def decode_request(body: memoryview) -> A_ASSOCIATE:
 def accept(
     request: A_ASSOCIATE, supported: list[PresentationContext], limits: Limits
 ) -> tuple[dict[int, PresentationContext], bytes]:
-    """The accepted contexts by id, and the A-ASSOCIATE-AC that says so."""
+    """The accepted contexts by id, and the A-ASSOCIATE-AC that says so; raises PeerFault where nothing can be agreed.
+
+    The library decodes a context without an abstract syntax and breaks on it here, hence the broad net.
+    """
+    try:
+        contexts, replies = negotiated(request, supported)
+        answer = A_ASSOCIATE()
+        answer.application_context_name = APPLICATION_CONTEXT_NAME
+        answer.calling_ae_title = request.calling_ae_title
+        answer.called_ae_title = request.called_ae_title
+        answer.result, answer.result_source = 0, 1
+        answer.presentation_context_definition_results_list = contexts
+        answer.user_information = [*ourselves(limits), *replies]
+        return {c.context_id or 0: c for c in contexts if c.result == 0}, A_ASSOCIATE_AC(answer).encode()
+    except Exception as error:
+        raise PeerFault(f"presentation contexts that make no sense ({type(error).__name__})") from error
+
+
+def negotiated(
+    request: A_ASSOCIATE, supported: list[PresentationContext]
+) -> tuple[list[PresentationContext], list[SCP_SCU_RoleSelectionNegotiation]]:
+    """Every proposed context with its result, and the roles we agree to."""
     roles = {
         item.sop_class_uid: (item.scu_role, item.scp_role)
         for item in request.user_information
@@ -215,14 +236,7 @@ def accept(
     for context in contexts:
         if context.abstract_syntax in asked_roles and context.as_scp:
             context.result = USER_REJECTION  # the peer did not take the role in which alone we serve this class
-    answer = A_ASSOCIATE()
-    answer.application_context_name = APPLICATION_CONTEXT_NAME
-    answer.calling_ae_title = request.calling_ae_title
-    answer.called_ae_title = request.called_ae_title
-    answer.result, answer.result_source = 0, 1
-    answer.presentation_context_definition_results_list = contexts
-    answer.user_information = [*ourselves(limits), *replies]
-    return {c.context_id or 0: c for c in contexts if c.result == 0}, A_ASSOCIATE_AC(answer).encode()
+    return contexts, replies
 
 
 def ourselves(

@@ -91,6 +91,14 @@ def test_a_damaged_request_is_decoded_or_a_fault(patch: bytes, data: st.DataObje
         return
 
 
+def test_a_context_without_an_abstract_syntax_is_a_fault() -> None:
+    """Found by the fuzzer: the library decodes it, and breaks on it when it negotiates."""
+    whole = bytearray(REQUEST[6:])
+    whole[whole.index(b"\x30\x00\x00\x11" + b"1.2.840.10008.1.1")] = 0x40
+    with pytest.raises(PeerFault, match="make no sense"):
+        accept(decode_request(memoryview(whole)), supported_contexts(), Limits())
+
+
 def test_commitment_is_accepted_only_from_a_peer_that_provides_it() -> None:
     """Without a role, or as its user, the peer would want us to commit; that we do not promise."""
     from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
