@@ -3,8 +3,10 @@
 PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SETUP := .venv/.ready
+SUPPLY := .venv-supply
+SUPPLY_TOOLS := uv==0.13.9 pip-audit==2.10.1 cyclonedx-bom==7.5.0
 
-.PHONY: help demo test test-all faults lint clean
+.PHONY: help demo test test-all faults lint lock install-locked audit sbom soup fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,5 +36,36 @@ lint: $(SETUP)  ## Style, types and the direction of imports
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+$(SUPPLY)/.ready: Makefile
+	test -x $(SUPPLY)/bin/python || $(PYTHON) -m venv $(SUPPLY)
+	$(SUPPLY)/bin/python -m pip install --quiet --disable-pip-version-check $(SUPPLY_TOOLS)
+	@touch $@
+
+lock: $(SUPPLY)/.ready  ## Pin every dependency with hashes in requirements.lock
+	$(SUPPLY)/bin/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 -c constraints.txt \
+		--custom-compile-command 'make lock' --extra training --extra dev -o requirements.lock pyproject.toml requirements.in
+
+install-locked:  ## A .venv of exactly what requirements.lock pins; any other file is refused
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(SETUP)
+
+audit:  ## Published advisories about the pinned packages; skipped with a message where they cannot be reached
+	@if $(MAKE) --no-print-directory $(SUPPLY)/.ready; then .ci/audit $(SUPPLY)/bin; \
+	else echo "audit skipped: pip-audit cannot be installed"; fi
+
+sbom: $(SUPPLY)/.ready  ## CycloneDX bill of materials of requirements.lock: dist/sbom.cdx.json
+	@mkdir -p dist
+	$(SUPPLY)/bin/cyclonedx-py requirements requirements.lock --pyproject pyproject.toml --output-reproducible \
+		--output-format JSON --output-file dist/sbom.cdx.json
+
+soup: $(SETUP)  ## Write docs/soup.md anew
+	$(BIN)/python docs/make_soup.py
+
+fuzz: $(SETUP)  ## Ten minutes of atheris on everything a stranger's bytes reach (pip install atheris first)
+	@for target in association command_set data_set stored_file; do \
+		$(BIN)/python -m fuzz $$target -max_total_time=150 build/fuzz/$$target || exit 1; done
+
 clean:  ## Remove what make made
-	rm -rf .venv demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .venv $(SUPPLY) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
