@@ -42,11 +42,12 @@ class Storescp:
         folder.mkdir(parents=True, exist_ok=True)
 
     @contextmanager
-    def running(self) -> Iterator["Storescp"]:
-        command = [program("storescp"), "-aet", "TPS", "-od", str(self.folder), "--fork", "-pm", str(self.port)]
+    def running(self, *options: str) -> Iterator["Storescp"]:
+        where = ["-od", str(self.folder), "--fork", "-pm"]
+        command = [program("storescp"), "-aet", "TPS", *where, *options, str(self.port)]
         process = subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            wait_for(self._answers, 20)
+            wait_for(lambda: self._answers() or "--refuse" in options, 20)
             yield self
         finally:
             process.terminate()

@@ -20,18 +20,21 @@ from pydicom import Dataset, dcmread
 
 from tests.peers import ENVIRONMENT, Storescp, program
 from tests.receiver import encoded
-from tests.template import Forked, template
+from tests.template import Forked
 from tests.world import Daemon, patient, wait_for, write_config
 
 SENDERS = 2
 SLICES = 20
-BACKLOG = 30
+BACKLOG = 8
 """Senders pause while so many of their series have not reached the planning system."""
 DRAIN_SECONDS = 600.0
-UP_SECONDS = 120.0
+PAUSE_SECONDS = 1.0
+"""Between two series of one sender."""
+UP_SECONDS = 240.0
 CHILDREN = {"receiver": "receiver", "worker": "worker-0", "deliverer": "deliverer"}
 """Victim -> its name in the ledger."""
 EVERYTHING = "everything"
+ENVIRONMENT_OF_STUB = {"STUB_SECONDS": "0.3", "STUB_RESTART_SECONDS": "0.05"}
 BUSY = {
     "receiver": "select 1 from association where ending = 'OPEN'",
     "worker": "select 1 from job where state = 'RUNNING'",
@@ -71,6 +74,7 @@ class Pacs(threading.Thread):
                 self.cut_off += 1
                 time.sleep(0.5)
             self.finished.append(str(dcmread(files[0]).SeriesInstanceUID))
+            self.over.wait(PAUSE_SECONDS)
 
     def send(self, files: list[Path]) -> bool:
         """True if every file was acknowledged and the association released; each acknowledgement is remembered."""
@@ -95,9 +99,8 @@ def digest(image: Dataset) -> str:
 class Executioner:
     """Kills processes of one daemon at random moments, and looks at the ledger whenever they are back."""
 
-    def __init__(self, daemon: Daemon, database: Path, seed: int, template: int | None) -> None:
+    def __init__(self, daemon: Daemon, database: Path, seed: int) -> None:
         self.daemon = daemon
-        self.template = template
         self.database = database
         self.rng = random.Random(seed)
         self.counts: Counter[str] = Counter()
@@ -112,7 +115,7 @@ class Executioner:
 
     def kill(self, victim: str) -> None:
         """Wait until the victim is back from its last death, look at the ledger, wait for a moment, strike."""
-        wait_for(lambda: self.is_up(victim), UP_SECONDS, self.daemon.tail, 0.02)
+        wait_for(lambda: self.is_up(victim), UP_SECONDS, self.daemon.tail, 0.05)
         self.examine()
         if victim == EVERYTHING:
             self.kill_everything()
@@ -126,15 +129,15 @@ class Executioner:
         at_work = self.rng.random() < 2 / 3
         deadline = time.monotonic() + 10.0
         while at_work and not self.rows(BUSY[victim]) and time.monotonic() < deadline:
-            time.sleep(0.02)
+            time.sleep(0.05)
         time.sleep(self.rng.uniform(0.0, 0.6))
 
     def kill_everything(self) -> None:
         """The supervisor and all of its children, in random order and with no time in between; then a new start."""
         time.sleep(self.rng.uniform(0.0, 2.0))
         assert self.daemon.process is not None
-        children = {child for parent in self.parents for child in children_of(parent)}
-        victims = sorted(children | {self.daemon.process.pid})
+        children = [pid for kind in CHILDREN for pid in self.pids(kind)]
+        victims = [*children, self.daemon.process.pid]
         self.rng.shuffle(victims)
         self.strike(victims)
         self.daemon.process.wait()
@@ -159,20 +162,10 @@ class Executioner:
         known = self.rows(f"select pid from process where name = '{CHILDREN[kind]}' and pid is not null")
         return [pid for (pid,) in known if lives(pid)]
 
-    @property
-    def parents(self) -> list[int]:
-        """Whose children are the daemon's processes."""
-        assert self.daemon.process is not None
-        return [self.daemon.process.pid, *([self.template] if self.template else [])]
-
 
 def listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def lives(pid: int) -> bool:
@@ -191,31 +184,26 @@ class ForkedDaemon(Daemon):
 
 
 @contextlib.contextmanager
-def daemon_of(folder: Path, tps_port: int, forked: bool) -> Iterator[tuple[Daemon, int | None]]:
+def daemon_of(folder: Path, tps_port: int, place: Path | None) -> Iterator[Daemon]:
     """A daemon whose children are started again at once, and whose jobs may lose any number of workers.
 
-    With `forked` its children are forked off a template, whose process id comes with it.
+    With a `place` its processes are forked off the template that waits there.
     """
     config = write_config(
         folder,
         tps_port,
         series={"quiet_seconds": 2.0},
         jobs={"max_attempts": 10_000, "shutdown_seconds": 10},
-        delivery={"first_retry_seconds": 0.5, "longest_retry_seconds": 2, "probe_seconds": 1},
+        delivery={"first_retry_seconds": 0.5, "longest_retry_seconds": 2, "probe_seconds": 3},
     )
-    environment = {"STUB_SECONDS": "0.3", "STUB_RESTART_SECONDS": "0.05"}
-    daemon, parent, place = Daemon(config, folder / "daemon.log", environment=environment), None, folder / "template"
-    with contextlib.ExitStack() as stack:
-        if forked:
-            environment["STUB_TEMPLATE"] = str(place)
-            parent = stack.enter_context(template(place, environment))
-            wait_for(place.exists, UP_SECONDS)
-            daemon = ForkedDaemon(config, folder / "daemon.log", environment=environment)
-        try:
-            yield daemon.start(), parent
-        finally:
-            if daemon.process is not None and daemon.process.poll() is None:
-                daemon.stop()
+    daemon = Daemon(config, folder / "daemon.log", environment=ENVIRONMENT_OF_STUB)
+    if place is not None:
+        daemon = ForkedDaemon(config, folder / "daemon.log", environment={"STUB_TEMPLATE": str(place)})
+    try:
+        yield daemon.start()
+    finally:
+        if daemon.process is not None and daemon.process.poll() is None:
+            daemon.stop()
 
 
 @contextlib.contextmanager
@@ -240,20 +228,21 @@ def load(folder: Path, port: int, tps: Storescp) -> Iterator[list[Pacs]]:
 
 
 def kill_under_load(
-    folder: Path, plan: Sequence[str], seed: int, told: Callable[[str], None], *, forked: bool
+    folder: Path, plan: Sequence[str], seed: int, told: Callable[[str], bool], place: Path | None
 ) -> Counter[str]:
     """One daemon from its start through every kill of the plan to the last delivery; raises where a promise broke.
 
-    Returns what was counted on the way.
+    `told` hears of every kill and says whether to go on. Returns what was counted on the way.
     """
     folder.mkdir()
     tps = Storescp(folder / "tps")
-    with tps.running(), daemon_of(folder, tps.port, forked) as (daemon, parent):
-        executioner = Executioner(daemon, folder / "storage" / "rtseg.db", seed, parent)
+    with tps.running(), daemon_of(folder, tps.port, place) as daemon:
+        executioner = Executioner(daemon, folder / "storage" / "rtseg.db", seed)
         with load(folder, daemon.port, tps) as senders:
             for victim in plan:
                 executioner.kill(victim)
-                told(victim)
+                if not told(victim):
+                    break
             wait_for(lambda: executioner.is_up(EVERYTHING), UP_SECONDS, daemon.tail)
         finished = [series for sender in senders for series in sender.finished]
         assert finished
