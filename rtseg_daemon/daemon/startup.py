@@ -9,20 +9,23 @@ from sqlalchemy import Engine
 from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
 from rtseg_daemon.config import Config
 from rtseg_daemon.daemon.backup import back_up
-from rtseg_daemon.errors import BundleError, StorageError
+from rtseg_daemon.errors import ConfigError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
 from rtseg_daemon.storage import Layout
 
 
 def routed_bundles(config: Config) -> Iterator[Bundle]:
-    """Every bundle that a route names, read and verified; raises BundleError naming the file or the route."""
+    """Every bundle that a route names, read and verified.
+
+    Raises BundleError naming the file that is wrong, ConfigError naming the route that may not use one for research.
+    """
     models = config.models.directory or installed_models()
     for route in config.routes:
         for name in route.bundle:
             bundle = load_bundle(models, name)
             if bundle.research and not route.research:
-                raise BundleError(
+                raise ConfigError(
                     f"route {route.name!r}: bundle {name} is for research only; "
                     "say `research: true` in the route to use it all the same"
                 )

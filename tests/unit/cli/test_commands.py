@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import dcmread
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from rtseg_daemon import cli
+from rtseg_daemon import case, cli
 from rtseg_daemon.config import load_config
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, writing
@@ -16,9 +17,10 @@ from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.storage import Layout
+from tests.stub import load_stub
 from tests.tiny import make_bundle
 from tests.unit.ledger.test_jobs import OUTCOME, arrival
-from tests.world import write_config
+from tests.world import patient, write_config
 
 
 class Desk:
@@ -261,3 +263,18 @@ def test_rerun_of_a_job_that_is_not_there_says_so(desk: Desk) -> None:
     status, _, err = desk.run("jobs", "rerun", "99")
     assert status == 1
     assert "there is no job 99" in err
+
+
+def test_segment_with_two_bundles_prints_and_writes_the_rois_of_both(desk: Desk, tmp_path: Path) -> None:
+    make_bundle(desk.layout.directory.parent / "models", "trial", intended_use="research")
+    desk.monkeypatch.setattr(case, "load_segmenter", load_stub)
+    patient(tmp_path / "ct")
+    out = tmp_path / "rs.dcm"
+    printed = desk.ask("segment", str(tmp_path / "ct"), "--out", str(out), "--bundle", "tiny+trial")
+    names = [roi["name"] for roi in printed["rois"]]
+    assert names == ["Brainstem", "SpinalCord", "Parotid_L", "Brainstem^2", "SpinalCord^2", "Parotid_L^2"]
+    assert [str(roi.ROIName) for roi in dcmread(out).StructureSetROISequence] == names
+    assert [roi["flag"] for roi in printed["rois"]] == ["OK"] * 3 + ["REVIEW"] * 3
+    status, _, err = desk.run("segment", str(tmp_path / "ct"), "--out", str(out), "--bundle", "tiny+tiny")
+    assert status == 1
+    assert "tiny+tiny names a bundle twice" in err

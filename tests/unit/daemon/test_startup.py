@@ -10,7 +10,7 @@ from sqlalchemy import text
 
 from rtseg_daemon.config import load_config
 from rtseg_daemon.daemon.startup import prepare_ledger, routed_bundles, wait_for_port
-from rtseg_daemon.errors import BundleError, LedgerError, StorageError
+from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.ledger.migrate import check, current_revision, newest_revision
 from rtseg_daemon.storage import Layout, lock_storage
@@ -54,7 +54,7 @@ def test_a_storage_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_research_bundle_needs_a_route_that_says_so(tmp_path: Path) -> None:
     make_bundle(tmp_path / "models", intended_use="research")
     config = load_config(write_config(tmp_path, 1))
-    with pytest.raises(BundleError, match="route 'all': bundle tiny is for research only"):
+    with pytest.raises(ConfigError, match="route 'all': bundle tiny is for research only"):
         list(routed_bundles(config))
 
 
@@ -62,7 +62,7 @@ def test_a_route_for_research_runs_it_and_a_joined_route_must_be_one_too(tmp_pat
     make_bundle(tmp_path / "models")
     make_bundle(tmp_path / "models", "trial", intended_use="research")
     route = {"name": "all", "match": {}, "bundle": ["tiny", "trial"], "structure_sets": "joined"}
-    with pytest.raises(BundleError, match="bundle trial is for research only"):
+    with pytest.raises(ConfigError, match="bundle trial is for research only"):
         list(routed_bundles(load_config(write_config(tmp_path, 1, routes=[route]))))
     allowed = load_config(write_config(tmp_path, 1, routes=[route | {"research": True}]))
     assert [bundle.name for bundle in routed_bundles(allowed)] == ["tiny", "trial"]
