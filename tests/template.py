@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,12 +71,16 @@ class Forked:
 
 
 @contextmanager
-def template(path: Path, environment: dict[str, str]) -> Iterator[int]:
-    """A template process that listens at `path`; gives its process id. Its children have `environment`."""
+def template(path: Path, environment: dict[str, str]) -> Iterator[Path]:
+    """A template process that listens at `path`, which is given; its children have `environment`."""
     command = [sys.executable, "-m", "tests.template", str(path)]
-    process = subprocess.Popen(command, env=os.environ | environment, stdin=subprocess.PIPE)
+    variables = os.environ | environment | {"STUB_TEMPLATE": str(path)}
+    process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE)
     try:
-        yield process.pid
+        while not path.exists():
+            assert process.poll() is None, "the template ended"
+            time.sleep(0.1)
+        yield path
     finally:
         process.kill()
         process.wait()

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 WAITS = Waits(connect=2.0, associate=2.0, answer=0.4)
 TOO_LONG = 0.9
-RUDE_SECONDS = 1200.0
+RUDE_SECONDS = 600.0
 JOBS = 2
 
 
