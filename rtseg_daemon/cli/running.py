@@ -49,9 +49,8 @@ def echo(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """C-ECHO to a configured destination; exit status 1 if it does not answer success."""
-    from rtseg_daemon.dicom.send import Local, Peer
-    from rtseg_daemon.dicom.send import echo as send_echo
+    """C-ECHO to a configured destination, and what TLS was agreed on; exit status 1 if it does not answer success."""
+    from rtseg_daemon.dicom.send import Local, Peer, echo_and_security
 
     settings = require_config(config)
     known: list[Peer] = [*settings.query, *settings.destinations]
@@ -59,12 +58,12 @@ def echo(
     if destination not in peers:
         raise typer.BadParameter(f"no destination {destination!r}; there: {', '.join(peers) or 'none'}")
     began = time.perf_counter()
-    answer = send_echo(Local(settings.dicom.ae_title, settings.dicom.tls), peers[destination])
+    answer, security = echo_and_security(Local(settings.dicom.ae_title, settings.dicom.tls), peers[destination])
     seconds = round(time.perf_counter() - began, 3)
     if as_json:
-        print_json({"destination": destination, "status": f"0x{answer:04X}", "seconds": seconds})
+        print_json({"destination": destination, "status": f"0x{answer:04X}", "seconds": seconds, "tls": security})
     else:
-        out.print(f"{destination} answered 0x{answer:04X} in {seconds} s", highlight=False)
+        out.print(f"{destination} answered 0x{answer:04X} in {seconds} s; {security}", highlight=False)
     raise typer.Exit(0 if answer == 0x0000 else 1)
 
 

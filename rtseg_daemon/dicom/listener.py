@@ -5,8 +5,8 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from rtseg_daemon.dicom.callers import Certificate, plain_address
 from rtseg_daemon.dicom.netguard import Wire
@@ -18,8 +18,15 @@ WATCH_SECONDS = 0.2
 MOST_CONNECTIONS = 256
 """Threads in all: associations, those at the door, and those just being closed."""
 
-Secure = Callable[[socket.socket], tuple[socket.socket, Certificate]]
-"""Does the TLS handshake on a connected socket; raises OSError (ssl.SSLError among them) where it fails."""
+
+class Secure(Protocol):
+    """TLS in two steps, so that the watchdog can cut off the socket that shakes hands: `wrap` takes the other away."""
+
+    def wrap(self, connection: socket.socket) -> ssl.SSLSocket:
+        """The socket over which to go on; waits for nobody."""
+
+    def greet(self, wrapped: ssl.SSLSocket) -> Certificate:
+        """The handshake; raises OSError (ssl.SSLError among them) where it fails."""
 
 
 @dataclass
@@ -98,8 +105,9 @@ class Listener:
         try:
             wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if secure is not None:
-                wrapped, session.certificate = secure(wire.socket)
+                wrapped = secure.wrap(wire.socket)
                 wire.secure(wrapped)
+                session.certificate = secure.greet(wrapped)
             session.run()
         except (OSError, ssl.SSLError) as error:
             reason = getattr(error, "reason", None) or type(error).__name__

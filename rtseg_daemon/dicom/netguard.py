@@ -88,6 +88,7 @@ class Wire:
         self.limits = limits
         self.deadline = time.monotonic() + limits.request_seconds
         self.worth = time.monotonic()
+        self._is_cut = False
         self._head = bytearray(6)
         self._flags: int = socket.MSG_WAITALL  # one call for a whole PDU; threads meet at Python's lock less often
         self._body = bytearray()
@@ -99,6 +100,7 @@ class Wire:
 
     def cut(self) -> None:
         """Wake whoever waits on this socket, from any thread; it then finds the connection ended."""
+        self._is_cut = True
         try:
             # not the method of an SSLSocket, which would first throw its TLS state away under the reader
             socket.socket.shutdown(self.socket, socket.SHUT_RDWR)
@@ -109,8 +111,10 @@ class Wire:
         self.socket.close()
 
     def secure(self, wrapped: socket.socket) -> None:
-        """Go on over TLS, whose sockets take no flags."""
+        """Go on over TLS, whose sockets take no flags. Who was cut off in the meantime stays cut off."""
         self.socket, self._flags = wrapped, 0
+        if self._is_cut:
+            self.cut()
 
     def send(self, data: bytes) -> None:
         try:

@@ -53,7 +53,7 @@ def ports_of(config: Config) -> list[Port]:
     if dicom.tls is not None:
         from rtseg_daemon.dicom.tls import ServerTls
 
-        ports.append(open_port(dicom.host, dicom.tls.port, ServerTls(dicom.tls).secure))
+        ports.append(open_port(dicom.host, dicom.tls.port, ServerTls(dicom.tls)))
     return ports
 
 

@@ -1,6 +1,7 @@
 """One association to a destination: opened with limits on every wait, used to store objects, released."""
 
 import socket
+import ssl
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from rtseg_daemon.config import Destination, QueryPeer, Tls
 from rtseg_daemon.dicom.commitment import PUSH_MODEL
 from rtseg_daemon.dicom.contexts import VERIFICATION
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
-from rtseg_daemon.dicom.tls import client_context
+from rtseg_daemon.dicom.tls import client_context, negotiated
 from rtseg_daemon.errors import DeliveryError
 
 UNCOMPRESSED: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
@@ -111,11 +112,18 @@ def why_not(association: Association) -> str:
 
 def echo(local: Local, peer: Peer, waits: Waits = Waits()) -> int:
     """C-ECHO; returns its status. Raises DeliveryError if there is no association or no answer."""
+    return echo_and_security(local, peer, waits)[0]
+
+
+def echo_and_security(local: Local, peer: Peer, waits: Waits = Waits()) -> tuple[int, str]:
+    """C-ECHO; returns its status and what protects the connection. Raises as `echo` does."""
     with associated(local, peer, [build_context(VERIFICATION)], waits) as association:
+        connection = association.dul.socket and association.dul.socket.socket
+        security = negotiated(connection) if isinstance(connection, ssl.SSLSocket) else "not encrypted"
         answer = association.send_c_echo()
         if "Status" not in answer:
             raise DeliveryError(f"{peer.name}: no answer to C-ECHO")
-        return int(answer.Status)
+        return int(answer.Status), security
 
 
 def contexts_for(files: Sequence[Path], commitment: bool) -> list[PresentationContext]:

@@ -92,11 +92,14 @@ class ServerTls:
                 log().error("changed certificates cannot be used; the old ones stay", exc_info=error)
             return self.context
 
-    def secure(self, connection: socket.socket) -> tuple[socket.socket, Certificate]:
-        """Handshake on a connected socket; raises ssl.SSLError or OSError. Called in the connection's own thread."""
-        wrapped = self.current().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    def wrap(self, connection: socket.socket) -> ssl.SSLSocket:
+        """See `listener.Secure`."""
+        return self.current().wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+
+    def greet(self, wrapped: ssl.SSLSocket) -> Certificate:
+        """Called in the connection's own thread."""
         wrapped.do_handshake()
-        return wrapped, certificate_of(wrapped)
+        return certificate_of(wrapped)
 
 
 def certificate_of(connection: ssl.SSLSocket) -> Certificate:

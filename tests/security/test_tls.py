@@ -15,11 +15,14 @@ import pytest
 import yaml
 from pydicom import Dataset
 
-from rtseg_daemon.config import Tls
+from rtseg_daemon.config import Destination, Tls
+from rtseg_daemon.dicom.send import Local, Waits, echo_and_security
 from rtseg_daemon.dicom.tls import client_context
+from rtseg_daemon.errors import DeliveryError
 from tests.certificates import Authority, Pair, openssl
 from tests.peers import program
-from tests.receiver import ECHO_PDUS, RELEASE, Peer, Receiver, echo_seconds, free_port, request_pdu, running
+from tests.receiver import ECHO_PDUS, RELEASE, Peer, Receiver, answers, echo_seconds, free_port, request_pdu, running
+from tests.world import wait_for
 
 LIMIT_SECONDS = 1.0
 LONG_AGO = ("20200101000000Z", "20210101000000Z")
@@ -46,8 +49,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
         ca.issue("rtseg"),
         ca.issue("pacs", san="DNS:pacs.example"),
         ca.issue("other", san="DNS:other.example"),
-        ca.issue("expired", san="DNS:pacs.example", days=LONG_AGO),
-        stranger.issue("foreign", san="DNS:pacs.example"),
+        ca.issue("expired", san="DNS:pacs.example,IP:127.0.0.1", days=LONG_AGO),
+        stranger.issue("foreign", san="DNS:pacs.example,IP:127.0.0.1"),
     )
 
 
@@ -168,7 +171,8 @@ def test_tls_on_the_plain_port_is_refused(secure: Receiver, world: World) -> Non
 
 
 def test_silent_tls_clients_do_not_block_the_listener(secure: Receiver, world: World) -> None:
-    silent = [socket.create_connection(("127.0.0.1", tls_port(secure))) for _ in range(40)]
+    """More than may be connected at all: the oldest are put out, in the middle of their handshake."""
+    silent = [socket.create_connection(("127.0.0.1", tls_port(secure))) for _ in range(300)]
     try:
         assert timed(tls_port(secure), client(world, world.pacs)) == 2
         assert echo_seconds(secure.port) < LIMIT_SECONDS
@@ -232,6 +236,23 @@ def test_storescu_of_dcmtk_sends_over_tls(secure: Receiver, world: World, image:
 
 
 @pytest.mark.peers
+@pytest.mark.parametrize("name", ["expired", "foreign", "other"])
+def test_storescu_of_dcmtk_is_refused_with_a_certificate_that_is_not_the_callers(
+    secure: Receiver, world: World, image: Dataset, tmp_path: Path, name: str
+) -> None:
+    """Expired, of an unknown CA, or of our CA for another name than the title is bound to."""
+    path, pair = tmp_path / "image.dcm", getattr(world, name)
+    image.save_as(path, enforce_file_format=True)
+    command = [program("storescu"), "-to", "3", "-aet", "PACS", "-aec", "RTSEG", "+tls", pair.key, pair.certificate,
+               "+cf", world.ca.certificate, "127.0.0.1", tls_port(secure), path]  # fmt: skip
+    began = time.monotonic()
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=20, check=False)
+    assert time.monotonic() - began < LIMIT_SECONDS
+    assert done.returncode != 0
+    assert not secure.has(image.SOPInstanceUID)
+
+
+@pytest.mark.peers
 def test_storescu_of_dcmtk_without_tls_is_refused_on_the_tls_port(secure: Receiver) -> None:
     began = time.monotonic()
     command = [program("echoscu"), "-to", "3", "-aet", "PACS", "-aec", "RTSEG", "127.0.0.1", str(tls_port(secure))]
@@ -246,22 +267,107 @@ def test_s_client_of_openssl_agrees_on_tls_1_3(secure: Receiver, world: World) -
     assert "Verify return code: 0 (ok)" in printed
 
 
-def test_as_a_client_we_refuse_a_server_of_another_name(world: World) -> None:
-    """The server shows a valid certificate of the right CA, for another host."""
+@pytest.mark.parametrize("version", ["-tls1", "-tls1_1"])
+def test_s_client_of_openssl_is_refused_with_an_old_protocol(secure: Receiver, world: World, version: str) -> None:
+    ours = ["-cert", world.pacs.certificate, "-key", world.pacs.key, "-CAfile", world.ca.certificate]
+    where = ["-connect", f"127.0.0.1:{tls_port(secure)}", version, "-cipher", "DEFAULT@SECLEVEL=0"]
+    began = time.monotonic()
+    with pytest.raises(AssertionError, match="alert protocol version"):
+        openssl("s_client", *where, *ours)
+    assert time.monotonic() - began < LIMIT_SECONDS
+
+
+def test_a_client_silent_in_its_handshake_is_cut_off_in_time(world: World, tmp_path: Path) -> None:
+    section = tls_section(world, free_port()) | {"request_seconds": 1}
+    with contextlib.contextmanager(running)(tmp_path, section) as receiver, Peer(tls_port(receiver), 10.0) as peer:
+        began = time.monotonic()
+        peer.say(b"\x16\x03\x01")
+        assert peer.pdu()[0] == 0
+        assert time.monotonic() - began < 3.0
+
+
+def test_a_certificate_of_a_ca_that_was_replaced_is_refused_without_a_restart(world: World, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.crt"
+    shutil.copy(world.ca.certificate, ca)
+    section = tls_section(world, free_port())
+    section["tls"]["ca"] = str(ca)
+    with contextlib.contextmanager(running)(tmp_path / "r", section) as receiver:
+        assert associate(tls_port(receiver), client(world, world.pacs)) == 2
+        successor = Authority(tmp_path / "successor")
+        shutil.copy(successor.certificate, ca.with_suffix(".part"))
+        ca.with_suffix(".part").rename(ca)
+        assert timed(tls_port(receiver), client(world, world.pacs)) == 0
+        assert timed(tls_port(receiver), client(world, successor.issue("pacs", san="DNS:pacs.example"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("other", r"127\.0\.0\.1"), ("expired", "expired"), ("foreign", "unable to get local issuer")]
+)
+def test_as_a_client_we_refuse_a_server_that_is_not_who_it_should_be(world: World, name: str, why: str) -> None:
+    """A certificate of the right CA for another host; one that has expired; one of another CA."""
+    pair = getattr(world, name)
+    with pytest.raises(ssl.SSLCertVerificationError, match=why):
+        handshake(*ends(world, pair))
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_as_a_client_we_refuse_an_old_protocol(world: World) -> None:
+    with pytest.raises(ssl.SSLError, match="protocol"):
+        handshake(*ends(world, world.server, newest=ssl.TLSVersion.TLSv1_1))
+
+
+def ends(world: World, pair: Pair, newest: ssl.TLSVersion | None = None) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+    """Our client's end, and that of a server which shows `pair`."""
     tls = Tls(certificate=world.server.certificate, key=world.server.key, ca=world.ca.certificate)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(world.other.certificate, world.other.key)
+    server.load_cert_chain(pair.certificate, pair.key)
+    if newest is not None:
+        server.set_ciphers("DEFAULT@SECLEVEL=0")
+        server.minimum_version, server.maximum_version = ssl.TLSVersion.TLSv1, newest
     ours, theirs = socket.socketpair()
-    client_side = client_context(tls).wrap_socket(ours, server_hostname="127.0.0.1", do_handshake_on_connect=False)
-    server_side = server.wrap_socket(theirs, server_side=True, do_handshake_on_connect=False)
-    with client_side, server_side, pytest.raises(ssl.SSLCertVerificationError, match=r"127\.0\.0\.1"):
-        handshake(client_side, server_side)
+    return (
+        client_context(tls).wrap_socket(ours, server_hostname="127.0.0.1", do_handshake_on_connect=False),
+        server.wrap_socket(theirs, server_side=True, do_handshake_on_connect=False),
+    )
 
 
-def handshake(*ends: ssl.SSLSocket) -> None:
-    """Drive both ends of one connection from one thread."""
-    for _ in range(100):
-        for end in ends:
-            end.setblocking(False)
-            with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
-                end.do_handshake()
+def handshake(*both: ssl.SSLSocket) -> None:
+    """Drive both ends of one connection from one thread; raises what our end, the first, raises."""
+    with both[0], both[1]:
+        for _ in range(100):
+            for end in both:
+                end.setblocking(False)
+                with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                    end.do_handshake()
+
+
+@pytest.mark.peers
+def test_echo_over_tls_to_dcmtk_says_what_was_agreed_on(world: World, tmp_path: Path) -> None:
+    port = free_port()
+    command = [program("storescp"), "-aet", "TPS", "+tls", world.server.key, world.server.certificate,
+               "+cf", world.ca.certificate, "-od", tmp_path, port]  # fmt: skip
+    files = {"certificate": world.pacs.certificate, "key": world.pacs.key, "ca": world.ca.certificate}
+    partner = Destination(name="tps", ae_title="TPS", host="127.0.0.1", port=port, tls=True)
+    with subprocess.Popen([str(part) for part in command]) as peer:
+        try:
+            wait_for(lambda: answers(port), 20)
+            status, security = echo_and_security(Local("RTSEG", Tls(**files)), partner)
+        finally:
+            peer.terminate()
+    assert status == 0
+    assert security.startswith(("TLSv1.2, ECDHE-", "TLSv1.3, TLS_"))
+    assert security.endswith(world.server.fingerprint.replace(":", "").lower())
+
+
+@pytest.mark.peers
+def test_a_partner_without_tls_is_not_spoken_to_where_tls_is_asked_for(world: World, tmp_path: Path) -> None:
+    port = free_port()
+    partner = Destination(name="tps", ae_title="TPS", host="127.0.0.1", port=port, tls=True)
+    files = {"certificate": world.pacs.certificate, "key": world.pacs.key, "ca": world.ca.certificate}
+    with subprocess.Popen([program("storescp"), "-aet", "TPS", "-od", str(tmp_path), str(port)]) as peer:
+        try:
+            wait_for(lambda: answers(port), 20)
+            with pytest.raises(DeliveryError, match="no connection"):
+                echo_and_security(Local("RTSEG", Tls(**files)), partner, Waits(2, 2, 2))
+        finally:
+            peer.terminate()
