@@ -33,6 +33,7 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
 
     Raises RtsegError (configuration, bundle, storage, ledger) before anything is started. `modules` is for tests.
     """
+    os.umask(0o077)  # what it writes, and its children after it, is for the service user alone
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: stop.set())
