@@ -27,9 +27,6 @@ from rtseg_training.trainer import Run
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 StopAfter = Annotated[str, typer.Option(help="Stop and save after this time, e.g. 9m; run again to go on.")]
 Workers = Annotated[int, typer.Option(help="Threads that prepare patches ahead.")]
-Compiled = Annotated[
-    bool, typer.Option("--compile", help="Fuse with torch.compile: needs a C++ compiler, pays on runs of hours.")
-]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda; torchrun gives each process its own GPU.")]
 
 
@@ -60,7 +57,7 @@ def start_of(member: Member, out: Path, starts: dict[str, Path]) -> Path | None:
 
 def train_members(
     recipe: Recipe, members: Sequence[Member], out: Path, cases: list[Prepared], held: list[Prepared],
-    place: Place, left: float, workers: int, starts: dict[str, Path], compiled: bool,
+    place: Place, left: float, workers: int, starts: dict[str, Path],
 ) -> bool:  # fmt: skip
     """Train one member after the other, each to its last step or until the time is up; True when all are finished."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -77,7 +74,7 @@ def train_members(
                 bar.update(task, completed=p.step, note=note)  # type: ignore[arg-type]
 
             began = time.monotonic()
-            if not run.train(cases, held, report, left, workers=workers, compiled=compiled):
+            if not run.train(cases, held, report, left, workers=workers):
                 console.print(f"{member.name}: stopped at step {run.step}; run the same command to go on")
                 return False
             left -= time.monotonic() - began
@@ -94,7 +91,6 @@ def train_command(
     device: Device = "auto",
     workers: Workers = 1,
     threads: Threads = 0,
-    compiled: Compiled = False,
 ) -> None:
     """Train a recipe's members; run it again to go on where it stopped (several GPUs: torchrun -m rtseg_training)."""
     recipe, limit = load_recipe(recipe_path), seconds(stop_after)
@@ -109,7 +105,7 @@ def train_command(
         if place.first:
             out.mkdir(parents=True, exist_ok=True)
             save_recipe(recipe, out / "recipe.yaml")
-        train_members(recipe, chosen, out, cases, held, place, limit, workers, {}, compiled)
+        train_members(recipe, chosen, out, cases, held, place, limit, workers, {})
 
 
 def refresh_command(
@@ -125,7 +121,6 @@ def refresh_command(
     device: Device = "auto",
     workers: Workers = 1,
     threads: Threads = 0,
-    compiled: Compiled = False,
 ) -> None:
     """Train a bundle's members on with new cases, and compare old and new; calibrate the new one before its use."""
     old = open_bundle(bundle.resolve())
@@ -135,7 +130,7 @@ def refresh_command(
     with joined(device) as place:
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
-        if not train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old), compiled):
+        if not train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old)):
             return
         if not place.first:
             return

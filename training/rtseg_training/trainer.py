@@ -200,18 +200,13 @@ class Run:
         stop_after_s: float = math.inf,
         checkpoint_s: float = CHECKPOINT_SECONDS,
         workers: int = 1,
-        compiled: bool = False,
     ) -> bool:
         """Train to the recipe's last step, or until `stop_after_s` seconds have passed; True when finished.
-
-        `compiled`: through torch.compile, which needs a C++ compiler and a minute, and is 1.2 times as fast after it.
 
         Raises RecipeError if no case has one of the recipe's classes.
         """
         if self.step >= self.recipe.steps:
             return True
-        if compiled:
-            self.net.compile()
         trainee = self.place.shared(self._trainee(cases))
         rank, world = self.place.rank, self.place.world
         feed = Feed(lambda s: batch_of(cases, self.recipe, self.member.seed, s, rank, world), self.step, workers)
