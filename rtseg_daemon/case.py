@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydicom import Dataset
 
 from rtseg_daemon.bundles import Bundle, digest_of
-from rtseg_daemon.segment.organ import Organ
+from rtseg_daemon.segment.organ import Flag, Organ
 from rtseg_daemon.settings import Compute
 
 if TYPE_CHECKING:
@@ -192,6 +192,7 @@ def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, st
     """What one bundle finds in a CT, judged by its own limits; its probabilities do not outlive this call."""
     from rtseg_daemon.segment.gates import judge_organs
     from rtseg_daemon.segment.joining import Part
+    from rtseg_daemon.segment.memory import reduced
     from rtseg_daemon.segment.rings import rings_of
     from rtseg_daemon.segment.transforms import grid_of
 
@@ -200,10 +201,20 @@ def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, st
     found = segmenter.segment_volume(volume, stages.report)
     for stage, seconds in found.seconds.items():
         stages.seconds[stage] = stages.seconds.get(stage, 0.0) + seconds
-    organs, verdict = judge_organs(found.organs, bundle, volume)
+    shortage = reduced(segmenter.bundle.window, bundle.window)
+    organs, verdict = judge_organs(unpredicted(found.organs, shortage), bundle, volume)
     with stages.stage("structure set"):
         rings = rings_of(found, organs, grid_of(volume), bundle.entropy_level) if options.rings else []
     return Part(bundle, tuple(organs), tuple(rings), verdict, found.network.with_array(found.entropy))
+
+
+def unpredicted(organs: Sequence[Organ], shortage: str) -> list[Organ]:
+    """The organs of a case for whose windows nothing was validated: REVIEW at best, and no predicted Dice."""
+    from rtseg_daemon.segment.organ_gates import flagged
+
+    if not shortage:
+        return list(organs)
+    return [flagged(replace(o, predicted_dice=None, interval=None), [(Flag.REVIEW, shortage)]) for o in organs]
 
 
 def write_case(result: CaseResult, path: Path) -> None:

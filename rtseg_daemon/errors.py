@@ -32,6 +32,10 @@ class EngineError(RtsegError):
     """No engine can run this bundle on this machine; the message names device, backend and reason."""
 
 
+class DeviceError(EngineError, ConfigError):
+    """The configuration asks for a device or backend that this machine does not have; the message says what to set."""
+
+
 class LedgerError(RtsegError):
     """The ledger cannot be opened or read; the message names the database and what to do."""
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon import case
 from rtseg_daemon.bundles import Bundle, digest_of, installed_models, load_bundle, load_bundles
 from rtseg_daemon.config import Config, Route, load_config
-from rtseg_daemon.errors import LeaseLost, RtsegError, SeriesError
+from rtseg_daemon.errors import EngineError, LeaseLost, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import record_event
@@ -29,6 +29,7 @@ from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.lifeline import follow_supervisor
 from rtseg_daemon.logs import configure, describe, log
 from rtseg_daemon.segment.entropy_map import save_entropy_map
+from rtseg_daemon.segment.memory import attempts, halved, out_of_memory, reduced
 from rtseg_daemon.settings import Compute
 from rtseg_daemon.storage import Layout
 
@@ -127,31 +128,65 @@ class Worker:
         return next((route for route in self.config.routes if route.name == job.route), None)
 
     def process(self, paths: list[Path], job: Job, options: case.Options, beat: "Beat") -> case.CaseResult:
-        """Segment on this worker's device; where its memory does not suffice, on the CPU."""
+        """Segment on this worker's device; where memory runs out in smaller windows, then on the CPU."""
         bundles = load_bundles(self.config.models.directory or installed_models(), job.bundle)
-        try:
-            return self.process_on(paths, bundles, self.compute, options, beat)
-        except Exception as error:
-            if not out_of_memory(error) or self.compute.device == "cpu":
-                raise
-            log().warning("out of memory; going on with the CPU", job=job.id, device=self.compute.device)
-        self.segmenters.clear()
-        slow = self.compute.model_copy(update={"device": "cpu", "backend": "auto", "precision": "auto"})
-        return self.process_on(paths, bundles, slow, options, beat)
+        for device, halvings in attempts(self.compute.device, bundles):
+            try:
+                return self.process_on(paths, job.id, bundles, device, halvings, options, beat)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+            self.note(job.id, "out of memory", {"device": device, "windows halved": halvings})
+            self.segmenters.clear()
+        raise EngineError(
+            f"memory ran out on {self.compute.device}, in smaller windows and on the CPU too; "
+            "free memory or use a smaller bundle, then retry the job"
+        )
 
     def process_on(
-        self, paths: list[Path], bundles: Sequence[Bundle], compute: Compute, options: case.Options, beat: "Beat"
+        self,
+        paths: list[Path],
+        job_id: int,
+        bundles: Sequence[Bundle],
+        device: str,
+        halvings: int,
+        options: case.Options,
+        beat: "Beat",
     ) -> case.CaseResult:
-        return case.process_case(paths, bundles, lambda bundle: self.segmenter(bundle, compute), options, beat)
+        """One attempt: on `device`, in windows halved so many times."""
+        compute = self.compute
+        if device != compute.device:
+            compute = compute.model_copy(update={"device": device, "backend": "auto", "precision": "auto"})
+
+        def load(bundle: Bundle) -> "Segmenter":
+            found = self.segmenter(halved(bundle, halvings), compute)
+            if shortage := reduced(found.bundle.window, bundle.window):
+                self.note(job_id, "smaller windows", {"bundle": bundle.name, "reason": shortage})
+            return found
+
+        return case.process_case(paths, bundles, load, options, beat)
+
+    def note(self, job_id: int, what: str, detail: dict[str, Any]) -> None:
+        """A line in the log and in the job's events."""
+
+        def write() -> None:
+            with writing(self.engine) as session:
+                record_event(session, "job", job_id, what, detail=detail, who=self.owner)
+
+        log().warning(what, job=job_id, **detail)
+        self.settle(job_id, write)
 
     def segmenter(self, bundle: Bundle, compute: Compute) -> "Segmenter":
-        """The bundle, loaded and warm; loaded again when the installed one has changed."""
-        key = f"{bundle.digest} {compute.device}"
-        if key not in self.segmenters:
-            self.segmenters = {key: case.load_segmenter(bundle, compute, self.layout.engine_cache)} | {
-                other: loaded for other, loaded in self.segmenters.items() if loaded.bundle.name != bundle.name
-            }
-        return self.segmenters[key]
+        """The bundle, loaded and warm; loaded again when the installed one has changed, or memory was short last time.
+
+        What is kept of other bundles stays; of this one only what is asked for now.
+        """
+        key = f"{bundle.digest} {compute.device} {bundle.window}"
+        kept = self.segmenters.get(key)
+        if kept is None or kept.bundle.window != bundle.window:
+            self.segmenters = {k: one for k, one in self.segmenters.items() if one.bundle.name != bundle.name}
+            kept = self.segmenters[key] = case.load_segmenter(bundle, compute, self.layout.engine_cache)
+        return kept
 
     def write(self, job_id: int, result: case.CaseResult, options: case.Options) -> case.CaseResult:
         """The structure set and the entropy maps in the job's folder, durable; then the gate on what was written."""
@@ -246,13 +281,6 @@ def options_for(job: Job, route: Route | None) -> case.Options:
     """How the job is to be done, from its row and its route."""
     options = case.Options(job.run, released=job.released_by is not None)
     return options if route is None else replace(options, rejected=route.rejected, rings=route.rings)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an exception, or its cause, says that memory ran out (also torch.cuda.OutOfMemoryError)."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return error.__cause__ is not None and out_of_memory(error.__cause__)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

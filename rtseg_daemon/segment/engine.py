@@ -1,22 +1,29 @@
 """The one interface behind which a bundle's members run, and what may be chosen about it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.errors import EngineError
+from rtseg_daemon.errors import DeviceError, EngineError
+from rtseg_daemon.segment.memory import Plan
 from rtseg_daemon.segment.volume import Array
+
+Work = tuple[int, Array]
+"""A member's number, and a window `(z, y, x)` after that member's intensity transform."""
 
 
 class Engine(Protocol):
-    """Runs the members of one bundle on windows of its training shape."""
+    """Runs the members of one bundle on windows of one shape."""
 
     description: str
 
-    def probabilities(self, member: int, window: Array) -> Array:
-        """Class probabilities `(classes, z, y, x)` float32 of one window `(z, y, x)` after its intensity transform."""
+    def run(self, work: Iterable[Work]) -> Generator[Array, None, None]:
+        """Class probabilities `(classes, z, y, x)` float32 for each piece of `work`, in its order.
+
+        Work is taken some pieces ahead. An array holds until the next one is asked for.
+        """
         ...
 
 
@@ -29,28 +36,33 @@ class Choice:
         backend: `torch` or `openvino`.
         precision: `fp32`, `bf16` or `fp16`.
         threads: processor threads; 0: all of them.
+        plan: what memory allows; None: one window after the other.
     """
 
     device: str
     backend: str
     precision: str
     threads: int = 0
+    plan: Plan | None = None
 
 
-def choose(device: str, backend: str, precision: str, threads: int, cuda: int, bf16: bool) -> Choice:
+def choose(device: str, backend: str, precision: str, threads: int, cuda: int, bf16: bool, trouble: str = "") -> Choice:
     """What `auto` means on a machine with `cuda` devices whose processor does or does not multiply in bf16.
 
     A GPU before the processor; OpenVINO on the processor, torch on a GPU; 16 bit where the hardware multiplies in it.
-    Raises EngineError where the configuration asks for what is not there.
+    Raises DeviceError where the configuration asks for what is not there; `trouble` is why no CUDA device is usable.
     """
     if device.startswith("cuda") and cuda == 0:
-        raise EngineError(f"compute.device is {device} but no CUDA device is usable; set compute.device: auto or cpu")
+        why = f" ({trouble})" if trouble else ""
+        raise DeviceError(
+            f"compute.device is {device} but no CUDA device is usable{why}; set compute.device: auto or cpu"
+        )
     index = int(device.partition(":")[2] or 0) if device.startswith("cuda") else 0
     if device.startswith("cuda") and index >= cuda:
-        raise EngineError(f"compute.device is {device} but there are {cuda} CUDA devices, counted from 0")
+        raise DeviceError(f"compute.device is {device} but there are {cuda} CUDA devices, counted from 0")
     place = ("cuda" if cuda else "cpu") if device == "auto" else device
     if backend == "openvino" and place != "cpu":
-        raise EngineError(f"compute.backend openvino runs on the processor, not on {place}; set compute.device: cpu")
+        raise DeviceError(f"compute.backend openvino runs on the processor, not on {place}; set compute.device: cpu")
     runner = ("openvino" if place == "cpu" else "torch") if backend == "auto" else backend
     half = "fp16" if place != "cpu" else "bf16" if bf16 else "fp32"
     return Choice(place, runner, half if precision == "auto" else precision, threads)

@@ -1,8 +1,11 @@
-"""Members run by OpenVINO, compiled once per shape and kept on disk."""
+"""Members run by OpenVINO, compiled once per shape and kept on disk; several windows at work at once."""
 
 import hashlib
+import os
 import shutil
 import warnings
+from collections import deque
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +13,15 @@ import numpy as np
 import openvino as ov
 
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.segment.engine import Choice, named_failure
+from rtseg_daemon.segment.engine import Choice, Work, named_failure
 from rtseg_daemon.segment.volume import Array, Shape
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
+
+LIVE_LAYERS = 6
+"""Working memory of one window, in outputs of the largest layer: 2.1 to 5.8 were measured over the families."""
+
+MOST_STREAMS = 4
 
 
 def cpu_multiplies_bf16() -> bool:
@@ -44,23 +52,31 @@ def convert(bundle: Bundle, member: int) -> Any:
 
 
 class OpenVinoEngine:
-    """One compiled model per member; the first start converts and compiles, later ones read the cache."""
+    """One compiled model per member; the first start converts and compiles, later ones read the cache.
+
+    Windows run side by side, each on its own share of the processor: two on one core each take a fifth less time than
+    one after the other on both, where threads wait for each other after every layer.
+    """
 
     def __init__(self, bundle: Bundle, choice: Choice, cache: Path | None) -> None:
         self.bundle = bundle
         self.description = f"openvino {ov.__version__.split('-')[0]} {choice.precision} on cpu"
+        self.streams = choice.plan.streams if choice.plan else 1
+        self.resident = choice.plan is None or choice.plan.resident
         self.core = ov.Core()
         self.options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[choice.precision],
-            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": choice.threads or processors(),
+            "NUM_STREAMS": self.streams,
+            "ENABLE_CPU_PINNING": False,
         }
-        if choice.threads:
-            self.options["INFERENCE_NUM_THREADS"] = choice.threads
         self.cache = usable(cache)
         if self.cache is not None:
             self.core.set_property({"CACHE_DIR": str(self.cache)})
         with named_failure(bundle, choice):
-            self.requests = [self._compiled(i).create_infer_request() for i in range(len(bundle.members))]
+            self.models = [self._compiled(i) for i in range(len(bundle.members))]
+            # one request more than there are streams: the next window waits ready while a result is being used
+            self.requests = [[m.create_infer_request() for _ in range(self.streams + 1)] for m in self.models]
 
     def _compiled(self, member: int) -> Any:
         path = self.cache / f"{cache_key(self.bundle, member, self.bundle.window)}.xml" if self.cache else None
@@ -74,11 +90,47 @@ class OpenVinoEngine:
             save(model, path)
         return self.core.compile_model(model, "CPU", self.options)
 
-    def probabilities(self, member: int, window: Array) -> Array:
-        """Class probabilities `(classes, z, y, x)` float32 of one window `(z, y, x)`."""
-        request = self.requests[member]
-        request.infer([np.ascontiguousarray(window, np.float32)[None, None]], share_inputs=True)
-        return np.asarray(request.get_output_tensor(0).data[0])
+    def run(self, work: Iterable[Work]) -> Generator[Array, None, None]:
+        """Class probabilities `(classes, z, y, x)` float32 of every window, in order; see `Engine.run`."""
+        waiting: deque[tuple[int, Any]] = deque()
+        try:
+            for number, (member, window) in enumerate(work):
+                if not self.resident:
+                    self._release({member, *(other for other, _ in waiting)})
+                request = self.requests[member][number % (self.streams + 1)]
+                request.start_async([np.ascontiguousarray(window, np.float32)[None, None]], share_inputs=True)
+                waiting.append((member, request))
+                if len(waiting) > self.streams:
+                    yield finished(waiting.popleft()[1])
+            while waiting:
+                yield finished(waiting.popleft()[1])
+        finally:
+            for _, request in waiting:
+                request.wait()
+            if not self.resident:
+                self._release(set())
+
+    def _release(self, busy: set[int]) -> None:
+        """Give back the working memory of all members but those at work."""
+        for member, model in enumerate(self.models):
+            if member not in busy:
+                model.release_memory()
+
+
+def finished(request: Any) -> Array:
+    """The answer of a request, once it is there."""
+    request.wait()
+    return np.asarray(request.get_output_tensor(0).data[0])
+
+
+def streams_of(threads: int) -> int:
+    """Windows at work at once on `threads` processors (0: all that there are)."""
+    return min(MOST_STREAMS, threads or processors())
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 def usable(cache: Path | None) -> Path | None:

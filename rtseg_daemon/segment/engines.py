@@ -1,24 +1,77 @@
 """Which engine configuration and machine mean, and its start. A backend is imported only where it is used."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.errors import EngineError
+from rtseg_daemon.logs import log
 from rtseg_daemon.segment.engine import Choice, Engine, choose
+from rtseg_daemon.segment.memory import Plan, available_bytes, divisor_of, out_of_memory, plan
+from rtseg_daemon.segment.volume import Shape
 from rtseg_daemon.settings import Compute
 
 
 def choice_for(compute: Compute) -> Choice:
-    """The engine that the configuration means on this machine; raises EngineError where there is none."""
-    cuda, bf16 = 0, False
+    """The engine that the configuration means on this machine; raises DeviceError where there is none."""
+    cuda, trouble, bf16 = 0, "", False
     if compute.device != "cpu":
         from rtseg_daemon.segment.engine_torch import cuda_devices
 
-        cuda = cuda_devices()
+        cuda, trouble = cuda_devices()
     if cuda == 0 and compute.precision == "auto":
         from rtseg_daemon.segment.engine_openvino import cpu_multiplies_bf16
 
         bf16 = cpu_multiplies_bf16()
-    return choose(compute.device, compute.backend, compute.precision, compute.threads, cuda, bf16)
+    choice = choose(compute.device, compute.backend, compute.precision, compute.threads, cuda, bf16, trouble)
+    if trouble:
+        log().warning("no GPU is usable; going on with the CPU", reason=trouble)
+    return choice
+
+
+def start_engine(bundle: Bundle, compute: Compute, cache: Path | None) -> tuple[Bundle, Engine]:
+    """The engine that `compute` asks for, and the bundle with the window in which memory lets it run.
+
+    Where `compute.backend` is auto, a network that OpenVINO cannot run is run by torch. Raises DeviceError where the
+    machine lacks what the configuration names, EngineError where no backend runs the network.
+    """
+    choice = choice_for(compute)
+    try:
+        return load_planned(bundle, choice, cache)
+    except EngineError as error:
+        if choice.backend != "openvino" or compute.backend != "auto" or out_of_memory(error):
+            raise
+        log().warning("OpenVINO cannot run a bundle; going on with torch", bundle=bundle.name, reason=str(error))
+        return load_planned(bundle, replace(choice, backend="torch"), cache)
+
+
+def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bundle, Engine]:
+    """The engine of `choice` within the memory that is there, and the bundle with the window this leaves it."""
+    choice = replace(choice, plan=plan_for(bundle, choice))
+    assert choice.plan is not None
+    fitted = bundle if choice.plan.window == bundle.window else bundle.model_copy(update={"window": choice.plan.window})
+    return fitted, load_engine(fitted, choice, cache)
+
+
+def plan_for(bundle: Bundle, choice: Choice) -> Plan:
+    """Window and streams for a bundle within the memory that the device has left."""
+    from rtseg_daemon.segment import engine_torch
+
+    live, streams = engine_torch.LIVE_LAYERS, 1 if choice.device == "cpu" else engine_torch.MOST_AT_ONCE
+    if choice.backend == "openvino":
+        from rtseg_daemon.segment import engine_openvino
+
+        live, streams = engine_openvino.LIVE_LAYERS, engine_openvino.streams_of(choice.threads)
+    available = available_bytes() if choice.device == "cpu" else engine_torch.free_bytes(choice.device)
+    size = 4 if choice.precision == "fp32" else 2
+
+    def need(window: Shape) -> int:
+        values = (len(bundle.classes) + 2) * window[0] * window[1] * window[2]
+        return live * size * engine_torch.largest_layer(bundle, window) + 4 * values
+
+    # torch hands working memory from member to member by itself: members count once
+    members = len(bundle.members) if choice.backend == "openvino" else 1
+    return plan(bundle.window, divisor_of(bundle), members, streams, need, available)
 
 
 def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> Engine:

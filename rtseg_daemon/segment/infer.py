@@ -7,11 +7,13 @@ another one. Windows overlap and are blended with Gaussian weights.
 import itertools
 import math
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
 
 import numpy as np
 
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.segment.engine import Engine
+from rtseg_daemon.segment.engine import Engine, Work
 from rtseg_daemon.segment.transforms import AIR_HU, intensity_knots, segmental_linear
 from rtseg_daemon.segment.volume import Array, Shape
 
@@ -62,28 +64,50 @@ def network_input(hu: Array, intensity: str) -> Array:
     return segmental_linear(hu, *intensity_knots(intensity))
 
 
-def member_probabilities(engine: Engine, bundle: Bundle, hu: Array, beat: Beat) -> Iterator[Array]:
-    """Each member's class probabilities `(classes, z, y, x)` of `hu` `(z, y, x)`, one member at a time.
+@dataclass(frozen=True)
+class Tile:
+    """One window: where it meets the volume (in the window's and in the volume's indices), and its blending share."""
 
-    The array that is yielded is used again for the next member. `beat` is called after every window.
-    """
-    corners = plan_windows(hu.shape, bundle.window, bundle.overlap)
-    weights = gaussian_weights(bundle.window)
-    norm = np.zeros(hu.shape, np.float32)
-    for corner in corners:
-        outer, inner = overlap_of(hu.shape, corner, bundle.window)
+    corner: Shape
+    outer: tuple[slice, ...]
+    inner: tuple[slice, ...]
+    share: Array
+
+
+def blended_tiles(shape: Shape, bundle: Bundle) -> list[Tile]:
+    """The windows that cover a volume of `shape`; over every voxel their shares sum to 1."""
+    weights, norm, met = gaussian_weights(bundle.window), np.zeros(shape, np.float32), []
+    for corner in plan_windows(shape, bundle.window, bundle.overlap):
+        outer, inner = overlap_of(shape, corner, bundle.window)
         norm[inner] += weights[outer]
-    total = np.empty((len(bundle.classes) + 1, *hu.shape), np.float32)
+        met.append((corner, outer, inner))
+    return [Tile(corner, outer, inner, weights[outer] / norm[inner]) for corner, outer, inner in met]
+
+
+def windows_of(bundle: Bundle, hu: Array, tiles: list[Tile]) -> Iterator[Work]:
+    """Every member's windows, member by member; each intensity transform is computed once."""
     inputs: dict[str, Array] = {}
     for index, member in enumerate(bundle.members):
         if member.intensity not in inputs:
             inputs[member.intensity] = network_input(hu, member.intensity)
         air = float(network_input(np.array([AIR_HU]), member.intensity)[0])
-        total[:] = 0
-        for corner in corners:
-            window = padded_window(inputs[member.intensity], corner, bundle.window, air)
-            outer, inner = overlap_of(hu.shape, corner, bundle.window)
-            total[(slice(None), *inner)] += engine.probabilities(index, window)[(slice(None), *outer)] * weights[outer]
-            beat()
-        total /= norm
-        yield total
+        for tile in tiles:
+            yield index, padded_window(inputs[member.intensity], tile.corner, bundle.window, air)
+
+
+def member_probabilities(engine: Engine, bundle: Bundle, hu: Array, beat: Beat) -> Iterator[Array]:
+    """Each member's class probabilities `(classes, z, y, x)` of `hu` `(z, y, x)`, one member at a time.
+
+    The array that is yielded is used again for the next member. `beat` is called after every window.
+    """
+    z, y, x = hu.shape
+    tiles = blended_tiles((z, y, x), bundle)
+    total = np.empty((len(bundle.classes) + 1, z, y, x), np.float32)
+    with closing(engine.run(windows_of(bundle, hu, tiles))) as answers:
+        for _ in bundle.members:
+            total[:] = 0
+            for tile, answer in zip(tiles, answers, strict=False):
+                for summed, p in zip(total, answer, strict=True):
+                    summed[tile.inner] += p[tile.outer] * tile.share
+                beat()
+            yield total

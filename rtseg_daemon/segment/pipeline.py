@@ -11,7 +11,7 @@ import numpy as np
 from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.engine import Engine
-from rtseg_daemon.segment.engines import choice_for, load_engine
+from rtseg_daemon.segment.engines import start_engine
 from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine, corrected
 from rtseg_daemon.segment.infer import member_probabilities
 from rtseg_daemon.segment.organ import Organ, Uncertainty
@@ -88,8 +88,11 @@ class Segmenter:
 
     @classmethod
     def load(cls, bundle: Bundle, compute: Compute, cache: Path | None = None) -> "Segmenter":
-        """Start the engine that `compute` asks for; raises EngineError where this machine has none."""
-        return cls(bundle, load_engine(bundle, choice_for(compute), cache))
+        """Start the engine that `compute` asks for; raises EngineError where this machine has none.
+
+        The segmenter's own bundle has smaller windows where memory does not suffice for those of training.
+        """
+        return cls(*start_engine(bundle, compute, cache))
 
     def segment_volume(self, ct: Volume, report: Report = unheard) -> Segmentation:
         """Contour every organ of the bundle on `ct` (HU); raises SeriesError if there is no body in it."""

@@ -1,12 +1,19 @@
 """Every engine gives torch fp32's answer; what is not there is named."""
 
+import subprocess
+import sys
+import warnings
+
 import numpy as np
 import pytest
 
 from rtseg_daemon.bundles import load_bundle
-from rtseg_daemon.errors import EngineError
+from rtseg_daemon.errors import ConfigError, EngineError
+from rtseg_daemon.segment import engine_openvino, engine_torch, engines
 from rtseg_daemon.segment.engine import Choice, choose
-from rtseg_daemon.segment.engines import load_engine
+from rtseg_daemon.segment.engines import choice_for, load_engine, plan_for, start_engine
+from rtseg_daemon.segment.memory import Plan
+from rtseg_daemon.settings import Compute
 from tests.tiny import make_bundle
 
 
@@ -35,8 +42,30 @@ def test_what_auto_means(asked, cuda, bf16, got):
     ],
 )
 def test_a_device_that_is_not_there_is_named(asked, cuda, message):
-    with pytest.raises(EngineError, match=message):
+    with pytest.raises(EngineError, match=message) as told:
         choose(*asked, 0, cuda, False)
+    assert isinstance(told.value, ConfigError), "the command line ends with exit status 2"
+
+
+OLD = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040)."
+
+
+def test_an_old_driver_is_named_where_a_gpu_was_asked_for(monkeypatch):
+    monkeypatch.setattr(engine_torch, "cuda_devices", lambda: (0, OLD))
+    with pytest.raises(EngineError, match=r"driver on your system is too old.*set compute.device: auto or cpu"):
+        choice_for(Compute(device="cuda"))
+
+
+def test_an_old_driver_is_told_in_one_sentence_where_the_cpu_may_do(monkeypatch, capsys):
+    def available():
+        warnings.warn(OLD, stacklevel=1)
+        return False
+
+    monkeypatch.setattr(engine_torch.torch.cuda, "is_available", available)
+    assert choice_for(Compute(precision="fp32")).device == "cpu"
+    told = capsys.readouterr()
+    assert "going on with the CPU" in told.out + told.err
+    assert "too old" in told.out + told.err
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +79,79 @@ def window(bundle):
     return np.random.default_rng(0).uniform(0, 1, bundle.window).astype(np.float32)
 
 
+def answers(engine, work):
+    """Copies of what an engine says; an answer holds only until the next."""
+    return [p.copy() for p in engine.run(iter(work))]
+
+
 def probabilities(bundle, backend, precision, cache=None):
-    return load_engine(bundle, Choice("cpu", backend, precision, 1), cache).probabilities(1, window(bundle))
+    return answers(load_engine(bundle, Choice("cpu", backend, precision, 1), cache), [(1, window(bundle))])[0]
+
+
+def pieces(bundle):
+    """Two windows for each member, all different."""
+    rng = np.random.default_rng(1)
+    return [(m, rng.uniform(0, 1, bundle.window).astype(np.float32)) for m in (0, 0, 0, 1, 1)]
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+@pytest.mark.parametrize("resident", [True, False])
+def test_windows_at_work_at_once_answer_as_one_after_the_other_and_in_order(tiny, backend, resident):
+    work = pieces(tiny)
+    alone = [answers(load_engine(tiny, Choice("cpu", "torch", "fp32", 1), None), [piece])[0] for piece in work]
+    plan = Plan(tiny.window, 2, resident)
+    engine = load_engine(tiny, Choice("cpu", backend, "fp32", 2, plan), None)
+    for _ in range(2):
+        for ours, theirs in zip(answers(engine, work), alone, strict=True):
+            assert ours == pytest.approx(theirs, abs=2e-3)
+
+
+def test_work_that_is_given_up_half_way_leaves_the_engine_usable(tiny):
+    work = pieces(tiny)
+    engine = load_engine(tiny, Choice("cpu", "openvino", "fp32", 2, Plan(tiny.window, 2, True)), None)
+    whole = answers(engine, work)
+    begun = engine.run(iter(work))
+    next(begun)
+    begun.close()
+    assert all(np.array_equal(a, b) for a, b in zip(answers(engine, work), whole, strict=True))
+
+
+def test_a_bundle_keeps_its_window_where_memory_suffices(tiny):
+    plan = plan_for(tiny, Choice("cpu", "openvino", "bf16", 2))
+    assert plan == Plan(tiny.window, 2, True)
+
+
+def test_where_memory_is_short_the_engine_takes_smaller_windows_than_those_of_training(tiny, monkeypatch):
+    large = tiny.model_copy(update={"window": (64, 48, 48)})
+    monkeypatch.setattr(engines, "available_bytes", lambda: 4 * 2**20)
+    fitted, engine = start_engine(large, Compute(device="cpu", backend="torch", precision="fp32"), None)
+    assert fitted.window == (32, 48, 48)
+    assert fitted.digest == tiny.digest
+    assert answers(engine, [(0, window(fitted))])[0].shape == (4, 32, 48, 48)
+
+
+def test_counting_layers_needs_no_memory(tiny):
+    assert engine_torch.largest_layer(tiny, (16, 24, 24)) == 4 * 16 * 24 * 24
+    assert engine_torch.largest_layer(tiny, (8000, 8000, 8000)) == 4 * 8000**3
+
+
+def broken(*_arguments):
+    raise RuntimeError("no converter for this operation")
+
+
+def test_a_network_that_openvino_cannot_compile_is_run_by_torch_and_this_is_said(tiny, monkeypatch, capsys):
+    monkeypatch.setattr(engine_openvino, "convert", broken)
+    _, engine = start_engine(tiny, Compute(device="cpu", precision="fp32"), None)
+    assert engine.description.startswith("torch")
+    told = capsys.readouterr()
+    assert "going on with torch" in told.out + told.err
+    assert "no converter for this operation" in told.out + told.err
+
+
+def test_a_network_that_openvino_cannot_compile_is_an_error_where_openvino_was_asked_for(tiny, monkeypatch):
+    monkeypatch.setattr(engine_openvino, "convert", broken)
+    with pytest.raises(EngineError, match="cannot run with openvino fp32 on cpu: no converter"):
+        start_engine(tiny, Compute(device="cpu", backend="openvino", precision="fp32"), None)
 
 
 def test_openvino_fp32_is_torch_fp32(tiny):
@@ -78,6 +178,42 @@ def test_a_second_start_reads_the_cache_and_a_damaged_one_is_made_again(tiny, tm
     assert np.array_equal(probabilities(tiny, "openvino", "fp32", tmp_path), first)
     models[1].write_text("cut off")
     assert np.array_equal(probabilities(tiny, "openvino", "fp32", tmp_path), first)
+
+
+def test_a_cache_of_another_version_is_left_alone_and_made_again(tiny, tmp_path, monkeypatch):
+    first = probabilities(tiny, "openvino", "fp32", tmp_path)
+    old = set(tmp_path.glob("*.xml"))
+    for path in old:
+        path.write_text("what another version wrote")
+    monkeypatch.setattr(engine_openvino.ov, "__version__", "2099.1.0")
+    assert np.array_equal(probabilities(tiny, "openvino", "fp32", tmp_path), first)
+    assert len(set(tmp_path.glob("*.xml")) - old) == 2
+
+
+FULL_DISK = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from rtseg_daemon.bundles import load_bundle
+from rtseg_daemon.segment.engine import Choice
+from rtseg_daemon.segment.engines import load_engine
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+bundle = load_bundle(Path(sys.argv[1]), "tiny")
+resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+engine = load_engine(bundle, Choice("cpu", "openvino", "fp32", 1), Path(sys.argv[2]))
+print(next(engine.run(iter([(0, np.zeros(bundle.window, np.float32))]))).shape)
+"""
+
+
+def test_a_disk_that_is_full_while_caching_does_not_stop_inference(tiny, tmp_path):
+    program = tmp_path / "full.py"
+    program.write_text(FULL_DISK)
+    cache = tmp_path / "cache"
+    command = [sys.executable, str(program), str(tiny.folder.parent), str(cache)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, ["(4,", "16,", "24,", "24)"]), done.stderr
+    assert not list(cache.glob("*.xml")), "half a file is worth nothing"
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_inference(tiny, tmp_path):

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from rtseg_daemon.segment.ensemble import class_weights, combine, corrected, entropy_of
+from rtseg_daemon.segment.ensemble import class_weights, combine, corrected, entropy_of, winner
 
 
 def test_weights_sum_to_one_for_every_class_and_the_background_counts_members_equally():
@@ -51,3 +53,11 @@ def test_entropy_of_an_even_choice_is_ln_n():
 def test_no_member_is_an_error():
     with pytest.raises(ValueError, match="at least one member"):
         combine([], class_weights([], 1))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9))
+def test_the_winner_is_the_first_class_of_the_largest_probability(seed, classes):
+    p = np.random.default_rng(seed).integers(0, 3, (classes, 3, 4, 5)).astype(np.float32)
+    label = winner(p)
+    assert label.dtype == np.uint8
+    assert np.array_equal(label, p.argmax(axis=0))

@@ -88,9 +88,10 @@ class Echo:
 
     description = "echo"
 
-    def probabilities(self, member, window):
-        assert window.shape == (8, 8, 8)
-        return np.stack([1 - window, window])
+    def run(self, work):
+        for _member, window in work:
+            assert window.shape == (8, 8, 8)
+            yield np.stack([1 - window, window])
 
 
 def test_blending_is_without_a_seam_and_each_member_gets_its_own_intensities():

@@ -1,0 +1,155 @@
+"""How much memory a window takes, what a machine has left, and what is given up first where that does not suffice.
+
+Speed goes before the answer: first members stop keeping their working memory between their turns and run one after the
+other; only then the windows get smaller than those of training, which changes what instance norm makes of them and is
+told with every organ (`reduced`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtseg_daemon.bundles import ONE_PASS, Bundle
+from rtseg_daemon.segment.volume import Shape
+
+GIB = 2**30
+
+RESERVE_BYTES = 1 * GIB
+"""Kept free for a CT of 300 slices, its copies on the way to the network's grid, and everything else on the machine."""
+
+COMFORT_BYTES = 5 * GIB // 2
+"""Working memory that members may keep between their turns: a worker stays below 4 GB in all."""
+
+SMALLEST_SIDE = 32
+"""Windows are not halved below this: a network that sees less context than that is better run elsewhere."""
+
+MOST_HALVINGS = 2
+
+MEMORY_WORDS = ("out of memory", "bad_alloc", "can't allocate memory", "could not allocate", "failed to allocate")
+"""What backends write into errors of other types when memory runs out (torch, oneDNN, OpenVINO)."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How members run within a budget.
+
+    Args:
+        window: `(z, y, x)`; that of training unless nothing else fits.
+        streams: windows at work at once.
+        resident: members keep their working memory between their turns.
+    """
+
+    window: Shape
+    streams: int
+    resident: bool
+
+
+def plan(
+    window: Shape, divisor: Shape, members: int, streams: int, need: Callable[[Shape], int], available: int
+) -> Plan:
+    """The first of the ways to run that fits into `available` bytes; the last and smallest where none does.
+
+    `need` gives the bytes that one window at work takes; sides stay multiples of `divisor` (z, y, x).
+    """
+    one = need(window)
+    ways = [Plan(window, streams, True), Plan(window, 1, True), Plan(window, streams, False), Plan(window, 1, False)]
+    for way in ways:
+        held = one * way.streams * (members if way.resident else 1)
+        if held <= (min(available, COMFORT_BYTES) if way.resident else available):
+            return way
+    for smaller in smaller_windows(window, divisor):
+        window = smaller
+        if need(smaller) <= available:
+            break
+    return Plan(window, 1, False)
+
+
+def smaller_windows(window: Shape, divisor: Shape) -> Iterable[Shape]:
+    """Windows of half the voxels and again half, longest side first, while that side stays at SMALLEST_SIDE or more."""
+    sides = list(window)
+    while True:
+        axis = max(range(3), key=lambda a: sides[a])
+        half = sides[axis] // 2 // divisor[axis] * divisor[axis]
+        if half < SMALLEST_SIDE:
+            return
+        sides[axis] = half
+        yield sides[0], sides[1], sides[2]
+
+
+def divisor_of(bundle: Bundle) -> Shape:
+    """What the sides of a window of this bundle's network must be multiples of (z, y, x).
+
+    A family that sees the whole volume in one pass means nothing in a part of it: its window is never halved.
+    Networks bring torch with them, which a worker loads when a bundle is, and not before.
+    """
+    from rtseg_daemon.networks import DIVISOR
+
+    return bundle.window if bundle.family in ONE_PASS else DIVISOR[bundle.family]
+
+
+def halved(bundle: Bundle, halvings: int) -> Bundle:
+    """The bundle with windows halved so many times, or as often as they can be."""
+    if halvings == 0:
+        return bundle
+    windows = [bundle.window, *smaller_windows(bundle.window, divisor_of(bundle))]
+    return bundle.model_copy(update={"window": windows[min(halvings, len(windows) - 1)]})
+
+
+def attempts(device: str, bundles: Sequence[Bundle]) -> Iterator[tuple[str, int]]:
+    """Device and halvings of the windows, in the order in which a case that runs out of memory is tried again."""
+    yield device, 0
+    most = max(len(list(smaller_windows(bundle.window, divisor_of(bundle)))) for bundle in bundles)
+    for halvings in range(1, min(most, MOST_HALVINGS) + 1):
+        yield device, halvings
+    if device != "cpu":
+        yield "cpu", 0
+
+
+def reduced(used: Shape, trained: Shape) -> str:
+    """What is said of a case that ran in smaller windows than its bundle was validated with; empty if it did not."""
+    if used == trained:
+        return ""
+    a, b = (" x ".join(str(n) for n in shape) for shape in (used, trained))
+    return f"memory was short: contoured in windows of {a} voxels instead of {b}, for which nothing was validated"
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an exception, or its cause, says that memory ran out (also torch.cuda.OutOfMemoryError)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, RuntimeError) and any(word in str(error).lower() for word in MEMORY_WORDS):
+        return True
+    return error.__cause__ is not None and out_of_memory(error.__cause__)
+
+
+def available_bytes(root: Path = Path("/")) -> int:
+    """Memory that a process may still take: the kernel's estimate, or what its control group leaves if that is less.
+
+    Sources: proc(5) MemAvailable; the kernel's cgroup-v2 documentation, memory.max and memory.current (page cache is
+    counted there, so `inactive_file` of memory.stat is given back). A kernel that tells nothing limits nothing.
+    """
+    left = [kernel_estimate(root / "proc/meminfo"), group_left(root / "sys/fs/cgroup")]
+    return max(0, min((n for n in left if n is not None), default=2**62) - RESERVE_BYTES)
+
+
+def kernel_estimate(path: Path) -> int | None:
+    """MemAvailable in bytes."""
+    facts = dict(line.split(":", 1) for line in text_of(path).splitlines() if ":" in line)
+    return int(facts["MemAvailable"].split()[0]) * 1024 if "MemAvailable" in facts else None
+
+
+def group_left(folder: Path) -> int | None:
+    """What the control group at `folder` leaves; None where it has no limit."""
+    limit, used = text_of(folder / "memory.max").strip(), text_of(folder / "memory.current").strip()
+    if not (limit.isdigit() and used.isdigit()):
+        return None
+    cache = dict(line.split() for line in text_of(folder / "memory.stat").splitlines())
+    return int(limit) - int(used) + int(cache.get("inactive_file", 0))
+
+
+def text_of(path: Path) -> str:
+    """A file's text; empty where it cannot be read."""
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
