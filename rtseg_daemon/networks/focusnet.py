@@ -15,6 +15,8 @@ from rtseg_daemon.networks.blocks import SEResidual, Triple, conv_norm_leaky
 DILATIONS = (3, 6, 12, 18)
 OUTSIDE = -15.0
 """Log-odds of a small organ outside its box (p = 3e-7): nearly none, yet a loss there stays finite."""
+NOWHERE = -3.0
+"""SOL-Net's first bias: heat near 0, as nearly everywhere in the targets, instead of 0.5 to be unlearned everywhere."""
 
 
 class Parts(NamedTuple):
@@ -184,6 +186,7 @@ class FocusNet(nn.Module):
         first = widths[0]
         self.snet = SNet(classes, widths)
         self.sol = two_blocks(first, first, len(small))
+        nn.init.constant_(self.sol.get_parameter("2.bias"), NOWHERE)
         self.sos = nn.ModuleList(two_blocks(2 * first + 2, first, 1) for _ in small)
 
     def forward(self, x: Tensor) -> Tensor:

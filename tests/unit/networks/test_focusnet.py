@@ -153,6 +153,10 @@ def test_given_centres_place_the_boxes_and_unknown_ones_leave_it_to_the_heat_map
     assert torch.equal(given_[0][1], own[0][1])
 
 
+def test_heat_of_an_untrained_network_is_low_everywhere_as_most_of_the_targets_are():
+    assert focusnet().parts(torch.rand(1, 1, *WINDOW)).heat.mean() < 0.1
+
+
 def test_a_stage_can_freeze_the_networks_before_it():
     net = focusnet().train()
     net.snet.requires_grad_(False)
