@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtseg_daemon.config import Config
+from rtseg_daemon.errors import DeviceError
 from rtseg_daemon.ledger.retry import restart_seconds
 
 SETTLED_SECONDS = 60.0
@@ -90,17 +91,22 @@ def devices(device: str, visible: str | None, nodes: int) -> list[str]:
     Args:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         visible: the environment's CUDA_VISIBLE_DEVICES.
-        nodes: how many /dev/nvidiaN there are.
+        nodes: how many GPUs the kernel shows.
+
+    Raises DeviceError where a GPU is asked for and none can be there; a worker that starts learns the rest.
     """
     count = len([part for part in visible.split(",") if part.strip()]) if visible is not None else nodes
+    if device.startswith("cuda") and count == 0:
+        raise DeviceError(f"compute.device is {device} but this machine shows no GPU; set compute.device: auto or cpu")
     if device != "auto" or count < 2:
         return [device]
     return [f"cuda:{index}" for index in range(count)]
 
 
 def gpu_nodes() -> int:
-    """How many GPUs the kernel shows, found without loading any library."""
-    return len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
+    """How many GPUs the kernel shows, found without loading any library; AMD's and WSL's nodes count as one."""
+    nvidia = len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
+    return nvidia or int(Path("/dev/kfd").exists() or Path("/dev/dxg").exists())
 
 
 @dataclass(frozen=True)

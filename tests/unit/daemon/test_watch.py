@@ -1,7 +1,10 @@
 """Which running jobs are overdue, by a clock that only the supervisor turns."""
 
+import pytest
+
 from rtseg_daemon.daemon.children import devices, why_ended
 from rtseg_daemon.daemon.watch import Watch
+from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.supervision import Progress
 
 
@@ -45,6 +48,14 @@ def test_there_is_one_worker_per_device() -> None:
     assert devices("auto", "2,3", 4) == ["cuda:0", "cuda:1"]
     assert devices("auto", "", 4) == ["auto"]
     assert devices("cpu", None, 4) == ["cpu"]
+
+
+@pytest.mark.parametrize(("device", "visible", "nodes"), [("cuda", None, 0), ("cuda:1", "", 2)])
+def test_a_gpu_that_is_not_there_stops_the_start_with_exit_status_2(
+    device: str, visible: str | None, nodes: int
+) -> None:
+    with pytest.raises(ConfigError, match=f"compute.device is {device} but this machine shows no GPU"):
+        devices(device, visible, nodes)
 
 
 def test_a_death_is_told_in_words() -> None:
