@@ -31,7 +31,7 @@ from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.ledger.migrate import upgrade
 
 VERIFICATION = "1.2.840.10008.1.1"
-READY_SECONDS = 20.0
+READY_SECONDS = 60.0
 
 
 def free_port() -> int:
@@ -78,6 +78,7 @@ class Receiver:
             if self.process.poll() is not None:
                 break
             time.sleep(0.05)
+        self.end()
         raise AssertionError(f"the receiver did not start: {self.log.read_text()}")
 
     def stop(self) -> int:

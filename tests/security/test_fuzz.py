@@ -2,14 +2,21 @@
 
 import random
 import socket
+import struct
 import time
 import warnings
 from pathlib import Path
 
 import pydicom
 import pytest
+from pydicom.uid import CTImageStorage
+from structlog.testing import capture_logs
 
-from rtseg_daemon.dicom.examine import is_uid
+from fuzz.seeds import SEEDS
+from fuzz.targets import HOUSE, SYNTAXES, TARGETS, Said
+from rtseg_daemon.dicom.examine import Examined, examine, is_uid
+from rtseg_daemon.dicom.netguard import Wire
+from rtseg_daemon.dicom.session import Session
 from tests.receiver import (
     ECHO_PDUS,
     RELEASE,
@@ -23,6 +30,7 @@ from tests.receiver import (
 from tests.security.conftest import ct_image
 
 SECONDS = 6.0
+RELEASE_RP = struct.pack(">BBI", 6, 0, 4) + bytes(4)
 KILLERS = Path(__file__).parents[3] / "shared" / "data" / "dicom" / "fuzz" / "killers"
 INTERESTING = [
     b"\0",
@@ -90,6 +98,29 @@ def test_random_damage_breaks_nothing(receiver: Receiver, seed: int) -> None:
         rounds += 1
     assert rounds > 20
     unharmed(receiver)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # pydicom on values that break their VR
+@pytest.mark.parametrize("name", sorted(TARGETS))
+def test_the_targets_of_the_long_runs_raise_nothing_on_damaged_seeds(name: str) -> None:
+    """What atheris explores for hours (`make fuzz`), for a second each and from a seed."""
+    rng, seeds = random.Random(2), SEEDS[name]()
+    deadline, rounds = time.monotonic() + 1.0, 0
+    with capture_logs():
+        while time.monotonic() < deadline or rounds < 20:
+            TARGETS[name](mutated(rng.choice(seeds), rng))
+            rounds += 1
+
+
+def test_the_seeds_of_the_long_runs_reach_the_end() -> None:
+    """A corpus that is refused at the door would explore the door only."""
+    stored = Said(SEEDS["association"]()[-1])
+    with capture_logs():
+        Session(HOUSE, Wire(stored, HOUSE.limits), "127.0.0.1").run()  # type: ignore[arg-type]
+    assert stored.heard.endswith(RELEASE_RP)
+    assert struct.pack("<HHIH", 0, 0x0900, 2, 0) in bytes(stored.heard)
+    for seed in SEEDS["data_set"]():
+        assert isinstance(examine(memoryview(seed)[1:], SYNTAXES[seed[0]], CTImageStorage, "1.2.3"), Examined)
 
 
 @pytest.mark.patients

@@ -1,8 +1,11 @@
 """Each threat against the running receiver, bounded in time and count, with the figure asserted."""
 
+import contextlib
 import socket
 import struct
+import threading
 import time
+from collections import deque
 
 import pytest
 from pydicom import Dataset
@@ -113,6 +116,7 @@ def test_half_open_sockets_do_not_block_the_listener(receiver: Receiver) -> None
         for half_open in sockets:
             half_open.send(b"\x01\x00\x00")
         assert max(echo_seconds(receiver.port) for _ in range(5)) < ECHO_LIMIT_SECONDS
+        assert receiver.peak_mb() < MEMORY_LIMIT_MB
     finally:
         for half_open in sockets:
             half_open.close()
@@ -124,6 +128,70 @@ def test_a_request_that_never_ends_is_cut_off_in_time(start: Start) -> None:
         began = time.monotonic()
         assert peer.pdu()[0] in (0, 7)
         assert time.monotonic() - began < 3.0
+
+
+def test_a_request_that_trickles_in_is_cut_off_in_time(start: Start) -> None:
+    """A byte now and then, each well within any time-out between two reads: the deadline is for the whole request."""
+    with start(dicom={"request_seconds": 1}) as receiver, Peer(receiver.port, 20.0) as peer:
+        began = time.monotonic()
+        assert not trickles(peer, request_pdu(), every=0.2, seconds=8.0)
+        assert time.monotonic() - began < 4.0
+
+
+def test_a_message_that_trickles_in_is_cut_off_in_time(start: Start, image: Dataset) -> None:
+    with start(dicom={"message_seconds": 1}) as receiver, Peer(receiver.port, 20.0) as peer:
+        assert peer.associate() == 2
+        pdus = store_pdus(str(image.SOPInstanceUID), encoded(image))
+        peer.say(pdus[:500])
+        began = time.monotonic()
+        assert not trickles(peer, pdus[500:], every=0.2, seconds=8.0)
+        assert time.monotonic() - began < 4.0
+        assert gone(receiver)
+
+
+def trickles(peer: Peer, data: bytes, every: float, seconds: float) -> bool:
+    """Send byte by byte; True if the peer is still listening after `seconds`."""
+    deadline = time.monotonic() + seconds
+    for k in range(len(data)):
+        try:
+            peer.say(data[k : k + 1])
+        except OSError:
+            return False
+        time.sleep(every)
+        if time.monotonic() > deadline:
+            break
+    return True
+
+
+def test_an_honest_peer_is_served_while_the_attack_goes_on(receiver: Receiver) -> None:
+    """Half-open sockets, noise and greedy requests without pause, from the honest peer's own address."""
+    stop = threading.Event()
+    attackers = [threading.Thread(target=attack, args=(receiver.port, stop, k)) for k in range(4)]
+    for attacker in attackers:
+        attacker.start()
+    try:
+        time.sleep(0.5)
+        slowest = max(echo_seconds(receiver.port) for _ in range(10))
+    finally:
+        stop.set()
+        for attacker in attackers:
+            attacker.join()
+    assert slowest < ECHO_LIMIT_SECONDS
+    assert receiver.peak_mb() < MEMORY_LIMIT_MB
+
+
+def attack(port: int, stop: threading.Event, number: int) -> None:
+    """One attacker of four kinds; keeps its last hundred sockets open, two hundred connections a second at most."""
+    say = [b"\x01\x00\x00", b"\xff" * 500, request_pdu(calling="GREEDY"), request_pdu()[:60]][number]
+    held: deque[socket.socket] = deque(maxlen=100)
+    while not stop.wait(0.005):
+        with contextlib.suppress(OSError):
+            if len(held) == held.maxlen:
+                held[0].close()
+            held.append(socket.create_connection(("127.0.0.1", port), 5))
+            held[-1].sendall(say)
+    for connection in held:
+        connection.close()
 
 
 def test_silent_associations_make_room_for_an_honest_peer_from_the_same_address(start: Start) -> None:

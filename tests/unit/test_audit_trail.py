@@ -1,5 +1,6 @@
 """The audit trail: what stands in it, and that a collector gets all of it."""
 
+import contextlib
 import ssl
 import threading
 from pathlib import Path
@@ -124,6 +125,8 @@ class Collector:
         self.context = context
         self.got = b""
         self.port = 0
+        self.refused = False
+        """Whether the client is expected to end the handshake."""
 
     def serve_once(self) -> threading.Thread:
         server = create_server(("127.0.0.1", self.port))
@@ -132,9 +135,10 @@ class Collector:
         def take() -> None:
             with server:
                 plain, _ = server.accept()
-                with plain, self.context.wrap_socket(plain, server_side=True) as secure:
-                    while part := secure.recv(65536):
-                        self.got += part
+                with plain, contextlib.suppress(*[ssl.SSLError] if self.refused else []):  # noqa: SIM117
+                    with self.context.wrap_socket(plain, server_side=True) as secure:
+                        while part := secure.recv(65536):
+                            self.got += part
 
         thread = threading.Thread(target=take)
         thread.start()
@@ -168,3 +172,41 @@ def test_a_collector_that_was_away_gets_every_line_once(tmp_path: Path, collecto
     assert auditing.forward(config) == 0
     expected = b"".join(str(len(m)).encode() + b" " + m for m in config.audit_file.read_bytes().splitlines())
     assert server.got == expected
+
+
+@pytest.mark.parametrize(
+    ("what", "event", "action"),
+    [
+        ("viewed", "DICOM Instances Accessed", "R"),
+        ("released", "Procedure Record", "U"),
+        ("rerun", "Procedure Record", "U"),
+        ("cancelled", "Procedure Record", "U"),
+    ],
+)
+def test_each_thing_a_person_does_is_told_with_who_did_it(
+    tmp_path: Path, ledger: Engine, what: str, event: str, action: str
+) -> None:
+    config = configured(tmp_path)
+    with writing(ledger) as session:
+        record_event(session, "job", 7, what, who="mueller")
+    assert auditing.write_new(ledger, config) == 1
+    (message,) = messages(config.audit_file)
+    assert event_of(message) == event
+    assert message.find("EventIdentification").attrib["EventActionCode"] == action  # type: ignore[union-attr]
+    assert message.find("ActiveParticipant").attrib["UserID"] == "mueller"  # type: ignore[union-attr]
+
+
+def test_a_collector_with_a_certificate_of_another_ca_gets_nothing(
+    tmp_path: Path, collector: tuple[Collector, Path]
+) -> None:
+    server, _ = collector
+    server.refused = True
+    other = Authority(tmp_path / "other")
+    thread = server.serve_once()
+    config = configured(tmp_path, syslog={"host": "127.0.0.1", "port": server.port, "ca": str(other.certificate)})
+    auditing.note_stop(Trail(config.audit_file), 1.0)
+    with pytest.raises(ssl.SSLCertVerificationError):
+        auditing.forward(config)
+    thread.join(5)
+    assert server.got == b""
+    assert not config.audit_file.with_suffix(".forwarded").exists(), "the line must be sent once the collector is right"
