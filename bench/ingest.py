@@ -2,10 +2,14 @@
 
     python bench/ingest.py [--rounds 5] [--objects 300] [--associations 1 4 10] [--peers rtseg storescp ...]
 
-Every round starts every peer anew with an empty storage, sends the same objects with dcmtk's `dcmsend` (TCP_NODELAY=1)
-over N associations at once, and takes the time from the first dcmsend's start to the last one's end. Medians over the
-rounds, ratios, peak memory of the peer's process; what rtseg stored is compared with what was sent, byte by byte.
-Only ratios within one run mean anything: the machine may be busy with something else.
+For a quick look: `--rounds 1 --objects 30`. `--minutes` ends the run after the round in which they are over.
+
+Every round starts every peer anew with an empty storage, once per number of associations, sends the same objects with
+dcmtk's `dcmsend` (TCP_NODELAY=1) over N associations at once, and takes the time from the first dcmsend's start to the
+last one's end. Medians over the rounds, ratios, peak memory of the peer's process; what rtseg stored is compared with
+what was sent, byte by byte; of the others dcmsend's count of successes is taken. Only ratios within one run mean
+anything: the machine may be busy with something else. The load is printed, and what one durable file costs without any
+network: written, fsynced, renamed, its folder fsynced.
 
 What a peer promises with its answer differs: rtseg answers when file and ledger row are on disk (fsync, and a commit
 with synchronous=FULL); dcmtk's storescp writes without fsync; Orthanc's files are not fsynced by default; pynetdicom
@@ -244,36 +248,70 @@ def measure(peer: Peer, objects: Path, count: int) -> Result:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+Results = dict[tuple[int, str], list[Result]]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--objects", type=int, default=300)
     parser.add_argument("--associations", type=int, nargs="+", default=[1, 4, 10])
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
+    parser.add_argument("--minutes", type=float, default=60.0)
     options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="ingest-objects-") as folder:
+        sets = {n: make_objects(Path(folder) / str(n), options.objects, n) for n in options.associations}
+        results = run(options.peers, sets, options.objects, options.rounds, 60 * options.minutes)
+    report(results)
+
+
+def run(peers: list[str], sets: dict[int, Path], count: int, rounds: int, seconds: float) -> Results:
+    """Rounds of every peer with every set of objects, in turn."""
+    results: Results = {(associations, name): [] for associations in sets for name in peers}
+    deadline, durable = time.monotonic() + seconds, []
+    for number in range(rounds):
+        if time.monotonic() > deadline:
+            print(f"the time is over after {number} rounds")
+            break
+        durable.append(durable_file_ms())
+        print(f"round {number + 1}: load {os.getloadavg()[0]:.1f}, a durable file {durable[-1]:.1f} ms", flush=True)
+        for (associations, name), mine in results.items():
+            mine.append(measure(PEERS[name], sets[associations], count))
+    print(f"a durable file: {statistics.median(durable):.1f} ms (median)\n")
+    return results
+
+
+def durable_file_ms(times: int = 40) -> float:
+    """Median milliseconds to write 0.53 MB, fsync, rename, and fsync the folder; no network, no ledger."""
+    data, taken = os.urandom(530_000), []
+    with tempfile.TemporaryDirectory(prefix="ingest-durable-") as name:
+        folder = os.open(name, os.O_RDONLY)
+        for number in range(times):
+            began = time.perf_counter()
+            file = os.open(f"{name}/part", os.O_WRONLY | os.O_CREAT, 0o600)
+            os.write(file, data)
+            os.fsync(file)
+            os.close(file)
+            Path(name, "part").rename(Path(name, str(number)))
+            os.fsync(folder)
+            taken.append(time.perf_counter() - began)
+        os.close(folder)
+    return 1000 * statistics.median(taken)
+
+
+def report(results: Results) -> None:
+    """The table; `rtseg is x times` is the ratio of medians."""
     print(
         "| associations | peer | objects/s (median) | lowest to highest | rtseg is x times | peak MB | CPU ms/object |"
     )
     print("|---|---|---|---|---|---|---|")
-    for associations in options.associations:
-        with tempfile.TemporaryDirectory(prefix="ingest-objects-") as folder:
-            objects = make_objects(Path(folder), options.objects, associations)
-            results: dict[str, list[Result]] = {name: [] for name in options.peers}
-            for _ in range(options.rounds):
-                for name in options.peers:
-                    results[name].append(measure(PEERS[name], objects, options.objects))
-        report(associations, results)
-
-
-def report(associations: int, results: dict[str, list[Result]]) -> None:
-    """Lines of the table."""
-    medians = {name: statistics.median(r.rate for r in rounds) for name, rounds in results.items()}
-    ours = medians.get("rtseg", float("nan"))
-    for name, rounds in results.items():
+    medians = {key: statistics.median(r.rate for r in rounds) for key, rounds in results.items()}
+    for (associations, name), rounds in results.items():
+        ours = medians.get((associations, "rtseg"), float("nan"))
         span = f"{min(r.rate for r in rounds):.0f} to {max(r.rate for r in rounds):.0f}"
         memory, cpu = max(r.peak_mb for r in rounds), statistics.median(r.cpu_ms for r in rounds)
-        cells = (associations, name, f"{medians[name]:.0f}", span, f"{ours / medians[name]:.2f}")
-        print("|", " | ".join(map(str, cells)), f"| {memory:.0f} | {cpu:.1f} |", flush=True)
+        rate = medians[associations, name]
+        print(f"| {associations} | {name} | {rate:.0f} | {span} | {ours / rate:.2f} | {memory:.0f} | {cpu:.1f} |")
 
 
 if __name__ == "__main__":
