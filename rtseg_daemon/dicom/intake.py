@@ -1,5 +1,6 @@
 """From a C-STORE to a durable object and its row: judged, written, fsynced, renamed, committed; then answered."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log, short
 
 NOTE_SECONDS = 1.0
+OWED_SECONDS = 1.0
+"""Until it is tried again to note an end that the ledger would not take."""
 NO_SPACE = Status(dimse.OUT_OF_RESOURCES, "no space left on the storage")
 NO_LEDGER = Status(dimse.OUT_OF_RESOURCES, "the ledger cannot be written now")
 
@@ -32,12 +35,13 @@ class Sender:
     """Who sends on one association; its row in the ledger is made with its first object.
 
     `brought`: when it last brought something of each series (by the ledger's number); `noted`: which of these moments
-    the ledger knows.
+    the ledger knows. `refused`: whether an image found no room.
     """
 
     calling_ae: str
     host: str
     association_id: int | None = None
+    refused: bool = False
     brought: dict[int, float] = field(default_factory=dict)
     noted: dict[int, float] = field(default_factory=dict)
 
@@ -66,6 +70,13 @@ class Intake:
         self, sender: Sender, command: Command, sop_class: str, transfer_syntax: str, data: Iterable[memoryview]
     ) -> Status:
         """Consume the whole data set and answer; raises PeerFault where it is larger than allowed."""
+        status = self._take(sender, command, sop_class, transfer_syntax, data)
+        sender.refused |= status.code == dimse.OUT_OF_RESOURCES
+        return status
+
+    def _take(
+        self, sender: Sender, command: Command, sop_class: str, transfer_syntax: str, data: Iterable[memoryview]
+    ) -> Status:
         refusal = self._refuse_at_once(command, sop_class)
         if refusal is not None or is_forwarded_along(sop_class):
             size = drain(data, self.limits.object_bytes)
@@ -185,11 +196,21 @@ class Intake:
         return reception.record_instances(session, [replace(arrival, path=path)])[0]
 
     def end(self, sender: Sender, ending: Ending) -> bool:
-        """Note how an association ended, if it brought anything; False where the ledger could not be written."""
-        association_id = sender.association_id
-        if association_id is None:
-            return True
+        """Note how an association ended, if it brought anything; False where the ledger could not be written.
 
+        A transfer of which something found no room has broken off, however orderly it ends: the rest must come again.
+        What could not be noted is an abort to the peer, and is noted as one as soon as that is possible.
+        """
+        if sender.refused:
+            ending = Ending.ABORTED
+        if sender.association_id is None or self._note_end(sender, sender.association_id, ending):
+            return True
+        later = threading.Timer(OWED_SECONDS, self.end, [sender, Ending.ABORTED])
+        later.daemon = True
+        later.start()
+        return False
+
+    def _note_end(self, sender: Sender, association_id: int, ending: Ending) -> bool:
         def note(session: Session) -> None:
             for series_id, moment in sender.brought.items():
                 touch(session, series_id, association_id, moment)
@@ -198,7 +219,7 @@ class Intake:
         try:
             self.commits.submit(note)
         except (SQLAlchemyError, OSError) as error:
-            log().error("the end of an association could not be noted", exc_info=error)
+            log().error("the end of an association could not be noted; trying again", exc_info=error)
             return False
         return True
 

@@ -1,20 +1,35 @@
-"""Every row of the table of bad input, against the running receiver and the sweep beside it."""
+"""Every row of the table of bad input, against the running receiver and the sweep beside it.
 
+Implausible HU and padding are seen by the worker: tests/unit/segment/test_gates.py and tests/unit/dicom/test_series.py.
+"""
+
+import contextlib
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
-from pydicom.uid import UID, ExplicitVRBigEndian, ImplicitVRLittleEndian, RTStructureSetStorage
+from pydicom.uid import (
+    UID,
+    ComprehensiveSRStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    GrayscaleSoftcopyPresentationStateStorage,
+    ImplicitVRLittleEndian,
+    RTStructureSetStorage,
+)
 
 from rtseg_daemon.dicom.assemble import OVERTAKEN
+from rtseg_daemon.ledger import jobs
+from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from tests.faults.conftest import QUIET, Ward, series
-from tests.receiver import Peer, encoded, store_pdus
+from tests.receiver import Peer, Receiver, encoded, store_pdus
 from tests.synthetic import uid
+from tests.world import wait_for
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "dicom"
 
@@ -28,6 +43,73 @@ def real(folder: str) -> list[Dataset]:
 
 
 # --- refused ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def strict(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiver]:
+    """A receiver that knows one caller, and takes objects of a megabyte."""
+    callers = [{"ae_title": "PACS", "host": "127.0.0.1"}, {"ae_title": "AWAY", "host": "127.0.0.2"}]
+    dicom = {"allowed_callers": callers, "max_object_mb": 1}
+    receiver = Receiver(tmp_path_factory.mktemp("strict"), dicom=dicom)
+    try:
+        yield receiver
+    finally:
+        receiver.end()
+
+
+@pytest.mark.parametrize("title", ["STRANGER", "AWAY"])
+def test_an_unknown_title_or_address_is_rejected(strict: Receiver, title: str) -> None:
+    with Peer(strict.port) as peer:
+        assert peer.associate(calling=title) == 3
+    with Peer(strict.port) as peer:
+        assert peer.associate(calling="PACS") == 2
+
+
+def test_an_object_that_is_too_large_ends_in_an_abort(strict: Receiver) -> None:
+    image = series("large")[0]
+    image.PixelData, image.Rows, image.Columns = bytes(2 * 1024 * 1024), 1024, 1024
+    with Peer(strict.port) as peer, contextlib.suppress(OSError):  # it may be cut off while it still sends
+        assert peer.associate(calling="PACS") == 2
+        assert peer.store(image) is None
+    assert not strict.has(image.SOPInstanceUID)
+    assert not strict.unfinished()
+
+
+def deep(image: Dataset, levels: int = 400) -> bytes:
+    """The image with sequences in sequences (0008,1140), of undefined length, before the patient's name."""
+    opened = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\x00\xe0\xff\xff\xff\xff"
+    closed = b"\xfe\xff\x0d\xe0\0\0\0\0\xfe\xff\xdd\xe0\0\0\0\0"
+    raw = encoded(image)
+    cut = raw.index(b"\x10\x00\x10\x00PN")
+    return raw[:cut] + opened * levels + closed * levels + raw[cut:]
+
+
+BROKEN: dict[str, Callable[[Dataset], bytes]] = {
+    "undecodable": lambda image: b"\xff" * 512 + encoded(image),
+    "truncated": lambda image: encoded(image)[:-300],
+    "nested too deep": deep,
+    "empty": lambda image: b"",
+}
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_what_cannot_be_decoded_is_refused_c000(ward: Ward, what: str) -> None:
+    image = series(f"broken {what}")[0]
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        peer.say(store_pdus(str(image.SOPInstanceUID), BROKEN[what](image)))
+        assert peer.status() == 0xC000
+    assert not ward.receiver.has(image.SOPInstanceUID)
+    assert not ward.receiver.unfinished()
+
+
+def test_an_abort_in_mid_object_leaves_no_file(ward: Ward) -> None:
+    image = series("mid-object")[0]
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        peer.say(store_pdus(str(image.SOPInstanceUID), encoded(image), piece=300)[:900])
+    wait_for(lambda: not ward.receiver.unfinished(), 10)
+    assert not ward.receiver.has(image.SOPInstanceUID)
 
 
 def test_another_sop_class_is_rejected_as_a_context(ward: Ward) -> None:
@@ -81,6 +163,25 @@ def test_a_full_disk_is_answered_a700_and_reception_goes_on_without_a_restart(wa
     assert not ward.receiver.unfinished()
     assert set(ward.send(images)) == {0}
     assert ward.kept(images) == len(images)
+
+
+def test_a_series_of_which_something_found_no_room_waits_for_the_rest(ward: Ward) -> None:
+    images = series("no room for the end")
+    pid = ward.receiver.process.pid
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        assert {peer.store(image) for image in images[:15]} == {0}
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (512, before[1]))
+        try:
+            assert {peer.store(image) for image in images[15:]} == {0xA700}
+        finally:
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
+        peer.release()
+    ward.until_ended()
+    ward.wait(10 * QUIET)
+    assert ward.jobs(images) == [], "without a gap, silent, released, and still no whole series"
+    assert ward.settled(images).state is JobState.QUEUED
 
 
 # --- accepted, and then ----------------------------------------------------------------------------------------------
@@ -196,6 +297,18 @@ def test_a_late_slice_after_the_job_makes_a_new_job_that_supersedes(ward: Ward) 
     assert newer.supersedes_id == older.id
 
 
+def test_a_late_slice_after_the_result_was_sent_makes_a_new_job_that_supersedes_with_an_alarm(ward: Ward) -> None:
+    images = series("too late", 30)
+    first = ward.settled(images[:25])
+    with writing(ward.engine) as session:
+        for state in (JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING, JobState.DELIVERED):
+            jobs.move_job(session, first.id, state, what="test")
+    assert ward.settled(images[25:]).state is JobState.QUEUED
+    older, newer = ward.jobs(images)
+    assert (older.state, newer.supersedes_id) == (JobState.DELIVERED, older.id)
+    assert f"superseded:{older.id}" in [alarm.key for alarm in ward.alarms("superseded")]
+
+
 Change = Callable[[int, Dataset], None]
 
 
@@ -253,10 +366,11 @@ def test_a_real_irregular_series_is_held(ward: Ward, folder: str) -> None:
     assert ward.settled(images, syntaxes=(images[0].file_meta.TransferSyntaxUID,)).state is JobState.HELD
 
 
-def test_a_localizer_among_the_slices_is_left_out(ward: Ward) -> None:
-    images = series("localizer")
-    localizer = series("localizer")[0]
-    localizer.SOPInstanceUID, localizer.ImageType = uid("loc"), ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+@pytest.mark.parametrize("image_type", [["ORIGINAL", "PRIMARY", "LOCALIZER"], ["DERIVED", "SECONDARY", "SCREEN SAVE"]])
+def test_a_localizer_or_a_dose_report_among_the_slices_is_left_out(ward: Ward, image_type: list[str]) -> None:
+    images = series(f"localizer {image_type}")
+    localizer = series(f"localizer {image_type}")[0]
+    localizer.SOPInstanceUID, localizer.ImageType = uid("loc", *image_type), image_type
     localizer.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
     job = ward.settled([*images, localizer])
     assert job.state is JobState.QUEUED
@@ -283,14 +397,23 @@ def test_a_position_not_validated_is_held(ward: Ward, position: str) -> None:
     assert releasable
 
 
-def test_a_structure_set_that_comes_along_is_accepted_and_dropped(ward: Ward) -> None:
-    structures = Dataset()
-    structures.SOPClassUID, structures.SOPInstanceUID = RTStructureSetStorage, uid("rtss")
-    structures.PatientID = "X"
+FORWARDED = {
+    "RTSTRUCT": RTStructureSetStorage,
+    "SR": ComprehensiveSRStorage,
+    "PR": GrayscaleSoftcopyPresentationStateStorage,
+    "enhanced CT": EnhancedCTImageStorage,
+}
+
+
+@pytest.mark.parametrize("name", FORWARDED)
+def test_what_comes_along_with_a_forwarded_study_is_accepted_and_dropped(ward: Ward, name: str) -> None:
+    other = Dataset()
+    other.SOPClassUID, other.SOPInstanceUID, other.PatientID = FORWARDED[name], uid("along", name), "X"
     with Peer(ward.receiver.port) as peer:
-        assert peer.negotiate({3: (RTStructureSetStorage, [UID("1.2.840.10008.1.2.1")])}) == {3: 0}
-        assert peer.store(structures, sop_class=RTStructureSetStorage) == 0
-    assert not ward.receiver.has(structures.SOPInstanceUID)
+        assert peer.negotiate({3: (FORWARDED[name], [UID("1.2.840.10008.1.2.1")])}) == {3: 0}
+        assert peer.store(other, sop_class=FORWARDED[name]) == 0
+    assert not ward.receiver.has(other.SOPInstanceUID)
+    assert not ward.receiver.unfinished()
     assert "dropped an object that was forwarded along" in ward.receiver.logged()
 
 

@@ -15,6 +15,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
+from rtseg_daemon.dicom import intake
 from rtseg_daemon.dicom import store as store_module
 from rtseg_daemon.dicom.dimse import decode_command
 from rtseg_daemon.dicom.group_commit import GroupCommit
@@ -22,11 +23,12 @@ from rtseg_daemon.dicom.intake import Intake, Sender
 from rtseg_daemon.dicom.netguard import Limits
 from rtseg_daemon.dicom.store import ObjectStore
 from rtseg_daemon.ledger.engine import reading
-from rtseg_daemon.ledger.schema import Instance
-from rtseg_daemon.ledger.states import InstanceState
+from rtseg_daemon.ledger.schema import Association, Instance
+from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.storage import Layout
 from tests.faults.conftest import Ward, series
 from tests.receiver import command_set, encoded
+from tests.world import wait_for
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -86,6 +88,10 @@ class Desk:
         content = (self.store.layout.directory / row.path).read_bytes()
         return hashlib.sha256(content).hexdigest() == row.sha256
 
+    def ending(self, sender: Sender) -> Ending:
+        with reading(self.ledger) as session:
+            return session.get_one(Association, sender.association_id).ending
+
     def tidy(self) -> bool:
         """No file that the ledger does not know."""
         with reading(self.ledger) as session:
@@ -135,6 +141,28 @@ def test_an_error_at_any_call_refuses_the_object_and_the_next_try_succeeds(
         assert desk.holds(images[earlier])
         at += 1
     assert struck >= {"open", "write", "fsync", "rename", "statement", "commit"}
+
+
+@pytest.mark.parametrize("ending", [Ending.RELEASED, Ending.ABORTED])
+def test_an_end_that_could_not_be_noted_is_noted_as_an_abort_later(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, ending: Ending
+) -> None:
+    """Every call of an association's end fails once. An end that is forgotten would make a partial series complete."""
+    monkeypatch.setattr(intake, "OWED_SECONDS", 0.05)
+    at, failed = 0, True
+    while failed:
+        images, sender = series(f"{ending} {at}", 2), Sender("PACS", "127.0.0.1")
+        for image in images:
+            assert desk.take(sender, image) == 0
+        desk.saboteur.expect(at)
+        noted = desk.intake.end(sender, ending)
+        failed = at < len(desk.saboteur.calls)
+        desk.saboteur.expect(-1)
+        assert noted != failed
+        wanted = Ending.ABORTED if failed else ending
+        wait_for(lambda sender=sender, wanted=wanted: desk.ending(sender) is wanted, 5, pause=0.02)
+        at += 1
+    assert at > 2, "the calls of one end"
 
 
 @pytest.mark.parametrize("points", [25, pytest.param(100, marks=pytest.mark.faults)])
