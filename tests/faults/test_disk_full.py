@@ -25,7 +25,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 SIZE_MB = 48
 MOST_ROOM = 320 * 1024
 """More than one case needs: its images, its results, and the copy that the destination gets."""
-SLICES = 12
+SLICES = 20
 FULL_SECONDS = 1.0
 PAGE = 4096
 
@@ -123,5 +123,5 @@ def one_point(disk: Disk, case: Case, room: int) -> Counter[str]:
         disk.relieve()
     if any(statuses):
         assert set(case.send()) == {0}
-    wait_for(case.delivered, 60, case.daemon.tail, 0.2)
+    wait_for(case.delivered, 120, case.daemon.tail, 0.2)
     return Counter(refused=sum(map(bool, statuses)), taken=statuses.count(0))

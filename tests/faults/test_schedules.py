@@ -1,16 +1,19 @@
-"""Random schedules of slices and a clock that is turned: no partial result without HELD or alarm."""
+"""Random schedules of slices: no partial result without HELD or alarm; by a turned clock, and on the running daemon."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from pydicom import Dataset, dcmread
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
-from rtseg_daemon.config import Config
+from rtseg_daemon.config import Config, load_config
 from rtseg_daemon.dicom import assemble
 from rtseg_daemon.dicom.assemble import QuietClock, sweep
 from rtseg_daemon.ledger import jobs, reception
@@ -20,6 +23,9 @@ from rtseg_daemon.ledger.reception import Arrival
 from rtseg_daemon.ledger.schema import Alarm, Job, Series
 from rtseg_daemon.ledger.states import Ending, JobState
 from rtseg_daemon.segment.verdict import PASS
+from tests.receiver import Peer
+from tests.synthetic import slice_dataset
+from tests.world import Daemon, Tps, body_volume, wait_for, write_config
 
 QUIET = 10.0
 SLICES = 8
@@ -188,3 +194,122 @@ def test_a_gap_is_never_sent_while_it_is_there(world: tuple[Engine, Config], gat
         scene.wait(100 * QUIET)
         scene.work()
     assert [job.state for job in scene.jobs()] == [JobState.HELD]
+
+
+# --- against the running daemon --------------------------------------------------------------------------------------
+
+LIVE_SLICES = 20
+LIVE_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("slice"), st.integers(0, LIVE_SLICES - 1)),
+        st.tuples(st.just("slices"), st.integers(2, LIVE_SLICES)),
+        st.tuples(st.just("wait"), st.sampled_from([0.1, 0.6, 2.5, 6.0])),
+        st.tuples(st.just("end"), st.sampled_from([Ending.RELEASED, Ending.ABORTED])),
+    ),
+    min_size=2,
+    max_size=8,
+)
+
+
+@dataclass
+class Live:
+    """One series that a PACS sends to the daemon as the schedule says."""
+
+    daemon: Daemon
+    images: list[Dataset]
+    peer: Peer | None = None
+
+    def slice(self, k: int) -> None:
+        if self.peer is None:
+            self.peer = Peer(self.daemon.port, 60.0)
+            assert self.peer.associate() == 2
+        assert self.peer.store(self.images[k]) == 0
+
+    def slices(self, count: int) -> None:
+        for k in range(count):
+            self.slice(k)
+
+    def end(self, ending: Ending) -> None:
+        if self.peer is not None:
+            if ending is Ending.RELEASED:
+                self.peer.release()
+            self.peer.socket.close()
+            self.peer = None
+
+    def wait(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """Oldest first."""
+        uid = str(self.images[0].SeriesInstanceUID)
+        return sorted(
+            (job for job in self.daemon.jobs() if job["series_instance_uid"] == uid), key=lambda job: job["id"]
+        )
+
+    def settled(self) -> bool:
+        found = self.jobs()
+        return bool(found) and found[-1]["state"] == "DELIVERED" and is_whole(found[-1])
+
+
+def is_whole(job: dict[str, Any]) -> bool:
+    return len(images_of(dcmread(job["rtstruct_path"]))) == LIVE_SLICES
+
+
+def images_of(structure_set: Dataset) -> set[str]:
+    study = structure_set.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+    return {str(item.ReferencedSOPInstanceUID) for item in study.RTReferencedSeriesSequence[0].ContourImageSequence}
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Daemon, Tps]]:
+    folder, tps = tmp_path_factory.mktemp("live"), Tps()
+    config = write_config(folder, tps.port, series={"quiet_seconds": 1.0})
+    daemon = Daemon(config, folder / "daemon.log")
+    with tps.running():
+        try:
+            yield daemon.start(), tps
+        finally:
+            daemon.stop()
+
+
+def follow(live: tuple[Daemon, Tps], steps: list[tuple[str, Any]]) -> None:
+    """Play the schedule, send the series whole, and account for every structure set that reached the TPS."""
+    daemon, tps = live
+    volume = body_volume(LIVE_SLICES)
+    seed = 10_000 + next(NUMBERS)
+    scene = Live(daemon, [slice_dataset(volume, k, "HFS", seed) for k in range(LIVE_SLICES)])
+    for what, value in steps:
+        getattr(scene, what)(value)
+    scene.end(Ending.ABORTED)
+    scene.slices(LIVE_SLICES)
+    scene.end(Ending.RELEASED)
+    wait_for(scene.settled, 120, lambda: f"{scene.jobs()}\n{daemon.tail()}", 0.2)
+    ours = {str(image.SOPInstanceUID) for image in scene.images}
+    sent = [images_of(one) for one in tps.structure_sets if images_of(one) <= ours]
+    partial = [one for one in sent if one != ours]
+    assert len(sent) - len(partial) == 1, "one whole result, and only one"
+    jobs_sent = [job["id"] for job in scene.jobs()[:-1] if job["state"] == "DELIVERED"]
+    assert len(partial) == len(jobs_sent)
+    engine = open_ledger(load_config(daemon.config).database_url)
+    with reading(engine) as session:
+        alarms = {alarm.key for alarm in session.query(Alarm)}
+    engine.dispose()
+    assert {f"superseded:{job}" for job in jobs_sent} <= alarms, "no partial result without an alarm"
+
+
+LIVE = [*CALM, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_late_end_of_a_series_supersedes_what_the_running_daemon_sent(live: tuple[Daemon, Tps]) -> None:
+    follow(live, [("slices", LIVE_SLICES - 3), ("end", Ending.RELEASED), ("wait", 6.0)])
+
+
+@pytest.mark.faults
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@settings(max_examples=20, deadline=None, phases=[Phase.generate], suppress_health_check=LIVE, derandomize=True)
+@given(LIVE_STEPS)
+def test_no_schedule_of_twenty_ends_in_a_partial_result_of_the_running_daemon_unseen(
+    live: tuple[Daemon, Tps], steps: list[tuple[str, Any]]
+) -> None:
+    follow(live, steps)
