@@ -2,7 +2,8 @@
 
     pip install monai nnunetv2          (peers; a row is left out where its package is missing)
     python bench/inference.py                                     phantom, 512 x 512 x 124, shipped bundle
-    python bench/inference.py --case ../shared/data/openkbp/validation/pt_201 --rounds 5
+    python bench/inference.py --case ../shared/data/openkbp/validation/pt_201 --slices 130
+    python bench/inference.py --random 48 --members 1 --rounds 1 --slices 130        1 x 1 x 3 mm, crop of 256 x 256
 
 Every way runs once per round, in turn, and the medians over the rounds are compared as ratios, since a machine's speed
 drifts. The others: sliding windows for every member, the bundle's weighted mean of the softmax, trilinear interpolation
@@ -10,10 +11,13 @@ of all classes to the CT's grid, argmax; no uncertainty. The matmul peak is meas
 """
 
 import argparse
+import hashlib
+import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -23,39 +27,71 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
-from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
+from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle
+from rtseg_daemon.networks import build
 from rtseg_daemon.phantom import make_phantom
 from rtseg_daemon.segment.engine_torch import load_member
 from rtseg_daemon.segment.ensemble import class_weights
-from rtseg_daemon.segment.infer import network_input, plan_windows
+from rtseg_daemon.segment.infer import blended_tiles, network_input, plan_windows, windows_of
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
-from rtseg_daemon.segment.volume import Array, Volume
+from rtseg_daemon.segment.transforms import Grid, interpolate
+from rtseg_daemon.segment.volume import Array, Shape, Volume
 from rtseg_daemon.settings import Compute
 
 Masks = dict[str, Array]
 Predict = Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
 
 
-def load_case(folder: Path | None, matrix: int) -> Volume:
-    """The phantom, or a case folder with ct.nii.gz, at `matrix` x `matrix` pixels."""
-    if folder is None:
-        return make_phantom(1, matrix)[0]
+def load_case(folder: Path | None, matrix: int, slices: int) -> Volume:
+    """The phantom, or a case folder with ct.nii.gz: `matrix` x `matrix` pixels, `slices` slices (0: those it has)."""
+    coarse = make_phantom(1, matrix)[0] if folder is None else read_nifti(folder / "ct.nii.gz")
+    wanted = (slices or coarse.shape[0], matrix, matrix)
+    if coarse.shape == wanted:
+        return coarse
+    step = [s * n / m for s, n, m in zip(coarse.spacing_mm, coarse.shape, wanted, strict=True)]
+    first = [o + (b - a) / 2 for o, a, b in zip(coarse.origin_mm, coarse.spacing_mm, step, strict=True)]
+    grid = Grid(wanted, (step[0], step[1], step[2]), (first[0], first[1], first[2]))
+    fine = interpolate(coarse, grid)
+    return fine.with_array(fine.array.astype(np.int16))
+
+
+def read_nifti(path: Path) -> Volume:
+    """A CT as NIfTI, turned to patient axes."""
     import SimpleITK as sitk
 
-    from rtseg_daemon.segment.transforms import Grid, interpolate
-
-    image = sitk.DICOMOrient(sitk.ReadImage(str(folder / "ct.nii.gz")), "LPS")
+    image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
     z, y, x = image.GetSpacing()[::-1]
     oz, oy, ox = image.GetOrigin()[::-1]
-    coarse = Volume(sitk.GetArrayFromImage(image), (z, y, x), (oz, oy, ox))
-    factor = coarse.shape[1] / matrix
-    grid = Grid(
-        (coarse.shape[0], matrix, matrix),
-        (z, y * factor, x * factor),
-        (oz, oy - y / 2 + y * factor / 2, ox - x / 2 + x * factor / 2),
+    return Volume(sitk.GetArrayFromImage(image), (z, y, x), (oz, oy, ox))
+
+
+def random_bundle(folder: Path, width: int, members: int, window: Shape) -> Bundle:
+    """SepNets of `width` with random weights at 1 x 1 x 3 mm in a crop of 256 x 256, eight organs: no skill."""
+    entries = []
+    for index in range(members):
+        torch.manual_seed(index)
+        path = folder / f"member{index}.safetensors"
+        save_file(build("sepnet", classes=9, width=width).state_dict(), str(path))
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        entries.append(MemberFile(name=path.stem, file=path.name, sha256=digest, intensity=f"SLF{index % 3 + 1}"))
+    bundle = Bundle(
+        format=1,
+        name="random",
+        version="0",
+        intended_use="research",
+        description="random weights for a benchmark",
+        family="sepnet",
+        arguments={"width": width},
+        classes=[OrganClass(name=f"Organ{k}", weights=[1.0] * members) for k in range(8)],
+        members=entries,
+        spacing_mm=(3.0, 1.0, 1.0),
+        window=window,
+        extent_mm=(1000.0, 256.0, 256.0),
     )
-    return interpolate(coarse, grid)
+    bundle._folder = folder
+    return bundle
 
 
 def ours(segmenter: Segmenter, ct: Volume) -> tuple[Masks, dict[str, float]]:
@@ -185,8 +221,9 @@ def window_gflop(net: torch.nn.Module, bundle: Bundle) -> float:
 
 
 def dice(a: Masks, b: Masks) -> float:
-    """The smallest Dice of any organ between two results."""
-    return min(2 * int((a[n] & b[n]).sum()) / max(1, int(a[n].sum()) + int(b[n].sum())) for n in a)
+    """The smallest Dice of any organ between two results; organs that neither finds do not count."""
+    scores = [2 * int((a[n] & b[n]).sum()) / (int(a[n].sum()) + int(b[n].sum())) for n in a if (a[n] | b[n]).any()]
+    return min(scores, default=1.0)
 
 
 def ways(bundle: Bundle, segmenter: Segmenter, ct: Volume) -> dict[str, Callable[[], tuple[Masks, dict[str, float]]]]:
@@ -218,23 +255,77 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=installed_models())
     parser.add_argument("--case", type=Path, help="a folder with ct.nii.gz; default: the phantom")
     parser.add_argument("--matrix", type=int, default=512)
+    parser.add_argument("--slices", type=int, default=0, help="slices of the CT; default: those it has")
+    parser.add_argument("--random", type=int, default=0, metavar="WIDTH", help="random weights at 1 x 1 x 3 mm instead")
+    parser.add_argument("--members", type=int, default=6, help="with --random")
+    parser.add_argument("--window", type=int, nargs=3, default=(64, 128, 128), help="with --random: z y x")
+    parser.add_argument("--cache", type=Path, help="folder for compiled models")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--only", default="", help="only ways whose name holds this")
+    parser.add_argument("--only", default="", help="only ways whose name holds one of these, separated by commas")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
-    bundle = load_bundle(options.models, options.bundle)
-    ct = load_case(options.case, options.matrix)
-    segmenter = Segmenter.load(bundle, Compute(device="cpu"))
-    table = {n: w for n, w in ways(bundle, segmenter, ct).items() if options.only in n or n.startswith("this")}
+    if not options.random:
+        compare(load_bundle(options.models, options.bundle), options)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        z, y, x = options.window
+        compare(random_bundle(Path(folder), options.random, options.members, (z, y, x)), options)
+
+
+def compare(bundle: Bundle, options: argparse.Namespace) -> None:
+    """All rounds of all ways, and their table."""
+    ct = load_case(options.case, options.matrix, options.slices)
+    segmenter = Segmenter.load(bundle, Compute(device="cpu"), options.cache)
+    wanted = options.only.split(",")
+    table = {
+        name: way
+        for name, way in ways(bundle, segmenter, ct).items()
+        if name.startswith("this") or any(word in name for word in wanted)
+    }
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in table}
     masks: dict[str, Masks] = {}
+    forward: list[float] = []
+    peaks: list[float] = []
     for number in range(options.rounds + 1):
         for name, way in table.items():
+            if number == 0 and not name.startswith("this") and options.rounds == 1:
+                continue  # one round is asked for where a round takes minutes: none is spent on warming up
+            began = time.process_time()
             masks[name], parts = way()
+            parts["processor"] = time.process_time() - began
             if number:
                 seconds[name].append(parts)
-            print(f"round {number} {name}: {sum(parts.values()):.2f} s", file=sys.stderr)
+            print(f"round {number} {name}: {parts}", file=sys.stderr)
+        forward.append(forward_seconds(segmenter, ct))
+        peaks.append(matmul_peak(torch.bfloat16))
     report(bundle, ct, seconds, masks, options.rounds)
+    report_peak(bundle, ct, statistics.median(forward), max(peaks))
+
+
+def forward_seconds(segmenter: Segmenter, ct: Volume) -> float:
+    """Seconds of the members alone: all windows through the engine, nothing done with the answers."""
+    hu = to_network_grid(ct, segmenter.bundle).array
+    z, y, x = hu.shape
+    work = list(windows_of(segmenter.bundle, hu, blended_tiles((z, y, x), segmenter.bundle)))
+    began = time.perf_counter()
+    for _ in segmenter.engine.run(work):
+        pass
+    return time.perf_counter() - began
+
+
+def report_peak(bundle: Bundle, ct: Volume, forward: float, peak: float) -> None:
+    """Print how near the forward pass comes to what this machine multiplies."""
+    windows = len(plan_windows(to_network_grid(ct, bundle).shape, bundle.window, bundle.overlap))
+    work = window_gflop(load_member(bundle, 0), bundle) * windows * len(bundle.members)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    speed, single = work / forward, matmul_peak(torch.float32)
+    print(
+        f"\nforward pass {forward:.2f} s, {speed:.0f} GFLOP/s = {100 * speed / peak:.0f} % of the bf16 matmul peak of"
+    )
+    print(f"{peak:.0f} GFLOP/s in the same run; {single:.0f} GFLOP/s in float32")
+    processor = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=False).stdout.strip()
+    print(f"peak memory of this process {memory:.1f} GB (all ways)")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {processor}")
 
 
 def report(
@@ -245,23 +336,26 @@ def report(
     windows = len(plan_windows(to_network_grid(ct, bundle).shape, bundle.window, bundle.overlap))
     work = window_gflop(net, bundle) * windows * len(bundle.members)
     mine, reference = next(iter(seconds)), masks.get("plain torch fp32", next(iter(masks.values())))
-    whole = {n: statistics.median(sum(s.values()) for s in runs) for n, runs in seconds.items()}
+    whole = {n: statistics.median(s["network"] + s["around"] for s in runs) for n, runs in seconds.items()}
     network = {n: statistics.median(s["network"] for s in runs) for n, runs in seconds.items()}
     print(f"\nCT {ct.shape[2]} x {ct.shape[1]} x {ct.shape[0]}, bundle {bundle.label}, {len(bundle.members)} members, ")
     print(f"{windows} windows of {bundle.window} each, {work:.0f} GFLOP; medians of {rounds} interleaved rounds\n")
-    print("| way | whole s | network s | around s | times this engine | smallest Dice to plain fp32 |")
-    print("|---|---|---|---|---|---|")
+    used = {n: statistics.median(s["processor"] for s in runs) for n, runs in seconds.items()}
+    print(
+        "| way | whole s | network s | around s | times this engine | processor s | times | least Dice to plain fp32 |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
     for name in seconds:
         around = statistics.median(s["around"] for s in seconds[name])
-        ratio, same = whole[name] / whole[mine], dice(masks[name], reference)
-        print(f"| {name} | {whole[name]:.2f} | {network[name]:.2f} | {around:.2f} | {ratio:.1f} | {same:.4f} |")
-    peak16, peak32 = matmul_peak(torch.bfloat16), matmul_peak(torch.float32)
-    share = work / network[mine] / peak16
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(f"\nmatmul peak {peak16:.0f} GFLOP/s bf16, {peak32:.0f} fp32; this engine {work / network[mine]:.0f} GFLOP/s")
-    print(f"= {100 * share:.0f} % of the bf16 peak; peak memory of this process {memory:.1f} GB (all ways)")
-    processor = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=False).stdout.strip()
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {processor}")
+        ratio, work_ratio = whole[name] / whole[mine], used[name] / used[mine]
+        print(
+            f"| {name} | {whole[name]:.2f} | {network[name]:.2f} | {around:.2f} | {ratio:.1f} | {used[name]:.2f} | "
+            f"{work_ratio:.1f} | {dice(masks[name], reference):.4f} |"
+        )
+    load = " ".join(f"{n:.1f}" for n in os.getloadavg())
+    print(
+        f"\nload averages at the end: {load}; on a busy machine compare processor seconds (all threads of the process)"
+    )
 
 
 if __name__ == "__main__":
