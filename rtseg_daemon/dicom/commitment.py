@@ -17,6 +17,7 @@ PUSH_MODEL_INSTANCE = UID("1.2.840.10008.1.20.1.1")
 REQUEST_COMMITMENT = 1
 ALL_COMMITTED = 1
 SOME_FAILED = 2
+UNKNOWN_EVENT = 0x0113
 UNKNOWN_ARGUMENT = 0x0115
 
 
@@ -62,9 +63,12 @@ def failures(report: Dataset) -> dict[str, int]:
 def take_report(engine: Engine, event_type: int, report: Dataset) -> int:
     """Enter an N-EVENT-REPORT in the ledger; returns the status to answer with.
 
-    A transaction that we never asked for is answered 0x0115 (invalid argument value). A failure report without a
-    list of failed objects commits nothing.
+    A transaction that we never asked for is answered 0x0115 (invalid argument value), an event that the service does
+    not have 0x0113 (no such event type; PS3.7, annex C.5). A failure report without a list of failed objects commits
+    nothing.
     """
+    if event_type not in (ALL_COMMITTED, SOME_FAILED):
+        return UNKNOWN_EVENT
     transaction = str(report.get("TransactionUID", ""))
     failed = failures(report)
     if event_type == SOME_FAILED and not failed:

@@ -250,7 +250,7 @@ def ask_commitment(session: Session, delivery_id: int, transaction_uid: str, *, 
 def record_commitment(
     session: Session, transaction_uid: str, failed: dict[str, int], *, at: float | None = None
 ) -> Delivery | None:
-    """The destination's N-EVENT-REPORT: COMMITTED if our RTSTRUCT is not among `failed` (SOP UID -> reason).
+    """The destination's N-EVENT-REPORT: COMMITTED if nothing is among `failed` (SOP UID -> reason).
 
     None for a transaction we never asked for. A refused commitment leaves the delivery SENT, with an alarm.
     """
