@@ -161,4 +161,4 @@ def test_class_weights_are_the_root_of_the_inverse_share() -> None:
 
 def test_case_and_size_weights() -> None:
     assert losses.case_weights(torch.tensor([4.0, 2.0, 0.0])).tolist() == pytest.approx([0.25, 0.5, 0.0])
-    assert losses.size_weights(torch.tensor([4.0, 1.0, 0.0])).tolist() == pytest.approx([1 / 3, 4 / 3, 4 / 3])
+    assert losses.size_weights(torch.tensor([4.0, 1.0, 0.0])).tolist() == pytest.approx([5 / 12, 5 / 3, 5 / 3])
