@@ -46,6 +46,11 @@ class Layout:
     def lock(self) -> Path:
         return self.directory / "lock"
 
+    @property
+    def metrics(self) -> Path:
+        """Numbers for a monitoring system."""
+        return self.directory / "metrics.prom"
+
     def result(self, job_id: int) -> Path:
         """Folder of one job's result."""
         return self.results / str(job_id)
@@ -66,7 +71,11 @@ class Layout:
 
     def free_gb(self) -> float:
         """Free space in GB (10^9 bytes)."""
-        return shutil.disk_usage(self.directory).free / 1e9
+        return self.free_bytes() / 1e9
+
+    def free_bytes(self) -> int:
+        """Free space in bytes."""
+        return shutil.disk_usage(self.directory).free
 
 
 def lock_storage(layout: Layout, wait_seconds: float = 10.0) -> int:

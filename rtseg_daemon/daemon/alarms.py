@@ -6,7 +6,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from email.message import EmailMessage
 
-from sqlalchemy import Engine, select
+from sqlalchemy import ColumnElement, Engine, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.engine import reading, writing
@@ -23,8 +23,9 @@ DONE = (JobState.DELIVERED, JobState.CANCELLED)
 
 def raise_late(engine: Engine, late_seconds: float, now: float) -> int:
     """Raise one alarm per series whose contours are not delivered `late_seconds` after its last slice."""
+    alarmed = select(Alarm.id).where(Alarm.key.like("late:" + Series.id.cast(Alarm.key.type) + ":%")).exists()
     with reading(engine) as session:
-        late = list(late_series(session, now - late_seconds))
+        late = list(late_series(session, now - late_seconds, ~alarmed))
     for series_id, last, why in late:
         message = f"series {series_id}: contours are late, {why}"
         with writing(engine) as session:
@@ -32,13 +33,10 @@ def raise_late(engine: Engine, late_seconds: float, now: float) -> int:
     return len(late)
 
 
-def late_series(session: Session, before: float) -> Iterator[tuple[int, float, str]]:
+def late_series(session: Session, before: float, *conditions: ColumnElement[bool]) -> Iterator[tuple[int, float, str]]:
     """(series, its last slice's time, how it stands) for every series that someone waits for since `before`."""
-    query = select(Series).where(
-        Series.last_received_at < before,
-        Series.state.not_in([SeriesState.UNROUTED, SeriesState.REMOVED]),
-        ~select(Alarm.id).where(Alarm.key.like("late:" + Series.id.cast(Alarm.key.type) + ":%")).exists(),
-    )
+    unwanted = [SeriesState.UNROUTED, SeriesState.REMOVED]
+    query = select(Series).where(Series.last_received_at < before, Series.state.not_in(unwanted), *conditions)
     for series in session.scalars(query):
         standing = how_it_stands(series)
         if standing:

@@ -4,7 +4,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
@@ -14,12 +14,14 @@ from rtseg_daemon.config import Config
 from rtseg_daemon.daemon import alarms, auditing, retention
 from rtseg_daemon.daemon.backup import back_up, prune
 from rtseg_daemon.daemon.children import Child
+from rtseg_daemon.daemon.metrics import Facts, metrics_text
 from rtseg_daemon.dicom import assemble
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.ledger.engine import database_file, reading
 from rtseg_daemon.ledger.reception import listener
+from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import Layout, write_durably
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ class House:
     layout: Layout
     engine: Engine
     receiver: Child
+    finished: dict[str, float] = field(default_factory=dict)
+    """Chore -> when it last ended without an error, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,18 @@ def listens(house: House) -> bool:
 
 def watch_lateness(house: House) -> None:
     alarms.raise_late(house.engine, house.config.series.late_minutes * 60.0, time.time())
+
+
+def write_metrics(house: House) -> None:
+    """`metrics.prom`, whole or as it was."""
+    now, config = time.time(), house.config
+    free = house.layout.free_bytes()
+    with reading(house.engine) as session:
+        names = [destination.name for destination in config.destinations]
+        status = status_shape(session, now, round(free / 1e9, 1), names)
+        late = sum(1 for _ in alarms.late_series(session, now - config.series.late_minutes * 60.0))
+    text = metrics_text(Facts(status, late, free, dict(house.finished), now))
+    write_durably(house.layout.metrics, text.encode())
 
 
 def send_alarms(house: House) -> None:
@@ -84,6 +100,7 @@ def chores_for(config: Config) -> tuple[Chore, ...]:
     return (
         Chore("sweep", min(5.0, max(0.25, config.series.quiet_seconds / 8)), sweep),
         Chore("lateness", 30.0, watch_lateness),
+        Chore("metrics", 15.0, write_metrics),
         Chore("alarms", 5.0, send_alarms),
         Chore("retention", 3600.0, remove_old),
         Chore("backup", 6 * 3600.0, back_up_ledger),
@@ -124,6 +141,7 @@ class Housekeeper:
         while (name := self.due.get()) is not None:
             try:
                 self.chores[name].work(self.house)
+                self.house.finished[name] = time.time()
             except (SQLAlchemyError, OSError, RtsegError) as error:
                 log().error("a chore failed; it is tried again at its next turn", chore=name, exc_info=error)
             except Exception as error:  # noqa: BLE001 - one broken chore must not end the others
