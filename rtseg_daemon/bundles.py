@@ -88,6 +88,9 @@ class Limits(Part):
     positions: list[str] = Field(default_factory=lambda: ["HFS"])
     slice_spacing_mm: tuple[float, float] = (0.5, 5.0)
     pixel_spacing_mm: tuple[float, float] = (0.3, 6.0)
+    slice_distance_tolerance: float = Field(default=0.01, ge=0.01, le=0.25)
+    """How far a slice distance may be off the usual one, as a fraction of it; what is further off is held. A missing
+    slice doubles a distance, so that it is never within what a bundle can allow."""
     minimum_slices: int = 16
     minimum_organs: int = 2
 

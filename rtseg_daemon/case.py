@@ -158,7 +158,8 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
         return result
     with stages.stage("read series"):
         images = [header.path for header in split_images(headers)[0]]
-        series = load_series(images, RELEASABLE if options.released else frozenset())
+        tolerance = min(one.limits.slice_distance_tolerance for one in bundles)
+        series = load_series(images, RELEASABLE if options.released else frozenset(), tolerance)
         return replace(result, series=series, verdicts=(*result.verdicts, ("voxels", judge_volume(series.volume))))
 
 

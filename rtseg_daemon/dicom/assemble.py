@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,9 +11,18 @@ import numpy as np
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
+from rtseg_daemon.bundles import Bundle, Limits, installed_models, load_bundle
 from rtseg_daemon.config import Config, Route
-from rtseg_daemon.dicom.completeness import Carrier, Decision, Next, Patience, SeriesFacts, Slice, completeness
+from rtseg_daemon.dicom.completeness import (
+    Carrier,
+    Decision,
+    Next,
+    Patience,
+    SeriesFacts,
+    Slice,
+    completeness,
+    irregularity,
+)
 from rtseg_daemon.dicom.headers import read_header
 from rtseg_daemon.dicom.reconstructions import Candidate, preferred, still_coming
 from rtseg_daemon.errors import RtsegError, SeriesError
@@ -70,6 +79,8 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
 def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, now: float, clock: QuietClock) -> None:
     """Decide about one series and act on it."""
     decision = completeness(facts, patience_of(config))
+    if decision.next is not Next.COMPLETE and irregularity(facts.slices):
+        decision = completeness(replace(facts, tolerance=tolerance_for(engine, config, series_id)), patience_of(config))
     others = rivals(engine, config, series_id, clock) if decision.next is not Next.WAIT else []
     if decision.next is Next.WAIT or still_coming(others, config.series.quiet_seconds):
         stop_overtaken(engine, series_id, now)
@@ -92,6 +103,15 @@ def rivals(engine: Engine, config: Config, series_id: int, clock: QuietClock) ->
             for one in session.scalars(same_study)
             if route_for(one, config.routes) == route
         ]
+
+
+def tolerance_for(engine: Engine, config: Config, series_id: int) -> float:
+    """How uneven slice distances may be for every bundle that the series' route gives it to (see bundles.Limits)."""
+    with reading(engine) as session:
+        route = route_for(session.get_one(Series, series_id), config.routes)
+    names = [name for job in (route.jobs if route else ()) for name in job.split(JOINER)]
+    limits = [known_bundle(models_of(config), name).limits for name in names] or [Limits()]
+    return min(one.slice_distance_tolerance for one in limits)
 
 
 def candidate(session: Session, series: Series, clock: QuietClock) -> Candidate:
@@ -176,13 +196,16 @@ def why_left_alone(series_id: int, images: bool, route: Route | None, others: Se
 
 def judge(paths: Sequence[Path], config: Config, names: str) -> Verdict:
     """The series gate for the bundles of one job."""
-    models = config.models.directory or installed_models()
-    bundles = [known_bundle(models, name) for name in names.split(JOINER)]
+    bundles = [known_bundle(models_of(config), name) for name in names.split(JOINER)]
     try:
         headers = [read_header(path) for path in paths]
         return gravest([judge_series(headers, bundle.limits) for bundle in bundles])
     except SeriesError as error:
         return Verdict("hold", (str(error),), releasable=False)
+
+
+def models_of(config: Config) -> Path:
+    return config.models.directory or installed_models()
 
 
 @lru_cache(maxsize=16)

@@ -42,6 +42,7 @@ class SeriesFacts:
         carriers: the associations that carried it, oldest first.
         expected: how many images the PACS has, None if nobody said.
         confirmed: whether the PACS said so after the last slice came; an older count may have grown since.
+        tolerance: how much longer than usual a slice distance may be, as a fraction; what the route's bundles allow.
     """
 
     slices: tuple[Slice, ...]
@@ -50,6 +51,7 @@ class SeriesFacts:
     carriers: tuple[Carrier, ...] = ()
     expected: int | None = None
     confirmed: bool = True
+    tolerance: float = 0.01
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ COMPLETE = Decision(Next.COMPLETE)
 
 def completeness(facts: SeriesFacts, patience: Patience) -> Decision:
     """Wait, complete, or hold with reasons."""
-    irregular = irregularity(facts.slices)
+    irregular = irregularity(facts.slices, facts.tolerance)
     if facts.expected is not None and facts.confirmed and facts.received >= facts.expected and not irregular:
         return COMPLETE
     if facts.silence_seconds < patience.quiet:
@@ -108,14 +110,14 @@ def shortfall(facts: SeriesFacts) -> str:
     return f"{facts.received} of {facts.expected} images were received"
 
 
-def irregularity(slices: Sequence[Slice]) -> str:
+def irregularity(slices: Sequence[Slice], tolerance: float = 0.01) -> str:
     """Why the slices are no gapless stack, or nothing. One slice alone, or none, is no gap; the series gate sees it."""
     known = sorted({round(s.along_mm, 3) for s in slices if s.along_mm is not None})
     steps = np.diff(np.asarray(known))
     if steps.size < 2:
         return ""
     usual = float(np.median(steps))
-    if not bool((steps - usual > max(0.01 * usual, 0.05)).any()):
+    if not bool((steps - usual > max(tolerance * usual, 0.05)).any()):
         return ""
     missing = gaps(known)
     if not missing:

@@ -16,8 +16,8 @@ from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.volume import Array, Volume
 
 __all__ = [
-    "PRECONDITIONS", "RELEASABLE", "CtSeries", "Instance", "SliceHeader", "check_series", "header_of", "is_ct_image",
-    "list_series", "load_series", "read_header", "sorted_positions", "storage_axes",
+    "EVEN", "PRECONDITIONS", "RELEASABLE", "CtSeries", "Instance", "SliceHeader", "broken", "check_series",
+    "header_of", "is_ct_image", "list_series", "load_series", "read_header", "sorted_positions", "storage_axes",
 ]  # fmt: skip
 
 ALIGNED = 4e-4
@@ -25,6 +25,9 @@ ALIGNED = 4e-4
 
 SAME_PLACE_MM = 0.01
 """Slices closer than this stand at one position; in-plane origins closer than this are the same."""
+
+EVEN = 0.01
+"""Share of the usual slice distance by which one may be off unless more is tolerated."""
 
 DECODERS = 4
 
@@ -77,15 +80,16 @@ def list_series(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
-def load_series(paths: Sequence[Path], allow: frozenset[str] = frozenset()) -> CtSeries:
+def load_series(paths: Sequence[Path], allow: frozenset[str] = frozenset(), tolerance: float = EVEN) -> CtSeries:
     """Read the files of one series, in any order, as a volume in patient axes.
 
     Every precondition in PRECONDITIONS is checked in that order; raises SeriesError naming the first that fails. Those
     in `allow` are passed over, if they are RELEASABLE: of slices at one position the first by InstanceNumber is kept.
+    `tolerance` is that of slice distances; contours lie where each slice says it is, however even the grid.
     """
     with ThreadPoolExecutor(DECODERS) as pool:
         headers = list(pool.map(read_header, paths))
-        check_series(headers, allow)
+        check_series(headers, allow, tolerance)
         slices = sorted_positions(headers)
         volume = _empty_volume(slices)
         jobs = [(header, volume.array[k]) for k, header in enumerate(slices)]
@@ -223,15 +227,23 @@ def check_duplicate(headers: Sequence[SliceHeader]) -> str:
     return f"{extra} images stand at a position that another one holds" if extra else ""
 
 
-def check_gap(headers: Sequence[SliceHeader]) -> str:
-    """Neighbouring slices are equally far apart, within 1 % or 0.05 mm, whichever is larger."""
+def check_gap(headers: Sequence[SliceHeader], tolerance: float = EVEN) -> str:
+    """Neighbouring slices are equally far apart, within `tolerance` (a fraction) or 0.05 mm, whichever is larger.
+
+    The volume is an even grid: where more than EVEN is tolerated, no slice may lie half a distance off its place there.
+    """
     z = np.array([_z(h) for h in sorted_positions(headers)])
     if z.size < 2:
         return "all images stand at one position"
     steps = np.diff(z)
     usual = float(np.median(steps))
-    off = int((np.abs(steps - usual) > max(0.01 * usual, 0.05)).sum())
-    return f"{off} of {steps.size} slice distances are not {usual:.2f} mm (largest {steps.max():.2f} mm)" if off else ""
+    off = int((np.abs(steps - usual) > max(tolerance * usual, 0.05)).sum())
+    if off:
+        return f"{off} of {steps.size} slice distances are not {usual:.2f} mm (largest {steps.max():.2f} mm)"
+    drift = float(np.abs(z - np.linspace(z[0], z[-1], z.size)).max())
+    if tolerance > EVEN and drift > usual / 2:
+        return f"uneven slice distances put a slice {drift:.2f} mm off its place in an even stack"
+    return ""
 
 
 PRECONDITIONS: dict[str, Check] = {
@@ -251,16 +263,22 @@ PRECONDITIONS: dict[str, Check] = {
 }
 """What a series must fulfil, by name, in the order of checking."""
 
+
+def broken(name: str, headers: Sequence[SliceHeader], tolerance: float = EVEN) -> str:
+    """Why a precondition fails, or an empty string; `tolerance` is that of slice distances (see check_gap)."""
+    return check_gap(headers, tolerance) if name == "gap" else PRECONDITIONS[name](headers)
+
+
 RELEASABLE = frozenset({"mixed_rescale", "duplicate_position", "tilt"})
 """Preconditions without which a volume is still right, so that a person may let the series go on."""
 
 
-def check_series(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset()) -> None:
+def check_series(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset(), tolerance: float = EVEN) -> None:
     """Raise SeriesError for the first precondition that fails and is not both allowed and releasable."""
-    for name, check in PRECONDITIONS.items():
+    for name in PRECONDITIONS:
         if name in allow & RELEASABLE:
             continue
-        if reason := check(headers):
+        if reason := broken(name, headers, tolerance):
             raise SeriesError(f"{name}: {reason}; correct the series at its source and send it again", name)
 
 

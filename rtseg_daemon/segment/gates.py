@@ -11,7 +11,7 @@ import numpy as np
 
 from rtseg_daemon.bundles import Limits
 from rtseg_daemon.dicom.headers import SliceHeader, is_ct_image
-from rtseg_daemon.dicom.series import PRECONDITIONS, RELEASABLE, sorted_positions
+from rtseg_daemon.dicom.series import EVEN, PRECONDITIONS, RELEASABLE, broken, sorted_positions
 from rtseg_daemon.segment.organ_gates import judge_organs
 from rtseg_daemon.segment.verdict import PASS, Finding, Verdict, verdict_of
 from rtseg_daemon.segment.volume import Array, Volume
@@ -66,17 +66,17 @@ def is_axial_image(image_type: Iterable[str]) -> bool:
 def judge_series(headers: Sequence[SliceHeader], limits: Limits) -> Verdict:
     """Judge a series by its headers (localizers and their like are passed over)."""
     images, dropped = split_images(headers)
-    findings = [*precondition_findings(images)]
+    findings = [*precondition_findings(images, limits.slice_distance_tolerance)]
     findings += [finding for check in SERIES_CHECKS for finding in check(images, limits)] if images else []
     if dropped:
         findings.append(Finding("note", f"{len(dropped)} localizers or reports in the series were left out"))
     return verdict_of(findings)
 
 
-def precondition_findings(images: Sequence[SliceHeader]) -> Iterable[Finding]:
+def precondition_findings(images: Sequence[SliceHeader], tolerance: float = EVEN) -> Iterable[Finding]:
     """Everything that keeps the images from being one volume; stops where the rest would mean nothing."""
-    for name, check in PRECONDITIONS.items():
-        reason = check(images)
+    for name in PRECONDITIONS:
+        reason = broken(name, images, tolerance)
         if reason:
             yield Finding("hold", f"{reason}{missing_places(images) if name == 'gap' else ''}", name in RELEASABLE)
             if name in FUNDAMENTAL:
@@ -150,6 +150,13 @@ def contradicts(orientation: tuple[float, ...] | None, expected: tuple[int, ...]
     return orientation is not None and float(np.abs(np.subtract(orientation, expected)).max()) > 0.5
 
 
+def uneven(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:
+    """Slice distances that only this bundle's tolerance lets pass are flagged."""
+    if len(images) > 1 and broken("gap", images) and not broken("gap", images, limits.slice_distance_tolerance):
+        share = limits.slice_distance_tolerance
+        yield Finding("flag", f"slice distances are uneven; the bundle allows {share:.0%} of the usual distance")
+
+
 def outside_range(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:
     """Slice distance and pixel spacing within what the bundle was validated for."""
     z = [h.position_mm[2] for h in sorted_positions(images) if h.position_mm]
@@ -169,6 +176,7 @@ SERIES_CHECKS: tuple[Callable[[Sequence[SliceHeader], Limits], Iterable[Finding]
     mixed_kernel,
     several_phases,
     unvalidated_position,
+    uneven,
     outside_range,
 )
 

@@ -114,6 +114,22 @@ def test_every_bundle_of_the_route_gets_its_job(room: Room, tmp_path: Path) -> N
     assert [job.bundle for job in room.of(images).jobs] == ["tiny", "other"]
 
 
+@pytest.mark.parametrize(("allowed", "state"), [(None, SeriesState.HELD), (0.1, SeriesState.COMPLETE)])
+def test_uneven_slice_distances_are_held_unless_the_bundle_allows_them(
+    room: Room, tmp_path: Path, allowed: float | None, state: SeriesState
+) -> None:
+    if allowed is not None:
+        with (tmp_path / "models" / "tiny" / "bundle.yaml").open("a") as file:
+            file.write(f"limits: {{slice_distance_tolerance: {allowed}}}\n")
+    images = series("a")
+    images[-1].ImagePositionPatient = [*images[-1].ImagePositionPatient[:2], images[-1].ImagePositionPatient[2] + 0.2]
+    room.put(images)
+    room.pass_time(10)
+    room.pass_time(room.config.series.gap_wait_seconds)
+    assert room.of(images).state is state
+    assert room.states(images) == [JobState.HELD if allowed is None else JobState.QUEUED]
+
+
 def test_silence_is_counted_anew_when_listening_resumes(room: Room) -> None:
     images = series("a")
     room.put(images)

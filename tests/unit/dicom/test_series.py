@@ -140,6 +140,16 @@ def test_jitter_below_the_tolerance_is_no_gap(tmp_path: Path) -> None:
     assert series.instances[3].z_mm == pytest.approx(sample_volume().origin_mm[0] + 9.04)
 
 
+def test_a_slice_that_is_off_by_what_is_tolerated_keeps_its_own_place(tmp_path: Path) -> None:
+    paths = write_series(tmp_path, sample_volume(), change=moved(3, (0, 0, 0.2)))
+    series = load_series(paths, tolerance=0.1)
+    start = sample_volume().origin_mm[0]
+    assert series.slice_z_mm == pytest.approx([start + 3 * k + (0.2 if k == 3 else 0) for k in range(6)])
+    assert np.array_equal(
+        series.volume.array, load_series(write_series(tmp_path / "even", sample_volume())).volume.array
+    )
+
+
 def test_a_released_duplicate_keeps_the_first_of_its_place(tmp_path: Path) -> None:
     paths = write_series(tmp_path, sample_volume())
     twin = dcmread(paths[2])

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from rtseg_daemon.bundles import Limits
 from rtseg_daemon.dicom.headers import SliceHeader
@@ -97,6 +98,30 @@ def test_held_too_few_slices() -> None:
     verdict = judge_series(series(count=10), Limits(minimum_slices=16))
     assert (verdict.verdict, verdict.releasable) == ("hold", True)
     assert "10 slices" in verdict.reasons[0]
+
+
+def test_uneven_slice_distances_that_the_bundle_allows_are_flagged() -> None:
+    uneven = series(lambda k: {"position_mm": (-250.0, -250.0, 3.0 * k + 0.2 * (k > 9))})
+    verdict = judge_series(uneven, Limits(slice_distance_tolerance=0.07))
+    assert verdict.verdict == "flag"
+    assert verdict.reasons == ("slice distances are uneven; the bundle allows 7% of the usual distance",)
+    assert judge_series(uneven, Limits(slice_distance_tolerance=0.06)).verdict == "hold"
+
+
+def test_a_missing_slice_is_held_whatever_the_bundle_allows() -> None:
+    missing = series(lambda k: {"position_mm": (-250.0, -250.0, 3.0 * (k + (k > 9)))})
+    verdict = judge_series(missing, Limits(slice_distance_tolerance=0.25))
+    assert (verdict.verdict, verdict.releasable) == ("hold", False)
+    with pytest.raises(ValidationError):
+        Limits(slice_distance_tolerance=0.5)
+
+
+def test_uneven_distances_that_shift_a_slice_by_half_a_distance_are_held() -> None:
+    """3.0 mm in one half of the stack and 3.6 mm in the other: no even grid is near both."""
+    halves = series(lambda k: {"position_mm": (-250.0, -250.0, 3.0 * k + 0.6 * max(0, k - 10))})
+    verdict = judge_series(halves, Limits(slice_distance_tolerance=0.25))
+    assert verdict.verdict == "hold"
+    assert "off its place in an even stack" in " ".join(verdict.reasons)
 
 
 def test_flagged_slice_distance_outside_the_bundles_range() -> None:
