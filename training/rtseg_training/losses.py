@@ -170,8 +170,8 @@ def case_weights(drawn: Tensor) -> Tensor:
 def size_weights(frequencies: Tensor) -> Tensor:
     """FocusNet's alpha_c, inverse to the class's mean size; a class without voxels weighs as the rarest.
 
-    Scaled so that every class has the same part of a mean over voxels: sum_k f_k / (classes f_c). With weights of mean 1
-    the organs' few voxels would be lost in that mean, and small ones were not found at all.
+    Scaled so that every class has the same part of a mean over voxels: sum_k f_k / (classes f_c). With weights of mean
+    1 the organs' few voxels would be lost in that mean, and small ones were not found at all.
     """
     known = frequencies.clamp(min=float(frequencies[frequencies > 0].min()))
     return frequencies.sum() / (len(frequencies) * known)
