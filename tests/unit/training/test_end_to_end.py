@@ -13,6 +13,7 @@ from rtseg_training.checkpoint import part, read_checkpoint
 from rtseg_training.cli import app
 from rtseg_training.errors import ExportError
 from rtseg_training.evaluate import open_bundle
+from rtseg_training.recipe import Member
 from rtseg_training.tables import read_csv
 from typer.testing import CliRunner
 
@@ -43,7 +44,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data_set: Path) -> tuple[P
     """Runs and a bundle made of them, each by one command."""
     place = tmp_path_factory.mktemp("work")
     recipe = tiny_recipe()
-    members = [recipe.members[0], recipe.members[1].model_copy(update={"steps": 20, "lr": 1e-3})]
+    second = recipe.members[1]
+    shorter = Member.model_validate({**second.model_dump(), "steps": 20, "optimizer": {"lr": 1e-3}})
+    members = [recipe.members[0], shorter]
     path = write_recipe(recipe.model_copy(update={"members": members}), place / "recipe.yaml")
     run("train", path, "--data", data_set, "--out", place / "runs", "--threads", 1)
     bundle = place / "models" / "tiny"
