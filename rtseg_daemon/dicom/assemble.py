@@ -106,11 +106,17 @@ def rivals(engine: Engine, config: Config, series_id: int, clock: QuietClock) ->
 
 
 def tolerance_for(engine: Engine, config: Config, series_id: int) -> float:
-    """How uneven slice distances may be for every bundle that the series' route gives it to (see bundles.Limits)."""
+    """How uneven slice distances may be for every bundle that the series' route gives it to (see bundles.Limits).
+
+    A bundle that cannot be read allows nothing: a gap is held whatever else is wrong.
+    """
     with reading(engine) as session:
         route = route_for(session.get_one(Series, series_id), config.routes)
     names = [name for job in (route.jobs if route else ()) for name in job.split(JOINER)]
-    limits = [known_bundle(models_of(config), name).limits for name in names] or [Limits()]
+    try:
+        limits = [known_bundle(models_of(config), name).limits for name in names] or [Limits()]
+    except RtsegError:
+        limits = [Limits()]
     return min(one.slice_distance_tolerance for one in limits)
 
 
