@@ -115,7 +115,7 @@ def bootstrap(differences: Array, draws: int = 5000, seed: int = 0) -> tuple[flo
 def verdict(base: Measured, other: Measured, interval: tuple[float, float]) -> str:
     """What may be said: a method wins where it has three seeds, all above all of the other's, and 0 is outside."""
     if min(len(base.seeds), len(other.seeds)) < 3:
-        return "no conclusion (one run)"
+        return "no conclusion (too few seeds)"
     a, b = [mean_dice(s) for s in base.seeds], [mean_dice(s) for s in other.seeds]
     if min(b) > max(a) and interval[0] > 0:
         return "better"

@@ -46,6 +46,12 @@ def level_lines(report: Path) -> list[str]:
     return lines
 
 
+BUDGET = (
+    "Equal and small budgets: every row saw as many patches, far fewer than in the papers. Seconds a step and a case are of "
+    "shared processors and compare roughly at best."
+)
+
+
 def bundle_lines(bundle: Bundle) -> list[str]:
     """Another method's bundle: what it is, what it measured, and its members."""
     known = [f"- {key}: {value}" for key, value in bundle.provenance.items()]
@@ -61,7 +67,7 @@ def further(others: Sequence[Bundle], questions: Sequence[Question], logs: Path)
         parts.append(["## The other methods' bundles"])
         parts += [bundle_lines(other) for other in others]
     if questions:
-        parts += [["## The papers' comparisons on these patients", "", *comparison_lines(questions, logs)]]
+        parts += [["## The papers' comparisons on these patients", "", BUDGET, "", *comparison_lines(questions, logs)]]
     return parts
 
 

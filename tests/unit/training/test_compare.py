@@ -57,7 +57,7 @@ def test_bootstrap_of_equal_differences_is_that_difference() -> None:
         (0.1, 3, "better"),
         (-0.1, 3, "worse"),
         (0.005, 3, "too close to tell"),
-        (0.1, 1, "no conclusion (one run)"),
+        (0.1, 1, "no conclusion (too few seeds)"),
     ],
 )
 def test_a_verdict_needs_three_seeds_that_do_not_overlap(other: float, seeds: int, words: str) -> None:
