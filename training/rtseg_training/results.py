@@ -47,8 +47,8 @@ def level_lines(report: Path) -> list[str]:
 
 
 BUDGET = (
-    "Equal and small budgets: every row saw as many patches, far fewer than in the papers. Seconds a step and a case are "
-    "of shared processors and compare roughly at best."
+    "Equal and small budgets: every row saw as many patches, far fewer than in the papers. Seconds a step and a case "
+    "are of shared processors and compare roughly at best."
 )
 
 
