@@ -34,7 +34,7 @@ from rtseg_daemon.networks import build
 from rtseg_daemon.phantom import make_phantom
 from rtseg_daemon.segment.engine_torch import load_member
 from rtseg_daemon.segment.ensemble import class_weights
-from rtseg_daemon.segment.infer import blended_tiles, network_input, plan_windows, windows_of
+from rtseg_daemon.segment.infer import blended_tiles, network_input, plan_windows, window_for, windows_of
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
 from rtseg_daemon.segment.transforms import Grid, interpolate
 from rtseg_daemon.segment.volume import Array, Shape, Volume
@@ -150,13 +150,14 @@ def plain_torch(bundle: Bundle, autocast: bool) -> Predict:
     """Windows of this engine's own plan, uniform weights, no library."""
 
     def predict(net: torch.nn.Module, image: torch.Tensor) -> torch.Tensor:
-        pad = [max(0, w - n) for w, n in zip(bundle.window, image.shape[2:], strict=True)]
+        window = window_for((image.shape[2], image.shape[3], image.shape[4]), bundle.window, bundle.window_step)
+        pad = [max(0, w - n) for w, n in zip(window, image.shape[2:], strict=True)]
         image = F.pad(image, (0, pad[2], 0, pad[1], 0, pad[0]))
         total = torch.zeros(1, len(bundle.classes) + 1, *image.shape[2:])
         count = torch.zeros(image.shape[2:])
         shape = (image.shape[2], image.shape[3], image.shape[4])
-        for corner in plan_windows(shape, bundle.window, bundle.overlap):
-            inside = tuple(slice(c, c + w) for c, w in zip(corner, bundle.window, strict=True))
+        for corner in plan_windows(shape, window, bundle.overlap):
+            inside = tuple(slice(c, c + w) for c, w in zip(corner, window, strict=True))
             with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
                 total[(slice(None), slice(None), *inside)] += net(image[(slice(None), slice(None), *inside)]).float()
             count[inside] += 1
@@ -204,7 +205,7 @@ def matmul_peak(dtype: torch.dtype) -> float:
     return 2 * 2048**3 / best / 1e9
 
 
-def window_gflop(net: torch.nn.Module, bundle: Bundle) -> float:
+def window_gflop(net: torch.nn.Module, window: Shape) -> float:
     """GFLOP of the convolutions in one window (a product and a sum are two)."""
     total = 0
 
@@ -214,10 +215,17 @@ def window_gflop(net: torch.nn.Module, bundle: Bundle) -> float:
 
     hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, torch.nn.Conv3d)]
     with torch.inference_mode():
-        net(torch.zeros(1, 1, *bundle.window))
+        net(torch.zeros(1, 1, *window))
     for hook in hooks:
         hook.remove()
     return total / 1e9
+
+
+def planned(bundle: Bundle, ct: Volume) -> tuple[Shape, int]:
+    """The window that this engine takes for `ct`, and how many of them."""
+    shape = to_network_grid(ct, bundle).shape
+    window = window_for(shape, bundle.window, bundle.window_step)
+    return window, len(plan_windows(shape, window, bundle.overlap))
 
 
 def dice(a: Masks, b: Masks) -> float:
@@ -315,8 +323,8 @@ def forward_seconds(segmenter: Segmenter, ct: Volume) -> float:
 
 def report_peak(bundle: Bundle, ct: Volume, forward: float, peak: float) -> None:
     """Print how near the forward pass comes to what this machine multiplies."""
-    windows = len(plan_windows(to_network_grid(ct, bundle).shape, bundle.window, bundle.overlap))
-    work = window_gflop(load_member(bundle, 0), bundle) * windows * len(bundle.members)
+    window, windows = planned(bundle, ct)
+    work = window_gflop(load_member(bundle, 0), window) * windows * len(bundle.members)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     speed, single = work / forward, matmul_peak(torch.float32)
     print(
@@ -332,14 +340,14 @@ def report(
     bundle: Bundle, ct: Volume, seconds: dict[str, list[dict[str, float]]], masks: dict[str, Masks], rounds: int
 ) -> None:
     """Print the table as Markdown."""
-    net = load_member(bundle, 0)
-    windows = len(plan_windows(to_network_grid(ct, bundle).shape, bundle.window, bundle.overlap))
-    work = window_gflop(net, bundle) * windows * len(bundle.members)
+    window, windows = planned(bundle, ct)
+    work = window_gflop(load_member(bundle, 0), window) * windows * len(bundle.members)
     mine, reference = next(iter(seconds)), masks.get("plain torch fp32", next(iter(masks.values())))
     whole = {n: statistics.median(s["network"] + s["around"] for s in runs) for n, runs in seconds.items()}
     network = {n: statistics.median(s["network"] for s in runs) for n, runs in seconds.items()}
     print(f"\nCT {ct.shape[2]} x {ct.shape[1]} x {ct.shape[0]}, bundle {bundle.label}, {len(bundle.members)} members, ")
-    print(f"{windows} windows of {bundle.window} each, {work:.0f} GFLOP; medians of {rounds} interleaved rounds\n")
+    print(f"{windows} windows of {window} each, {work:.0f} GFLOP; MONAI and nnU-Net have windows of {bundle.window};")
+    print(f"medians of {rounds} interleaved rounds\n")
     used = {n: statistics.median(s["processor"] for s in runs) for n, runs in seconds.items()}
     print(
         "| way | whole s | network s | around s | times this engine | processor s | times | least Dice to plain fp32 |"

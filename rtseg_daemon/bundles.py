@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from rtseg_daemon.errors import BundleError
 from rtseg_daemon.settings import JOINER
@@ -106,6 +106,9 @@ class Golden(Part):
 class Bundle(Part):
     """`bundle.yaml`. Shapes and spacing count (z, y, x).
 
+    `window`: the shape of the training's patches. Without a `window_step` every volume goes through in windows of this
+    shape; with one the bundle was validated on whole volumes, and the window grows in these steps until it holds the
+    volume.
     `entropy_level`: vote entropy (nats) from which on a voxel is shown as doubtful in a ring; without a calibration
     the least disagreement of six members, 5 votes against 1.
     """
@@ -121,6 +124,7 @@ class Bundle(Part):
     members: list[MemberFile]
     spacing_mm: tuple[float, float, float]
     window: tuple[int, int, int]
+    window_step: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     extent_mm: tuple[float, float, float]
     overlap: float = 0.25
     temperature: float = 1.0
@@ -150,6 +154,12 @@ class Bundle(Part):
     def label(self) -> str:
         """Name and version in the 16 characters of a StructureSetLabel."""
         return f"{self.name} {self.version}"[:16]
+
+    @property
+    def extent(self) -> tuple[int, int, int]:
+        """The largest volume that reaches the members, in voxels."""
+        z, y, x = (round(mm / step) for mm, step in zip(self.extent_mm, self.spacing_mm, strict=True))
+        return z, y, x
 
     def member_path(self, member: MemberFile) -> Path:
         return self._folder / member.file
@@ -215,9 +225,8 @@ def verify(bundle: Bundle) -> None:
             raise BundleError(
                 f"bundle {bundle.name}: {organ.name} has {len(organ.weights)} weights for {len(bundle.members)} members"
             )
-    sizes = [round(extent / spacing) for extent, spacing in zip(bundle.extent_mm, bundle.spacing_mm, strict=True)]
-    if bundle.family in ONE_PASS and any(n > w for n, w in zip(sizes, bundle.window, strict=True)):
+    if bundle.family in ONE_PASS and any(n > w for n, w in zip(bundle.extent, bundle.window, strict=True)):
         raise BundleError(
             f"bundle {bundle.name}: {bundle.family} takes the whole volume in one window, but extent_mm is "
-            f"{sizes} voxels and window is {list(bundle.window)}; export it with a window of that shape"
+            f"{list(bundle.extent)} voxels and window is {list(bundle.window)}; export it with a window of that shape"
         )

@@ -14,7 +14,7 @@ import openvino as ov
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.engine import Choice, Work, named_failure
-from rtseg_daemon.segment.volume import Array, Shape
+from rtseg_daemon.segment.volume import Array
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -29,33 +29,40 @@ def cpu_multiplies_bf16() -> bool:
     return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
-def cache_key(bundle: Bundle, member: int, window: Shape) -> str:
+def cache_key(bundle: Bundle, member: int) -> str:
     """Names a converted member: another digest, library version or shape is another file."""
-    text = f"{bundle.members[member].sha256} {ov.__version__} {window} {bundle.family} {bundle.arguments}"
+    shape = "any" if bundle.window_step else bundle.window
+    text = f"{bundle.members[member].sha256} {ov.__version__} {shape} {bundle.family} {bundle.arguments}"
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def convert(bundle: Bundle, member: int) -> Any:
-    """The member as an OpenVINO model of fixed window shape, softmax included."""
+    """The member as an OpenVINO model, softmax included: of the window's shape, or of any where windows grow.
+
+    A model of any shape makes its kernels when it first meets one (0.1 to 0.2 s at width 16) and keeps them; after that
+    it is 4 % slower than a model of that shape alone.
+    """
     import torch
 
     from rtseg_daemon.segment.engine_torch import load_member
 
     net = torch.nn.Sequential(load_member(bundle, member), torch.nn.Softmax(dim=1))
     shape = [1, 1, *bundle.window]
+    accepted = ov.PartialShape([1, 1, -1, -1, -1] if bundle.window_step else shape)
     with warnings.catch_warnings():
         # torch.export takes instance norm apart into nine operations, which run 1.4 times slower than the traced one
         warnings.simplefilter("ignore")
         with torch.inference_mode():
             traced = torch.jit.trace(net, torch.zeros(shape), check_trace=False)
-        return ov.convert_model(traced, input=[(shape, ov.Type.f32)])
+        return ov.convert_model(traced, input=[(accepted, ov.Type.f32)])
 
 
 class OpenVinoEngine:
     """One compiled model per member; the first start converts and compiles, later ones read the cache.
 
     Windows run side by side, each on its own share of the processor: two on one core each take a fifth less time than
-    one after the other on both, where threads wait for each other after every layer.
+    one after the other on both, where threads wait for each other after every layer. Where volumes go through whole,
+    each member has one such share and members run side by side; else windows of one member do.
     """
 
     def __init__(self, bundle: Bundle, choice: Choice, cache: Path | None) -> None:
@@ -64,10 +71,12 @@ class OpenVinoEngine:
         self.streams = choice.plan.streams if choice.plan else 1
         self.resident = choice.plan is None or choice.plan.resident
         self.core = ov.Core()
+        threads = choice.threads or processors()
+        apart = choice.plan is not None and choice.plan.whole and len(bundle.members) > 1
         self.options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": PRECISIONS[choice.precision],
-            "INFERENCE_NUM_THREADS": choice.threads or processors(),
-            "NUM_STREAMS": self.streams,
+            "INFERENCE_NUM_THREADS": max(1, threads // self.streams) if apart else threads,
+            "NUM_STREAMS": 1 if apart else self.streams,
             "ENABLE_CPU_PINNING": False,
         }
         self.cache = usable(cache)
@@ -79,7 +88,7 @@ class OpenVinoEngine:
             self.requests = [[m.create_infer_request() for _ in range(self.streams + 1)] for m in self.models]
 
     def _compiled(self, member: int) -> Any:
-        path = self.cache / f"{cache_key(self.bundle, member, self.bundle.window)}.xml" if self.cache else None
+        path = self.cache / f"{cache_key(self.bundle, member)}.xml" if self.cache else None
         if path is not None and path.is_file() and path.with_suffix(".bin").is_file():
             try:
                 return self.core.compile_model(str(path), "CPU", self.options)

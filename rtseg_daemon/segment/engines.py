@@ -7,7 +7,16 @@ from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.logs import log
 from rtseg_daemon.segment.engine import Choice, Engine, choose
-from rtseg_daemon.segment.memory import Plan, available_bytes, divisor_of, out_of_memory, plan
+from rtseg_daemon.segment.infer import window_for
+from rtseg_daemon.segment.memory import (
+    COMFORT_BYTES,
+    Plan,
+    available_bytes,
+    divisor_of,
+    fitted,
+    out_of_memory,
+    plan,
+)
 from rtseg_daemon.segment.volume import Shape
 from rtseg_daemon.settings import Compute
 
@@ -49,8 +58,10 @@ def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bu
     """The engine of `choice` within the memory that is there, and the bundle with the window this leaves it."""
     choice = replace(choice, plan=plan_for(bundle, choice))
     assert choice.plan is not None
-    fitted = bundle if choice.plan.window == bundle.window else bundle.model_copy(update={"window": choice.plan.window})
-    return fitted, load_engine(fitted, choice, cache)
+    if bundle.window_step is not None and not choice.plan.whole:
+        log().warning("memory is short; volumes go in windows of training instead of in one piece", bundle=bundle.name)
+    bundle = fitted(bundle, choice.plan)
+    return bundle, load_engine(bundle, choice, cache)
 
 
 def plan_for(bundle: Bundle, choice: Choice) -> Plan:
@@ -71,6 +82,9 @@ def plan_for(bundle: Bundle, choice: Choice) -> Plan:
 
     # torch hands working memory from member to member by itself: members count once
     members = len(bundle.members) if choice.backend == "openvino" else 1
+    largest = window_for(bundle.extent, bundle.window, bundle.window_step)
+    if bundle.window_step is not None and need(largest) * members <= min(available, COMFORT_BYTES):
+        return Plan(bundle.window, streams, resident=True, whole=True)
     return plan(bundle.window, divisor_of(bundle), members, streams, need, available)
 
 

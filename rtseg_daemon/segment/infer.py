@@ -1,7 +1,7 @@
-"""A volume through the members of a bundle, in windows of the shape that the members were trained in.
+"""A volume through the members of a bundle: in one piece where the bundle was validated so, else in its windows.
 
-Instance norm sees the window, so the window is a part of the model: the same weights lose a tenth of their Dice in
-another one. Windows overlap and are blended with Gaussian weights.
+Instance norm sees the window, so the window is a part of the model: some weights lose a tenth of their Dice in another
+than that of training. Windows overlap and are blended with Gaussian weights.
 """
 
 import itertools
@@ -74,11 +74,20 @@ class Tile:
     share: Array
 
 
+def window_for(shape: Shape, window: Shape, step: Shape | None) -> Shape:
+    """The window in which a volume of `shape` runs: `window` itself, or grown in steps until it holds all of it."""
+    if step is None:
+        return window
+    z, y, x = (w + math.ceil(max(0, n - w) / s) * s for n, w, s in zip(shape, window, step, strict=True))
+    return z, y, x
+
+
 def blended_tiles(shape: Shape, bundle: Bundle) -> list[Tile]:
     """The windows that cover a volume of `shape`; over every voxel their shares sum to 1."""
-    weights, norm, met = gaussian_weights(bundle.window), np.zeros(shape, np.float32), []
-    for corner in plan_windows(shape, bundle.window, bundle.overlap):
-        outer, inner = overlap_of(shape, corner, bundle.window)
+    window = window_for(shape, bundle.window, bundle.window_step)
+    weights, norm, met = gaussian_weights(window), np.zeros(shape, np.float32), []
+    for corner in plan_windows(shape, window, bundle.overlap):
+        outer, inner = overlap_of(shape, corner, window)
         norm[inner] += weights[outer]
         met.append((corner, outer, inner))
     return [Tile(corner, outer, inner, weights[outer] / norm[inner]) for corner, outer, inner in met]
@@ -86,24 +95,30 @@ def blended_tiles(shape: Shape, bundle: Bundle) -> list[Tile]:
 
 def windows_of(bundle: Bundle, hu: Array, tiles: list[Tile]) -> Iterator[Work]:
     """Every member's windows, member by member; each intensity transform is computed once."""
-    inputs: dict[str, Array] = {}
+    z, y, x = hu.shape
+    window, inputs = window_for((z, y, x), bundle.window, bundle.window_step), dict[str, Array]()
     for index, member in enumerate(bundle.members):
         if member.intensity not in inputs:
             inputs[member.intensity] = network_input(hu, member.intensity)
         air = float(network_input(np.array([AIR_HU]), member.intensity)[0])
         for tile in tiles:
-            yield index, padded_window(inputs[member.intensity], tile.corner, bundle.window, air)
+            yield index, padded_window(inputs[member.intensity], tile.corner, window, air)
 
 
 def member_probabilities(engine: Engine, bundle: Bundle, hu: Array, beat: Beat) -> Iterator[Array]:
     """Each member's class probabilities `(classes, z, y, x)` of `hu` `(z, y, x)`, one member at a time.
 
-    The array that is yielded is used again for the next member. `beat` is called after every window.
+    The array that is yielded is used again for a later member. `beat` is called after every window.
     """
     z, y, x = hu.shape
     tiles = blended_tiles((z, y, x), bundle)
-    total = np.empty((len(bundle.classes) + 1, z, y, x), np.float32)
     with closing(engine.run(windows_of(bundle, hu, tiles))) as answers:
+        if len(tiles) == 1:
+            for answer in answers:
+                beat()
+                yield answer[(slice(None), *tiles[0].outer)]
+            return
+        total = np.empty((len(bundle.classes) + 1, z, y, x), np.float32)
         for _ in bundle.members:
             total[:] = 0
             for tile, answer in zip(tiles, answers, strict=False):

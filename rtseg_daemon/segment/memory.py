@@ -35,6 +35,7 @@ class Plan:
 
     Args:
         window: `(z, y, x)`; that of training unless nothing else fits.
+        whole: every volume in one piece, members side by side; the bundle was validated so and memory allows it.
         streams: windows at work at once.
         resident: members keep their working memory between their turns.
     """
@@ -42,6 +43,12 @@ class Plan:
     window: Shape
     streams: int
     resident: bool
+    whole: bool = False
+
+
+def fitted(bundle: Bundle, plan: Plan) -> Bundle:
+    """The bundle with the window that its plan leaves it."""
+    return bundle if plan.whole else bundle.model_copy(update={"window": plan.window, "window_step": None})
 
 
 def plan(
@@ -92,7 +99,7 @@ def halved(bundle: Bundle, halvings: int) -> Bundle:
     if halvings == 0:
         return bundle
     windows = [bundle.window, *smaller_windows(bundle.window, divisor_of(bundle))]
-    return bundle.model_copy(update={"window": windows[min(halvings, len(windows) - 1)]})
+    return bundle.model_copy(update={"window": windows[min(halvings, len(windows) - 1)], "window_step": None})
 
 
 def attempts(device: str, bundles: Sequence[Bundle]) -> Iterator[tuple[str, int]]:

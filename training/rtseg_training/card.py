@@ -82,7 +82,7 @@ def golden_lines(bundle: Bundle) -> list[str]:
 
 def model_card(bundle: Bundle) -> str:
     """The whole card as Markdown, from nothing but the bundle itself."""
-    shape = " x ".join(map(str, bundle.window))
+    shape = f"{' x '.join(map(str, bundle.window))}{' or the whole volume' if bundle.window_step else ''}"
     spacing = " x ".join(f"{s:g}" for s in bundle.spacing_mm)
     parts = [
         [f"# {bundle.name} {bundle.version}", "", bundle.description],
@@ -93,7 +93,7 @@ def model_card(bundle: Bundle) -> str:
         [
             "## What it is", "",
             f"{len(bundle.members)} members of the family `{bundle.family}` ({bundle.arguments}), half-precision "
-            f"weights, windows of {shape} voxels of {spacing} mm (z, y, x). Members are weighed by rank.",
+            f"weights, windows of {shape}, in voxels of {spacing} mm (z, y, x). Members are weighed by rank.",
             "", *member_lines(bundle),
         ],
         ["## Where it comes from", "", *(f"- {key}: {value}" for key, value in bundle.provenance.items())],

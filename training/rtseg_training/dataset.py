@@ -166,7 +166,8 @@ def random_patch(
     augment = recipe.augment
     hu = padded_window(case.hu.array, corner, recipe.patch, AIR_HU).astype(np.float32)
     labels = padded_window(case.labels, corner, recipe.patch, 0)
-    if augment.rotate_deg or augment.scale or augment.elastic_mm:
+    bends = augment.rotate_deg or augment.scale or augment.elastic_mm
+    if bends and (augment.warp >= 1 or rng.random() < augment.warp):
         points = sampling_points(recipe.patch, recipe.spacing_mm, augment, rng)
         hu = warp(hu, points, "bilinear", AIR_HU)
         labels = np.rint(warp(labels, points, "nearest", 0)).astype(np.uint8)

@@ -178,6 +178,7 @@ def export(
             "members": files,
             "spacing_mm": recipe.spacing_mm,
             "window": recipe.patch,
+            "window_step": recipe.window_step,
             "extent_mm": recipe.extent_mm,
             "provenance": provenance(runs, recipe, recipe_path, members, len(cases)),
         }

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from rtseg_training.errors import RecipeError
 
@@ -46,9 +46,14 @@ class Loss(Part):
 
 
 class Augment(Part):
-    """Random changes of each patch; zeros switch a kind off. Angles in degrees, lengths in mm, intensities in HU."""
+    """Random changes of each patch; zeros switch a kind off. Angles in degrees, lengths in mm, intensities in HU.
+
+    `warp` is the share of patches that are turned, scaled and bent: doing so reads the image between its voxels, which
+    blurs it, and a network that never saw a sharp patch in training meets only sharp ones in use.
+    """
 
     flip: float = 0.5
+    warp: float = 1.0
     rotate_deg: float = 8.0
     scale: float = 0.1
     elastic_mm: float = 4.0
@@ -80,6 +85,8 @@ class Recipe(Part):
 
     Args:
         patch: fixed shape of every patch, and of the daemon's windows.
+        window_step: validated and used on whole volumes: the window grows from `patch` in these steps until it holds
+            one (multiples of what the family halves); None: every volume in windows of `patch`.
         extent_mm: how much of the patient is looked at, from the top of the head down.
         sample_mm: the part of it that patches come from, hung from the same top and centred in-plane; None: all of it.
         jitter: voxels by which a patch may reach past the cropped patient.
@@ -97,6 +104,7 @@ class Recipe(Part):
     classes: list[str]
     spacing_mm: tuple[float, float, float]
     patch: tuple[int, int, int]
+    window_step: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     extent_mm: tuple[float, float, float]
     sample_mm: tuple[float, float, float] | None = None
     jitter: tuple[int, int, int] = (8, 8, 6)

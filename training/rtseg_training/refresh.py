@@ -32,6 +32,7 @@ def recipe_of(bundle: Bundle, steps: int, lr: float) -> Recipe:
         classes=[organ.name for organ in bundle.classes],
         spacing_mm=bundle.spacing_mm,
         patch=bundle.window,
+        window_step=bundle.window_step,
         extent_mm=bundle.extent_mm,
         intensity=[bundle.members[0].intensity],
         loss=Loss(name="ath_l_exp"),

@@ -1,4 +1,4 @@
-"""A network's Dice on held-out cases while it trains, on the recipe's grid, in windows of the training shape."""
+"""A network's Dice on held-out cases while it trains, on the recipe's grid, whole or in windows as in use."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from rtseg_daemon.segment.infer import gaussian_weights, network_input, overlap_of, padded_window, plan_windows
+from rtseg_daemon.segment.infer import (
+    gaussian_weights,
+    network_input,
+    overlap_of,
+    padded_window,
+    plan_windows,
+    window_for,
+)
 from rtseg_daemon.segment.transforms import AIR_HU
 from rtseg_daemon.segment.volume import Array, Shape
 from rtseg_training.dataset import Prepared
@@ -30,13 +37,14 @@ def classes_in(shape: Shape, window: Shape, probabilities: dict[Shape, Array]) -
 def predict(net: nn.Module, hu: Array, recipe: Recipe, device: torch.device) -> Array:
     """Labels `(z, y, x)` of a prepared volume of HU, by the recipe's first intensity transform."""
     shape = (hu.shape[0], hu.shape[1], hu.shape[2])
+    window = window_for(shape, recipe.patch, recipe.window_step)
     windows: dict[Shape, Array] = {}
-    for corner in plan_windows(shape, recipe.patch, 0.25):
-        image = network_input(padded_window(hu, corner, recipe.patch, AIR_HU), recipe.intensity[0])
+    for corner in plan_windows(shape, window, 0.25):
+        image = network_input(padded_window(hu, corner, window, AIR_HU), recipe.intensity[0])
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             logits = net(torch.from_numpy(image)[None, None].to(device))
         windows[corner] = logits.float().softmax(1)[0].cpu().numpy()
-    return classes_in(shape, recipe.patch, windows)
+    return classes_in(shape, window, windows)
 
 
 def validate(

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 
 from rtseg_daemon.bundles import load_bundle
 from rtseg_daemon.errors import ConfigError, EngineError
@@ -119,6 +120,41 @@ def test_work_that_is_given_up_half_way_leaves_the_engine_usable(tiny):
 def test_a_bundle_keeps_its_window_where_memory_suffices(tiny):
     plan = plan_for(tiny, Choice("cpu", "openvino", "bf16", 2))
     assert plan == Plan(tiny.window, 2, True)
+
+
+@pytest.fixture
+def growing(tiny):
+    """A bundle that takes volumes in one piece."""
+    return tiny.model_copy(update={"window_step": (8, 8, 8)})
+
+
+def test_a_bundle_of_whole_volumes_takes_them_whole_where_memory_suffices(growing):
+    plan = plan_for(growing, Choice("cpu", "openvino", "bf16", 2))
+    assert plan == Plan(growing.window, 2, True, whole=True)
+    assert growing.extent == (80, 38, 31)
+
+
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_whole_volumes_of_several_shapes_answer_as_torch_does(growing, backend):
+    rng = np.random.default_rng(2)
+    shapes = [(16, 24, 24), (80, 40, 32), (24, 32, 24), (16, 24, 24)]
+    work = [(m, rng.uniform(0, 1, shape).astype(np.float32)) for shape in shapes for m in (0, 1)]
+    fitted, engine = start_engine(growing, Compute(device="cpu", backend=backend, precision="fp32"), None)
+    assert fitted.window_step == (8, 8, 8)
+    for (member, image), p in zip(work, answers(engine, work), strict=True):
+        with torch.inference_mode():
+            net = engine_torch.load_member(growing, member)
+            expected = net(torch.from_numpy(image)[None, None]).softmax(1)[0].numpy()
+        assert p == pytest.approx(expected, abs=5e-3)
+
+
+def test_where_memory_is_short_whole_volumes_go_in_windows_of_training_and_this_is_said(growing, monkeypatch, capsys):
+    monkeypatch.setattr(engines, "available_bytes", lambda: 4 * 2**20)
+    fitted, engine = start_engine(growing, Compute(device="cpu", backend="torch", precision="fp32"), None)
+    assert (fitted.window, fitted.window_step) == (growing.window, None)
+    told = capsys.readouterr()
+    assert "in windows of training" in told.out + told.err
+    assert answers(engine, [(0, window(fitted))])[0].shape == (4, *growing.window)
 
 
 def test_where_memory_is_short_the_engine_takes_smaller_windows_than_those_of_training(tiny, monkeypatch):

@@ -11,6 +11,7 @@ from rtseg_daemon.segment.infer import (
     network_input,
     padded_window,
     plan_windows,
+    window_for,
     window_starts,
 )
 from rtseg_daemon.segment.transforms import AIR_HU, centre_box
@@ -28,6 +29,19 @@ def test_windows_cover_every_voxel_and_stay_inside(length, window, overlap):
         assert starts[-1] == length - window
         steps = np.diff(starts)
         assert steps.size == 0 or steps.max() <= window * (1 - overlap) + 1
+
+
+TRIPLE = st.tuples(*[st.integers(1, 200)] * 3)
+
+
+@given(TRIPLE, TRIPLE, TRIPLE)
+def test_a_window_grows_by_whole_steps_and_no_further_than_the_volume_needs(shape, window, step):
+    grown = window_for(shape, window, step)
+    for n, w, s, g in zip(shape, window, step, grown, strict=True):
+        assert g >= n
+        assert (g - w) % s == 0
+        assert g == w or g - s < n
+    assert window_for(shape, window, None) == window
 
 
 def test_a_small_volume_gets_one_window_in_its_middle():
@@ -88,9 +102,13 @@ class Echo:
 
     description = "echo"
 
+    def __init__(self):
+        self.seen = []
+
     def run(self, work):
         for _member, window in work:
-            assert window.shape == (8, 8, 8)
+            assert all(n % 8 == 0 for n in window.shape)
+            self.seen.append(window.shape)
             yield np.stack([1 - window, window])
 
 
@@ -100,8 +118,13 @@ def test_blending_is_without_a_seam_and_each_member_gets_its_own_intensities():
         MemberFile(name="a", file="a", sha256="0", intensity="NLF1"),
         MemberFile(name="b", file="b", sha256="0", intensity="NLF2"),
     ]
-    beats = []
-    maps = [p.copy() for p in member_probabilities(Echo(), bundle(members), hu, lambda: beats.append(1))]
+    beats, echo = [], Echo()
+    maps = [p.copy() for p in member_probabilities(echo, bundle(members), hu, lambda: beats.append(1))]
     assert maps[0][1] == pytest.approx(np.clip((hu + 100) / 200, 0, 1), abs=1e-5)
     assert maps[1][1] == pytest.approx(np.clip((hu + 500) / 1300, 0, 1), abs=1e-5)
     assert len(beats) == 2 * len(plan_windows((13, 11, 7), (8, 8, 8), 0.25))
+    assert set(echo.seen) == {(8, 8, 8)}
+    whole = bundle(members).model_copy(update={"window_step": (8, 16, 8)})
+    for p, blended in zip(member_probabilities(echo, whole, hu, lambda: None), maps, strict=True):
+        assert p == pytest.approx(blended, abs=1e-5)
+    assert echo.seen[-2:] == [(16, 24, 8)] * 2
