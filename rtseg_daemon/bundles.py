@@ -19,6 +19,15 @@ TARGETS = frozenset({"GTV", "CTV", "PTV"})
 ONE_PASS = frozenset({"anatomynet", "focusnet"})
 """Families that see the whole volume at once: squeeze-and-excite and localisation mean nothing in a part of it."""
 
+DIVISOR: dict[str, tuple[int, int, int]] = {
+    "sepnet": (8, 8, 8),
+    "unet3d": (8, 8, 8),
+    "gtv": (1, 8, 8),
+    "anatomynet": (2, 2, 2),
+    "focusnet": (2, 2, 2),
+}
+"""What each side (z, y, x) of a family's window must be a multiple of."""
+
 
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -16,15 +16,6 @@ FAMILIES: dict[str, type[nn.Module]] = {
     "focusnet": FocusNet,
 }
 
-DIVISOR: dict[str, tuple[int, int, int]] = {
-    "sepnet": (8, 8, 8),
-    "unet3d": (8, 8, 8),
-    "gtv": (1, 8, 8),
-    "anatomynet": (2, 2, 2),
-    "focusnet": (2, 2, 2),
-}
-"""What each side (z, y, x) of a window must be a multiple of."""
-
 
 def build(family: str, **arguments: object) -> nn.Module:
     """A network of `family` with random weights; raises KeyError for a family that is not known."""

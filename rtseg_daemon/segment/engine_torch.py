@@ -50,7 +50,7 @@ def free_bytes(device: str) -> int:
     return int(torch.cuda.mem_get_info(device)[0])
 
 
-def largest_layer(bundle: Bundle, window: Shape) -> int:
+def count_largest_layer(bundle: Bundle, window: Shape) -> int:
     """Values in the largest output of any layer for one `window`; nothing is computed, torch only counts."""
     with torch.device("meta"):
         net = build(bundle.family, classes=len(bundle.classes) + 1, **bundle.arguments).eval()

@@ -1,5 +1,11 @@
-"""Which engine configuration and machine mean, and its start. A backend is imported only where it is used."""
+"""Which engine configuration and machine mean, and its start. A backend is imported only where it is used.
 
+Torch above all: its import takes longer than a case, and nothing needs it where OpenVINO has its converted models.
+"""
+
+import contextlib
+import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +26,13 @@ from rtseg_daemon.segment.memory import (
 from rtseg_daemon.segment.volume import Shape
 from rtseg_daemon.settings import Compute
 
+GPU_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
 
 def choice_for(compute: Compute) -> Choice:
     """The engine that the configuration means on this machine; raises DeviceError where there is none."""
     cuda, trouble, bf16 = 0, "", False
-    if compute.device != "cpu":
+    if compute.device.startswith("cuda") or (compute.device == "auto" and has_gpu()):
         from rtseg_daemon.segment.engine_torch import cuda_devices
 
         cuda, trouble = cuda_devices()
@@ -56,7 +64,7 @@ def start_engine(bundle: Bundle, compute: Compute, cache: Path | None) -> tuple[
 
 def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bundle, Engine]:
     """The engine of `choice` within the memory that is there, and the bundle with the window this leaves it."""
-    choice = replace(choice, plan=plan_for(bundle, choice))
+    choice = replace(choice, plan=plan_for(bundle, choice, cache))
     assert choice.plan is not None
     if bundle.window_step is not None and not choice.plan.whole:
         log().warning("memory is short; volumes go in windows of training instead of in one piece", bundle=bundle.name)
@@ -64,21 +72,24 @@ def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bu
     return bundle, load_engine(bundle, choice, cache)
 
 
-def plan_for(bundle: Bundle, choice: Choice) -> Plan:
+def plan_for(bundle: Bundle, choice: Choice, cache: Path | None = None) -> Plan:
     """Window and streams for a bundle within the memory that the device has left."""
-    from rtseg_daemon.segment import engine_torch
-
-    live, streams = engine_torch.LIVE_LAYERS, 1 if choice.device == "cpu" else engine_torch.MOST_AT_ONCE
     if choice.backend == "openvino":
         from rtseg_daemon.segment import engine_openvino
 
         live, streams = engine_openvino.LIVE_LAYERS, engine_openvino.streams_of(choice.threads)
-    available = available_bytes() if choice.device == "cpu" else engine_torch.free_bytes(choice.device)
+        available = available_bytes()
+    else:
+        from rtseg_daemon.segment import engine_torch
+
+        on_cpu = choice.device == "cpu"
+        live, streams = engine_torch.LIVE_LAYERS, 1 if on_cpu else engine_torch.MOST_AT_ONCE
+        available = available_bytes() if on_cpu else engine_torch.free_bytes(choice.device)
     size = 4 if choice.precision == "fp32" else 2
 
     def need(window: Shape) -> int:
         values = (len(bundle.classes) + 2) * window[0] * window[1] * window[2]
-        return live * size * engine_torch.largest_layer(bundle, window) + 4 * values
+        return live * size * largest_layer(bundle, window, cache) + 4 * values
 
     # torch hands working memory from member to member by itself: members count once
     members = len(bundle.members) if choice.backend == "openvino" else 1
@@ -86,6 +97,31 @@ def plan_for(bundle: Bundle, choice: Choice) -> Plan:
     if bundle.window_step is not None and need(largest) * members <= min(available, COMFORT_BYTES):
         return Plan(bundle.window, streams, resident=True, whole=True)
     return plan(bundle.window, divisor_of(bundle), members, streams, need, available)
+
+
+def largest_layer(bundle: Bundle, window: Shape, cache: Path | None) -> int:
+    """Values in the largest output of any layer for one `window`; what was once counted is kept under `cache`."""
+    key = f"{bundle.family} {sorted(bundle.arguments.items())} {len(bundle.classes)} {window}"
+    path = cache / "layers.json" if cache else None
+    known: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        known = dict(json.loads(path.read_text())) if path else {}
+    if key not in known:
+        from rtseg_daemon.segment.engine_torch import count_largest_layer
+
+        known[key] = count_largest_layer(bundle, window)
+        with contextlib.suppress(OSError):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                partial = path.with_name(f"partial-{os.getpid()}-layers.json")
+                partial.write_text(json.dumps(known))
+                partial.replace(path)
+    return int(known[key])
+
+
+def has_gpu() -> bool:
+    """Whether the kernel shows a graphics processor that torch could use (NVIDIA, NVIDIA under Windows, AMD)."""
+    return any(Path(node).exists() for node in GPU_NODES)
 
 
 def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> Engine:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rtseg_daemon.bundles import ONE_PASS, Bundle
+from rtseg_daemon.bundles import DIVISOR, ONE_PASS, Bundle
 from rtseg_daemon.segment.volume import Shape
 
 GIB = 2**30
@@ -87,10 +87,7 @@ def divisor_of(bundle: Bundle) -> Shape:
     """What the sides of a window of this bundle's network must be multiples of (z, y, x).
 
     A family that sees the whole volume in one pass means nothing in a part of it: its window is never halved.
-    Networks bring torch with them, which a worker loads when a bundle is, and not before.
     """
-    from rtseg_daemon.networks import DIVISOR
-
     return bundle.window if bundle.family in ONE_PASS else DIVISOR[bundle.family]
 
 

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from rtseg_daemon import networks
-from rtseg_daemon.networks import DIVISOR, FAMILIES, build
+from rtseg_daemon.bundles import DIVISOR
+from rtseg_daemon.networks import FAMILIES, build
 
 OWN = str(Path(networks.__file__).parent)
 CASES: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [

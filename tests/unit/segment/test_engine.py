@@ -62,6 +62,7 @@ def test_an_old_driver_is_told_in_one_sentence_where_the_cpu_may_do(monkeypatch,
         warnings.warn(OLD, stacklevel=1)
         return False
 
+    monkeypatch.setattr(engines, "GPU_NODES", ("/",))
     monkeypatch.setattr(engine_torch.torch.cuda, "is_available", available)
     assert choice_for(Compute(precision="fp32")).device == "cpu"
     told = capsys.readouterr()
@@ -167,8 +168,8 @@ def test_where_memory_is_short_the_engine_takes_smaller_windows_than_those_of_tr
 
 
 def test_counting_layers_needs_no_memory(tiny):
-    assert engine_torch.largest_layer(tiny, (16, 24, 24)) == 4 * 16 * 24 * 24
-    assert engine_torch.largest_layer(tiny, (8000, 8000, 8000)) == 4 * 8000**3
+    assert engine_torch.count_largest_layer(tiny, (16, 24, 24)) == 4 * 16 * 24 * 24
+    assert engine_torch.count_largest_layer(tiny, (8000, 8000, 8000)) == 4 * 8000**3
 
 
 def broken(*_arguments):
@@ -224,6 +225,32 @@ def test_a_cache_of_another_version_is_left_alone_and_made_again(tiny, tmp_path,
     monkeypatch.setattr(engine_openvino.ov, "__version__", "2099.1.0")
     assert np.array_equal(probabilities(tiny, "openvino", "fp32", tmp_path), first)
     assert len(set(tmp_path.glob("*.xml")) - old) == 2
+
+
+WARM = """
+import sys
+from pathlib import Path
+import numpy as np
+from rtseg_daemon.bundles import load_bundle
+from rtseg_daemon.segment.engines import start_engine
+from rtseg_daemon.settings import Compute
+
+bundle, engine = start_engine(load_bundle(Path(sys.argv[1]), "tiny"), Compute(precision="fp32"), Path(sys.argv[2]))
+print(next(engine.run(iter([(0, np.zeros(bundle.window, np.float32))]))).shape, "torch" in sys.modules)
+"""
+
+
+@pytest.mark.skipif(engines.has_gpu(), reason="torch is asked about the GPU")
+@pytest.mark.parametrize("damage", [None, "[1, 2]", "{"])
+def test_a_warm_start_spends_no_time_on_importing_torch(tiny, tmp_path, damage):
+    program, cache = tmp_path / "warm.py", tmp_path / "cache"
+    program.write_text(WARM)
+    start_engine(tiny, Compute(precision="fp32"), cache)
+    if damage:
+        (cache / "layers.json").write_text(damage)
+    command = [sys.executable, str(program), str(tiny.folder.parent), str(cache)]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout.split()
+    assert said[-5:] == ["(4,", "16,", "24,", "24)", str(damage is not None)]
 
 
 FULL_DISK = """
