@@ -67,8 +67,11 @@ def read_nifti(path: Path) -> Volume:
     return Volume(sitk.GetArrayFromImage(image), (z, y, x), (oz, oy, ox))
 
 
-def random_bundle(folder: Path, width: int, members: int, window: Shape) -> Bundle:
-    """SepNets of `width` with random weights at 1 x 1 x 3 mm in a crop of 256 x 256, eight organs: no skill."""
+def random_bundle(folder: Path, width: int, members: int, like: Bundle | None) -> Bundle:
+    """SepNets of `width` with random weights, eight organs: no skill.
+
+    On the grid of the bundle `like`; without one at 1 x 1 x 3 mm in a crop of 256 x 256 and windows of 64 x 128 x 128.
+    """
     entries = []
     for index in range(members):
         torch.manual_seed(index)
@@ -86,9 +89,10 @@ def random_bundle(folder: Path, width: int, members: int, window: Shape) -> Bund
         arguments={"width": width},
         classes=[OrganClass(name=f"Organ{k}", weights=[1.0] * members) for k in range(8)],
         members=entries,
-        spacing_mm=(3.0, 1.0, 1.0),
-        window=window,
-        extent_mm=(1000.0, 256.0, 256.0),
+        spacing_mm=like.spacing_mm if like else (3.0, 1.0, 1.0),
+        window=like.window if like else (64, 128, 128),
+        window_step=like.window_step if like else None,
+        extent_mm=like.extent_mm if like else (1000.0, 256.0, 256.0),
     )
     bundle._folder = folder
     return bundle
@@ -266,18 +270,19 @@ def main() -> None:
     parser.add_argument("--slices", type=int, default=0, help="slices of the CT; default: those it has")
     parser.add_argument("--random", type=int, default=0, metavar="WIDTH", help="random weights at 1 x 1 x 3 mm instead")
     parser.add_argument("--members", type=int, default=6, help="with --random")
-    parser.add_argument("--window", type=int, nargs=3, default=(64, 128, 128), help="with --random: z y x")
+    parser.add_argument("--coarse", action="store_true", help="with --random: on the bundle's grid")
     parser.add_argument("--cache", type=Path, help="folder for compiled models")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="", help="only ways whose name holds one of these, separated by commas")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
+    shipped = load_bundle(options.models, options.bundle)
     if not options.random:
-        compare(load_bundle(options.models, options.bundle), options)
+        compare(shipped, options)
         return
     with tempfile.TemporaryDirectory() as folder:
-        z, y, x = options.window
-        compare(random_bundle(Path(folder), options.random, options.members, (z, y, x)), options)
+        like = shipped if options.coarse else None
+        compare(random_bundle(Path(folder), options.random, options.members, like), options)
 
 
 def compare(bundle: Bundle, options: argparse.Namespace) -> None:

@@ -15,7 +15,6 @@ from rtseg_daemon.logs import log
 from rtseg_daemon.segment.engine import Choice, Engine, choose
 from rtseg_daemon.segment.infer import window_for
 from rtseg_daemon.segment.memory import (
-    COMFORT_BYTES,
     Plan,
     available_bytes,
     divisor_of,
@@ -93,10 +92,8 @@ def plan_for(bundle: Bundle, choice: Choice, cache: Path | None = None) -> Plan:
 
     # torch hands working memory from member to member by itself: members count once
     members = len(bundle.members) if choice.backend == "openvino" else 1
-    largest = window_for(bundle.extent, bundle.window, bundle.window_step)
-    if bundle.window_step is not None and need(largest) * members <= min(available, COMFORT_BYTES):
-        return Plan(bundle.window, streams, resident=True, whole=True)
-    return plan(bundle.window, divisor_of(bundle), members, streams, need, available)
+    whole = window_for(bundle.extent, bundle.window, bundle.window_step) if bundle.window_step else None
+    return plan(bundle.window, divisor_of(bundle), members, streams, need, available, whole)
 
 
 def largest_layer(bundle: Bundle, window: Shape, cache: Path | None) -> int:

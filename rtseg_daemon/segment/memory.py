@@ -52,18 +52,25 @@ def fitted(bundle: Bundle, plan: Plan) -> Bundle:
 
 
 def plan(
-    window: Shape, divisor: Shape, members: int, streams: int, need: Callable[[Shape], int], available: int
+    window: Shape,
+    divisor: Shape,
+    members: int,
+    streams: int,
+    need: Callable[[Shape], int],
+    available: int,
+    whole: Shape | None = None,
 ) -> Plan:
     """The first of the ways to run that fits into `available` bytes; the last and smallest where none does.
 
-    `need` gives the bytes that one window at work takes; sides stay multiples of `divisor` (z, y, x).
+    `need` gives the bytes that one window at work takes; sides stay multiples of `divisor` (z, y, x). `whole` is the
+    largest volume of a bundle that takes volumes in one piece: a member then has one of them at work at a time.
     """
-    one = need(window)
-    ways = [Plan(window, streams, True), Plan(window, 1, True), Plan(window, streams, False), Plan(window, 1, False)]
-    for way in ways:
-        held = one * way.streams * (members if way.resident else 1)
-        if held <= (min(available, COMFORT_BYTES) if way.resident else available):
-            return way
+    for shape, entire in ((whole, True), (window, False)):
+        one = need(shape) if shape else available + 1
+        for many, resident in ((streams, True), (1, True), (streams, False), (1, False)):
+            held = one * ((1 if entire else many) * members if resident else many)
+            if held <= (min(available, COMFORT_BYTES) if resident else available):
+                return Plan(window, many, resident, entire)
     for smaller in smaller_windows(window, divisor):
         window = smaller
         if need(smaller) <= available:

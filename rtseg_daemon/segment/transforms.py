@@ -1,12 +1,11 @@
 """What happens to a CT before a network sees it, and the way back to the CT's grid."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cc3d
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from rtseg_daemon.segment.volume import Array, Box, Shape, Triple, Volume, bounding_box
 
@@ -57,11 +56,11 @@ def body_mask(volume: Volume, threshold_hu: float = -350.0) -> Array:
     """
     solid = volume.array > threshold_hu
     side = [2 * max(1, round(6.0 / s)) + 1 for s in volume.spacing_mm[1:]]
-    core = largest_object(in_plane(ndimage.maximum_filter1d, in_plane(ndimage.minimum_filter1d, solid, side), side))
+    core = largest_object(dilated(eroded(solid, side), side))
     box = bounding_box(core)
     if box is None:
         return np.zeros(volume.shape, bool)
-    body = in_plane(ndimage.maximum_filter1d, core, side) & solid
+    body = dilated(core, side) & solid
     rest = cc3d.connected_components(solid & ~body, connectivity=26)
     inside = np.zeros_like(solid)
     margin = [round(10.0 / s) for s in volume.spacing_mm[1:]]
@@ -72,17 +71,51 @@ def body_mask(volume: Volume, threshold_hu: float = -350.0) -> Array:
     kept = np.bincount(rest[inside].ravel(), minlength=counts.size) > 0.8 * counts
     kept[0] = False
     body |= kept[rest]
-    for z in range(body.shape[0]):
-        body[z] = ndimage.binary_fill_holes(body[z])
-    return np.asarray(body)
+    return filled(body)
 
 
-def in_plane(filter1d: Callable[..., Array], mask: Array, side: Sequence[int]) -> Array:
-    """Erosion (minimum_filter1d) or dilation (maximum_filter1d) of a mask by a rectangle of `side` (y, x) voxels."""
-    out = mask.view(np.uint8)
+def dilated(mask: Array, side: Sequence[int]) -> Array:
+    """Dilation of a mask by a rectangle of `side` (y, x) voxels, odd, slice by slice: an OR of shifted views."""
     for axis, size in zip((1, 2), side, strict=True):
-        out = filter1d(out, size, axis, mode="constant", cval=0)
-    return out.view(bool)
+        n, half = mask.shape[axis], size // 2
+        grown = mask.copy()
+        for k in range(1, min(half, n - 1) + 1):
+            low, high = along(axis, slice(0, n - k)), along(axis, slice(k, n))
+            grown[low] |= mask[high]
+            grown[high] |= mask[low]
+        mask = grown
+    return mask
+
+
+def eroded(mask: Array, side: Sequence[int]) -> Array:
+    """Erosion of a mask by a rectangle of `side` (y, x) voxels, odd, slice by slice; beyond the image is background."""
+    for axis, size in zip((1, 2), side, strict=True):
+        n, half = mask.shape[axis], size // 2
+        left = mask.copy()
+        for k in range(1, min(half, n - 1) + 1):
+            low, high = along(axis, slice(0, n - k)), along(axis, slice(k, n))
+            left[low] &= mask[high]
+            left[high] &= mask[low]
+        left[along(axis, slice(0, half))] = False
+        left[along(axis, slice(max(0, n - half), n))] = False
+        mask = left
+    return mask
+
+
+def along(axis: int, part: slice) -> tuple[slice, ...]:
+    """`part` of one axis of a volume, and the whole of the others."""
+    return tuple(part if a == axis else slice(None) for a in range(3))
+
+
+def filled(mask: Array) -> Array:
+    """The mask with its holes filled slice by slice: what is not joined, by sides of voxels, to a slice's edge.
+
+    All slices lie in one image, each in a frame of background, so that the outside of all is one object.
+    """
+    framed = np.pad(~mask, ((0, 0), (1, 1), (1, 1)), constant_values=True)
+    z, y, x = framed.shape
+    labels = cc3d.connected_components(framed.reshape(z * y, x), connectivity=4).reshape(z, y, x)
+    return np.asarray(labels[:, 1:-1, 1:-1] != labels[0, 0, 0])
 
 
 def largest_object(mask: Array) -> Array:

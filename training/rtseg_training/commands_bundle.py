@@ -149,7 +149,8 @@ def results_command(
     """Write down what was measured: rtseg-train results models/han-oar --runs R --report P --out docs/results.md"""
     asked = load_questions(questions) if questions else []
     others = [open_bundle(folder.resolve()) for folder in other or []]
-    out.write_text(results(open_bundle(bundle.resolve()), runs, report, command or [], others, asked, logs))
+    page = results(open_bundle(bundle.resolve()), runs, report, command or [], out.parent, others, asked, logs)
+    out.write_text(page)
 
 
 def audit_command(

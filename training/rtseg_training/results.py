@@ -1,6 +1,7 @@
 """docs/results.md: what was measured, from the logs and reports of the runs that measured it, and from nothing else."""
 
 import csv
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -46,6 +47,19 @@ def level_lines(report: Path) -> list[str]:
     return lines
 
 
+FIGURES = {
+    "dice.png": "Dice per organ",
+    "entropy.png": "error rate per level of vote entropy (seed 001, Fig. 12)",
+    "vvc.png": "VVC against Dice (seed 001, Fig. 13)",
+}
+
+
+def figure_lines(report: Path, page: Path) -> list[str]:
+    """The report's figures, linked from a page in the folder `page`."""
+    folder = Path(os.path.relpath(report.resolve(), page.resolve())).as_posix()
+    return [f"![{title}]({folder}/{name})" for name, title in FIGURES.items() if (report / name).is_file()]
+
+
 BUDGET = (
     "Equal and small budgets: every row saw as many patches, far fewer than in the papers. Seconds a step and a case "
     "are of shared processors and compare roughly at best."
@@ -72,10 +86,10 @@ def further(others: Sequence[Bundle], questions: Sequence[Question], logs: Path)
 
 
 def results(
-    bundle: Bundle, runs: Path, report: Path, commands: Sequence[str],
+    bundle: Bundle, runs: Path, report: Path, commands: Sequence[str], page: Path,
     others: Sequence[Bundle] = (), questions: Sequence[Question] = (), logs: Path = Path(),
 ) -> str:  # fmt: skip
-    """The page as Markdown."""
+    """The page as Markdown, for the folder `page`."""
     known = bundle.provenance
     parts = [
         [f"# Results: {bundle.name} {bundle.version}", "", "Written by `rtseg-train results` from logs and reports."],
@@ -91,6 +105,7 @@ def results(
             *level_lines(report),
         ],
         ["## Calibration", "", *calibration_lines(bundle)],
+        ["## Figures", "", *figure_lines(report, page)],
         *further(others, questions, logs),
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"

@@ -43,6 +43,24 @@ def test_speed_is_given_up_before_the_window(one, available, expected):
     assert planned(one, available) == expected
 
 
+WHOLE = (176, 80, 64)
+
+
+@pytest.mark.parametrize(
+    ("one", "available", "expected"),
+    [
+        (400 * MB, 16 * GIB, Plan(WINDOW, 2, True, whole=True)),
+        (700 * MB, 16 * GIB, Plan(WINDOW, 2, False, whole=True)),
+        (700 * MB, 1 * GIB, Plan(WINDOW, 1, False, whole=True)),
+        (700 * MB, 650 * MB, Plan(WINDOW, 2, False)),
+        (700 * MB, 200 * MB, Plan((48, 64, 64), 1, False)),
+    ],
+)
+def test_volumes_stay_whole_as_long_as_one_fits(one, available, expected):
+    voxels = WHOLE[0] * WHOLE[1] * WHOLE[2]
+    assert plan(WINDOW, (8, 8, 8), 6, 2, lambda w: one * w[0] * w[1] * w[2] // voxels, available, WHOLE) == expected
+
+
 @given(st.integers(1, 4 * GIB), st.integers(1, 32 * GIB), st.integers(1, 8))
 def test_what_is_planned_fits_and_what_members_keep_leaves_the_worker_below_its_bound(one, available, members):
     chosen = planned(one, available, members)

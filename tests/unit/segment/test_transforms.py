@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
 from rtseg_daemon.segment.transforms import (
     Grid,
     block_mean,
     body_mask,
     centre_box,
+    dilated,
+    eroded,
+    filled,
     grid_of,
     intensity_knots,
     interpolate,
@@ -160,3 +165,14 @@ def test_largest_object_of_two():
     mask[0, 1, 5:9] = True
     assert largest_object(mask).sum() == 4
     assert not largest_object(np.zeros((2, 2, 2), bool)).any()
+
+
+MASKS = st.tuples(*[st.integers(1, 12)] * 3).flatmap(lambda shape: arrays(bool, shape))
+
+
+@given(MASKS, st.sampled_from([1, 3, 5, 7, 15]), st.sampled_from([1, 3, 5]))
+def test_erosion_dilation_and_filling_are_those_of_scipy_slice_by_slice(mask, tall, wide):
+    box = np.ones((1, tall, wide), bool)
+    assert np.array_equal(dilated(mask, (tall, wide)), ndimage.binary_dilation(mask, box))
+    assert np.array_equal(eroded(mask, (tall, wide)), ndimage.binary_erosion(mask, box))
+    assert np.array_equal(filled(mask), np.stack([ndimage.binary_fill_holes(piece) for piece in mask]))
