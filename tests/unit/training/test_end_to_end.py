@@ -18,7 +18,7 @@ from rtseg_training.tables import read_csv
 from typer.testing import CliRunner
 
 from rtseg_daemon.bundles import Golden, load_bundle
-from rtseg_daemon.segment.pipeline import Segmenter
+from rtseg_daemon.segment.engine_torch import load_member
 from rtseg_daemon.settings import Compute
 from tests.unit.training.conftest import ORGANS, tiny_recipe, write_recipe
 
@@ -82,7 +82,7 @@ def test_the_bundle_holds_averaged_half_precision_weights_and_priors(trained: tu
     bundle = open_bundle(folder)
     assert [(m.name, m.intensity, m.alpha) for m in bundle.members] == [("a", "SLF1", 1.0), ("b", "SLF2", 0.5)]
     tensors, _ = read_checkpoint(place / "runs" / "a" / "checkpoint.safetensors")
-    weights = Segmenter.load(bundle, Compute(backend="torch", precision="fp32", threads=1)).engine.members[0]
+    weights = load_member(bundle, 0)
     key = next(iter(part(tensors, "ema")))
     assert (weights.state_dict()[key] == part(tensors, "ema")[key].half().float()).all()
     parotid = bundle.classes[2]
