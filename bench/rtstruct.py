@@ -1,6 +1,6 @@
 """RTSTRUCT writers side by side: rtseg-daemon, rt-utils and plastimatch on the same CT and the same masks.
 
-    python bench/rtstruct.py [--slices 200] [--matrix 512]
+    python -m bench.rtstruct [--slices 200] [--matrix 512]
 
 22 organs in the sizes of a head and neck, from a lens to a temporal lobe, on a CT of 512 x 512 x 200 voxels that is
 written for the run. Each writer starts from masks in memory (plastimatch: from files) and the CT's folder, and ends

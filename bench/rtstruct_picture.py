@@ -1,6 +1,6 @@
 """The picture of docs/rtstruct.md: one lens and one parotid, the contours of rtseg-daemon and of rt-utils.
 
-    python bench/rtstruct_picture.py HAN_LABELS_CASE docs/rtstruct-contours.png
+    python -m bench.rtstruct_picture HAN_LABELS_CASE docs/rtstruct-contours.png
 
 HAN_LABELS_CASE is a folder of masks as NIfTI at clinical resolution (Nikolov et al., arXiv 1809.04430, CC BY 4.0). The
 CT shown is painted from the masks; no patient's image is used.

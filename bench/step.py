@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from rtseg_training.dataset import Patch
 from rtseg_training.recipe import load_recipe
-from rtseg_training.train import Supervised, make_loss, make_optimizer
+from rtseg_training.trainer import Supervised, make_loss, make_optimizer
 
 from rtseg_daemon.networks import build
 

@@ -69,6 +69,7 @@ class Tile:
     """One window: where it meets the volume (in the window's and in the volume's indices), and its blending share."""
 
     corner: Shape
+    window: Shape
     outer: tuple[slice, ...]
     inner: tuple[slice, ...]
     share: Array
@@ -90,19 +91,18 @@ def blended_tiles(shape: Shape, bundle: Bundle) -> list[Tile]:
         outer, inner = overlap_of(shape, corner, window)
         norm[inner] += weights[outer]
         met.append((corner, outer, inner))
-    return [Tile(corner, outer, inner, weights[outer] / norm[inner]) for corner, outer, inner in met]
+    return [Tile(corner, window, outer, inner, weights[outer] / norm[inner]) for corner, outer, inner in met]
 
 
 def windows_of(bundle: Bundle, hu: Array, tiles: list[Tile]) -> Iterator[Work]:
     """Every member's windows, member by member; each intensity transform is computed once."""
-    z, y, x = hu.shape
-    window, inputs = window_for((z, y, x), bundle.window, bundle.window_step), dict[str, Array]()
+    inputs: dict[str, Array] = {}
     for index, member in enumerate(bundle.members):
         if member.intensity not in inputs:
             inputs[member.intensity] = network_input(hu, member.intensity)
         air = float(network_input(np.array([AIR_HU]), member.intensity)[0])
         for tile in tiles:
-            yield index, padded_window(inputs[member.intensity], tile.corner, window, air)
+            yield index, padded_window(inputs[member.intensity], tile.corner, tile.window, air)
 
 
 def member_probabilities(engine: Engine, bundle: Bundle, hu: Array, beat: Beat) -> Iterator[Array]:

@@ -1,8 +1,8 @@
 """How much memory a window takes, what a machine has left, and what is given up first where that does not suffice.
 
 Speed goes before the answer: first members stop keeping their working memory between their turns and run one after the
-other; only then the windows get smaller than those of training, which changes what instance norm makes of them and is
-told with every organ (`reduced`).
+other; then volumes that may go whole go in windows of training; only then the windows get smaller than those, which
+changes what instance norm makes of them and is told with every organ (`reduced`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -65,8 +65,8 @@ def plan(
     `need` gives the bytes that one window at work takes; sides stay multiples of `divisor` (z, y, x). `whole` is the
     largest volume of a bundle that takes volumes in one piece: a member then has one of them at work at a time.
     """
-    for shape, entire in ((whole, True), (window, False)):
-        one = need(shape) if shape else available + 1
+    for shape, entire in [(window, False)] if whole is None else [(whole, True), (window, False)]:
+        one = need(shape)
         for many, resident in ((streams, True), (1, True), (streams, False), (1, False)):
             held = one * ((1 if entire else many) * members if resident else many)
             if held <= (min(available, COMFORT_BYTES) if resident else available):

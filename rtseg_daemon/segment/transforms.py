@@ -89,17 +89,9 @@ def dilated(mask: Array, side: Sequence[int]) -> Array:
 
 def eroded(mask: Array, side: Sequence[int]) -> Array:
     """Erosion of a mask by a rectangle of `side` (y, x) voxels, odd, slice by slice; beyond the image is background."""
-    for axis, size in zip((1, 2), side, strict=True):
-        n, half = mask.shape[axis], size // 2
-        left = mask.copy()
-        for k in range(1, min(half, n - 1) + 1):
-            low, high = along(axis, slice(0, n - k)), along(axis, slice(k, n))
-            left[low] &= mask[high]
-            left[high] &= mask[low]
-        left[along(axis, slice(0, half))] = False
-        left[along(axis, slice(max(0, n - half), n))] = False
-        mask = left
-    return mask
+    (_, y, x), (up, left) = mask.shape, (size // 2 for size in side)
+    outside = dilated(np.pad(~mask, ((0, 0), (up, up), (left, left)), constant_values=True), side)
+    return ~outside[:, up : up + y, left : left + x]
 
 
 def along(axis: int, part: slice) -> tuple[slice, ...]:
