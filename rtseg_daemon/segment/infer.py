@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.bundles import Bundle, mirrored_channels
 from rtseg_daemon.segment.engine import Engine, Work
 from rtseg_daemon.segment.transforms import AIR_HU, intensity_knots, segmental_linear
 from rtseg_daemon.segment.volume import Array, Shape
@@ -102,7 +102,13 @@ def windows_of(bundle: Bundle, hu: Array, tiles: list[Tile]) -> Iterator[Work]:
             inputs[member.intensity] = network_input(hu, member.intensity)
         air = float(network_input(np.array([AIR_HU]), member.intensity)[0])
         for tile in tiles:
-            yield index, padded_window(inputs[member.intensity], tile.corner, tile.window, air)
+            window = padded_window(inputs[member.intensity], tile.corner, tile.window, air)
+            yield index, window[:, :, ::-1] if member.mirror else window
+
+
+def turned_back(answer: Array, twins: list[int]) -> Array:
+    """Probabilities `(classes, z, y, x)` of a mirrored window as those of the window, each side's organ its own."""
+    return np.asarray(answer[twins][..., ::-1])
 
 
 def member_probabilities(engine: Engine, bundle: Bundle, hu: Array, beat: Beat) -> Iterator[Array]:
@@ -112,17 +118,19 @@ def member_probabilities(engine: Engine, bundle: Bundle, hu: Array, beat: Beat) 
     """
     z, y, x = hu.shape
     tiles = blended_tiles((z, y, x), bundle)
+    twins = mirrored_channels(bundle.class_names) if any(member.mirror for member in bundle.members) else []
     with closing(engine.run(windows_of(bundle, hu, tiles))) as answers:
         if len(tiles) == 1:
-            for answer in answers:
+            for member, answer in zip(bundle.members, answers, strict=True):
                 beat()
-                yield answer[(slice(None), *tiles[0].outer)]
+                yield (turned_back(answer, twins) if member.mirror else answer)[(slice(None), *tiles[0].outer)]
             return
         total = np.empty((len(bundle.classes) + 1, z, y, x), np.float32)
-        for _ in bundle.members:
+        for member in bundle.members:
             total[:] = 0
             for tile, answer in zip(tiles, answers, strict=False):
-                for summed, p in zip(total, answer, strict=True):
+                upright = turned_back(answer, twins) if member.mirror else answer
+                for summed, p in zip(total, upright, strict=True):
                     summed[tile.inner] += p[tile.outer] * tile.share
                 beat()
             yield total

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from rtseg_daemon.bundles import bundle_names, digest_of, load_bundle, load_bundles
+from rtseg_daemon.bundles import bundle_names, digest_of, load_bundle, load_bundles, mirrored_channels, one_sided
 from rtseg_daemon.errors import BundleError
 from tests.tiny import make_bundle
 
@@ -72,6 +72,20 @@ def test_weights_must_name_every_member(tmp_path):
     classes[1]["weights"] = [1.0]
     change(folder, classes=classes)
     with pytest.raises(BundleError, match="SpinalCord has 1 weights for 2 members"):
+        load_bundle(tmp_path, "tiny")
+
+
+def test_twins_swap_channels_and_organs_without_a_side_stay():
+    assert mirrored_channels(["background", "Brainstem", "Parotid_L", "Parotid_R"]) == [0, 1, 3, 2]
+    assert one_sided(["Brainstem", "Parotid_L", "Parotid_R", "Eye_L"]) == ["Eye_L"]
+
+
+def test_a_mirrored_member_needs_both_sides_of_every_organ(tmp_path):
+    folder = make_bundle(tmp_path)
+    members = yaml.safe_load((folder / "bundle.yaml").read_text())["members"]
+    members[1]["mirror"] = True
+    change(folder, members=members)
+    with pytest.raises(BundleError, match="Parotid_L has no class for the other side"):
         load_bundle(tmp_path, "tiny")
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from rtseg_daemon.bundles import mirrored_channels
 from rtseg_daemon.segment.infer import network_input, padded_window
 from rtseg_daemon.segment.transforms import (
     AIR_HU,
@@ -76,12 +77,6 @@ def prepare(case: Case, recipe: Recipe) -> Prepared:
         labels[box.slices].copy(),
         annotated,
     )
-
-
-def flipped_classes(names: Sequence[str]) -> list[int]:
-    """For each class the class of the same organ on the other side (TG-263 ends sides in _L and _R)."""
-    swap = {"_L": "_R", "_R": "_L"}
-    return [names.index(n[:-2] + swap[n[-2:]]) if n[-2:] in swap else k for k, n in enumerate(names)]
 
 
 def sampled_size(recipe: Recipe, whole: Sequence[int]) -> Sequence[int]:
@@ -173,7 +168,7 @@ def random_patch(
         labels = np.rint(warp(labels, points, "nearest", 0)).astype(np.uint8)
     annotated = case.annotated
     if rng.random() < augment.flip:
-        swap = np.asarray(flipped_classes(class_names(recipe)))
+        swap = np.asarray(mirrored_channels(class_names(recipe)))
         hu, labels, annotated = hu[:, :, ::-1], swap[labels[:, :, ::-1]], annotated[swap]
     hu = augmented_intensity(np.ascontiguousarray(hu), augment, rng)
     image = network_input(hu, recipe.intensity[int(rng.integers(len(recipe.intensity)))])

@@ -68,6 +68,7 @@ def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path) -> M
         sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
         intensity=changed.intensity[0],
         alpha=changed.loss.alpha if changed.loss.name == "ath_l_exp" else None,
+        mirror=changed.mirror,
     )
 
 

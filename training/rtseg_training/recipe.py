@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
+from rtseg_daemon.bundles import one_sided
 from rtseg_training.errors import RecipeError
 
 
@@ -95,6 +96,7 @@ class Recipe(Part):
         small_organs: FocusNet's small organs; their channels and boxes are measured on the training set.
         box_diameters: side of a small organ's box in mean diameters (3 in the paper).
         foreground: share of the patches that are centred on a voxel of a drawn organ, each organ as often as another.
+        mirror: in use, a member sees the patient mirrored; only for members trained on flipped patches.
         ema: decay of the moving average of the weights, which is what is validated and exported.
     """
 
@@ -113,6 +115,7 @@ class Recipe(Part):
     box_diameters: float = 3.0
     foreground: float = Field(default=0.0, ge=0, le=1)
     intensity: list[str] = Field(default_factory=lambda: ["SLF1"])
+    mirror: bool = False
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
@@ -125,6 +128,15 @@ class Recipe(Part):
     validate_cases: int = 8
     exclude: list[str] = Field(default_factory=list)
     members: list[Member]
+
+    @model_validator(mode="after")
+    def _flips_have_twins(self) -> "Recipe":
+        lone = one_sided(self.classes)
+        if lone and self.augment.flip:
+            raise ValueError(f"{lone[0]} has no class for the other side to flip with; set augment.flip: 0")
+        if self.mirror and not self.augment.flip:
+            raise ValueError("mirror: true needs members trained on flipped patches; set augment.flip above 0")
+        return self
 
     def member(self, name: str) -> Member:
         """The member called `name`; raises RecipeError with the known names."""
@@ -148,7 +160,7 @@ class Recipe(Part):
 def first_fault(error: ValidationError) -> str:
     """The first wrong key and what is wrong with it."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
 
 
 def save_recipe(recipe: Recipe, path: Path) -> Path:

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from rtseg_daemon.bundles import Bundle, MemberFile
+from rtseg_daemon.bundles import Bundle, MemberFile, one_sided
 from rtseg_training.errors import ExportError
 from rtseg_training.evaluate import Evaluation
 from rtseg_training.export import write_bundle, write_member
-from rtseg_training.recipe import Loss, Member, Optimizer, Recipe, save_recipe
+from rtseg_training.recipe import Augment, Loss, Member, Optimizer, Recipe, save_recipe
 from rtseg_training.tables import organs_in
 
 
@@ -22,20 +22,24 @@ def attention(member: MemberFile) -> dict[str, Any]:
 def recipe_of(bundle: Bundle, steps: int, lr: float) -> Recipe:
     """The recipe that goes on where a bundle stands: its network, grid, window and members, `steps` more each."""
     members = [
-        Member.model_validate({"name": m.name, "seed": 1000 + k, "intensity": [m.intensity], **attention(m)})
+        Member.model_validate(
+            {"name": m.name, "seed": 1000 + k, "intensity": [m.intensity], "mirror": m.mirror, **attention(m)}
+        )
         for k, m in enumerate(bundle.members)
     ]
+    names = [organ.name for organ in bundle.classes]
     return Recipe(
         name=f"{bundle.name}-refresh",
         family=bundle.family,
         arguments=bundle.arguments,
-        classes=[organ.name for organ in bundle.classes],
+        classes=names,
         spacing_mm=bundle.spacing_mm,
         patch=bundle.window,
         window_step=bundle.window_step,
         extent_mm=bundle.extent_mm,
         intensity=[bundle.members[0].intensity],
         loss=Loss(name="ath_l_exp"),
+        augment=Augment(flip=0.0 if one_sided(names) else 0.5),
         optimizer=Optimizer(lr=lr),
         steps=steps,
         members=members,

@@ -21,6 +21,7 @@ from rtseg_training.focus import Staged, answering
 from rtseg_training.recipe import Loss, Member, Optimizer, Recipe, Schedule
 from rtseg_training.runlog import Progress, RunLog
 from rtseg_training.validation import validate
+from rtseg_training.widen import widened
 
 Lossy = Callable[[Tensor, Patch], Tensor]
 LOG_EVERY = 10
@@ -144,7 +145,7 @@ class Run:
         self.seconds = 0.0
         tensors = self._stored()
         if not tensors and start is not None:
-            load_into(start, self.net, read_weights(start))
+            load_into(start, self.net, widened(read_weights(start), self.net))
         self.net.to(self.place.device)
         self.optimizer = make_optimizer(self.recipe.optimizer, self.net)
         restore_optimizer(self.optimizer, part(tensors, "optimizer"))

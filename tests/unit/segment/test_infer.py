@@ -97,6 +97,30 @@ def bundle(members):
     )
 
 
+class Sided:
+    """An engine that finds the left parotid where its window is brighter left of its middle, else the right one."""
+
+    description = "sided"
+
+    def run(self, work):
+        for _member, window in work:
+            left = window * (np.arange(window.shape[2]) >= window.shape[2] // 2)
+            yield np.stack([1 - window, left, window - left])
+
+
+@pytest.mark.parametrize("step", [None, (8, 8, 8)])
+def test_a_mirrored_member_tells_left_from_right_as_the_others_do(step):
+    hu = np.random.default_rng(0).uniform(-100, 100, (13, 11, 8)).astype(np.float32)
+    plain = MemberFile(name="a", file="a", sha256="0", intensity="NLF1")
+    both = bundle([plain, plain.model_copy(update={"name": "b", "mirror": True})])
+    names = [OrganClass(name=n, weights=[1.0, 1.0]) for n in ("Parotid_L", "Parotid_R")]
+    both = both.model_copy(update={"classes": names, "window_step": step})
+    upright, turned = (p.copy() for p in member_probabilities(Sided(), both, hu, lambda: None))
+    assert turned == pytest.approx(upright, abs=1e-6)
+    assert upright[1, :, :, 4:].max() > 0.9
+    assert upright[1, :, :, :4].max() == 0
+
+
 class Echo:
     """An engine whose organ probability is its input, whatever the window."""
 

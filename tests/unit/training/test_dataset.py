@@ -9,7 +9,6 @@ from rtseg_training.cases import Case, make_case
 from rtseg_training.dataset import (
     Prepared,
     drawn_counts,
-    flipped_classes,
     foreground_corner,
     label_frequencies,
     prepare,
@@ -20,11 +19,6 @@ from rtseg_training.recipe import Augment, Recipe
 from tests.unit.training.conftest import tiny_recipe
 
 NONE = Augment(flip=0, rotate_deg=0, scale=0, elastic_mm=0, noise_hu=0, shift_hu=0, contrast=0, blur=0)
-
-
-def test_flipping_swaps_paired_classes_only() -> None:
-    names = ["background", "Brainstem", "Parotid_L", "Parotid_R"]
-    assert flipped_classes(names) == [0, 1, 3, 2]
 
 
 def test_a_flipped_patch_has_its_left_parotid_on_the_left_still(prepared: Prepared) -> None:

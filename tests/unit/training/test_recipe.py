@@ -33,6 +33,18 @@ def test_a_wrong_key_of_a_member_is_named(tmp_path: Path) -> None:
         load_recipe(write_recipe(recipe, tmp_path / "r.yaml"))
 
 
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"classes": ["Brainstem", "Eye_L"]}, "Eye_L has no class for the other side"),
+        ({"mirror": True, "augment": {"flip": 0}}, "members trained on flipped patches"),
+    ],
+)
+def test_flips_and_mirrors_need_twins_and_training(changes: dict[str, object], fault: str) -> None:
+    with pytest.raises(RecipeError, match=fault):
+        tiny_recipe().for_member(member(**changes))
+
+
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes_are_read_and_every_start_is_a_member_before(path: Path) -> None:
     recipe = load_recipe(path)
