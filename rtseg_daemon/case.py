@@ -147,7 +147,7 @@ def gate_of(gate: str, bundle: Bundle, bundles: Sequence[Bundle]) -> str:
 def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options, stages: "Stages") -> CaseResult:
     """The series as a volume, judged by its headers and then by its voxels."""
     from rtseg_daemon.dicom.headers import read_header
-    from rtseg_daemon.dicom.series import RELEASABLE, load_series
+    from rtseg_daemon.dicom.series import RELEASABLE, series_of
     from rtseg_daemon.segment.gates import judge_series, judge_volume, split_images
 
     with stages.stage("read headers"):
@@ -157,9 +157,9 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
     if result.held:
         return result
     with stages.stage("read series"):
-        images = [header.path for header in split_images(headers)[0]]
+        images = split_images(headers)[0]
         tolerance = min(one.limits.slice_distance_tolerance for one in bundles)
-        series = load_series(images, RELEASABLE if options.released else frozenset(), tolerance)
+        series = series_of(images, RELEASABLE if options.released else frozenset(), tolerance)
         return replace(result, series=series, verdicts=(*result.verdicts, ("voxels", judge_volume(series.volume))))
 
 

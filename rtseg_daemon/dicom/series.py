@@ -17,7 +17,8 @@ from rtseg_daemon.segment.volume import Array, Volume
 
 __all__ = [
     "EVEN", "PRECONDITIONS", "RELEASABLE", "CtSeries", "Instance", "SliceHeader", "broken", "check_series",
-    "header_of", "is_ct_image", "list_series", "load_series", "read_header", "sorted_positions", "storage_axes",
+    "header_of", "is_ct_image", "list_series", "load_series", "read_header", "series_of", "sorted_positions",
+    "storage_axes",
 ]  # fmt: skip
 
 ALIGNED = 4e-4
@@ -81,18 +82,22 @@ def list_series(folder: Path) -> dict[str, list[Path]]:
 
 
 def load_series(paths: Sequence[Path], allow: frozenset[str] = frozenset(), tolerance: float = EVEN) -> CtSeries:
+    """`series_of` the headers of these files; raises SeriesError also where one of them is no DICOM file."""
+    return series_of([read_header(path) for path in paths], allow, tolerance)
+
+
+def series_of(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset(), tolerance: float = EVEN) -> CtSeries:
     """Read the files of one series, in any order, as a volume in patient axes.
 
     Every precondition in PRECONDITIONS is checked in that order; raises SeriesError naming the first that fails. Those
     in `allow` are passed over, if they are RELEASABLE: of slices at one position the first by InstanceNumber is kept.
     `tolerance` is that of slice distances; contours lie where each slice says it is, however even the grid.
     """
+    check_series(headers, allow, tolerance)
+    slices = sorted_positions(headers)
+    volume = _empty_volume(slices)
+    jobs = [(header, volume.array[k]) for k, header in enumerate(slices)]
     with ThreadPoolExecutor(DECODERS) as pool:
-        headers = list(pool.map(read_header, paths))
-        check_series(headers, allow, tolerance)
-        slices = sorted_positions(headers)
-        volume = _empty_volume(slices)
-        jobs = [(header, volume.array[k]) for k, header in enumerate(slices)]
         for _ in pool.map(lambda job: _decode_into(*job), jobs):
             pass
     instances = tuple(Instance(h.path, h.sop_class_uid, h.sop_instance_uid, h.z_mm) for h in slices)
