@@ -29,7 +29,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle
+from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle, mirrored_channels
 from rtseg_daemon.networks import build
 from rtseg_daemon.phantom import make_phantom
 from rtseg_daemon.segment.engine_torch import load_member
@@ -122,7 +122,11 @@ def others(predict: Predict, bundle: Bundle, nets: list[torch.nn.Module], ct: Vo
     with torch.inference_mode():
         for index, (net, member) in enumerate(zip(nets, bundle.members, strict=True)):
             image = torch.from_numpy(network_input(network.array, member.intensity))[None, None]
-            p = predict(net, image).float().softmax(1) * scales.view(1, -1, 1, 1, 1)
+            if member.mirror:
+                logits = predict(net, image.flip(-1)).flip(-1)[:, mirrored_channels(bundle.class_names)]
+            else:
+                logits = predict(net, image)
+            p = logits.float().softmax(1) * scales.view(1, -1, 1, 1, 1)
             total += p / p.sum(1, keepdim=True) * weights[index].view(1, -1, 1, 1, 1)
         passed = time.perf_counter()
         labels = upsampled_labels(total / total.sum(1, keepdim=True), network, ct)

@@ -10,6 +10,7 @@ import numpy as np
 from rtseg_daemon.bundles import Bundle
 from rtseg_training.card import calibration_lines, member_lines, organ_lines
 from rtseg_training.compare import Question, comparison_lines
+from rtseg_training.tables import organs_in, read_csv
 
 
 def run_line(folder: Path) -> str | None:
@@ -44,6 +45,29 @@ def level_lines(report: Path) -> list[str]:
     for row in rows:
         voxels, wrong = float(row["voxels"]), float(row["wrong"])
         lines.append(f"| {float(row['entropy']):.4f} | {voxels:.0f} | {wrong / max(1.0, voxels):.3f} |")
+    return lines
+
+
+def bad_lines(report: Path) -> list[str]:
+    """The organs with a Dice below their organ's 10th percentile: how much was drawn, found and predicted."""
+    rows = [row for row in read_csv(report / "cases.csv") if "predicted" in row]
+    bad = []
+    for organ in organs_in(rows):
+        own = [row for row in rows if row["organ"] == organ]
+        limit = np.percentile([float(row["dice"]) for row in own], 10)
+        bad += [row for row in own if float(row["dice"]) < limit]
+    unlike = [row for row in bad if abs(np.log(float(row["volume_ml"]) / max(float(row["true_ml"]), 0.01))) > np.log(2)]
+    lines = [
+        "DSC below the organ's 10th percentile; a flag can only foresee what the CT or the members' disagreement shows. "
+        f"In {len(unlike)} of these {len(bad)} the volume drawn is less than half or more than twice the volume found.",
+        "",
+        "| case | organ | DSC | predicted | VVC | drawn ml | found ml |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(bad, key=lambda row: (str(row["case"]), str(row["organ"]))):
+        figures = [f"{float(row[key]):.2f}" if key in row else "-" for key in ("dice", "predicted", "vvc")]
+        volumes = [f"{float(row[key]):.1f}" for key in ("true_ml", "volume_ml")]
+        lines.append(f"| {row['case']} | {row['organ']} | {' | '.join(figures + volumes)} |")
     return lines
 
 
@@ -105,6 +129,7 @@ def results(
             *level_lines(report),
         ],
         ["## Calibration", "", *calibration_lines(bundle)],
+        ["### Bad organs", "", *bad_lines(report)],
         ["## Figures", "", *figure_lines(report, page)],
         *further(others, questions, logs),
     ]
