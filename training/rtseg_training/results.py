@@ -56,9 +56,9 @@ def bad_lines(report: Path) -> list[str]:
         own = [row for row in rows if row["organ"] == organ]
         limit = np.percentile([float(row["dice"]) for row in own], 10)
         bad += [row for row in own if float(row["dice"]) < limit]
-    unlike = [row for row in bad if abs(np.log(float(row["volume_ml"]) / max(float(row["true_ml"]), 0.01))) > np.log(2)]
+    unlike = [row for row in bad if not 0.5 <= float(row["true_ml"]) / float(row["volume_ml"]) <= 2]
     lines = [
-        "DSC below the organ's 10th percentile; a flag can only foresee what the CT or the members' disagreement shows. "
+        "DSC below the organ's 10th percentile; a flag can foresee only what CT or members' disagreement show. "
         f"In {len(unlike)} of these {len(bad)} the volume drawn is less than half or more than twice the volume found.",
         "",
         "| case | organ | DSC | predicted | VVC | drawn ml | found ml |",
