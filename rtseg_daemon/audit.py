@@ -5,6 +5,7 @@ The file is only ever appended to, and each line is durable before the next thin
 Patients appear by their PatientID, as the standard asks for, and by nothing else: protect this file accordingly.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -23,14 +24,13 @@ SECURITY_ALERT: Code = ("110113", "Security Alert")
 
 APPLICATION_START: Code = ("110120", "Application Start")
 APPLICATION_STOP: Code = ("110121", "Application Stop")
-NODE_AUTHENTICATION: Code = ("110126", "Node Authentication")
 SOFTWARE_CONFIGURATION: Code = ("110131", "Software Configuration")
 
 SOURCE: Code = ("110153", "Source Role ID")
 DESTINATION: Code = ("110152", "Destination Role ID")
 APPLICATION: Code = ("110150", "Application")
 
-SUCCESS, MINOR_FAILURE = "0", "4"
+SUCCESS = "0"
 FACILITY_AND_SEVERITY = "<85>"  # security messages, notice (PS3.15, A.6.1)
 
 
@@ -145,13 +145,22 @@ class Trail:
         self.path = path
 
     def append(self, messages: Sequence[Message]) -> None:
-        """Write all of them durably; raises OSError where that is not possible."""
+        """Write all of them durably; raises OSError where that is not possible.
+
+        A line that a full disk cut off is ended first, so that no later one is glued to it.
+        """
         if not messages:
             return
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
+            torn = (
+                os.fstat(descriptor).st_size > 0 and os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1) != b"\n"
+            )
             for message in messages:
-                os.write(descriptor, line(message) + b"\n")
+                written = (b"\n" if torn else b"") + line(message) + b"\n"
+                torn = os.write(descriptor, written) < len(written)
+                if torn:
+                    raise OSError(errno.ENOSPC, "the audit trail took a part of a line", str(self.path))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -29,6 +29,11 @@ DIVISOR: dict[str, tuple[int, int, int]] = {
 """What each side (z, y, x) of a family's window must be a multiple of."""
 
 
+Family = Literal["sepnet", "unet3d", "gtv", "anatomynet", "focusnet"]
+
+Intensity = Literal["SLF1", "SLF2", "SLF3", "NLF1", "NLF2", "GTV"]
+
+
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -91,7 +96,7 @@ class MemberFile(Part):
     name: str
     file: str
     sha256: str
-    intensity: str
+    intensity: Intensity
     alpha: float | None = None
     mirror: bool = False
 
@@ -132,7 +137,7 @@ class Bundle(Part):
     version: str
     intended_use: Literal["evaluation", "clinical", "research"]
     description: str
-    family: str
+    family: Family
     arguments: dict[str, int | float | str | list[int]]
     classes: list[OrganClass]
     members: list[MemberFile]
@@ -188,18 +193,19 @@ OrganClass.model_rebuild()
 
 
 def twin_of(name: str) -> str:
-    """The same organ on the other side (TG-263 ends sides in _L and _R); an organ without a side is its own twin."""
-    return name[:-2] + {"_L": "_R", "_R": "_L"}.get(name[-2:], name[-2:])
+    """The same organ on the other side (TG-263 ends sides in _L and _R); empty for an organ without a side."""
+    swap = {"_L": "_R", "_R": "_L"}
+    return name[:-2] + swap[name[-2:]] if name[-2:] in swap else ""
 
 
 def one_sided(names: Sequence[str]) -> list[str]:
     """The names whose twin is not among them."""
-    return [name for name in names if twin_of(name) not in names]
+    return [name for name in names if twin_of(name) and twin_of(name) not in names]
 
 
 def mirrored_channels(names: Sequence[str]) -> list[int]:
-    """For each class the channel of its twin; every twin must be there."""
-    return [names.index(twin_of(name)) for name in names]
+    """For each class the channel of its twin, which must be there, or its own."""
+    return [names.index(twin_of(name) or name) for name in names]
 
 
 def installed_models() -> Path:
@@ -246,14 +252,25 @@ def digest_of(bundles: Sequence[Bundle]) -> str:
     return JOINER.join(bundle.digest for bundle in bundles)
 
 
+def not_multiples(family: str, window: tuple[int, int, int], step: tuple[int, int, int] | None) -> str:
+    """What is wrong with sides that the family's halvings do not divide; empty where nothing is."""
+    divisor = DIVISOR[family]
+    for name, shape in (("window", window), ("window_step", step)):
+        if shape is not None and any(n < d or n % d for n, d in zip(shape, divisor, strict=True)):
+            return f"{name} {list(shape)}: {family} needs multiples of {list(divisor)} (z, y, x)"
+    return ""
+
+
 def verify(bundle: Bundle) -> None:
-    """Compare every member's file with its digest; raises BundleError for the first that does not match."""
+    """Compare every member's file with its digest, and the rest with itself; raises BundleError for what is wrong."""
     for member in bundle.members:
         path = bundle.member_path(member)
         if path.parent != bundle.folder or not path.is_file():
             raise BundleError(f"bundle {bundle.name}: {path} is missing; install the bundle again")
         if hashlib.sha256(path.read_bytes()).hexdigest() != member.sha256:
             raise BundleError(f"bundle {bundle.name}: {path} was altered (digest differs); install the bundle again")
+    if fault := not_multiples(bundle.family, bundle.window, bundle.window_step):
+        raise BundleError(f"bundle {bundle.name}: {fault}")
     lone = one_sided(bundle.class_names)
     if lone and any(member.mirror for member in bundle.members):
         raise BundleError(f"bundle {bundle.name}: a member is mirrored, but {lone[0]} has no class for the other side")
@@ -262,6 +279,8 @@ def verify(bundle: Bundle) -> None:
             raise BundleError(
                 f"bundle {bundle.name}: {organ.name} has {len(organ.weights)} weights for {len(bundle.members)} members"
             )
+        if min(organ.weights) < 0 or sum(organ.weights) <= 0:
+            raise BundleError(f"bundle {bundle.name}: the weights of {organ.name} must not be negative or all 0")
     if bundle.family in ONE_PASS and any(n > w for n, w in zip(bundle.extent, bundle.window, strict=True)):
         raise BundleError(
             f"bundle {bundle.name}: {bundle.family} takes the whole volume in one window, but extent_mm is "

@@ -28,13 +28,15 @@ class Options:
 
     Args:
         run: number of the run; another run gives another structure set.
-        released: a person let the case go on: gates that may be released report, and hold no more.
+        released: a person let the images go on: their gates that may be released report, and hold no more.
+        forced: a person who sees the result at once lets it go on too: neither do those of the organs hold.
         rejected: whether organs flagged REJECT get their contours.
         rings: whether each organ gets a further ROI where the members disagree.
     """
 
     run: int = 1
     released: bool = False
+    forced: bool = False
     rejected: Literal["omit", "send"] = "omit"
     rings: bool = False
 
@@ -51,6 +53,7 @@ class CaseResult:
     bundles: tuple[Bundle, ...]
     verdicts: tuple[tuple[str, "Verdict"], ...]
     released: bool
+    forced: bool = False
     series: "CtSeries | None" = None
     organs: tuple[Organ, ...] = ()
     rings: tuple[Organ, ...] = ()
@@ -61,8 +64,11 @@ class CaseResult:
 
     @property
     def holding(self) -> list["Verdict"]:
-        """The verdicts that stop the case: those that nobody may release always do."""
-        return [v for _, v in self.verdicts if v.verdict == "hold" and not (self.released and v.releasable)]
+        """The verdicts that stop the case: those that nobody may release, or that nobody has seen yet, always do."""
+        return [v for gate, v in self.verdicts if v.verdict == "hold" and not (v.releasable and self._let_go(gate))]
+
+    def _let_go(self, gate: str) -> bool:
+        return self.forced or (self.released and not gate.startswith("organs"))
 
     @property
     def held(self) -> bool:
@@ -153,7 +159,7 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
     with stages.stage("read headers"):
         headers = [read_header(path) for path in paths]
         verdicts = tuple((gate_of("series", one, bundles), judge_series(headers, one.limits)) for one in bundles)
-        result = CaseResult(tuple(bundles), verdicts, options.released)
+        result = CaseResult(tuple(bundles), verdicts, options.released, options.forced)
     if result.held:
         return result
     with stages.stage("read series"):

@@ -64,10 +64,6 @@ class Config(Section):
     def audit_file(self) -> Path:
         return self.audit.file or self.storage.directory / "audit.log"
 
-    def destination(self, name: str) -> Destination:
-        """The destination called `name`; raises KeyError if there is none."""
-        return {d.name: d for d in self.destinations}[name]
-
 
 def cross_check(config: Config) -> Iterator[tuple[Loc, str]]:
     """Yield (location, message) for every key that contradicts another."""

@@ -61,11 +61,12 @@ class Row:
         return next((w.removeprefix(key + "=") for w in self.comment.split() if w.startswith(key + "=")), "-")
 
 
+MARK = ".left-by-a-demo"
+
+
 def run_demo(out: Path, console: Console) -> None:
     """Send the phantom through the daemon; leaves everything in `out`. Raises DemoError naming the step that failed."""
-    if out.exists():
-        shutil.rmtree(out)
-    out.mkdir(parents=True)
+    make_room(out)
     with console.status("making a patient that never lived"):
         ct, truth = make_phantom(SEED)
         files = write_series(ct, out / "ct", SEED)
@@ -76,6 +77,16 @@ def run_demo(out: Path, console: Console) -> None:
         console.print(f"sent {len(files)} images of 512 x 512; now the daemon assembles, segments and delivers")
         job = wait_for_delivery(config, received, console)
     show_result(out, received[0], job, ct, truth, files, console)
+
+
+def make_room(out: Path) -> None:
+    """An empty folder `out`, what an earlier demo left there removed; raises DemoError if anybody else's files are."""
+    if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
+        raise DemoError(f"{out} exists and was not left by a demo; name a folder of its own with --out")
+    if out.exists():
+        shutil.rmtree(out)
+    out.mkdir(parents=True)
+    (out / MARK).write_text("left by rtseg-daemon demo, which removes this folder when it runs again\n")
 
 
 def free_port() -> int:

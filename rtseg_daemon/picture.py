@@ -1,4 +1,4 @@
-"""A picture of a result: contours on the left, where the members disagree on the right, in three planes."""
+"""A picture of a result: contours above, where the members disagree below, in three planes."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -116,6 +116,10 @@ class Worker:
             instances = kept_instances(session, job.series_id, up_to=job.last_instance_id)
             paths = [self.layout.directory / instance.path for instance in instances]
         route = self.route_of(job)
+        if route is None and not job.no_send:
+            reason = f"its route {job.route!r} is no longer configured; configure it again, then retry the job"
+            self.settle(job_id, lambda: self.fail(job_id, reason))
+            return
         options = options_for(job, route)
         beat = Beat(self.engine, job_id, self.owner)
         result = self.process(paths, job, options, beat)

@@ -19,7 +19,10 @@ def convert(
     ] = None,
     series: Annotated[str | None, typer.Option(help="SeriesInstanceUID, where the folder holds several CTs.")] = None,
 ) -> None:
-    """Turn masks into an RT Structure Set of a CT, or an RT Structure Set into masks on the CT's grid."""
+    """Turn masks into an RT Structure Set of a CT, or an RT Structure Set into masks on the CT's grid.
+
+    Example: rtseg-daemon convert CT_DIR --masks MASKS_DIR --out rs.dcm
+    """
     if (masks is None) == (rtstruct is None):
         typer.echo("give either --masks DIR or --rtstruct FILE", err=True)
         raise typer.Exit(2)

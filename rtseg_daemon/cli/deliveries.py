@@ -19,7 +19,10 @@ def list_deliveries(
     state: Annotated[DeliveryState | None, typer.Option("--state", help="Only deliveries in this state.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """All deliveries, newest first, with the next attempt's time and the last answer."""
+    """All deliveries, newest first, with the next attempt's time and the last answer.
+
+    Example: rtseg-daemon deliveries list --state WAITING
+    """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
         shapes = [views.delivery_shape(delivery) for delivery in views.all_deliveries(session, state)]
@@ -35,7 +38,10 @@ def retry(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Send again now what failed, or what waits for its next attempt."""
+    """Send again now what failed, or what waits for its next attempt.
+
+    Example: rtseg-daemon deliveries retry 12
+    """
     ledger = open_existing(config)
     with writing(ledger.engine) as session:
         delivery = retry_delivery(session, delivery_id, who())

@@ -18,7 +18,10 @@ def fetch(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a configured PACS to send the CT series of a study or patient to the running daemon."""
+    """Ask a configured PACS to send the CT series of a study or patient to the running daemon.
+
+    Example: rtseg-daemon fetch --patient 4711
+    """
     settings = require_config(config)
     if bool(study) == bool(patient):
         raise typer.BadParameter("say either --study UID or --patient ID")

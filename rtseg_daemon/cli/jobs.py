@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_facts, print_json, print_table, who
 from rtseg_daemon.config import Config
-from rtseg_daemon.errors import BundleError
+from rtseg_daemon.errors import BundleError, StateError
 from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
@@ -22,7 +22,10 @@ State = Annotated[JobState | None, typer.Option("--state", help="Only jobs in th
 
 @app.command("list")
 def list_jobs(config: ConfigFile = None, state: State = None, as_json: AsJson = False) -> None:
-    """All jobs, newest first."""
+    """All jobs, newest first.
+
+    Example: rtseg-daemon jobs list --state HELD
+    """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
         shapes = [views.job_shape(job, ledger.storage) for job in views.all_jobs(session, state)]
@@ -34,7 +37,10 @@ def list_jobs(config: ConfigFile = None, state: State = None, as_json: AsJson = 
 
 @app.command()
 def show(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """One job with its organs, gates and deliveries."""
+    """One job with its organs, gates and deliveries.
+
+    Example: rtseg-daemon jobs show 17
+    """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
         shape = views.job_detail(views.find_job(session, job_id), ledger.storage)
@@ -52,7 +58,10 @@ def show(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> N
 
 @app.command()
 def events(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """What happened to a job and its deliveries, in order."""
+    """What happened to a job and its deliveries, in order.
+
+    Example: rtseg-daemon jobs events 17
+    """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
         job = views.find_job(session, job_id)
@@ -74,7 +83,10 @@ def rerun(
     no_send: Annotated[bool, typer.Option("--no-send", help="Keep the result here.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A new job for the same series; the old one stays as it is."""
+    """A new job for the same series; the old one stays as it is.
+
+    Example: rtseg-daemon jobs rerun 17 --bundle han-gtv --no-send
+    """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
         old = views.find_job(session, job_id)
@@ -100,7 +112,10 @@ def require_bundles(config: Config, names: str, route_name: str, no_send: bool) 
 
 @app.command()
 def retry(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Take a FAILED job up again: only its delivery, if its structure set is stored."""
+    """Take a FAILED job up again: only its delivery, if its structure set is stored.
+
+    Example: rtseg-daemon jobs retry 17
+    """
     ledger = open_existing(config)
     with writing(ledger.engine) as session:
         tell(decisions.retry(session, job_id, who()), session, ledger.config, as_json)
@@ -113,7 +128,10 @@ def cancel(
     why: Annotated[str, typer.Option(help="The reason, for the events.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """End a job that is not delivered yet."""
+    """End a job that is not delivered yet.
+
+    Example: rtseg-daemon jobs cancel 17 --why "sent twice"
+    """
     ledger = open_existing(config)
     with writing(ledger.engine) as session:
         tell(jobs.cancel(session, job_id, who(), why), session, ledger.config, as_json)
@@ -126,13 +144,18 @@ def release(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a HELD job go on; you answer for it with your name and reason."""
+    """Let a HELD job go on; you answer for it with your name and reason.
+
+    Example: rtseg-daemon jobs release 17 --why "feet first on purpose; sides checked"
+    """
     ledger = open_existing(config)
     if not why.strip():
         raise typer.BadParameter("say why", param_hint="--why")
     with writing(ledger.engine) as session:
         job = views.find_job(session, job_id)
         route = next((route for route in ledger.config.routes if route.name == job.route), None)
+        if route is None and not job.no_send:
+            raise StateError(f"job {job_id}: its route {job.route!r} is no longer configured; configure it again first")
         released = decisions.release(session, job_id, who(), why, route.destinations if route else ())
         tell(released, session, ledger.config, as_json)
 

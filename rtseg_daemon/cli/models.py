@@ -35,7 +35,10 @@ def brief(bundle: Bundle) -> dict[str, Any]:
 
 @app.command("list")
 def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """All bundles; one that is altered or unreadable is listed with its error."""
+    """All bundles; one that is altered or unreadable is listed with its error.
+
+    Example: rtseg-daemon models list
+    """
     folder = models_directory(config)
     shapes: list[dict[str, Any]] = []
     for name in bundle_names(folder):
@@ -51,7 +54,10 @@ def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """One bundle: what it is for, its limits, its organs and figures."""
+    """One bundle: what it is for, its limits, its organs and figures.
+
+    Example: rtseg-daemon models show han-oar
+    """
     bundle = load_bundle(models_directory(config), name)
     shape = brief(bundle) | {
         "limits": bundle.limits.model_dump(mode="json"),
@@ -69,7 +75,10 @@ def show(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None
 
 @app.command()
 def verify(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Compare every file of a bundle with its digest; exit status 1 if one does not match."""
+    """Compare every file of a bundle with its digest; exit status 1 if one does not match.
+
+    Example: rtseg-daemon models verify han-oar
+    """
     bundle = load_bundle(models_directory(config), name)
     if as_json:
         print_json({"name": bundle.name, "digest": bundle.digest, "ok": True})

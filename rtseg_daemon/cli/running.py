@@ -13,7 +13,10 @@ config_app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
 
 def serve(config: ConfigFile = None) -> None:
-    """Run the daemon until SIGTERM."""
+    """Run the daemon until SIGTERM.
+
+    Example: rtseg-daemon serve --config /etc/rtseg/config.yaml
+    """
     from rtseg_daemon.daemon.supervisor import serve as run
 
     require_config(config)
@@ -22,7 +25,10 @@ def serve(config: ConfigFile = None) -> None:
 
 
 def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Counts by state, oldest waiting, disk, workers, destinations."""
+    """Counts by state, oldest waiting, disk, workers, destinations.
+
+    Example: rtseg-daemon status --json
+    """
     from rtseg_daemon.ledger import views
     from rtseg_daemon.ledger.engine import reading
     from rtseg_daemon.storage import Layout
@@ -49,7 +55,10 @@ def echo(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """C-ECHO to a configured destination, and what TLS was agreed on; exit status 1 if it does not answer success."""
+    """C-ECHO to a configured destination, and what TLS was agreed on; exit status 1 if it does not answer success.
+
+    Example: rtseg-daemon echo eclipse
+    """
     from rtseg_daemon.dicom.send import Local, Peer, echo_and_security
 
     settings = require_config(config)
@@ -72,7 +81,10 @@ def doctor(
     repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended safely.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare storage and ledger; exit status 1 if something is wrong (and was not repaired)."""
+    """Compare storage and ledger; exit status 1 if something is wrong (and was not repaired).
+
+    Example: rtseg-daemon doctor --repair
+    """
     from rtseg_daemon.daemon.doctor import examine
 
     ledger = open_existing(config)
@@ -89,7 +101,10 @@ def doctor(
 def check(
     file: Annotated[Path, typer.Argument(help="The configuration file.", show_default=False)], as_json: AsJson = False
 ) -> None:
-    """Read a configuration; exit status 2 with key and line of every mistake."""
+    """Read a configuration; exit status 2 with key and line of every mistake.
+
+    Example: rtseg-daemon config check config.yaml
+    """
     settings = load_config(file)
     if as_json:
         print_json(settings.model_dump(mode="json"))

@@ -34,7 +34,10 @@ def segment(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Contour one CT series: no network, no ledger."""
+    """Contour one CT series: no network, no ledger.
+
+    Example: rtseg-daemon segment CT_DIR --out rs.dcm --json
+    """
     settings = load_config(config) if config is not None else Config()
     configure(settings.logging, "segment")
     paths = choose_series(ct, series)
@@ -70,7 +73,7 @@ def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: 
     from rtseg_daemon import case
 
     bundles = load_bundles(settings.models.directory or installed_models(), bundle)
-    options = case.Options(released=force, rings=rings)
+    options = case.Options(released=force, forced=force, rings=rings)
     with Console(stderr=True).status("reading the series") as progress:
         result = case.process_case(
             paths,
@@ -126,7 +129,10 @@ def show(result: "CaseResult", path: Path | None) -> None:
 def demo(
     to: Annotated[Path, typer.Option("--out", help="Folder for everything the demo leaves.")] = Path("demo-out"),
 ) -> None:
-    """A made-up patient through the real daemon, with a played PACS and planning system."""
+    """A made-up patient through the real daemon, with a played PACS and planning system.
+
+    Example: rtseg-daemon demo --out demo-out
+    """
     try:
         from rtseg_daemon.demo import run_demo
     except ImportError as error:

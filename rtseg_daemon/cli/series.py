@@ -13,7 +13,10 @@ app = typer.Typer(help="Received series.", no_args_is_help=True)
 
 @app.command("list")
 def list_series(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """All series, newest first; also those that no route takes."""
+    """All series, newest first; also those that no route takes.
+
+    Example: rtseg-daemon series list --json
+    """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
         shapes = [views.series_shape(series, count) for series, count in views.all_series(session)]
@@ -29,7 +32,10 @@ def show(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """One series with its instances and jobs."""
+    """One series with its instances and jobs.
+
+    Example: rtseg-daemon series show 4
+    """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
         shape = views.series_detail(views.find_series(session, name), ledger.storage)

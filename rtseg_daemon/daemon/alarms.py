@@ -2,22 +2,27 @@
 
 import json
 import smtplib
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from email.message import EmailMessage
+from http.client import HTTPException
 
-from sqlalchemy import ColumnElement, Engine, select
+from sqlalchemy import ColumnElement, Engine, delete, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
-from rtseg_daemon.ledger.schema import Alarm, Job, Series
+from rtseg_daemon.ledger.schema import Alarm, Job, Series, Setting
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.logs import log
 from rtseg_daemon.settings import Alarms, Mail
 
-TRIES = 20
 TIMEOUT_SECONDS = 10.0
+FIRST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = 1800.0
+Channel = Callable[[Alarm], None]
 DONE = (JobState.DELIVERED, JobState.CANCELLED)
 
 
@@ -57,39 +62,88 @@ def awaited(job: Job) -> bool:
     return job.state not in DONE and not (job.state is JobState.SEGMENTED and not job.deliveries)
 
 
-def send_pending(engine: Engine, settings: Alarms) -> int:
-    """Send what has not been sent by every configured channel; returns how many were."""
+@dataclass
+class Pauses:
+    """How long each channel is left alone after it failed: twice as long each time, by a clock that no one can set."""
+
+    now: Callable[[], float] = time.monotonic
+    failures: dict[str, int] = field(default_factory=dict)
+    until: dict[str, float] = field(default_factory=dict)
+
+    def over(self, channel: str) -> bool:
+        return self.now() >= self.until.get(channel, 0.0)
+
+    def succeeded(self, channel: str) -> None:
+        self.failures[channel] = 0
+
+    def failed(self, channel: str) -> None:
+        count = self.failures[channel] = self.failures.get(channel, 0) + 1
+        self.until[channel] = self.now() + min(FIRST_PAUSE_SECONDS * 2.0 ** (count - 1), LONGEST_PAUSE_SECONDS)
+
+
+PAUSES = Pauses()
+
+
+def send_pending(engine: Engine, settings: Alarms, pauses: Pauses = PAUSES) -> int:
+    """Send what has not been sent by every configured channel; returns how many now were.
+
+    Each channel for itself: one that is down keeps nothing from the others and is tried again, later and later.
+    """
     with reading(engine) as session:
-        query = select(Alarm).where(Alarm.sent_at.is_(None), Alarm.attempts < TRIES).order_by(Alarm.id)
-        pending = session.scalars(query).all()
-    return sum(_send(engine, alarm, settings) for alarm in pending)
+        pending = session.scalars(select(Alarm).where(Alarm.sent_at.is_(None)).order_by(Alarm.id)).all()
+    return sum(_send(engine, alarm, settings, pauses) for alarm in pending)
 
 
-def _send(engine: Engine, alarm: Alarm, settings: Alarms) -> bool:
+def _send(engine: Engine, alarm: Alarm, settings: Alarms, pauses: Pauses) -> bool:
     if alarm.attempts == 0:
         log().error("alarm", kind=alarm.kind, alarm=alarm.id, message=alarm.message)
-    try:
-        for channel in channels(settings):
-            channel(alarm)
-    except (OSError, smtplib.SMTPException) as error:
-        log().warning("an alarm could not be sent; it is tried again", alarm=alarm.id, error=type(error).__name__)
-        sent = False
-    else:
-        sent = True
+    ways = channels(settings)
+    with reading(engine) as session:
+        told = {name for name in ways if session.get(Setting, told_key(alarm, name))}
+    open_ways = [name for name in ways if name not in told and pauses.over(name)]
+    if alarm.attempts and ways.keys() - told and not open_ways:
+        return False
+    told |= {name for name in open_ways if _tell(name, ways[name], alarm, pauses)}
+    done = told == ways.keys()
     with writing(engine) as session:
         row = session.get_one(Alarm, alarm.id)
         row.attempts += 1
-        row.sent_at = alarm.at if sent else None
-    return sent
+        row.sent_at = alarm.at if done else None
+        for name in ways:
+            key = told_key(alarm, name)
+            if done:
+                session.execute(delete(Setting).where(Setting.key == key))
+            elif name in told:
+                session.merge(Setting(key=key, value="told"))
+    return done
 
 
-def channels(settings: Alarms) -> Iterator[Callable[[Alarm], None]]:
+def _tell(name: str, channel: Channel, alarm: Alarm, pauses: Pauses) -> bool:
+    try:
+        channel(alarm)
+    except (OSError, smtplib.SMTPException, HTTPException) as error:
+        pauses.failed(name)
+        reason = type(error).__name__
+        log().warning("an alarm could not be sent; it is tried again", alarm=alarm.id, channel=name, error=reason)
+        return False
+    pauses.succeeded(name)
+    return True
+
+
+def told_key(alarm: Alarm, channel: str) -> str:
+    """Where the ledger remembers that a channel has an alarm which another one lacks."""
+    return f"alarm:{alarm.id}:{channel}"
+
+
+def channels(settings: Alarms) -> dict[str, Channel]:
     """The ways out that are configured."""
     webhook, mail = settings.webhook, settings.mail
+    ways: dict[str, Channel] = {}
     if webhook is not None:
-        yield lambda alarm: post(webhook, alarm)
+        ways["webhook"] = lambda alarm: post(webhook, alarm)
     if mail is not None:
-        yield lambda alarm: write_mail(mail, alarm)
+        ways["mail"] = lambda alarm: write_mail(mail, alarm)
+    return ways
 
 
 def post(url: str, alarm: Alarm) -> None:

@@ -23,6 +23,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Association, Delivery, Event, Instance, Job, Series, SeriesAssociation, Setting
 from rtseg_daemon.logs import log
 from rtseg_daemon.settings import Collector
+from rtseg_daemon.storage import write_durably
 
 BATCH = 500
 TIMEOUT_SECONDS = 10.0
@@ -153,15 +154,23 @@ def forward(config: Config) -> int:
     if collector is None or not config.audit_file.is_file():
         return 0
     place = config.audit_file.with_suffix(".forwarded")
-    done = int(place.read_text()) if place.is_file() else 0
+    done = reached(place)
     with config.audit_file.open("rb") as file:
         file.seek(done)
         lines = [line for line in file.readlines(1_000_000) if line.endswith(b"\n")]
     if lines:
         send(collector, lines)
-        place.write_text(str(done + sum(map(len, lines))))
+        write_durably(place, str(done + sum(map(len, lines))).encode())
         log().info("audit lines forwarded", lines=len(lines))
     return len(lines)
+
+
+def reached(place: Path) -> int:
+    """The bytes that were forwarded; 0 where nobody knows, since lines may repeat and none may be missing."""
+    try:
+        return int(place.read_text())
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def send(collector: Collector, lines: list[bytes]) -> None:

@@ -135,8 +135,11 @@ def settled_files(folder: Path) -> Iterator[Path]:
 
 
 def settled(path: Path) -> bool:
-    """Not touched for an hour."""
-    return abs(time.time() - path.stat().st_mtime) > SETTLED_SECONDS
+    """Not touched for an hour; what has gone since it was listed is not."""
+    try:
+        return abs(time.time() - path.stat().st_mtime) > SETTLED_SECONDS
+    except FileNotFoundError:
+        return False
 
 
 def sha256_of(path: Path) -> str:

@@ -18,11 +18,16 @@ CLOCK_KEY = "clock_seen"
 PAUSE_KEY = "retention_not_before"
 LEAP_SECONDS = 2 * 86400.0
 PAUSE_SECONDS = 86400.0
+ENDED = (SeriesState.COMPLETE, SeriesState.UNROUTED)
 
 
 def removable(series: Series, before: float) -> bool:
-    """Whether a series' files may go: old enough, and every job of it delivered or ended by a person."""
-    if series.last_received_at >= before or series.state not in (SeriesState.COMPLETE, SeriesState.UNROUTED):
+    """Whether a series' files may go: old enough, and every job of it delivered or ended by a person.
+
+    A held series has been decided about once its jobs are at their end; one whose identity is in doubt stays.
+    """
+    decided = series.state is SeriesState.HELD and series.releasable and bool(series.jobs)
+    if series.last_received_at >= before or not (decided or series.state in ENDED):
         return False
     return all(finished(job) for job in series.jobs) and all(job.updated_at < before for job in series.jobs)
 
@@ -42,8 +47,9 @@ def remove_old(engine: Engine, layout: Layout, keep_seconds: float, now: float) 
     if not clock_trusted(engine, now):
         return 0
     with reading(engine) as session:
-        states = (SeriesState.COMPLETE, SeriesState.UNROUTED)
-        query = select(Series).where(Series.last_received_at < now - keep_seconds, Series.state.in_(states))
+        query = select(Series).where(
+            Series.last_received_at < now - keep_seconds, Series.state.in_([*ENDED, SeriesState.HELD])
+        )
         ids = [series.id for series in session.scalars(query) if removable(series, now - keep_seconds)]
     for series_id in ids:
         _remove(engine, layout, series_id, now - keep_seconds, now)

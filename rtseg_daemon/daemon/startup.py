@@ -37,7 +37,8 @@ def wait_for_port(host: str, port: int, wait_seconds: float = 10.0) -> None:
     deadline = time.monotonic() + wait_seconds
     while True:
         try:
-            with socket.create_server((host, port)):
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with socket.create_server((host, port), family=family):
                 return
         except OSError as error:
             if time.monotonic() >= deadline:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from sqlalchemy import Engine, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.bundles import Bundle, Limits, installed_models, load_bundle
@@ -74,6 +75,10 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
             look_at(engine, config, series_id, facts, now, clock)
         except (RtsegError, OSError) as error:
             log().error("a series cannot be assembled now; trying again", series=series_id, exc_info=error)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a stranger's values; one series must not stop the others
+            log().critical("a series breaks its assembly; trying again", series=series_id, exc_info=error)
 
 
 def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, now: float, clock: QuietClock) -> None:
@@ -89,7 +94,10 @@ def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, 
 
 
 def rivals(engine: Engine, config: Config, series_id: int, clock: QuietClock) -> list[Candidate]:
-    """This series and the others of its study that the same route with a preference matches; empty without one."""
+    """This series and the others of its study that the same route with a preference matches; empty without one.
+
+    A series of nothing but localizers is nobody's rival, however thin its slices.
+    """
     with reading(engine) as session:
         series = session.get_one(Series, series_id)
         route = route_for(series, config.routes)
@@ -101,8 +109,14 @@ def rivals(engine: Engine, config: Config, series_id: int, clock: QuietClock) ->
         return [
             candidate(session, one, clock)
             for one in session.scalars(same_study)
-            if route_for(one, config.routes) == route
+            if one.id == series_id or (route_for(one, config.routes) == route and has_images(session, one.id))
         ]
+
+
+def has_images(session: Session, series_id: int) -> bool:
+    """Whether any image of the series is axial."""
+    kept = reception.kept_instances(session, series_id)
+    return any(is_axial_image(instance.facts.get("image_type", ())) for instance in kept)
 
 
 def tolerance_for(engine: Engine, config: Config, series_id: int) -> float:
@@ -135,7 +149,9 @@ def patience_of(config: Config) -> Patience:
 def facts_of(session: Session, series: Series, clock: QuietClock) -> SeriesFacts:
     """Gather what `completeness` decides by."""
     instances = reception.kept_instances(session, series.id)
-    carriers = [Carrier(a.ending, a.id) for a, _ in reception.associations_of(session, series.id)]
+    carriers = [
+        Carrier(a.ending, a.id, a.opened_at, a.ended_at) for a, _ in reception.associations_of(session, series.id)
+    ]
     silence = clock.silence(series.id, series.last_received_at, len(instances), reception.listening_since(session))
     slices = tuple(Slice(along_stack(i)) for i in instances if is_axial_image(i.facts.get("image_type", ())))
     confirmed = series.counted_instance_id == reception.last_instance_id(session, series.id)
@@ -174,7 +190,7 @@ def settle(
     with reading(engine) as session:
         series = session.get_one(Series, series_id)
         instances = reception.kept_instances(session, series_id)
-        images = any(is_axial_image(instance.facts.get("image_type", ())) for instance in instances)
+        images = has_images(session, series_id)
         route = route_for(series, config.routes)
         left_alone = why_left_alone(series_id, images, route, others)
         route = None if left_alone else route

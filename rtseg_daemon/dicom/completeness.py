@@ -25,10 +25,15 @@ class Slice:
 
 @dataclass(frozen=True)
 class Carrier:
-    """An association that carried slices of the series; they are numbered as they were opened."""
+    """An association that carried slices of the series; they are numbered as they were opened.
+
+    `opened_at` and `ended_at` are by the clock on the wall; None while it is open.
+    """
 
     ending: Ending
     number: int
+    opened_at: float = 0.0
+    ended_at: float | None = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +118,8 @@ def shortfall(facts: SeriesFacts) -> str:
 def irregularity(slices: Sequence[Slice], tolerance: float = 0.01) -> str:
     """Why the slices are no gapless stack, or nothing. One slice alone, or none, is no gap; the series gate sees it."""
     known = sorted({round(s.along_mm, 3) for s in slices if s.along_mm is not None})
-    steps = np.diff(np.asarray(known))
+    with np.errstate(over="ignore"):
+        steps = np.diff(np.asarray(known))
     if steps.size < 2:
         return ""
     usual = float(np.median(steps))
@@ -127,10 +133,15 @@ def irregularity(slices: Sequence[Slice], tolerance: float = 0.01) -> str:
 
 
 def broken_off(carriers: Sequence[Carrier]) -> bool:
-    """Whether a transfer was aborted or died, and none that was opened later, and then released, has carried slices.
+    """Whether a transfer was aborted or died, and none that began after it and was released carried slices."""
+    broken = [c for c in carriers if c.ending in (Ending.ABORTED, Ending.DIED)]
+    released = [c for c in carriers if c.ending is Ending.RELEASED]
+    return any(not any(makes_good(later, one) for later in released) for one in broken)
 
-    Associations are told apart by their numbers and never by the time, which a clock that is set back would turn round.
+
+def makes_good(later: Carrier, broken: Carrier) -> bool:
+    """Whether an association began when the broken one had ended: one beside it brought slices of its own.
+
+    Both its number and the clock must say so. A clock that was set back makes the series wait, and then be held.
     """
-    broken = [c.number for c in carriers if c.ending in (Ending.ABORTED, Ending.DIED)]
-    made_good = [c.number for c in carriers if c.ending is Ending.RELEASED]
-    return bool(broken) and max(made_good, default=0) < max(broken)
+    return later.number > broken.number and broken.ended_at is not None and later.opened_at >= broken.ended_at

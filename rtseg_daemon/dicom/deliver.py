@@ -24,7 +24,7 @@ from rtseg_daemon.dicom import commitment
 from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
 from rtseg_daemon.dicom.renamed import for_destination
 from rtseg_daemon.dicom.send import ContextRefused, Local, Waits, associated, contexts_for, echo, store
-from rtseg_daemon.errors import DeliveryError, StateError
+from rtseg_daemon.errors import DeliveryError, RtsegError, StateError
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.reception import kept_instances
@@ -83,6 +83,8 @@ class Courier(threading.Thread):
             return work()
         except (SQLAlchemyError, OSError, StateError) as error:
             log().error("delivery paused; trying again", destination=self.destination.name, exc_info=error)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the queue must go on
+            log().critical("delivery broke; trying again", destination=self.destination.name, exc_info=error)
         self.unsettled = True
         self.stop.wait(5 * IDLE_SECONDS)
         return False
@@ -116,8 +118,10 @@ class Courier(threading.Thread):
         """C-ECHO; a destination that answers again has its whole queue woken."""
         try:
             status = echo(self.local, self.destination, self.waits)
-        except DeliveryError as error:
+        except (RtsegError, OSError) as error:
             self.note(up=False, error=str(error))
+        except Exception as error:  # noqa: BLE001 - a peer that accepts and aborts at once ends pynetdicom in anything
+            self.note(up=False, error=f"C-ECHO broke off ({type(error).__name__})")
         else:
             self.note(up=status == 0x0000, error=None if status == 0x0000 else f"C-ECHO answered 0x{status:04X}")
 
@@ -234,8 +238,9 @@ class Courier(threading.Thread):
             trial = trial_of(delivery, now)
             wait = wait_before_next(answer, trial, self.settings, random.random())  # noqa: S311 - spreads load, no secret
             if wait is None:
+                told = comment if status is None else f"0x{status:04X} {meaning(status)}"
                 reason = comment if status is None else f"0x{status:04X} {comment}"
-                deliveries.record_failed(session, delivery_id, status, reason, at=now)
+                deliveries.record_failed(session, delivery_id, status, reason, told, at=now)
             else:
                 deliveries.record_again(
                     session,

@@ -14,7 +14,6 @@ DATA_SET_TYPE, STATUS, ERROR_COMMENT, AFFECTED_INSTANCE, EVENT_TYPE = 0x0800, 0x
 
 SUCCESS = 0x0000
 INVALID_INSTANCE = 0x0117
-NOT_AUTHORISED = 0x0124
 UNSUPPORTED_CLASS = 0x0122
 OUT_OF_RESOURCES = 0xA700
 DOES_NOT_MATCH_CLASS = 0xA900
@@ -53,10 +52,6 @@ class Status:
 
     code: int
     comment: str = ""
-
-    @property
-    def success(self) -> bool:
-        return self.code == SUCCESS
 
 
 def decode_command(data: bytes) -> Command:

@@ -66,9 +66,7 @@ def find(association: Association, peer: QueryPeer, identifier: Dataset) -> Iter
         if status.Status == 0x0000:
             return
         if status.Status not in PENDING or number >= MOST_ANSWERS:
-            raise DeliveryError(
-                f"{peer.name}: C-FIND ended with 0x{status.Status:04X} {status.get('ErrorComment', '')}"
-            )
+            raise DeliveryError(f"{peer.name}: C-FIND ended with 0x{status.Status:04X}")
         if answer is not None:
             yield answer
 

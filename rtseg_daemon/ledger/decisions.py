@@ -7,8 +7,9 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
+from rtseg_daemon.ledger.deliveries import settle_job
 from rtseg_daemon.ledger.events import record_event
-from rtseg_daemon.ledger.jobs import add_deliveries, create_job, move_job
+from rtseg_daemon.ledger.jobs import add_deliveries, create_job, move_job, refuse_in_doubt, refuse_superseded
 from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState
 
@@ -30,17 +31,22 @@ def release(
     if to is JobState.SEGMENTED and not job.no_send:
         add_deliveries(session, job, destinations, at=at)
         _wake(session, job_id, (DeliveryState.CANCELLED,), at)
-        if job.deliveries and all(delivery.state in ARRIVED for delivery in job.deliveries):
+        if any(delivery.state in (DeliveryState.SENDING, *ARRIVED) for delivery in job.deliveries):
             move_job(session, job_id, JobState.DELIVERING, what="was sent before it was held", at=at)
-            move_job(session, job_id, JobState.DELIVERED, what="delivered", at=at)
+            settle_job(session, job_id, at=at)
     return job
 
 
 def retry(session: Session, job_id: int, who: str, *, at: float | None = None) -> Job:
-    """Take a FAILED job up again: its deliveries if its RTSTRUCT is stored, else the whole work, attempts at 0."""
+    """Take a FAILED job up again: its deliveries if its RTSTRUCT is stored, else the whole work, attempts at 0.
+
+    Raises StateError if it is not FAILED, its series' identity is in doubt, or a newer job supersedes it.
+    """
     job = session.get(Job, job_id)
     if job is None or job.state is not JobState.FAILED:
         raise StateError(f"job {job_id} is {job.state if job else 'unknown'}; only a FAILED job can be retried")
+    refuse_in_doubt(job)
+    refuse_superseded(session, job)
     if job.rtstruct_path and job.deliveries:
         move_job(session, job_id, JobState.DELIVERING, what="retried", who=who, at=at, error=None)
         _wake(session, job_id, (DeliveryState.FAILED,), at)
@@ -73,10 +79,17 @@ def rerun(
     no_send: bool = False,
     at: float | None = None,
 ) -> Job:
-    """A new job for the same series and instances, as its next run; the old one stays as it is."""
+    """A new job for the same series and instances, as its next run; the old one stays as it is.
+
+    Raises StateError where its result would be sent but may not be: the series' identity is in doubt, or a newer job
+    was made from more slices.
+    """
     old = session.get(Job, job_id)
     if old is None:
         raise StateError(f"there is no job {job_id}")
+    if not no_send:
+        refuse_in_doubt(old)
+        refuse_superseded(session, old)
     name = bundle or old.bundle
     same = select(func.max(Job.run)).where(
         Job.series_id == old.series_id, Job.bundle == name, Job.last_instance_id == old.last_instance_id

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
-from rtseg_daemon.ledger.jobs import move_job
+from rtseg_daemon.ledger.jobs import move_job, refuse_in_doubt, refuse_superseded
 from rtseg_daemon.ledger.retry import due
-from rtseg_daemon.ledger.schema import Delivery, Destination, Job
+from rtseg_daemon.ledger.schema import Delivery, Destination, Job, Series
 from rtseg_daemon.ledger.states import ARRIVED, DELIVERY_TRANSITIONS, SENDABLE, DeliveryState, JobState
 
 
@@ -49,8 +49,9 @@ def due_deliveries(session: Session, destination: str, now: float, longest_retry
     query = (
         select(Delivery)
         .join(Job)
+        .join(Series)
         .where(Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
-        .where(Job.state.in_(SENDABLE))
+        .where(Job.state.in_(SENDABLE), Series.releasable)
     )
     waiting = session.scalars(query.order_by(Delivery.id)).all()
     return [delivery for delivery in waiting if due(now, delivery.next_attempt_at, longest_retry_seconds)]
@@ -62,6 +63,7 @@ def begin_delivery(session: Session, delivery_id: int, *, at: float | None = Non
     delivery = move_delivery(session, delivery_id, DeliveryState.SENDING, what="attempt", at=moment)
     if delivery.job.state not in SENDABLE:
         raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
+    refuse_in_doubt(delivery.job)
     delivery.attempts += 1
     session.flush()
     if delivery.job.state is JobState.SEGMENTED:
@@ -129,9 +131,13 @@ def record_again(
 
 
 def record_failed(
-    session: Session, delivery_id: int, status: int | None, reason: str, *, at: float | None = None
+    session: Session, delivery_id: int, status: int | None, reason: str, told: str, *, at: float | None = None
 ) -> Delivery:
-    """FAILED for good, with an alarm; the job fails once nothing else of it is under way."""
+    """FAILED for good, with an alarm; the job fails once nothing else of it is under way.
+
+    `reason` stays in the ledger; `told` goes out with the alarm and holds nothing that the destination wrote, which
+    may name the patient.
+    """
     moment = time.time() if at is None else at
     delivery = move_delivery(
         session,
@@ -145,7 +151,7 @@ def record_failed(
         last_attempt_at=moment,
         next_attempt_at=None,
     )
-    message = f"job {delivery.job_id} was not delivered to {delivery.destination}: {reason}"
+    message = f"job {delivery.job_id} was not delivered to {delivery.destination}: {told}"
     raise_alarm(session, "delivery", f"delivery:{delivery.id}:{delivery.attempts}", message, at=moment)
     settle_job(session, delivery.job_id, at=moment)
     return delivery
@@ -220,6 +226,8 @@ def retry_delivery(session: Session, delivery_id: int, who: str, *, at: float | 
         raise StateError(f"there is no delivery {delivery_id}")
     if delivery.job.state not in (*SENDABLE, JobState.FAILED):
         raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
+    refuse_in_doubt(delivery.job)
+    refuse_superseded(session, delivery.job)
     if delivery.state is DeliveryState.WAITING:
         delivery.next_attempt_at = moment
         return delivery

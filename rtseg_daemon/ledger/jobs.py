@@ -92,21 +92,24 @@ def create_job(
 
 
 def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: float | None = None) -> int | None:
-    """End what a newer job `by` makes obsolete: undelivered jobs of the same series and bundle are CANCELLED.
+    """End what a newer job `by` makes obsolete: undelivered and failed jobs of the series and bundle are CANCELLED.
 
-    A delivered one raises an alarm if it was made from other slices: the TPS now holds a structure set that no longer
-    fits (a series that was fetched again after retention had removed it is no such case). Returns the id of the newest
-    older job.
+    One whose structure set a TPS has, or is just getting, raises an alarm if it was made from other slices: it fits no
+    longer (a series that was fetched again after retention had removed it is no such case). Returns the id of the
+    newest older job.
     """
     new = _objects(session, session.get_one(Job, by))
     query = select(Job).where(Job.series_id == series_id, Job.bundle == bundle, Job.id < by).order_by(Job.id)
     older = session.scalars(query).all()
     for job in older:
-        if job.state in UNDELIVERED and not _sent_anywhere(job):
-            cancel(session, job.id, who="daemon", why=f"superseded by job {by}", at=at)
-        elif job.state in (JobState.DELIVERED, *UNDELIVERED) and _objects(session, job) != new:
-            message = f"job {by} supersedes job {job.id}, whose structure set has already been sent"
+        arrived = job.state is JobState.DELIVERED or any(one.state in ARRIVED for one in job.deliveries)
+        leaving = any(delivery.state is DeliveryState.SENDING for delivery in job.deliveries)
+        if (arrived or leaving) and _objects(session, job) != new:
+            known = "has already been sent" if arrived else "is being sent"
+            message = f"job {by} supersedes job {job.id}, whose structure set {known}"
             raise_alarm(session, "superseded", f"superseded:{job.id}", message, at=at)
+        if job.state in (JobState.FAILED, *UNDELIVERED) and not arrived:
+            cancel(session, job.id, who="daemon", why=f"superseded by job {by}", at=at)
     return older[-1].id if older else None
 
 
@@ -120,8 +123,21 @@ def _objects(session: Session, job: Job) -> set[str]:
     return set(session.scalars(query))
 
 
-def _sent_anywhere(job: Job) -> bool:
-    return any(delivery.state in ARRIVED for delivery in job.deliveries)
+def refuse_in_doubt(job: Job) -> None:
+    """Raise StateError where it is uncertain whose images a job's are: nothing made of them may be sent."""
+    if not job.series.releasable:
+        reasons = "; ".join(job.series.reasons)
+        raise StateError(f"job {job.id} is of series {job.series_id}, from which nothing may be sent: {reasons}")
+
+
+def refuse_superseded(session: Session, job: Job) -> None:
+    """Raise StateError where a newer job of the series and bundle was made from other slices."""
+    query = select(Job).where(
+        Job.series_id == job.series_id, Job.bundle == job.bundle, Job.last_instance_id > job.last_instance_id
+    )
+    newer = session.scalars(query.order_by(Job.id.desc()).limit(1)).one_or_none()
+    if newer is not None and _objects(session, newer) != _objects(session, job):
+        raise StateError(f"job {job.id} lacks slices that came later; job {newer.id} has them, use that one")
 
 
 def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
@@ -270,11 +286,6 @@ def _stop_deliveries(session: Session, job_id: int) -> None:
         .where(Delivery.job_id == job_id, Delivery.state == DeliveryState.WAITING)
         .values(state=DeliveryState.CANCELLED, next_attempt_at=None)
     )
-
-
-def hand_back(session: Session, job_id: int, owner: str, *, at: float | None = None) -> Job:
-    """QUEUED again, free of charge: the worker was asked to stop."""
-    return move_job(session, job_id, JobState.QUEUED, what="handed back", who=owner, owner=owner, at=at)
 
 
 def worker_lost(session: Session, owner: str, reason: str, max_attempts: int, *, at: float | None = None) -> list[Job]:

@@ -116,7 +116,7 @@ def listener(session: Session) -> int | None:
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of one arrival; `superseded_path` is a file that is not needed (the duplicate's own)."""
+    """What became of one arrival; its path is empty where its file is not needed (a duplicate's)."""
 
     arrival: Arrival
     repeat: Repeat

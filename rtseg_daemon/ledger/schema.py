@@ -125,7 +125,7 @@ class Job(Base):
     error: Mapped[str | None]
     releasable: Mapped[bool] = mapped_column(default=True)
     released_by: Mapped[str | None]
-    """Who let a HELD job go on; the gates then report, and hold no more."""
+    """Who let a HELD job go on; the gates of its images then report, and hold no more."""
     attempts: Mapped[int] = mapped_column(default=0)
     """Worker deaths and time-outs that this job has cost while the supervisor lived."""
     lease_owner: Mapped[str | None]

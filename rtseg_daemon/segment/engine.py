@@ -73,7 +73,7 @@ def named_failure(bundle: Bundle, choice: Choice) -> Iterator[None]:
     """Turn whatever a backend throws while it loads into one sentence that names it."""
     try:
         yield
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, ValueError, TypeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise EngineError(
             f"bundle {bundle.name} cannot run with {choice.backend} {choice.precision} on {choice.device}: {first}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.logs import log
-from rtseg_daemon.segment.engine import Choice, Engine, choose
+from rtseg_daemon.segment.engine import Choice, Engine, choose, named_failure
 from rtseg_daemon.segment.infer import window_for
 from rtseg_daemon.segment.memory import (
     Plan,
@@ -63,7 +63,8 @@ def start_engine(bundle: Bundle, compute: Compute, cache: Path | None) -> tuple[
 
 def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bundle, Engine]:
     """The engine of `choice` within the memory that is there, and the bundle with the window this leaves it."""
-    choice = replace(choice, plan=plan_for(bundle, choice, cache))
+    with named_failure(bundle, choice):
+        choice = replace(choice, plan=plan_for(bundle, choice, cache))
     assert choice.plan is not None
     if bundle.window_step is not None and not choice.plan.whole:
         log().warning("memory is short; volumes go in windows of training instead of in one piece", bundle=bundle.name)

@@ -96,9 +96,14 @@ def gaps(positions: Sequence[float]) -> list[float]:
 
     A gap of k usual distances lacks k - 1 slices; where any distance is no whole multiple, nobody can say: empty.
     """
-    steps = np.diff(np.asarray(positions, float))
+    with np.errstate(over="ignore"):  # positions of a stranger's file may lie at the ends of what a number holds
+        steps = np.diff(np.asarray(positions, float))
     usual = float(np.median(steps)) if steps.size > 1 else 0.0
-    if usual <= 0 or bool((np.abs(steps / usual - np.round(steps / usual)) > 0.1).any()):
+    if (
+        usual <= 0
+        or not np.isfinite(steps).all()
+        or bool((np.abs(steps / usual - np.round(steps / usual)) > 0.1).any())
+    ):
         return []
     missing: list[float] = []
     for start, step in zip(positions, steps, strict=False):

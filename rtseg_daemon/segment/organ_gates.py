@@ -6,7 +6,7 @@ from dataclasses import replace
 import cc3d
 import numpy as np
 
-from rtseg_daemon.bundles import Bundle, OrganClass
+from rtseg_daemon.bundles import Bundle, OrganClass, twin_of
 from rtseg_daemon.segment.organ import Flag, Organ
 from rtseg_daemon.segment.verdict import Finding, Verdict, verdict_of
 from rtseg_daemon.segment.volume import Array, Volume
@@ -86,7 +86,7 @@ def size_notes(organ: Organ, rule: OrganClass, found: dict[str, Organ]) -> Itera
     if rule.volume_ml is not None and not rule.volume_ml[0] <= organ.volume_ml <= rule.volume_ml[1]:
         low, high = rule.volume_ml
         yield Flag.REVIEW, f"volume {organ.volume_ml:.1f} ml is outside the population's {low:g} to {high:g} ml"
-    pair = None if rule.target else found.get(other_side(organ.name))
+    pair = None if rule.target else found.get(twin_of(organ.name))
     if pair is not None and min(organ.volume_ml, pair.volume_ml) > 0:
         ratio = max(organ.volume_ml, pair.volume_ml) / min(organ.volume_ml, pair.volume_ml)
         if ratio > PAIR_RATIO:
@@ -106,17 +106,11 @@ def doubt_notes(organ: Organ, rule: OrganClass) -> Iterable[tuple[Flag, str]]:
             yield Flag.REVIEW, f"members disagree, {organ.doubt}"
 
 
-def other_side(name: str) -> str:
-    """The name of the organ of the other side (TG-263: suffix _L or _R); empty if it has no side."""
-    swap = {"_L": "_R", "_R": "_L"}
-    return name[:-2] + swap[name[-2:]] if name[-2:] in swap else ""
-
-
 def wrong_side(organ: Organ, rule: OrganClass, found: dict[str, Organ], middle: float) -> Iterable[Finding]:
     """A left organ lies to the patient's left (larger x) of its pair, or of the body's midline where it has none."""
     if rule.side == "none" or rule.target or not organ.found:
         return
-    pair = found.get(other_side(organ.name))
+    pair = found.get(twin_of(organ.name))
     reference, what = (middle, "the midline") if pair is None else (centre_x(pair), pair.name)
     if (centre_x(organ) < reference) == (rule.side == "left"):
         yield Finding("hold", f"{organ.name} lies on the wrong side of {what}")

@@ -183,7 +183,7 @@ def organ_on_ct(
 
 
 def box_on(ct: Grid, volume: Volume) -> Box:
-    """The smallest box of the grid `ct` that holds every voxel centre of `volume`, cut at the grid's edge."""
+    """The box of the grid `ct` that holds every voxel of `volume`, edges included, cut at the grid's edge."""
     start, stop = [], []
     for axis in range(3):
         first, step = volume.origin_mm[axis], volume.spacing_mm[axis]

@@ -15,8 +15,10 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 from sqlalchemy import Engine
 
 from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.dicom import deliver
 from rtseg_daemon.dicom.deliver import Courier
 from rtseg_daemon.dicom.send import Waits
+from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger import jobs, views
 from rtseg_daemon.ledger.deliveries import begin_delivery, retry_delivery
 from rtseg_daemon.ledger.engine import reading, writing
@@ -201,6 +203,23 @@ def test_a_lost_response_sends_the_same_object_again(world: World, tps: Tps) -> 
         world.until_state("DELIVERED")
     assert tps.attempts == 2
     assert {d.SOPInstanceUID for d in tps.structure_sets} == {uid("rtstruct", 1)}
+
+
+@pytest.mark.parametrize("error", [RuntimeError("aborted"), ConfigError("certificate and key do not match")])
+def test_a_probe_that_breaks_ends_no_queue(
+    world: World, tps: Tps, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    probes: list[int] = []
+
+    def broken(*_arguments: Any) -> int:
+        probes.append(1)
+        raise error
+
+    monkeypatch.setattr(deliver, "echo", broken)
+    with tps.running(), world.couriers():
+        wait_for(lambda: bool(probes), 10, lambda: "no probe")
+        world.job()
+        world.until_state("DELIVERED")
 
 
 def test_one_tps_that_hangs_delays_no_other(ledger: Engine, tmp_path: Path, tps: Tps) -> None:

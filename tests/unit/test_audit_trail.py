@@ -196,6 +196,24 @@ def test_each_thing_a_person_does_is_told_with_who_did_it(
     assert message.find("ActiveParticipant").attrib["UserID"] == "mueller"  # type: ignore[union-attr]
 
 
+def test_a_place_that_nobody_can_read_means_from_the_start(tmp_path: Path, collector: tuple[Collector, Path]) -> None:
+    place = tmp_path / "audit.forwarded"
+    assert auditing.reached(place) == 0
+    place.write_text("")
+    assert auditing.reached(place) == 0
+    place.write_text("17")
+    assert auditing.reached(place) == 17
+
+
+def test_a_torn_line_is_ended_before_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "audit.log"
+    path.write_bytes(b"whole\nto")
+    message = Message(audit.PROCEDURE_RECORD, "U", 0.0, [Participant("a")], [])
+    audit.Trail(path).append([message, message])
+    lines = path.read_bytes().split(b"\n")
+    assert (lines[:2], len(lines), lines[-1]) == ([b"whole", b"to"], 5, b"")
+
+
 def test_a_collector_with_a_certificate_of_another_ca_gets_nothing(
     tmp_path: Path, collector: tuple[Collector, Path]
 ) -> None:

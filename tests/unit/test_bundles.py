@@ -89,6 +89,29 @@ def test_a_mirrored_member_needs_both_sides_of_every_organ(tmp_path):
         load_bundle(tmp_path, "tiny")
 
 
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"family": "swin"}, "not a bundle of format"),
+        ({"window": [18, 24, 24]}, r"window \[18, 24, 24\]: sepnet needs multiples of \[8, 8, 8\]"),
+        ({"window_step": [8, 8, 4]}, r"window_step \[8, 8, 4\]"),
+    ],
+)
+def test_what_no_engine_could_run_is_refused_when_it_is_read(tmp_path, changes, fault):
+    change(make_bundle(tmp_path), **changes)
+    with pytest.raises(BundleError, match=fault):
+        load_bundle(tmp_path, "tiny")
+
+
+def test_weights_that_sum_to_nothing_are_refused(tmp_path):
+    folder = make_bundle(tmp_path)
+    classes = yaml.safe_load((folder / "bundle.yaml").read_text())["classes"]
+    classes[1]["weights"] = [0.0, 0.0]
+    change(folder, classes=classes)
+    with pytest.raises(BundleError, match="weights of SpinalCord"):
+        load_bundle(tmp_path, "tiny")
+
+
 def test_yaml_that_would_run_code_is_refused(tmp_path):
     (make_bundle(tmp_path) / "bundle.yaml").write_text("!!python/object/apply:os.system ['true']")
     with pytest.raises(BundleError, match="not a bundle"):
@@ -117,11 +140,11 @@ def test_no_bundle_has_a_plus_in_its_name(tmp_path):
 @pytest.mark.parametrize("family", ["anatomynet", "focusnet"])
 def test_a_family_that_sees_the_whole_volume_is_refused_with_windows_that_do_not(tmp_path, family):
     folder = make_bundle(tmp_path)
-    whole = {"window": [80, 38, 31], "extent_mm": [400.0, 304.0, 248.0]}
+    whole = {"window": [80, 38, 32], "extent_mm": [400.0, 304.0, 256.0]}
     change(folder, family=family, **whole)
     assert load_bundle(tmp_path, "tiny").family == family
     change(folder, family=family, **whole | {"window": [80, 38, 30]})
     with pytest.raises(BundleError, match=rf"{family} takes the whole volume in one window"):
         load_bundle(tmp_path, "tiny")
-    change(folder, family="sepnet")
+    change(folder, family="sepnet", window=[80, 40, 24])
     assert load_bundle(tmp_path, "tiny").family == "sepnet"

@@ -1,6 +1,7 @@
 """What becomes of a job whose series, bundle, device or ledger is not as it should be."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import configure
+from rtseg_daemon.segment.verdict import Verdict
 from rtseg_daemon.settings import Logging
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.worker import Beat, Worker, options_for
@@ -105,6 +107,21 @@ def test_an_error_with_a_name_ends_the_job_in_its_words(
     monkeypatch.setattr(case, "process_case", raising(error))
     job = bench.run()
     assert (job["state"], job["error"]) == (state, str(error))
+
+
+def test_a_job_of_a_route_that_is_gone_fails_and_is_not_taken_for_done(bench: Bench) -> None:
+    bench.worker.config = bench.worker.config.model_copy(update={"routes": []})
+    job = bench.run()
+    assert (job["state"], job["deliveries"]) == ("FAILED", [])
+    assert "its route 'all' is no longer configured" in job["error"]
+
+
+def test_a_release_of_the_images_does_not_let_go_what_nobody_has_seen(bench: Bench) -> None:
+    hold = Verdict("hold", ("too few organs",))
+    for gate, held in (("series", False), ("voxels", False), ("organs", True), ("organs (a)", True)):
+        result = case.CaseResult((), ((gate, hold),), released=True)
+        assert result.held is held
+        assert not replace(result, forced=True).held
 
 
 def test_an_error_that_nobody_foresaw_fails_the_job_and_quotes_no_data(

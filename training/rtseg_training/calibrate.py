@@ -37,7 +37,7 @@ class Fitted:
     """The regression from features to Dice on rows with every feature.
 
     Args:
-        x, y, group, patient: features `(n, p)`, Dice, organ number and case of each row.
+        x, y, group, patient, fold: features `(n, p)`, Dice, organ number, case and its fold of each row.
         predicted, low, high: out-of-fold prediction and interval of each row.
     """
 
@@ -46,6 +46,7 @@ class Fitted:
     y: Array
     group: Array
     patient: Array
+    fold: Array
     predicted: Array
     low: Array
     high: Array
@@ -94,7 +95,7 @@ def fit(rows: Sequence[Row], organs: Sequence[str], fold_of_case: dict[str, int]
     predicted = tried[penalty]
     half = fold_intervals(np.abs(predicted - y), group, fold, len(organs))
     low, high = np.maximum(predicted - half, 0), np.minimum(predicted + half, 1)
-    return Fitted(usable, x, y, group, patient, predicted, low, high, penalty)
+    return Fitted(usable, x, y, group, patient, fold, predicted, low, high, penalty)
 
 
 def bad_organs(fitted: Fitted) -> Array:
@@ -120,8 +121,7 @@ def quality(fitted: Fitted) -> dict[str, float]:
     bad, suspicion = bad_organs(fitted), shortfall(fitted)
     covered = ((fitted.y >= fitted.low) & (fitted.y <= fitted.high)).astype(float)
     low, high = st.bootstrap_interval(covered, fitted.patient)
-    reviews = review_thresholds(fitted)
-    flagged = fitted.predicted < np.asarray([reviews[int(k)] for k in fitted.group])
+    flagged = crossed_flags(fitted)
     figures = {
         "organs": float(len(fitted.y)),
         "bad_organs": float(bad.sum()),
@@ -144,9 +144,22 @@ def quality(fitted: Fitted) -> dict[str, float]:
     return figures
 
 
-def review_thresholds(fitted: Fitted) -> dict[int, float]:
-    """Predicted Dice below which the ATTENTION least certain of each organ's cases lie, by organ number."""
-    return {int(k): float(np.quantile(fitted.predicted[fitted.group == k], ATTENTION)) for k in np.unique(fitted.group)}
+def review_thresholds(fitted: Fitted, seen: Array) -> dict[int, float]:
+    """Predicted Dice below which the ATTENTION least certain of each organ's rows among `seen` lie, by organ number."""
+    predicted, group = fitted.predicted[seen], fitted.group[seen]
+    return {int(k): float(np.quantile(predicted[group == k], ATTENTION)) for k in np.unique(group)}
+
+
+def crossed_flags(fitted: Fitted) -> Array:
+    """Rows that the other folds' REVIEW thresholds mark."""
+    out = np.zeros(len(fitted.y), bool)
+    for number in np.unique(fitted.fold):
+        held = fitted.fold == number
+        reviews = review_thresholds(fitted, ~held)
+        out[held] = [
+            p < reviews.get(int(k), 1.0) for p, k in zip(fitted.predicted[held], fitted.group[held], strict=True)
+        ]
+    return out
 
 
 def thresholds(fitted: Fitted) -> list[tuple[float, float]]:
@@ -154,7 +167,7 @@ def thresholds(fitted: Fitted) -> list[tuple[float, float]]:
 
     REJECT: below UNUSABLE times the organ's median.
     """
-    reviews = review_thresholds(fitted)
+    reviews = review_thresholds(fitted, np.ones(len(fitted.y), bool))
     out = []
     for k in range(int(fitted.group.max()) + 1):
         own = fitted.y[fitted.group == k]

@@ -80,6 +80,14 @@ def golden_lines(bundle: Bundle) -> list[str]:
     return lines
 
 
+def weighing(bundle: Bundle) -> str:
+    """How the members' answers count, as a sentence; empty for a single member."""
+    if len(bundle.members) == 1:
+        return ""
+    ranked = any(len(set(organ.weights)) > 1 for organ in bundle.classes)
+    return f" Members are weighed {'by rank' if ranked else 'alike'}."
+
+
 def model_card(bundle: Bundle) -> str:
     """The whole card as Markdown, from nothing but the bundle itself."""
     shape = f"{' x '.join(map(str, bundle.window))}{' or the whole volume' if bundle.window_step else ''}"
@@ -93,7 +101,7 @@ def model_card(bundle: Bundle) -> str:
         [
             "## What it is", "",
             f"{len(bundle.members)} members of the family `{bundle.family}` ({bundle.arguments}), half-precision "
-            f"weights, windows of {shape}, in voxels of {spacing} mm (z, y, x). Members are weighed by rank.",
+            f"weights, windows of {shape}, in voxels of {spacing} mm (z, y, x).{weighing(bundle)}",
             "", *member_lines(bundle),
         ],
         ["## Where it comes from", "", *(f"- {key}: {value}" for key, value in bundle.provenance.items())],

@@ -15,11 +15,12 @@ from rtseg_training.cases import Case, load_cases
 from rtseg_training.collect import collect
 from rtseg_training.compare import load_questions
 from rtseg_training.console import console, counted
+from rtseg_training.errors import ExportError
 from rtseg_training.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.export import export, write_bundle
 from rtseg_training.figures import write_figures
 from rtseg_training.promote import promote
-from rtseg_training.recipe import load_recipe
+from rtseg_training.recipe import Recipe, load_recipe
 from rtseg_training.results import results
 from rtseg_training.tables import markdown, summary, write_report
 
@@ -31,6 +32,19 @@ Tolerance = Annotated[float, typer.Option(help="Tolerance of the surface DSC in 
 def some_cases(folder: Path, limit: int) -> list[Case]:
     cases = load_cases(folder)
     return cases[:limit] if limit else cases
+
+
+def learned(cases: list[Case], recipe: Recipe) -> list[Case]:
+    """The cases that the recipe's members saw."""
+    return [case for case in cases if case.name not in recipe.exclude]
+
+
+def notes_of(items: list[str]) -> dict[str, str]:
+    """`key=value` as a dictionary."""
+    for item in items:
+        if "=" not in item:
+            raise typer.BadParameter(f"{item!r} is no note; write --note key=value")
+    return dict(item.split("=", 1) for item in items)
 
 
 def calibrated(bundle: Bundle, validation: list[Case], report: Path, threads: int) -> tuple[Bundle, Segmenter]:
@@ -74,15 +88,14 @@ def export_command(
     threads: Threads = 0,
 ) -> None:
     """Make a bundle: rtseg-train export runs/han-oar --recipe R --members a,b --data sets/train --out models/han-oar"""
-    plan = load_recipe(recipe)
+    plan, told = load_recipe(recipe), notes_of(note or [])
     with tempfile.TemporaryDirectory(prefix="rtseg-export-") as place:
         staged = Path(place) / out.name
         with console.status("reading the training set"):
             bundle = export(
-                runs, plan, recipe, members.split(","), load_cases(data), staged, version,
+                runs, plan, recipe, members.split(","), learned(load_cases(data), plan), staged, version,
                 description or f"Organs at risk by recipe {plan.name}", intended_use,
             )  # fmt: skip
-        told = dict(item.split("=", 1) for item in note or [])
         bundle = bundle.model_copy(update={"provenance": told | bundle.provenance})
         finish(bundle, out, some_cases(validation, limit) if validation else [], report, new_golden, threads)
 
@@ -147,6 +160,9 @@ def results_command(
     other: Annotated[list[Path] | None, typer.Option(help="A further bundle to list (repeatable).")] = None,
 ) -> None:
     """Write down what was measured: rtseg-train results models/han-oar --runs R --report P --out docs/results.md"""
+    for path in (runs, report / "cases.csv", report / "levels.csv"):
+        if not path.exists():
+            raise ExportError(f"{path} is missing; --runs and --report are what train and export or calibrate wrote")
     asked = load_questions(questions) if questions else []
     others = [open_bundle(folder.resolve()) for folder in other or []]
     page = results(open_bundle(bundle.resolve()), runs, report, command or [], out.parent, others, asked, logs)

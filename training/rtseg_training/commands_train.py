@@ -16,6 +16,7 @@ from rtseg_training.cases import load_cases
 from rtseg_training.console import console, counted
 from rtseg_training.dataset import Prepared, prepare
 from rtseg_training.distributed import Place, joined
+from rtseg_training.errors import CaseError
 from rtseg_training.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.focus import with_boxes
 from rtseg_training.recipe import Member, Recipe, load_recipe, save_recipe
@@ -157,6 +158,8 @@ def score_command(
     chosen = [recipe.member(name) for name in member] if member else list(recipe.members)
     with console.status("preparing cases"):
         cases = prepare_all(data, recipe)
+    if not cases:
+        raise CaseError(f"{data} holds no case that the recipe does not exclude; nothing can be measured")
     with counted("cases", len(cases) * len(chosen)) as tick:
         for one in chosen:
             score_run(recipe, one, runs / one.name, cases, tick)

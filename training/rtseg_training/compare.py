@@ -62,7 +62,7 @@ class Measured:
 def load_questions(path: Path) -> list[Question]:
     """Read the comparisons; raises RecipeError naming what is wrong."""
     try:
-        return [Question.model_validate(item) for item in yaml.safe_load(path.read_text())]
+        return [Question.model_validate(item) for item in yaml.safe_load(path.read_text()) or []]
     except ValidationError as error:
         raise RecipeError(f"{path}: {first_fault(error)}") from error
     except (OSError, yaml.YAMLError) as error:

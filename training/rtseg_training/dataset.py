@@ -94,7 +94,7 @@ def sampled_box(shape: Sequence[int], size: Sequence[int]) -> Box:
 
 
 def patch_corner(box: Box, patch: Sequence[int], jitter: Sequence[int], rng: np.random.Generator) -> Shape:
-    """Where a patch starts: anywhere it fits into the box, and up to `jitter` voxels beyond its edge."""
+    """Where a patch starts: anywhere it fits into the box, and up to half of `jitter` voxels beyond its edge."""
     corner = []
     for start, n, p, j in zip(box.start, box.shape, patch, jitter, strict=True):
         low, high = min(0, n - p), max(0, n - p)

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from rtseg_daemon.bundles import Bundle, OrganClass, load_bundle
+from rtseg_daemon.errors import EngineError
 from rtseg_daemon.segment.organ import Organ
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
 from rtseg_daemon.segment.transforms import grid_of, interpolate
 from rtseg_daemon.segment.uncertainty import features
 from rtseg_daemon.segment.volume import Array, Volume
 from rtseg_daemon.settings import Compute
-from rtseg_training.cases import Case
+from rtseg_training.cases import STATUSES, Case
 from rtseg_training.metrics import Scores, compare
 
 Row = dict[str, float | str]
@@ -39,8 +40,18 @@ class Evaluation:
 
 
 def open_segmenter(bundle: Bundle, threads: int = 0, cache: Path | None = None) -> Segmenter:
-    """The daemon's own segmenter of a bundle, on whatever this machine runs it best."""
-    return Segmenter.load(bundle, Compute(threads=threads), cache)
+    """The daemon's own segmenter of a bundle, on whatever this machine runs it best.
+
+    Raises EngineError where memory leaves it other windows than the bundle's: figures would be of another model.
+    """
+    segmenter = Segmenter.load(bundle, Compute(threads=threads), cache)
+    mine = segmenter.bundle
+    if (mine.window, mine.window_step) != (bundle.window, bundle.window_step):
+        raise EngineError(
+            f"bundle {bundle.name}: memory is too short for its windows, and what is measured in smaller ones is "
+            "not true of it; end other programs and run this again"
+        )
+    return segmenter
 
 
 def open_bundle(folder: Path) -> Bundle:
@@ -91,7 +102,7 @@ def truth_on(network: Volume, case: Case, classes: Sequence[OrganClass]) -> tupl
     annotated = np.zeros(len(classes) + 1, bool)
     annotated[0] = True
     for k, organ in enumerate(classes, 1):
-        if case.status.get(organ.name) not in ("drawn", "empty", "outside"):
+        if case.status.get(organ.name) not in STATUSES:
             continue
         annotated[k] = True
         share = interpolate(case.ct.with_array(case.mask(organ.name).astype(np.float32)), grid_of(network), 0.0).array

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from rtseg_daemon.bundles import FORMAT_VERSION, Bundle, MemberFile, OrganClass
@@ -19,7 +20,7 @@ from rtseg_training.checkpoint import part, read_checkpoint
 from rtseg_training.errors import CheckpointError, ExportError
 from rtseg_training.evaluate import drawn, open_bundle
 from rtseg_training.organs import side_of
-from rtseg_training.recipe import Recipe
+from rtseg_training.recipe import Recipe, first_fault
 
 RANK_WEIGHTS = (5.0, 4.0, 3.0, 1.0, 1.0, 1.0)
 """Ensemble weight of the best, second, ... member of a class (seed 001); with fewer members the first of these."""
@@ -150,6 +151,16 @@ def write_bundle(bundle: Bundle, folder: Path) -> Bundle:
     return open_bundle(folder)
 
 
+def common_recipe(recipe: Recipe, members: Sequence[str]) -> Recipe:
+    """The recipe as its members have it; raises ExportError where they are networks or windows that differ."""
+    plans = [recipe.for_member(recipe.member(name)) for name in members]
+    for name, plan in zip(members, plans, strict=True):
+        for key in ("family", "arguments", "patch", "window_step"):
+            if getattr(plan, key) != getattr(plans[0], key):
+                raise ExportError(f"{name} and {members[0]} differ in {key}; members of a bundle are alike in it")
+    return plans[0]
+
+
 def export(
     runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: Sequence[Case], folder: Path,
     version: str, description: str, intended_use: str,
@@ -159,6 +170,7 @@ def export(
     Raises CheckpointError naming a member without a usable checkpoint, ExportError for unusable training data.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    plan = common_recipe(recipe, members)
     check_sides(cases, recipe.classes)
     classes = [organ_class(organ, volume_prior(cases, organ), len(members)) for organ in recipe.classes]
     files = [write_member(runs / name / "checkpoint.safetensors", name, recipe, folder) for name in members]
@@ -166,22 +178,24 @@ def export(
     for stale in folder.glob("*.safetensors"):
         if stale.name not in kept:
             stale.unlink()
-    bundle = Bundle.model_validate(
-        {
-            "format": FORMAT_VERSION,
-            "name": folder.name,
-            "version": version,
-            "intended_use": intended_use,
-            "description": description,
-            "family": recipe.family,
-            "arguments": recipe.arguments,
-            "classes": classes,
-            "members": files,
-            "spacing_mm": recipe.spacing_mm,
-            "window": recipe.patch,
-            "window_step": recipe.window_step,
-            "extent_mm": recipe.extent_mm,
-            "provenance": provenance(runs, recipe, recipe_path, members, len(cases)),
-        }
-    )
+    document = {
+        "format": FORMAT_VERSION,
+        "name": folder.name,
+        "version": version,
+        "intended_use": intended_use,
+        "description": description,
+        "family": plan.family,
+        "arguments": plan.arguments,
+        "classes": classes,
+        "members": files,
+        "spacing_mm": plan.spacing_mm,
+        "window": plan.patch,
+        "window_step": plan.window_step,
+        "extent_mm": plan.extent_mm,
+        "provenance": provenance(runs, recipe, recipe_path, members, len(cases)),
+    }
+    try:
+        bundle = Bundle.model_validate(document)
+    except ValidationError as error:
+        raise ExportError(f"bundle {folder.name}: {first_fault(error)}") from error
     return write_bundle(bundle, folder)

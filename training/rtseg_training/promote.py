@@ -1,12 +1,14 @@
 """A finished bundle takes its place: golden cases first, weights before bundle.yaml, the card beside it."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_training import golden
 from rtseg_training.card import model_card
+from rtseg_training.errors import ExportError
 from rtseg_training.evaluate import open_bundle
 from rtseg_training.export import write_bundle
 
@@ -14,6 +16,26 @@ from rtseg_training.export import write_bundle
 def current(folder: Path) -> Bundle | None:
     """The bundle that stands in `folder` now, if any."""
     return open_bundle(folder) if (folder / "bundle.yaml").is_file() else None
+
+
+def put(files: Sequence[str], source: Path, target: Path) -> None:
+    """Copy `files` beside those of the same names, and only when all are there rename them, in this order.
+
+    Raises ExportError, the old files untouched, if the copies cannot be written.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    partial = {name: target / f"{name}.partial" for name in files}
+    try:
+        for name, path in partial.items():
+            shutil.copyfile(source / name, path)
+    except OSError as error:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+        raise ExportError(
+            f"{target}: the bundle cannot be copied there ({error}); what stood there still stands"
+        ) from error
+    for name, path in partial.items():
+        path.replace(target / name)
 
 
 def promote(staged: Bundle, segmenter: Segmenter, target: Path, new_golden: bool = False) -> Bundle:
@@ -27,14 +49,9 @@ def promote(staged: Bundle, segmenter: Segmenter, target: Path, new_golden: bool
         golden.check(segmenter, old)
     measured = golden.measure_all(segmenter)
     finished = write_bundle(staged.model_copy(update={"golden": measured}), staged.folder)
-    target.mkdir(parents=True, exist_ok=True)
-    for member in finished.members:
-        if finished.member_path(member) != target / member.file:
-            shutil.copyfile(finished.member_path(member), target / member.file)
+    (finished.folder / "MODEL_CARD.md").write_text(model_card(finished))
     if finished.folder != target:
-        shutil.copyfile(finished.folder / "bundle.yaml", target / "bundle.yaml.partial")
-        (target / "bundle.yaml.partial").replace(target / "bundle.yaml")
-    (target / "MODEL_CARD.md").write_text(model_card(finished))
+        put([*(member.file for member in finished.members), "MODEL_CARD.md", "bundle.yaml"], finished.folder, target)
     kept = {member.file for member in finished.members}
     for path in target.glob("*.safetensors"):
         if path.name not in kept:

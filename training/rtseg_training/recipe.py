@@ -6,12 +6,19 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from rtseg_daemon.bundles import one_sided
+from rtseg_daemon.bundles import Family, Intensity, not_multiples, one_sided
 from rtseg_training.errors import RecipeError
 
 
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+COMMON = frozenset(
+    {"name", "classes", "spacing_mm", "extent_mm", "jitter", "exclude", "small_organs", "box_diameters",
+     "validate_cases", "members"}
+)  # fmt: skip
+"""Keys that no member may change: how cases are prepared, and what the members answer."""
 
 
 class Optimizer(Part):
@@ -90,7 +97,7 @@ class Recipe(Part):
             one (multiples of what the family halves); None: every volume in windows of `patch`.
         extent_mm: how much of the patient is looked at, from the top of the head down.
         sample_mm: the part of it that patches come from, hung from the same top and centred in-plane; None: all of it.
-        jitter: voxels by which a patch may reach past the cropped patient.
+        jitter: twice the voxels by which a patch may reach past the cropped patient.
         exclude: names of training cases that are left out, for example because their contours do not fit their CT.
         stage: which part of FocusNet learns (`rtseg_training.focus`); None for the other families.
         small_organs: FocusNet's small organs; their channels and boxes are measured on the training set.
@@ -101,7 +108,7 @@ class Recipe(Part):
     """
 
     name: str
-    family: str = "sepnet"
+    family: Family = "sepnet"
     arguments: dict[str, int | float | str | list[int]] = Field(default_factory=dict)
     classes: list[str]
     spacing_mm: tuple[float, float, float]
@@ -114,7 +121,7 @@ class Recipe(Part):
     small_organs: list[str] = Field(default_factory=list)
     box_diameters: float = 3.0
     foreground: float = Field(default=0.0, ge=0, le=1)
-    intensity: list[str] = Field(default_factory=lambda: ["SLF1"])
+    intensity: list[Intensity] = Field(default=["SLF1"], min_length=1)
     mirror: bool = False
     loss: Loss = Loss()
     optimizer: Optimizer = Optimizer()
@@ -138,6 +145,16 @@ class Recipe(Part):
             raise ValueError("mirror: true needs members trained on flipped patches; set augment.flip above 0")
         return self
 
+    @model_validator(mode="after")
+    def _fits_its_family(self) -> "Recipe":
+        if fault := not_multiples(self.family, self.patch, self.window_step):
+            raise ValueError(fault.replace("window ", "patch ", 1))
+        if (self.stage or self.small_organs) and self.family != "focusnet":
+            raise ValueError("stage and small_organs are FocusNet's; leave them out")
+        if unknown := set(self.small_organs) - set(self.classes):
+            raise ValueError(f"small_organs names {min(unknown)}, which is not among the classes")
+        return self
+
     def member(self, name: str) -> Member:
         """The member called `name`; raises RecipeError with the known names."""
         for member in self.members:
@@ -147,6 +164,12 @@ class Recipe(Part):
 
     def for_member(self, member: Member) -> "Recipe":
         """This recipe with what `member` changes; raises RecipeError naming the key that is wrong."""
+        common = COMMON & member.changes.keys()
+        if common:
+            raise RecipeError(
+                f"recipe {self.name}, member {member.name}: {sorted(common)[0]} is the same for all members, since "
+                "cases are prepared once; set it for the whole recipe, or write another recipe"
+            )
         document = self.model_dump(exclude={"members"})
         for key, value in member.changes.items():
             old = document.get(key)

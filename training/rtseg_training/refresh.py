@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from rtseg_daemon.bundles import Bundle, MemberFile, one_sided
+from rtseg_daemon.bundles import Bundle, one_sided
 from rtseg_training.errors import ExportError
 from rtseg_training.evaluate import Evaluation
 from rtseg_training.export import write_bundle, write_member
@@ -14,16 +13,26 @@ from rtseg_training.recipe import Augment, Loss, Member, Optimizer, Recipe, save
 from rtseg_training.tables import organs_in
 
 
-def attention(member: MemberFile) -> dict[str, Any]:
-    """The member's own alpha as a change of the recipe's loss."""
-    return {} if member.alpha is None else {"loss": {"alpha": member.alpha}}
-
-
 def recipe_of(bundle: Bundle, steps: int, lr: float) -> Recipe:
-    """The recipe that goes on where a bundle stands: its network, grid, window and members, `steps` more each."""
+    """The recipe that goes on where a bundle stands: its network, grid, window and members, `steps` more each.
+
+    Raises ExportError for a bundle whose members did not learn by ATH-L_Exp: it does not say by what they did.
+    """
+    other = [member.name for member in bundle.members if member.alpha is None]
+    if other:
+        raise ExportError(
+            f"bundle {bundle.name}: member {other[0]} did not learn by ATH-L_Exp, the only loss that a refresh knows; "
+            "train its recipe on with new members that `start` from the old ones"
+        )
     members = [
         Member.model_validate(
-            {"name": m.name, "seed": 1000 + k, "intensity": [m.intensity], "mirror": m.mirror, **attention(m)}
+            {
+                "name": m.name,
+                "seed": 1000 + k,
+                "intensity": [m.intensity],
+                "mirror": m.mirror,
+                "loss": {"alpha": m.alpha},
+            }
         )
         for k, m in enumerate(bundle.members)
     ]

@@ -85,8 +85,8 @@ def figure_lines(report: Path, page: Path) -> list[str]:
 
 
 BUDGET = (
-    "Equal and small budgets: every row saw as many patches, far fewer than in the papers. Seconds a step and a case "
-    "are of shared processors and compare roughly at best."
+    "Equal and small budgets, far fewer patches than in the papers; steps are those of a row's last stage. Seconds a "
+    "step and a case are of shared processors and compare roughly at best."
 )
 
 

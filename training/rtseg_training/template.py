@@ -68,9 +68,9 @@ def reference_grid(case: Case) -> Grid:
 
 
 def landmark_affine(fixed: Sequence[Array], moving: Sequence[Array]) -> sitk.AffineTransform:
-    """Rotation, scaling per axis and shift that bring the organs' centres together (least squares).
+    """Rotation, one scaling and shift that bring the organs' centres together (least squares).
 
-    The organs lie nearly in one plane, so a full affine fit would be ill-posed; scales come from the spread.
+    The organs lie nearly in one plane, so a full affine fit would be ill-posed; the scale comes from the spread.
     """
     f, m = np.asarray(fixed), np.asarray(moving)
     rigid = sitk.VersorRigid3DTransform(

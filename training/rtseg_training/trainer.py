@@ -153,7 +153,12 @@ class Run:
         self.average = {k: v.detach().to(self.place.device).float().clone() for k, v in stored.items()}
 
     def _fresh(self) -> nn.Module:
-        return build(self.recipe.family, classes=len(self.recipe.classes) + 1, **self.recipe.arguments)
+        try:
+            return build(self.recipe.family, classes=len(self.recipe.classes) + 1, **self.recipe.arguments)
+        except TypeError as error:
+            raise RecipeError(
+                f"recipe {self.recipe.name}: arguments do not fit {self.recipe.family}: {error}"
+            ) from error
 
     def _stored(self) -> dict[str, Tensor]:
         """The tensors of this run's own checkpoint, its network already loaded; empty at the very start."""
@@ -233,6 +238,7 @@ class Run:
             if log is not None:
                 log.close()
         self.save()
+        self.place.wait()  # the next member may start from this one's checkpoint
         return self.step >= self.recipe.steps
 
     def _trainee(self, cases: Sequence[Prepared]) -> nn.Module:

@@ -1,4 +1,7 @@
-"""A network's Dice on held-out cases while it trains, on the recipe's grid, whole or in windows as in use."""
+"""A network's Dice on held-out cases while it trains, on the recipe's grid, whole or in windows as in use.
+
+Cases have the margin of the recipe's jitter around what the daemon looks at: figures come near those of an evaluation.
+"""
 
 from collections.abc import Sequence
 
@@ -6,17 +9,19 @@ import numpy as np
 import torch
 from torch import nn
 
+from rtseg_daemon.bundles import mirrored_channels
 from rtseg_daemon.segment.infer import (
     gaussian_weights,
     network_input,
     overlap_of,
     padded_window,
     plan_windows,
+    turned_back,
     window_for,
 )
 from rtseg_daemon.segment.transforms import AIR_HU
 from rtseg_daemon.segment.volume import Array, Shape
-from rtseg_training.dataset import Prepared
+from rtseg_training.dataset import Prepared, class_names
 from rtseg_training.metrics import dice
 from rtseg_training.recipe import Recipe
 
@@ -39,11 +44,15 @@ def predict(net: nn.Module, hu: Array, recipe: Recipe, device: torch.device) -> 
     shape = (hu.shape[0], hu.shape[1], hu.shape[2])
     window = window_for(shape, recipe.patch, recipe.window_step)
     windows: dict[Shape, Array] = {}
+    twins = mirrored_channels(class_names(recipe)) if recipe.mirror else []
     for corner in plan_windows(shape, window, 0.25):
         image = network_input(padded_window(hu, corner, window, AIR_HU), recipe.intensity[0])
+        if recipe.mirror:
+            image = np.ascontiguousarray(image[:, :, ::-1])
         with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
             logits = net(torch.from_numpy(image)[None, None].to(device))
-        windows[corner] = logits.float().softmax(1)[0].cpu().numpy()
+        p = logits.float().softmax(1)[0].cpu().numpy()
+        windows[corner] = turned_back(p, twins) if recipe.mirror else p
     return classes_in(shape, window, windows)
 
 

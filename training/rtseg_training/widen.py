@@ -12,10 +12,23 @@ def widened(tensors: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
     its doubled channels, which would have to be told apart by noise). Where `tensors` fit as they are, or fit no such
     network, they come back untouched.
     """
-    own = net.state_dict()
+    own = {key: value.detach().float().clone() for key, value in net.state_dict().items()}
     if own.keys() != tensors.keys() or not fits(own, tensors):
         return tensors
-    return {key: placed(value, own[key].detach().float().clone()) for key, value in tensors.items()}
+    turned = inputs_first(net)
+    for key, value in tensors.items():
+        if value.dim() == 0:
+            own[key] = value
+        elif key in turned:
+            place(value.transpose(0, 1), own[key].transpose(0, 1))
+        else:
+            place(value, own[key])
+    return own
+
+
+def inputs_first(net: nn.Module) -> set[str]:
+    """Weights of transposed convolutions, which count inputs before outputs."""
+    return {f"{name}.weight" for name, module in net.named_modules() if isinstance(module, nn.ConvTranspose3d)}
 
 
 def fits(wide: dict[str, Tensor], narrow: dict[str, Tensor]) -> bool:
@@ -33,15 +46,11 @@ def pairs(wide: dict[str, Tensor], narrow: dict[str, Tensor]) -> list[tuple[Tens
     return [(wide[key], narrow[key]) for key in narrow]
 
 
-def placed(narrow: Tensor, wide: Tensor) -> Tensor:
-    """`wide` with `narrow` at every r-th output and input channel, and 0 from new inputs to old outputs."""
-    ratio = [w // n for w, n in zip(wide.shape, narrow.shape, strict=True)]
-    if wide.dim() == 0:
-        return narrow
-    rows = wide[:: ratio[0]]
-    if wide.dim() > 1:
-        rows.zero_()
-        rows[:, :: ratio[1]] = narrow
-    else:
+def place(narrow: Tensor, wide: Tensor) -> None:
+    """Put `narrow` at every r-th output and input channel of `wide`, and 0 from new inputs to old outputs."""
+    rows = wide[:: wide.shape[0] // narrow.shape[0]]
+    if wide.dim() == 1:
         rows.copy_(narrow)
-    return wide
+        return
+    rows.zero_()
+    rows[:, :: wide.shape[1] // narrow.shape[1]] = narrow

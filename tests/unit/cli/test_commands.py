@@ -1,16 +1,19 @@
 """The admin commands: shapes of `--json`, exit statuses, and what a person reads when something is wrong."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from pydicom import dcmread
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from rtseg_daemon import case, cli
 from rtseg_daemon.config import load_config
+from rtseg_daemon.demo import DemoError, make_room
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.migrate import upgrade
@@ -278,3 +281,30 @@ def test_segment_with_two_bundles_prints_and_writes_the_rois_of_both(desk: Desk,
     status, _, err = desk.run("segment", str(tmp_path / "ct"), "--out", str(out), "--bundle", "tiny+tiny")
     assert status == 1
     assert "tiny+tiny names a bundle twice" in err
+
+
+def commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Every command with its help."""
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *path, name)
+        else:
+            yield (*path, name), command.help or ""
+
+
+def test_every_command_shows_an_example_of_itself() -> None:
+    for path, text in commands(typer.main.get_command(cli.app)):
+        assert f"Example: rtseg-daemon {' '.join(path)}" in text, path
+
+
+def test_a_demo_removes_only_what_a_demo_left(tmp_path: Path) -> None:
+    mine = tmp_path / "plans"
+    mine.mkdir()
+    (mine / "plan.dcm").write_bytes(b"mine")
+    with pytest.raises(DemoError, match="was not left by a demo"):
+        make_room(mine)
+    assert (mine / "plan.dcm").read_bytes() == b"mine"
+    make_room(tmp_path / "demo")
+    (tmp_path / "demo" / "old").write_text("old")
+    make_room(tmp_path / "demo")
+    assert not (tmp_path / "demo" / "old").exists()

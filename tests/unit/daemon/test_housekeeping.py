@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from http.client import BadStatusLine
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,16 @@ def test_a_held_series_and_an_open_one_stay(ledger: Engine, layout: Layout) -> N
         with writing(ledger) as session:
             session.get_one(Series, series).state = state
     assert remove_old(ledger, layout) == 0
+
+
+def test_a_held_series_goes_once_its_jobs_are_at_their_end(ledger: Engine, layout: Layout) -> None:
+    for number, releasable in ((1, True), (2, False)):
+        series = stored_series(ledger, layout, number)
+        deliver(ledger, stored_job(ledger, layout, series))
+        with writing(ledger) as session:
+            row = session.get_one(Series, series)
+            row.state, row.releasable = SeriesState.HELD, releasable
+    assert remove_old(ledger, layout) == 1
 
 
 def test_a_series_that_no_route_takes_goes_when_it_is_old(ledger: Engine, layout: Layout) -> None:
@@ -340,9 +351,32 @@ def test_an_alarm_is_posted_again_until_it_is_taken_and_then_no_more(ledger: Eng
     with writing(ledger) as session:
         raise_alarm(session, "late", "late:1:1", "series 1: contours are late", at=OLD)
         assert not raise_alarm(session, "late", "late:1:1", "again")
-    settings = Alarms(webhook=webhook)
-    assert [alarms.send_pending(ledger, settings) for _ in range(3)] == [0, 1, 0]
+    settings, seconds = Alarms(webhook=webhook), iter([0.0, 0.0, 1.0, 6.0])
+    pauses = alarms.Pauses(now=lambda: next(seconds))
+    assert [alarms.send_pending(ledger, settings, pauses) for _ in range(4)] == [0, 0, 1, 0]
     assert [body["message"] for body in Hook.bodies] == ["series 1: contours are late"]
+
+
+def test_a_channel_that_is_down_keeps_nothing_from_the_other(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    mailed: list[str] = []
+
+    def refuse(_url: str, _alarm: Any) -> None:
+        raise BadStatusLine("nonsense")
+
+    monkeypatch.setattr(alarms, "post", refuse)
+    monkeypatch.setattr(alarms, "write_mail", lambda _mail, alarm: mailed.append(alarm.message))
+    with writing(ledger) as session:
+        for k in range(2):
+            raise_alarm(session, "late", f"k{k}", f"series {k}")
+    settings = Alarms.model_validate({"webhook": "http://127.0.0.1:9/hook", "mail": "physics@example.org"})
+    pauses = alarms.Pauses(now=lambda: 0.0)
+    assert [alarms.send_pending(ledger, settings, pauses) for _ in range(2)] == [0, 0]
+    assert mailed == ["series 0", "series 1"]
+    assert pauses.failures == {"webhook": 1, "mail": 0}
+    monkeypatch.setattr(alarms, "post", lambda _url, _alarm: None)
+    pauses.now = lambda: 3600.0
+    assert alarms.send_pending(ledger, settings, pauses) == 2
+    assert mailed == ["series 0", "series 1"]
 
 
 def test_a_mail_says_what_the_alarm_says(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

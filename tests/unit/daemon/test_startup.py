@@ -114,3 +114,12 @@ def test_every_connection_is_durable_and_checks_foreign_keys(tmp_path: Path) -> 
         assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() >= 5000
     engine.dispose()
+
+
+def test_a_port_of_the_newer_protocol_is_tried_as_such() -> None:
+    try:
+        taken = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with taken, pytest.raises(StorageError, match="cannot listen on ::1"):
+        wait_for_port("::1", taken.getsockname()[1], 0.1)

@@ -311,3 +311,20 @@ def test_while_nobody_listens_silence_means_nothing(room: Room) -> None:
     room.put(images)
     room.pass_time(10)
     assert room.states(images) == [JobState.QUEUED]
+
+
+def test_a_series_that_breaks_its_assembly_stops_no_other(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = series(1), series(2)
+    room.put(first)
+    room.put(second)
+    whole = assemble.look_at
+
+    def broken(engine: Engine, config: Config, series_id: int, *rest: object) -> None:
+        if series_id == 1:
+            raise OverflowError("cannot convert float infinity to integer")
+        whole(engine, config, series_id, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(assemble, "look_at", broken)
+    room.pass_time(0)
+    room.pass_time(11)
+    assert [room.of(images).state for images in (first, second)] == [SeriesState.OPEN, SeriesState.COMPLETE]

@@ -66,6 +66,16 @@ def test_an_earlier_released_transfer_does_not_make_good_a_later_abort() -> None
     assert decide(WHOLE, 30, (Carrier(Ending.RELEASED, 1), Carrier(Ending.ABORTED, 2))) is Next.WAIT
 
 
+def test_a_transfer_beside_the_broken_one_does_not_make_it_good() -> None:
+    beside = (Carrier(Ending.ABORTED, 1, 0.0, 50.0), Carrier(Ending.RELEASED, 2, 10.0, 60.0))
+    assert decide(WHOLE, 31, beside) is Next.WAIT
+    assert decide(WHOLE, 31, (*beside, Carrier(Ending.RELEASED, 3, 70.0, 80.0))) is Next.COMPLETE
+
+
+def test_positions_that_cannot_be_are_no_stack() -> None:
+    assert decide(stack(-1.7e308, 1.7e308, 1.71e308, 1.72e308), 999) is Next.HOLD
+
+
 def test_a_transfer_open_when_the_receiver_died_counts_as_broken_off() -> None:
     assert decide(WHOLE, 31, (Carrier(Ending.DIED, 1),)) is Next.WAIT
 

@@ -4,12 +4,13 @@ import threading
 
 import pytest
 from sqlalchemy import Engine
+from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import LeaseLost, StateError
-from rtseg_daemon.ledger import decisions, jobs
+from rtseg_daemon.ledger import decisions, deliveries, jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import events_of
-from rtseg_daemon.ledger.reception import Arrival, last_instance_id, record_instances
+from rtseg_daemon.ledger.reception import Arrival, hold_series, last_instance_id, record_instances
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job
 from rtseg_daemon.ledger.states import JOB_TRANSITIONS, DeliveryState, JobState
 
@@ -211,3 +212,91 @@ def test_a_newer_job_cancels_the_undelivered_one_and_alarms_about_the_delivered_
         third = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
         jobs.supersede(session, series, "han-oar", by=third)
         assert [alarm.kind for alarm in session.query(Alarm)] == ["superseded"]
+
+
+def newer_job(session: Session, first: int, number: int) -> int:
+    """A job of the same series with one slice more, as the sweep makes it."""
+    record_instances(session, [arrival(number)])
+    series = session.get_one(Job, first).series_id
+    newer = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
+    jobs.supersede(session, series, "han-oar", by=newer)
+    return newer
+
+
+def test_a_failed_job_is_cancelled_by_a_newer_one_and_cannot_be_sent_any_more(ledger: Engine) -> None:
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        jobs.fail(session, first, "no engine", owner="w1")
+        newer_job(session, first, 2)
+    assert state_of(ledger, first) is JobState.CANCELLED
+
+
+def test_what_a_newer_job_supersedes_is_neither_retried_nor_run_again_to_be_sent(ledger: Engine) -> None:
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a", "b"])
+        for delivery, fate in zip(job.deliveries, ("sent", "refused"), strict=True):
+            deliveries.begin_delivery(session, delivery.id)
+            if fate == "sent":
+                deliveries.record_sent(session, delivery.id, 0, None)
+            else:
+                deliveries.record_failed(session, delivery.id, 0xA900, "DOE^JOHN unknown", "0xA900 refused")
+        second = newer_job(session, first, 2)
+        told = [alarm.message for alarm in session.query(Alarm)]
+        assert any("already been sent" in message for message in told)
+        assert not any("DOE" in message for message in told)
+    assert state_of(ledger, first) is JobState.FAILED
+    with writing(ledger) as session:
+        failed = session.get_one(Job, first).deliveries[1].id
+        for act in (
+            lambda: decisions.retry(session, first, "anna"),
+            lambda: deliveries.retry_delivery(session, failed, "anna"),
+            lambda: decisions.rerun(session, first, "anna"),
+        ):
+            with pytest.raises(StateError, match=f"job {second} has them"):
+                act()
+        assert decisions.rerun(session, first, "anna", no_send=True).no_send
+
+
+def test_a_structure_set_on_the_wire_raises_the_alarm_too(ledger: Engine) -> None:
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a"])
+        deliveries.begin_delivery(session, job.deliveries[0].id)
+        newer_job(session, first, 2)
+        assert [alarm.kind for alarm in session.query(Alarm)] == ["superseded"]
+
+
+def test_nothing_of_a_series_in_doubt_is_sent_by_any_way(ledger: Engine) -> None:
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a"])
+        deliveries.begin_delivery(session, job.deliveries[0].id)
+        deliveries.record_failed(session, job.deliveries[0].id, 0xA900, "refused", "refused")
+        hold_series(session, job.series_id, ["two patients"], releasable=False)
+    with writing(ledger) as session:
+        failed = session.get_one(Job, first).deliveries[0].id
+        for act in (
+            lambda: decisions.retry(session, first, "anna"),
+            lambda: deliveries.retry_delivery(session, failed, "anna"),
+            lambda: decisions.rerun(session, first, "anna"),
+        ):
+            with pytest.raises(StateError, match="nothing may be sent: two patients"):
+                act()
+
+
+def test_a_job_released_while_it_is_on_the_wire_is_delivered_when_it_arrives(ledger: Engine) -> None:
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a"])
+        delivery = job.deliveries[0].id
+        deliveries.begin_delivery(session, delivery)
+        jobs.hold_undelivered(session, job.series_id, "new slices", releasable=True)
+        decisions.release(session, first, "anna", "looked", ["a"])
+        deliveries.record_sent(session, delivery, 0, None)
+    assert state_of(ledger, first) is JobState.DELIVERED

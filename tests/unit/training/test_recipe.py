@@ -36,13 +36,26 @@ def test_a_wrong_key_of_a_member_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "fault"),
     [
-        ({"classes": ["Brainstem", "Eye_L"]}, "Eye_L has no class for the other side"),
+        ({"classes": ["Brainstem", "Eye_L"]}, "classes is the same for all members"),
         ({"mirror": True, "augment": {"flip": 0}}, "members trained on flipped patches"),
+        ({"patch": [40, 24, 20]}, r"patch \[40, 24, 20\]: sepnet needs multiples of \[8, 8, 8\]"),
+        ({"family": "sepnot"}, "family"),
+        ({"intensity": ["SLF9"]}, "intensity"),
+        ({"stage": "joint"}, "FocusNet's"),
+        ({"exclude": ["pt_1"]}, "exclude is the same for all members"),
     ],
 )
 def test_flips_and_mirrors_need_twins_and_training(changes: dict[str, object], fault: str) -> None:
     with pytest.raises(RecipeError, match=fault):
         tiny_recipe().for_member(member(**changes))
+
+
+def test_an_organ_without_its_twin_cannot_be_flipped(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    path = write_recipe(recipe, tmp_path / "r.yaml")
+    path.write_text(path.read_text().replace("- Parotid_R\n", ""))
+    with pytest.raises(RecipeError, match="Parotid_L has no class for the other side"):
+        load_recipe(path)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
