@@ -25,6 +25,7 @@ class Uncertainty:
         entropy: mean entropy (nats) of the members' label votes inside the organ; None for one member.
         pairwise_dice: mean Dice between all pairs of members; None for one member.
         soft_entropy: mean entropy (nats) of the ensemble's probabilities inside the organ.
+        expected_dice: the Dice that the ensemble's own probabilities expect of the organ; None where none was found.
         mutual_information: mean of soft entropy minus the members' own mean entropy inside the organ; None for one.
     """
 
@@ -33,6 +34,7 @@ class Uncertainty:
     pairwise_dice: float | None = None
     soft_entropy: float | None = None
     mutual_information: float | None = None
+    expected_dice: float | None = None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from rtseg_daemon.segment.ensemble import Ensemble, entropy_of
 from rtseg_daemon.segment.organ import Uncertainty
 from rtseg_daemon.segment.volume import Array
 
-FEATURES = ("vvc", "entropy", "pairwise_dice", "soft_entropy", "mutual_information", "log_volume")
+FEATURES = ("vvc", "entropy", "pairwise_dice", "soft_entropy", "mutual_information", "expected_dice", "log_volume")
 """Names a calibration may use: those of `Uncertainty`, and the natural logarithm of the volume in ml."""
 
 
@@ -54,6 +54,14 @@ def tempered(p: Array, temperature: float) -> Array:
     return np.asarray(powered / powered.sum(axis=0))
 
 
+def expected_dice(p: Array, mask: Array) -> float:
+    """2 sum_M p / (|M| + sum p): the Dice that probabilities `p` of an organ expect of its mask M, both `(z, y, x)`.
+
+    The truth T is unknown; in |M and T| and |T| each voxel counts with the probability that it is the organ's.
+    """
+    return 2.0 * float(p[mask].sum()) / (float(mask.sum()) + float(p.sum()))
+
+
 def organ_uncertainty(
     ensemble: Ensemble, votes_h: Array, organ: int, inside: tuple[slice, ...], t: float
 ) -> Uncertainty:
@@ -77,6 +85,7 @@ def organ_uncertainty(
         pairwise_dice=pairwise_dice(votes, organ) if several else None,
         soft_entropy=float(soft[mask].mean()),
         mutual_information=float(information[mask].mean()) if several else None,
+        expected_dice=expected_dice(ensemble.probabilities[(organ, *inside)], mask),
     )
 
 

@@ -7,6 +7,7 @@ from rtseg_daemon.bundles import Calibration
 from rtseg_daemon.segment.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.segment.uncertainty import (
     disagreement,
+    expected_dice,
     features,
     pairwise_dice,
     predict_dice,
@@ -111,3 +112,9 @@ def test_comment_line_as_the_contract_shows_it():
 def test_comment_says_na_where_there_is_no_figure_and_stays_within_1024_characters():
     assert Organ("X", None, None, None, 0.0).comment == "OK vvc=na entropy=na"
     assert len(Organ("X", None, None, None, 0.0, reasons=("long " * 400,)).comment) <= 1024
+
+
+def test_the_expected_dice_counts_each_voxel_by_its_probability():
+    p = np.array([[[1.0, 0.5, 0.25, 0.0]]], np.float32)
+    assert expected_dice(p, p >= 0.5) == pytest.approx(2 * 1.5 / (2 + 1.75))
+    assert expected_dice(np.ones((1, 1, 4)), np.ones((1, 1, 4), bool)) == 1.0
