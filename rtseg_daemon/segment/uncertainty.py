@@ -85,7 +85,7 @@ def organ_uncertainty(
         pairwise_dice=pairwise_dice(votes, organ) if several else None,
         soft_entropy=float(soft[mask].mean()),
         mutual_information=float(information[mask].mean()) if several else None,
-        expected_dice=expected_dice(ensemble.probabilities[(organ, *inside)], mask),
+        expected_dice=expected_dice(ensemble.probabilities[organ][inside], mask),
     )
 
 
