@@ -227,6 +227,23 @@ def test_of_several_reconstructions_the_preferred_one_is_segmented(room: Room) -
     assert f"series {room.of(imar).id}" in room.of(soft).reasons[0]
 
 
+def test_a_localizer_is_no_rival_however_thin(room: Room) -> None:
+    route = room.config.routes[0].model_copy(update={"prefer": ("imar",)})
+    room.config = room.config.model_copy(update={"routes": (route,)})
+    scan, topogram = series("scan"), series("topogram", 1)
+    for image in (*scan, *topogram):
+        image.SeriesDescription, image.StudyInstanceUID = "Head", "1.2.3"
+    for image in scan:
+        image.SliceThickness = 3.0
+    topogram[0].SliceThickness, topogram[0].ImageType = 0.6, ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+    room.put(topogram)
+    room.put(scan)
+    room.pass_time(0)
+    room.pass_time(11)
+    assert room.states(scan) == [JobState.QUEUED]
+    assert room.of(topogram).state is SeriesState.UNROUTED
+
+
 PACS = {"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 1}
 
 
