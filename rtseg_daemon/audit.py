@@ -153,9 +153,8 @@ class Trail:
             return
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            torn = (
-                os.fstat(descriptor).st_size > 0 and os.pread(descriptor, 1, os.fstat(descriptor).st_size - 1) != b"\n"
-            )
+            size = os.fstat(descriptor).st_size
+            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             for message in messages:
                 written = (b"\n" if torn else b"") + line(message) + b"\n"
                 torn = os.write(descriptor, written) < len(written)

@@ -279,7 +279,7 @@ def verify(bundle: Bundle) -> None:
             raise BundleError(
                 f"bundle {bundle.name}: {organ.name} has {len(organ.weights)} weights for {len(bundle.members)} members"
             )
-        if min(organ.weights) < 0 or sum(organ.weights) <= 0:
+        if sum(organ.weights) <= 0 or min(organ.weights) < 0:
             raise BundleError(f"bundle {bundle.name}: the weights of {organ.name} must not be negative or all 0")
     if bundle.family in ONE_PASS and any(n > w for n, w in zip(bundle.extent, bundle.window, strict=True)):
         raise BundleError(

@@ -17,10 +17,8 @@ from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.states import DeliveryState, JobState, SeriesState
 from rtseg_daemon.storage import Layout
-from tests.unit.daemon.test_housekeeping import NO_RECEIVER, config, deliver, layout, stored_job, stored_series
+from tests.unit.daemon.test_housekeeping import NO_RECEIVER, deliver, stored_job, stored_series
 from tests.world import wait_for
-
-__all__ = ["config", "layout"]  # fixtures
 
 SAMPLE = re.compile(r'([a-z_]+)(\{[a-z]+="(?:[^"\\\n]|\\.)*"\})? (\S+)')
 

@@ -223,6 +223,27 @@ def newer_job(session: Session, first: int, number: int) -> int:
     return newer
 
 
+def job_on_the_wire(ledger: Engine) -> tuple[int, int]:
+    """A job whose one delivery is SENDING, and that delivery."""
+    job_id = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        delivery = jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["a"]).deliveries[0].id
+        deliveries.begin_delivery(session, delivery)
+    return job_id, delivery
+
+
+def refused_by_every_command(session: Session, job_id: int, delivery_id: int, why: str) -> None:
+    """Whatever a person may do to have a job's result sent is refused for this reason."""
+    for act in (
+        lambda: decisions.retry(session, job_id, "anna"),
+        lambda: deliveries.retry_delivery(session, delivery_id, "anna"),
+        lambda: decisions.rerun(session, job_id, "anna"),
+    ):
+        with pytest.raises(StateError, match=why):
+            act()
+
+
 def test_a_failed_job_is_cancelled_by_a_newer_one_and_cannot_be_sent_any_more(ledger: Engine) -> None:
     first = new_job(ledger)
     claim(ledger)
@@ -250,53 +271,30 @@ def test_what_a_newer_job_supersedes_is_neither_retried_nor_run_again_to_be_sent
     assert state_of(ledger, first) is JobState.FAILED
     with writing(ledger) as session:
         failed = session.get_one(Job, first).deliveries[1].id
-        for act in (
-            lambda: decisions.retry(session, first, "anna"),
-            lambda: deliveries.retry_delivery(session, failed, "anna"),
-            lambda: decisions.rerun(session, first, "anna"),
-        ):
-            with pytest.raises(StateError, match=f"job {second} has them"):
-                act()
+        refused_by_every_command(session, first, failed, f"job {second} has them")
         assert decisions.rerun(session, first, "anna", no_send=True).no_send
 
 
 def test_a_structure_set_on_the_wire_raises_the_alarm_too(ledger: Engine) -> None:
-    first = new_job(ledger)
-    claim(ledger)
+    first, _ = job_on_the_wire(ledger)
     with writing(ledger) as session:
-        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a"])
-        deliveries.begin_delivery(session, job.deliveries[0].id)
         newer_job(session, first, 2)
         assert [alarm.kind for alarm in session.query(Alarm)] == ["superseded"]
 
 
 def test_nothing_of_a_series_in_doubt_is_sent_by_any_way(ledger: Engine) -> None:
-    first = new_job(ledger)
-    claim(ledger)
+    first, failed = job_on_the_wire(ledger)
     with writing(ledger) as session:
-        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a"])
-        deliveries.begin_delivery(session, job.deliveries[0].id)
-        deliveries.record_failed(session, job.deliveries[0].id, 0xA900, "refused", "refused")
-        hold_series(session, job.series_id, ["two patients"], releasable=False)
+        deliveries.record_failed(session, failed, 0xA900, "refused", "refused")
+        hold_series(session, session.get_one(Job, first).series_id, ["two patients"], releasable=False)
     with writing(ledger) as session:
-        failed = session.get_one(Job, first).deliveries[0].id
-        for act in (
-            lambda: decisions.retry(session, first, "anna"),
-            lambda: deliveries.retry_delivery(session, failed, "anna"),
-            lambda: decisions.rerun(session, first, "anna"),
-        ):
-            with pytest.raises(StateError, match="nothing may be sent: two patients"):
-                act()
+        refused_by_every_command(session, first, failed, "nothing may be sent: two patients")
 
 
 def test_a_job_released_while_it_is_on_the_wire_is_delivered_when_it_arrives(ledger: Engine) -> None:
-    first = new_job(ledger)
-    claim(ledger)
+    first, delivery = job_on_the_wire(ledger)
     with writing(ledger) as session:
-        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a"])
-        delivery = job.deliveries[0].id
-        deliveries.begin_delivery(session, delivery)
-        jobs.hold_undelivered(session, job.series_id, "new slices", releasable=True)
+        jobs.hold_undelivered(session, session.get_one(Job, first).series_id, "new slices", releasable=True)
         decisions.release(session, first, "anna", "looked", ["a"])
         deliveries.record_sent(session, delivery, 0, None)
     assert state_of(ledger, first) is JobState.DELIVERED
