@@ -17,7 +17,7 @@ GIB = 2**30
 RESERVE_BYTES = 1 * GIB
 """Kept free for a CT of 300 slices, its copies on the way to the network's grid, and everything else on the machine."""
 
-COMFORT_BYTES = 5 * GIB // 2
+COMFORT_BYTES = 3 * GIB
 """Working memory that members may keep between their turns: a worker stays below 4 GB in all."""
 
 SMALLEST_SIDE = 32

@@ -55,15 +55,23 @@ def body_mask(volume: Volume, threshold_hu: float = -350.0) -> Array:
     islands); a couch lies outside them. Holes are filled slice by slice, so airways and lungs count as body.
     """
     solid = volume.array > threshold_hu
-    side = [2 * max(1, round(6.0 / s)) + 1 for s in volume.spacing_mm[1:]]
+    body = np.zeros(volume.shape, bool)
+    if (box := bounding_box(solid)) is not None:
+        body[box.slices] = patient_in(solid[box.slices], volume.spacing_mm)
+    return body
+
+
+def patient_in(solid: Array, spacing_mm: Triple) -> Array:
+    """The part of `solid` `(z, y, x)`, cut to what is not air, that is the patient; see `body_mask`."""
+    side = [2 * max(1, round(6.0 / s)) + 1 for s in spacing_mm[1:]]
     core = largest_object(dilated(eroded(solid, side), side))
     box = bounding_box(core)
     if box is None:
-        return np.zeros(volume.shape, bool)
+        return np.zeros_like(solid)
     body = dilated(core, side) & solid
     rest = cc3d.connected_components(solid & ~body, connectivity=26)
     inside = np.zeros_like(solid)
-    margin = [round(10.0 / s) for s in volume.spacing_mm[1:]]
+    margin = [round(10.0 / s) for s in spacing_mm[1:]]
     inside[
         :, max(0, box.start[1] - margin[0]) : box.stop[1], max(0, box.start[2] - margin[1]) : box.stop[2] + margin[1]
     ] = True
@@ -201,11 +209,13 @@ def interpolate(volume: Volume, grid: Grid, fill: float = AIR_HU) -> Volume:
 
 def block_mean(volume: Volume, factor: Shape) -> Volume:
     """Mean over blocks of `factor` voxels (z, y, x); a last, incomplete block is left out."""
-    array = volume.array
-    for axis, f in enumerate(factor):
-        if f > 1:
-            array = strided_sum(array, axis, f)
-    array = array / np.float32(np.prod(factor))
+    array = np.empty([n // f for n, f in zip(volume.shape, factor, strict=True)], np.float32)
+    for z in range(array.shape[0]):  # some slices at a time stay in the processor's cache
+        part = volume.array[z * factor[0] : (z + 1) * factor[0]]
+        for axis, f in enumerate(factor):
+            part = strided_sum(part, axis, f) if f > 1 else part
+        array[z] = part[0]
+    array /= np.float32(np.prod(factor))
     spacing = tuple(s * f for s, f in zip(volume.spacing_mm, factor, strict=True))
     origin = tuple(o + s * (f - 1) / 2 for o, s, f in zip(volume.origin_mm, volume.spacing_mm, factor, strict=True))
     return Volume(array, (spacing[0], spacing[1], spacing[2]), (origin[0], origin[1], origin[2]))

@@ -32,11 +32,11 @@ def planned(one: int, available: int, members: int = 6) -> Plan:
     [
         (76 * MB, 16 * GIB, Plan(WINDOW, 2, True)),
         (300 * MB, 16 * GIB, Plan(WINDOW, 1, True)),
-        (500 * MB, 16 * GIB, Plan(WINDOW, 2, False)),
-        (500 * MB, 700 * MB, Plan(WINDOW, 1, False)),
-        (500 * MB, 300 * MB, Plan((48, 64, 64), 1, False)),
-        (500 * MB, 150 * MB, Plan((48, 32, 64), 1, False)),
-        (500 * MB, 0, Plan((48, 32, 32), 1, False)),
+        (600 * MB, 16 * GIB, Plan(WINDOW, 2, False)),
+        (600 * MB, 700 * MB, Plan(WINDOW, 1, False)),
+        (600 * MB, 300 * MB, Plan((48, 64, 64), 1, False)),
+        (600 * MB, 150 * MB, Plan((48, 32, 64), 1, False)),
+        (600 * MB, 0, Plan((48, 32, 32), 1, False)),
     ],
 )
 def test_speed_is_given_up_before_the_window(one, available, expected):

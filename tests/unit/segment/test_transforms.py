@@ -67,6 +67,15 @@ def test_block_mean_keeps_the_centre_where_it_was():
     assert mean.spacing_mm == (3.0, 1.0, 2.0)
 
 
+@pytest.mark.parametrize("factor", [(1, 2, 2), (2, 3, 4), (3, 1, 1)])
+def test_block_means_are_those_of_numpy_and_leave_out_what_fills_no_block(factor):
+    hu = np.random.default_rng(2).integers(-1000, 2000, (7, 9, 10)).astype(np.int16)
+    n = [size // f for size, f in zip(hu.shape, factor, strict=True)]
+    cut = hu[tuple(slice(0, a * f) for a, f in zip(n, factor, strict=True))]
+    blocks = cut.reshape(n[0], factor[0], n[1], factor[1], n[2], factor[2])
+    assert block_mean(volume(hu), factor).array == pytest.approx(blocks.mean(axis=(1, 3, 5)), rel=1e-5)
+
+
 def test_a_ramp_stays_a_ramp_through_resampling():
     ramp = volume(np.broadcast_to(np.arange(40.0, dtype=np.float32), (6, 5, 40)), (2.0, 1.0, 0.5), (-3.0, 4.0, 7.0))
     grid = spaced_grid(ramp, (2.5, 1.3, 0.8))
@@ -142,6 +151,16 @@ def test_islands_of_a_ct_cut_to_the_treated_region_stay():
     array[:4] = -1000
     array[:4, 38:42, 30:34] = 30
     assert body_mask(volume(array, (3.0, 4.0, 4.0)))[:4, 38:42, 30:34].all()
+
+
+def test_more_air_around_the_patient_changes_nothing():
+    array = patient()
+    array[:, 54:56, 2:62] = 50
+    array[3:, 20:26, 28:36] = -1000
+    around = ((0, 3), (40, 0), (7, 25))
+    wide = np.pad(array, around, constant_values=-1000.0)
+    mask = body_mask(volume(array, (3.0, 4.0, 4.0)))
+    assert np.array_equal(body_mask(volume(wide, (3.0, 4.0, 4.0))), np.pad(mask, around))
 
 
 def test_empty_air_has_no_body():
