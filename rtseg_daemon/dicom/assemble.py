@@ -150,7 +150,8 @@ def facts_of(session: Session, series: Series, clock: QuietClock) -> SeriesFacts
     """Gather what `completeness` decides by."""
     instances = reception.kept_instances(session, series.id)
     carriers = [
-        Carrier(a.ending, a.id, a.opened_at, a.ended_at) for a, _ in reception.associations_of(session, series.id)
+        Carrier(a.ending, a.id, a.opened_at, a.ended_at, part.refused)
+        for a, part in reception.associations_of(session, series.id)
     ]
     silence = clock.silence(series.id, series.last_received_at, len(instances), reception.listening_since(session))
     slices = tuple(Slice(along_stack(i)) for i in instances if is_axial_image(i.facts.get("image_type", ())))

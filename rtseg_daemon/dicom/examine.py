@@ -45,20 +45,28 @@ class Examined:
     facts: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """Why a received object is not kept, and the series that it names; empty where it names none."""
+
+    status: Status
+    series_uid: str = ""
+
+
 def is_uid(text: str) -> bool:
     """Digits and dots, 64 characters at most (PS3.5, 9.1). Leading zeros are let pass: real scanners send them."""
     return len(text) <= 64 and UID_FORM.fullmatch(text) is not None
 
 
-def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance: str) -> Examined | Status:
+def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance: str) -> Examined | Refusal:
     """Judge the data set that came with a C-STORE of this class and instance: its facts, or why it is refused."""
     try:
         found = scan(data, transfer_syntax, WANTED)
     except ScanError as error:
-        return Status(dimse.CANNOT_UNDERSTAND, str(error))
+        return Refusal(Status(dimse.CANNOT_UNDERSTAND, str(error)), error.seen.text(SERIES) if error.seen else "")
     problem = uid_problem(found, sop_class, sop_instance) or pixel_problem(found, transfer_syntax)
     if problem is not None:
-        return problem
+        return Refusal(problem, found.text(SERIES))
     charsets = found.text(CHARSET)
     return Examined(
         sop_class_uid=sop_class,

@@ -1,5 +1,6 @@
 """From a C-STORE to a durable object and its row: judged, written, fsynced, renamed, committed; then answered."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.contexts import is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
-from rtseg_daemon.dicom.examine import Examined, examine, is_ct, is_uid
+from rtseg_daemon.dicom.examine import Examined, Refusal, examine, is_ct, is_uid
 from rtseg_daemon.dicom.group_commit import GroupCommit
 from rtseg_daemon.dicom.netguard import Limits, PeerFault
 from rtseg_daemon.dicom.pixel_digest import pixel_digest
@@ -26,6 +27,7 @@ from rtseg_daemon.logs import log, short
 NOTE_SECONDS = 1.0
 OWED_SECONDS = 1.0
 """Until it is tried again to note an end that the ledger would not take."""
+MOST_REFUSED = 100
 NO_SPACE = Status(dimse.OUT_OF_RESOURCES, "no space left on the storage")
 NO_LEDGER = Status(dimse.OUT_OF_RESOURCES, "the ledger cannot be written now")
 
@@ -35,13 +37,15 @@ class Sender:
     """Who sends on one association; its row in the ledger is made with its first object.
 
     `brought`: when it last brought something of each series (by the ledger's number); `noted`: which of these moments
-    the ledger knows. `refused`: whether an image found no room.
+    the ledger knows. `no_room`: whether an image found none. `refused`: the series of images that were refused for
+    what they are; an empty name stands for an image that named none, and so for every series of the association.
     """
 
     calling_ae: str
     host: str
     association_id: int | None = None
-    refused: bool = False
+    no_room: bool = False
+    refused: set[str] = field(default_factory=set)
     brought: dict[int, float] = field(default_factory=dict)
     noted: dict[int, float] = field(default_factory=dict)
 
@@ -51,6 +55,12 @@ class Sender:
         self.brought[recorded.series_id] = recorded.arrival.received_at
         if noted:
             self.noted[recorded.series_id] = recorded.arrival.received_at
+
+    def refuse(self, series_uid: str) -> None:
+        """Remember of which series something was refused; of very many, that it may be any."""
+        self.refused.add(series_uid if is_uid(series_uid) else "")
+        if len(self.refused) > MOST_REFUSED:
+            self.refused = {""}
 
     def due(self, series_id: int, moment: float) -> bool:
         """Whether the ledger should be told again that something of the series came."""
@@ -71,19 +81,22 @@ class Intake:
     ) -> Status:
         """Consume the whole data set and answer; raises PeerFault where it is larger than allowed."""
         status = self._take(sender, command, sop_class, transfer_syntax, data)
-        sender.refused |= status.code == dimse.OUT_OF_RESOURCES
+        sender.no_room |= status.code == dimse.OUT_OF_RESOURCES
         return status
 
     def _take(
         self, sender: Sender, command: Command, sop_class: str, transfer_syntax: str, data: Iterable[memoryview]
     ) -> Status:
         refusal = self._refuse_at_once(command, sop_class)
+        sop_instance = command.text(dimse.AFFECTED_INSTANCE)
         if refusal is not None or is_forwarded_along(sop_class):
             size = drain(data, self.limits.object_bytes)
             if refusal is None:
                 log().info("dropped an object that was forwarded along", sop_class=sop_class, size=size)
-            return refusal or Status(dimse.SUCCESS)
-        sop_instance = command.text(dimse.AFFECTED_INSTANCE)
+                return Status(dimse.SUCCESS)
+            if not is_ct(sop_class) or refusal.code == dimse.OUT_OF_RESOURCES:
+                return refusal
+            return self._refuse(sender, Refusal(refusal), sop_instance)
         try:
             spool = self.store.begin(file_head(sop_class, sop_instance, transfer_syntax))
         except OSError as error:
@@ -127,14 +140,11 @@ class Intake:
     def _keep(self, sender: Sender, spool: Spool, sop_class: str, sop_instance: str, syntax: str) -> Status:
         """Judge what was written, make it durable, record it."""
         if spool.size == spool.head_size:
-            return Status(dimse.CANNOT_UNDERSTAND, "the data set is empty")
+            return self._refuse(sender, Refusal(Status(dimse.CANNOT_UNDERSTAND, "the data set is empty")), sop_instance)
         with spool.data_set() as data_set:
             found = examine(data_set, syntax, sop_class, sop_instance)
-        if isinstance(found, Status):
-            log().warning(
-                "refused an object", status=f"{found.code:04X}", reason=found.comment, sop=short(sop_instance)
-            )
-            return found
+        if isinstance(found, Refusal):
+            return self._refuse(sender, found, sop_instance)
         try:
             return self._enter(sender, spool, found)
         except OSError as error:
@@ -142,6 +152,16 @@ class Intake:
         except SQLAlchemyError as error:
             log().error("the ledger cannot be written; the object is refused", exc_info=error)
             return NO_LEDGER
+
+    def _refuse(self, sender: Sender, refusal: Refusal, sop_instance: str) -> Status:
+        """Refuse an image for what it is; its series must not pass for whole."""
+        status = refusal.status
+        log().warning("refused an object", status=f"{status.code:04X}", reason=status.comment, sop=short(sop_instance))
+        sender.refuse(refusal.series_uid)
+        # at once, for an association may stay open for hours; what fails here is done at its end
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            sender.association_id = self.commits.submit(lambda session: note_refusals(session, sender))
+        return status
 
     def _enter(self, sender: Sender, spool: Spool, found: Examined) -> Status:
         """Make a file durable and enter it in the ledger; raises OSError or SQLAlchemyError."""
@@ -201,17 +221,20 @@ class Intake:
         A transfer of which something found no room has broken off, however orderly it ends: the rest must come again.
         What could not be noted is an abort to the peer, and is noted as one as soon as that is possible.
         """
-        if sender.refused:
+        if sender.no_room:
             ending = Ending.ABORTED
-        if sender.association_id is None or self._note_end(sender, sender.association_id, ending):
+        if (sender.association_id is None and not sender.refused) or self._note_end(sender, ending):
             return True
         later = threading.Timer(OWED_SECONDS, self.end, [sender, Ending.ABORTED])
         later.daemon = True
         later.start()
         return False
 
-    def _note_end(self, sender: Sender, association_id: int, ending: Ending) -> bool:
+    def _note_end(self, sender: Sender, ending: Ending) -> bool:
         def note(session: Session) -> None:
+            association_id = note_refusals(session, sender)
+            if association_id is None:
+                return
             for series_id, moment in sender.brought.items():
                 touch(session, series_id, association_id, moment)
             reception.end_association(session, association_id, ending)
@@ -235,6 +258,20 @@ class Doubt:
     path: str
     kept_pixels: str = ""
     our_pixels: str = ""
+
+
+def note_refusals(session: Session, sender: Sender) -> int | None:
+    """Enter which series lost an image on this association; its row, if it has one or needs one now."""
+    series = reception.numbers_of(session, sender.refused)
+    if "" in sender.refused:
+        series |= sender.brought.keys()
+    association_id = sender.association_id
+    if association_id is None and series:
+        association_id = reception.open_association(session, sender.calling_ae, sender.host)
+    for series_id in series:
+        assert association_id is not None
+        reception.note_refused(session, series_id, association_id)
+    return association_id
 
 
 def pixels_decide(kept: Instance, arrival: Arrival) -> bool:

@@ -24,7 +24,12 @@ SHORT_FORM = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM U
 
 
 class ScanError(RtsegError):
-    """The bytes are no complete data set in the negotiated transfer syntax, or one nested or cut up beyond reason."""
+    """The bytes are no complete data set in the negotiated transfer syntax, or one nested or cut up beyond reason.
+
+    `seen` is what stood before the place that does not add up.
+    """
+
+    seen: "Scan | None" = None
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,11 @@ class Scan:
 def scan(data: memoryview, transfer_syntax: str, wanted: Container[int]) -> Scan:
     """Walk `data`, a data set without file meta information; raises ScanError wherever it does not add up."""
     walker = Walker(data, transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian)
-    walker.walk(wanted)
+    try:
+        walker.walk(wanted)
+    except ScanError as error:
+        error.seen = Scan(walker.values, None, walker.big)
+        raise
     return Scan(walker.values, walker.pixels, walker.big)
 
 

@@ -73,6 +73,8 @@ class SeriesAssociation(Base):
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), primary_key=True)
     association_id: Mapped[int] = mapped_column(ForeignKey("association.id"), primary_key=True)
     last_at: Mapped[float]
+    refused: Mapped[bool] = mapped_column(default=False)
+    """An image of the series, or one that named no series, was refused on the association."""
 
 
 class Instance(Base):

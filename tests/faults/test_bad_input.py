@@ -151,6 +151,81 @@ def test_a_wrong_pixel_length_is_refused_c000(ward: Ward, pixels: bytes) -> None
     assert ward.send([image]) == [0xC000]
 
 
+UNFIT: dict[str, Callable[[Dataset], bytes]] = {
+    "cut off": lambda image: encoded(image)[:-300],
+    "names no series": lambda image: b"\xff" * 512,
+}
+
+
+@pytest.mark.parametrize(("what", "apart"), [("cut off", False), ("cut off", True), ("names no series", False)])
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_series_that_lost_an_end_to_a_refusal_does_not_pass_for_whole(
+    ward: Ward, what: str, place: int, apart: bool
+) -> None:
+    images = series(f"unfit {what} {place} {apart}")
+    rest, unfit = images[:], images[place]
+    rest.remove(unfit)
+    if apart:  # every image on an association of its own
+        assert {ward.send([image])[0] for image in rest} == {0}
+        rest = []
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        for image in [unfit, *rest] if place == 0 else [*rest, unfit]:
+            if image is unfit:
+                peer.say(store_pdus(str(image.SOPInstanceUID), UNFIT[what](image)))
+                assert peer.status() == 0xC000
+            else:
+                assert peer.store(image) == 0
+        peer.release()
+    ward.until_ended()
+    ward.wait(10 * QUIET)
+    assert ward.jobs(images) == []
+    assert any(f"series {ward.series(images).id}:" in alarm.message for alarm in ward.alarms("refused"))
+    assert ward.settled(images).state is JobState.QUEUED
+    assert ward.kept(images) == len(images)
+
+
+def test_a_refusal_on_an_association_that_stays_open_is_known_at_once(ward: Ward) -> None:
+    images = series("unfit on an open association")
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        assert {peer.store(image) for image in images[:-1]} == {0}
+        peer.say(store_pdus(str(images[-1].SOPInstanceUID), encoded(images[-1])[:-300]))
+        assert peer.status() == 0xC000
+        ward.wait(40 * QUIET)
+        assert ward.jobs(images) == []
+        peer.release()
+    ward.until_ended()
+
+
+def test_a_series_that_lost_an_image_for_good_is_held_with_the_reason(ward: Ward) -> None:
+    images = series("unfit for good")
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        assert {peer.store(image) for image in images[:-1]} == {0}
+        peer.say(store_pdus(str(images[-1].SOPInstanceUID), encoded(images[-1])[:-300]))
+        assert peer.status() == 0xC000
+        peer.release()
+    ward.until_ended()
+    ward.wait(3601)
+    assert ward.jobs(images)[-1].state is JobState.HELD
+    assert "refused" in str(ward.jobs(images)[-1].error)
+
+
+def test_another_series_of_the_same_association_is_not_kept_waiting(ward: Ward) -> None:
+    whole, short = series("whole beside unfit"), series("unfit beside whole")
+    with Peer(ward.receiver.port) as peer:
+        assert peer.associate() == 2
+        assert {peer.store(image) for image in [*whole, *short[:-1]]} == {0}
+        peer.say(store_pdus(str(short[-1].SOPInstanceUID), encoded(short[-1])[:-300]))
+        assert peer.status() == 0xC000
+        peer.release()
+    ward.until_ended()
+    ward.wait(4 * QUIET)
+    assert [job.state for job in ward.jobs(whole)] == [JobState.QUEUED]
+    assert ward.jobs(short) == []
+
+
 def test_a_full_disk_is_answered_a700_and_reception_goes_on_without_a_restart(ward: Ward) -> None:
     images = series("full")
     pid = ward.receiver.process.pid

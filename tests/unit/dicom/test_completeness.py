@@ -72,6 +72,21 @@ def test_a_transfer_beside_the_broken_one_does_not_make_it_good() -> None:
     assert decide(WHOLE, 31, (*beside, Carrier(Ending.RELEASED, 3, 70.0, 80.0))) is Next.COMPLETE
 
 
+def test_a_series_of_which_an_image_was_refused_waits_for_its_repetition_and_is_then_held() -> None:
+    short = Carrier(Ending.RELEASED, 1, refused=True)
+    assert decide(WHOLE, 3599, (short,)) is Next.WAIT
+    held = completeness(SeriesFacts(WHOLE, len(WHOLE), 3600, (short,)), PATIENCE)
+    assert held.reasons == ("an image of it was refused, and the series was not sent again",)
+    assert decide(WHOLE, 31, (short, Carrier(Ending.RELEASED, 2))) is Next.COMPLETE
+    assert decide(WHOLE, 31, (short, Carrier(Ending.RELEASED, 2, refused=True))) is Next.WAIT
+
+
+def test_an_aborted_repetition_does_not_make_good_a_refused_image() -> None:
+    carriers = (Carrier(Ending.RELEASED, 1, refused=True), Carrier(Ending.ABORTED, 2))
+    held = completeness(SeriesFacts(WHOLE, len(WHOLE), 3600, carriers), PATIENCE)
+    assert held.reasons == ("its transfer broke off and was not sent again",)
+
+
 def test_positions_that_cannot_be_are_no_stack() -> None:
     assert decide(stack(-1.7e308, 1.7e308, 1.71e308, 1.72e308), 999) is Next.HOLD
 
