@@ -31,12 +31,13 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """
     from rtseg_daemon.ledger import views
     from rtseg_daemon.ledger.engine import reading
-    from rtseg_daemon.storage import Layout
+    from rtseg_daemon.storage import Layout, is_locked
 
     ledger = open_existing(config)
     names = [destination.name for destination in ledger.config.destinations]
+    layout = Layout(ledger.storage)
     with reading(ledger.engine) as session:
-        shape = views.status_shape(session, time.time(), round(Layout(ledger.storage).free_gb(), 1), names)
+        shape = views.status_shape(session, time.time(), round(layout.free_gb(), 1), names, is_locked(layout))
     if as_json:
         return print_json(shape)
     for kind in ("jobs", "series", "deliveries"):
@@ -45,6 +46,8 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     print_table("destinations", columns, [[d[column] for column in columns] for d in shape["destinations"]])
     facts = ("name", "pid", "state", "restarts", "since", "detail")
     print_table("processes", facts, [[process[fact] for fact in facts] for process in shape["processes"]])
+    if not shape["running"]:
+        out.print("the daemon is not running; start it with: rtseg-daemon serve", highlight=False)
     waiting = shape["oldest_waiting_seconds"]
     oldest = "nothing waits" if waiting is None else f"oldest waiting: {waiting:.0f} s"
     return out.print(f"{oldest}; {shape['disk']['free_gb']} GB free", highlight=False)

@@ -6,6 +6,7 @@ Under the storage directory:
     quarantine/ the same, for second copies that contradict the first
 """
 
+import contextlib
 import errno
 import fcntl
 import hashlib
@@ -87,6 +88,7 @@ class Spool:
     def __init__(self, folder: Path, head: bytes) -> None:
         self.path = folder / f"{os.getpid()}-{next(NUMBERS)}.part"
         self._fd, self._direct = create(self.path)
+        self._inode = os.fstat(self._fd).st_ino
         self.kept = False
         self.head_size = len(head)
         self._digest = hashlib.sha256()
@@ -159,12 +161,16 @@ class Spool:
         self._fd = -1
 
     def discard(self) -> None:
-        """Remove the file, by whatever name it has, unless it was kept."""
+        """Remove the file, by whatever name it has, unless it was kept.
+
+        A name stands for content: after a transaction that failed, another sender's file may have this one's.
+        """
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-        if not self.kept:
-            self.path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            if not self.kept and self.path.stat().st_ino == self._inode:
+                self.path.unlink()
 
 
 class ObjectStore:

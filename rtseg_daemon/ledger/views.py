@@ -184,11 +184,13 @@ def counts(session: Session) -> Shape:
     }
 
 
-def status_shape(session: Session, now: float, free_gb: float | None, destinations: Sequence[str]) -> Shape:
-    """What `status --json` shows; `destinations` are the configured ones."""
+def status_shape(
+    session: Session, now: float, free_gb: float | None, destinations: Sequence[str], running: bool = True
+) -> Shape:
+    """What `status --json` shows; `destinations` are the configured ones, `running` is False where no daemon lives."""
     oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING)))
     known = {row.name: row for row in session.scalars(select(Destination))}
-    children = session.scalars(select(Process).order_by(Process.name)).all()
+    children = session.scalars(select(Process).order_by(Process.name)).all() if running else []
     return counts(session) | {
         "oldest_waiting_seconds": None if oldest is None else round(max(0.0, now - oldest), 1),
         "disk": {"free_gb": free_gb},

@@ -5,6 +5,7 @@ import hashlib
 import os
 import resource
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ class Saboteur:
     def __init__(self) -> None:
         self.calls: list[str] = []
         self.fail_at = -1
+        self.commits_to_fail = 0
         self.number = errno.ENOSPC
 
     def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -51,6 +53,9 @@ class Saboteur:
 
     def strike(self, name: str) -> None:
         self.calls.append(name)
+        if name == "commit" and self.commits_to_fail:
+            self.commits_to_fail -= 1
+            raise OperationalError(name, {}, sqlite3.OperationalError("database is locked"))
         if len(self.calls) - 1 == self.fail_at:
             if name in ("statement", "commit"):
                 raise OperationalError(name, {}, sqlite3.OperationalError("database or disk is full"))
@@ -141,6 +146,52 @@ def test_an_error_at_any_call_refuses_the_object_and_the_next_try_succeeds(
         assert desk.holds(images[earlier])
         at += 1
     assert struck >= {"open", "write", "fsync", "rename", "statement", "commit"}
+
+
+def at_once(desk: Desk, image: Dataset, at: int) -> list[int]:
+    """The statuses of two associations that bring the same object for the same transaction; call `at` of it fails."""
+    gate, statuses = threading.Event(), []
+    takers = [
+        threading.Thread(target=lambda: statuses.append(desk.take(Sender("PACS", "127.0.0.1"), image))) for _ in "ab"
+    ]
+    blocker = threading.Thread(target=desk.commits.submit, args=[lambda _: gate.wait(10)])
+    blocker.start()
+    wait_for(lambda: desk.commits._entries.empty(), 5, pause=0.005)
+    for taker in takers:
+        taker.start()
+    wait_for(lambda: desk.commits._entries.qsize() == 2, 5, pause=0.005)
+    desk.saboteur.expect(at)
+    gate.set()
+    for thread in (blocker, *takers):
+        thread.join(10)
+    return statuses
+
+
+def test_two_associations_that_bring_the_same_object_at_once_lose_it_by_no_error(desk: Desk) -> None:
+    at, failed = 0, True
+    while failed:
+        image = series(f"both {at}", 1)[0]
+        statuses = at_once(desk, image, at)
+        failed = at < len(desk.saboteur.calls)
+        desk.saboteur.expect(-1)
+        assert len(statuses) == 2
+        assert desk.holds(image) == (0 in statuses)
+        assert desk.tidy()
+        at += 1
+    assert at > 5, "the calls of one transaction"
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_two_associations_that_bring_the_same_object_at_once_lose_it_by_no_failing_commit(
+    desk: Desk, commits: int
+) -> None:
+    """Their files have one name: the second has it when the first, which was refused, is thrown away."""
+    image = series(f"both {commits}", 1)[0]
+    desk.saboteur.commits_to_fail = commits
+    statuses = at_once(desk, image, -1)
+    assert sorted(statuses) == {1: [0, 0], 2: [0, 0xA700], 3: [0xA700, 0xA700]}[commits]
+    assert desk.holds(image) == (0 in statuses)
+    assert desk.tidy()
 
 
 @pytest.mark.parametrize("ending", [Ending.RELEASED, Ending.ABORTED])

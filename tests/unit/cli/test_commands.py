@@ -1,6 +1,7 @@
 """The admin commands: shapes of `--json`, exit statuses, and what a person reads when something is wrong."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances
 from rtseg_daemon.ledger.schema import Job
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.ledger.supervision import note_process
+from rtseg_daemon.storage import Layout, lock_storage
 from tests.stub import load_stub
 from tests.tiny import make_bundle
 from tests.unit.ledger.test_jobs import OUTCOME, arrival
@@ -128,6 +130,19 @@ def test_status_counts_everything(desk: Desk) -> None:
     assert status["destinations"][0]["name"] == "tps"
     assert status["disk"]["free_gb"] > 0
     assert status["running"] is False
+
+
+def test_status_shows_processes_only_while_a_daemon_lives(desk: Desk) -> None:
+    with writing(desk.ledger) as session:
+        note_process(session, "worker-cpu", 4711, "running", 0)
+    assert desk.ask("status")["processes"] == []  # left by a supervisor that was killed
+    assert "not running" in desk.run("status")[1]
+    held = lock_storage(desk.layout)
+    try:
+        status = desk.ask("status")
+    finally:
+        os.close(held)
+    assert (status["running"], status["workers"][0]["pid"]) == (True, 4711)
 
 
 @pytest.mark.parametrize(
