@@ -22,7 +22,7 @@ from rtseg_daemon.dicom.callers import Callers
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.dimse import Command, Status, decode_command, encode_response
 from rtseg_daemon.dicom.door import Door
-from rtseg_daemon.dicom.examine import Examined, Refusal, examine
+from rtseg_daemon.dicom.examine import Examined, examine
 from rtseg_daemon.dicom.headers import read_header
 from rtseg_daemon.dicom.intake import Intake, Sender
 from rtseg_daemon.dicom.netguard import Limits, PeerFault, Wire
@@ -72,7 +72,7 @@ class Judge(Intake):
             if len(whole) > self.limits.object_bytes:
                 raise PeerFault("an object larger than allowed")
         found = examine(memoryview(whole), transfer_syntax, sop_class, command.text(0x1000))
-        return found.status if isinstance(found, Refusal) else Status(0)
+        return found if isinstance(found, Status) else Status(0)
 
     def end(self, sender: Sender, ending: Ending) -> bool:
         return True
@@ -114,7 +114,7 @@ def data_set(data: bytes) -> None:
         return
     syntax = SYNTAXES[data[0] % len(SYNTAXES)]
     found = examine(memoryview(data)[1:], syntax, CTImageStorage, "1.2.3")
-    assert isinstance(found, Examined | Refusal)
+    assert isinstance(found, Examined | Status)
 
 
 def stored_file(data: bytes) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from email.message import EmailMessage
 from http.client import HTTPException
 
-from sqlalchemy import ColumnElement, Engine, delete, select
+from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.engine import reading, writing
@@ -27,21 +27,27 @@ DONE = (JobState.DELIVERED, JobState.CANCELLED)
 
 
 def raise_late(engine: Engine, late_seconds: float, now: float) -> int:
-    """Raise one alarm per series whose contours are not delivered `late_seconds` after its last slice."""
-    alarmed = select(Alarm.id).where(Alarm.key.like("late:" + Series.id.cast(Alarm.key.type) + ":%")).exists()
+    """Raise an alarm per series whose contours are not delivered `late_seconds` after its last slice.
+
+    One that was sent again and is late again is told again.
+    """
     with reading(engine) as session:
-        late = list(late_series(session, now - late_seconds, ~alarmed))
-    for series_id, last, why in late:
-        message = f"series {series_id}: contours are late, {why}"
+        late = {
+            f"late:{series_id}:{int(last)}": f"series {series_id}: contours are late, {why}"
+            for series_id, last, why in late_series(session, now - late_seconds)
+        }
+        known = set(session.scalars(select(Alarm.key).where(Alarm.key.in_(late))))
+    new = {key: message for key, message in late.items() if key not in known}
+    for key, message in new.items():
         with writing(engine) as session:
-            raise_alarm(session, "late", f"late:{series_id}:{int(last)}", message, at=now)
-    return len(late)
+            raise_alarm(session, "late", key, message, at=now)
+    return len(new)
 
 
-def late_series(session: Session, before: float, *conditions: ColumnElement[bool]) -> Iterator[tuple[int, float, str]]:
+def late_series(session: Session, before: float) -> Iterator[tuple[int, float, str]]:
     """(series, its last slice's time, how it stands) for every series that someone waits for since `before`."""
     unwanted = [SeriesState.UNROUTED, SeriesState.REMOVED]
-    query = select(Series).where(Series.last_received_at < before, Series.state.not_in(unwanted), *conditions)
+    query = select(Series).where(Series.last_received_at < before, Series.state.not_in(unwanted))
     for series in session.scalars(query):
         standing = how_it_stands(series)
         if standing:

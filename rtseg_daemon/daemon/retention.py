@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.ledger import refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.reception import move_series
@@ -51,6 +52,8 @@ def remove_old(engine: Engine, layout: Layout, keep_seconds: float, now: float) 
             Series.last_received_at < now - keep_seconds, Series.state.in_([*ENDED, SeriesState.HELD])
         )
         ids = [series.id for series in session.scalars(query) if removable(series, now - keep_seconds)]
+    with writing(engine) as session:
+        refusals.forget(session, now - keep_seconds)
     for series_id in ids:
         _remove(engine, layout, series_id, now - keep_seconds, now)
     return len(ids)

@@ -27,7 +27,7 @@ from rtseg_daemon.dicom.completeness import (
 from rtseg_daemon.dicom.headers import read_header
 from rtseg_daemon.dicom.reconstructions import Candidate, preferred, still_coming
 from rtseg_daemon.errors import RtsegError, SeriesError
-from rtseg_daemon.ledger import jobs, reception
+from rtseg_daemon.ledger import jobs, reception, refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.schema import Instance, Job, Series
@@ -83,6 +83,8 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
 
 def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, now: float, clock: QuietClock) -> None:
     """Decide about one series and act on it."""
+    if facts.refused:
+        tell_refused(engine, series_id, now)
     decision = completeness(facts, patience_of(config))
     if decision.next is not Next.COMPLETE and irregularity(facts.slices):
         decision = completeness(replace(facts, tolerance=tolerance_for(engine, config, series_id)), patience_of(config))
@@ -91,6 +93,13 @@ def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, 
         stop_overtaken(engine, series_id, now)
     else:
         settle(engine, config, series_id, decision, now, others)
+
+
+def tell_refused(engine: Engine, series_id: int, now: float) -> None:
+    """An alarm for a series that lacks an image, once."""
+    with writing(engine) as session:
+        if refusals.alarm(session, series_id, at=now):
+            log().warning("a series lacks an image that was refused", series=series_id)
 
 
 def rivals(engine: Engine, config: Config, series_id: int, clock: QuietClock) -> list[Candidate]:
@@ -149,14 +158,13 @@ def patience_of(config: Config) -> Patience:
 def facts_of(session: Session, series: Series, clock: QuietClock) -> SeriesFacts:
     """Gather what `completeness` decides by."""
     instances = reception.kept_instances(session, series.id)
-    carriers = [
-        Carrier(a.ending, a.id, a.opened_at, a.ended_at, part.refused)
-        for a, part in reception.associations_of(session, series.id)
-    ]
+    carriers = [Carrier(a.ending, a.id, a.opened_at, a.ended_at) for a in reception.associations_of(session, series.id)]
     silence = clock.silence(series.id, series.last_received_at, len(instances), reception.listening_since(session))
     slices = tuple(Slice(along_stack(i)) for i in instances if is_axial_image(i.facts.get("image_type", ())))
     confirmed = series.counted_instance_id == reception.last_instance_id(session, series.id)
-    return SeriesFacts(slices, len(instances), silence, tuple(carriers), series.expected_count, confirmed)
+    refused = refusals.refused_images(session, series)
+    expected = series.expected_count
+    return SeriesFacts(slices, len(instances), silence, tuple(carriers), expected, confirmed, refused=refused)
 
 
 def along_stack(instance: Instance) -> float | None:
@@ -190,6 +198,7 @@ def settle(
     """Close the series and make its jobs, in one transaction that does nothing if a slice came meanwhile."""
     with reading(engine) as session:
         series = session.get_one(Series, series_id)
+        heard = series.last_received_at
         instances = reception.kept_instances(session, series_id)
         images = has_images(session, series_id)
         route = route_for(series, config.routes)
@@ -200,7 +209,8 @@ def settle(
     with writing(engine) as session:
         if reception.last_instance_id(session, series_id) != (instances[-1].id if instances else 0):
             return
-        if session.get_one(Series, series_id).state is not SeriesState.OPEN:
+        series = session.get_one(Series, series_id)
+        if series.state is not SeriesState.OPEN or series.last_received_at != heard:
             return
         close_series(session, series_id, decision, left_alone, now)
         for name, verdict in verdicts.items():

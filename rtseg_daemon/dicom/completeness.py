@@ -1,10 +1,10 @@
 """Is a series complete? One pure function from what is known of it to wait, complete or hold.
 
 No sign is trusted alone. Silence must have lasted, and is counted anew after a restart. A gap in the slices waits
-longer, then holds. A transfer that broke off, or of which an image was refused, leaves the series open until a later
-association, ended in order, has brought slices of it again, or it is given up. That an association is still open makes
-silence weaker; its release means nothing by itself (DICOM gives it no meaning). A PACS that tells the count decides at
-once.
+longer, then holds. A transfer that broke off leaves the series open until a later association, ended in order, has
+brought slices of it again, or it is given up; an image that was refused, until that image has come. That an association
+is still open makes silence weaker; its release means nothing by itself (DICOM gives it no meaning). A PACS that tells
+the count decides at once.
 """
 
 from collections.abc import Sequence
@@ -28,19 +28,13 @@ class Slice:
 class Carrier:
     """An association that carried slices of the series; they are numbered as they were opened.
 
-    `opened_at` and `ended_at` are by the clock on the wall; None while it is open. `refused`: an image of the series,
-    or one that named no series, was refused on it.
+    `opened_at` and `ended_at` are by the clock on the wall; None while it is open.
     """
 
     ending: Ending
     number: int
     opened_at: float = 0.0
     ended_at: float | None = 0.0
-    refused: bool = False
-
-    @property
-    def broke_off(self) -> bool:
-        return self.ending in (Ending.ABORTED, Ending.DIED)
 
 
 @dataclass(frozen=True)
@@ -53,6 +47,7 @@ class SeriesFacts:
         silence_seconds: how long nothing of it came, counted since listening began at the earliest.
         carriers: the associations that carried it, oldest first.
         expected: how many images the PACS has, None if nobody said.
+        refused: images of it that were refused and have not come since.
         confirmed: whether the PACS said so after the last slice came; an older count may have grown since.
         tolerance: how much longer than usual a slice distance may be, as a fraction; what the route's bundles allow.
     """
@@ -64,6 +59,7 @@ class SeriesFacts:
     expected: int | None = None
     confirmed: bool = True
     tolerance: float = 0.01
+    refused: int = 0
 
 
 @dataclass(frozen=True)
@@ -101,8 +97,9 @@ def completeness(facts: SeriesFacts, patience: Patience) -> Decision:
     if facts.silence_seconds < patience.quiet:
         return WAIT
     lacking = [reason for reason in (shortfall(facts), irregular) if reason]
-    if lost := lost_on(facts.carriers):
-        return after(patience.abandon, facts, lost, *lacking)
+    broken = "its transfer broke off and was not sent again" if broken_off(facts.carriers) else ""
+    if lost := [reason for reason in (broken, refusal(facts)) if reason]:
+        return after(patience.abandon, facts, *lost, *lacking)
     if lacking:
         return after(patience.gap, facts, *lacking)
     if any(carrier.ending is Ending.OPEN for carrier in facts.carriers) and facts.silence_seconds < patience.gap:
@@ -122,6 +119,13 @@ def shortfall(facts: SeriesFacts) -> str:
     return f"{facts.received} of {facts.expected} images were received"
 
 
+def refusal(facts: SeriesFacts) -> str:
+    """That images were refused, or nothing."""
+    if not facts.refused:
+        return ""
+    return f"{facts.refused} of its images {'was' if facts.refused == 1 else 'were'} refused and did not come again"
+
+
 def irregularity(slices: Sequence[Slice], tolerance: float = 0.01) -> str:
     """Why the slices are no gapless stack, or nothing. One slice alone, or none, is no gap; the series gate sees it."""
     known = sorted({round(s.along_mm, 3) for s in slices if s.along_mm is not None})
@@ -139,15 +143,11 @@ def irregularity(slices: Sequence[Slice], tolerance: float = 0.01) -> str:
     return f"{len(missing)} slices are missing, at {shown} mm along the stack"
 
 
-def lost_on(carriers: Sequence[Carrier]) -> str:
-    """What was lost with a transfer that none made good which began after it, ended in order and brought slices."""
-    good = [c for c in carriers if c.ending is Ending.RELEASED and not c.refused]
-    lost = [
-        c for c in carriers if (c.broke_off or c.refused) and not any(makes_good(later, broken=c) for later in good)
-    ]
-    if any(c.broke_off for c in lost):
-        return "its transfer broke off and was not sent again"
-    return "an image of it was refused, and the series was not sent again" if lost else ""
+def broken_off(carriers: Sequence[Carrier]) -> bool:
+    """Whether a transfer was aborted or died, and none that began after it and was released carried slices."""
+    broken = [c for c in carriers if c.ending in (Ending.ABORTED, Ending.DIED)]
+    released = [c for c in carriers if c.ending is Ending.RELEASED]
+    return any(not any(makes_good(later, one) for later in released) for one in broken)
 
 
 def makes_good(later: Carrier, broken: Carrier) -> bool:

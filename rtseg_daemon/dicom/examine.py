@@ -45,28 +45,20 @@ class Examined:
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a received object is not kept, and the series that it names; empty where it names none."""
-
-    status: Status
-    series_uid: str = ""
-
-
 def is_uid(text: str) -> bool:
     """Digits and dots, 64 characters at most (PS3.5, 9.1). Leading zeros are let pass: real scanners send them."""
     return len(text) <= 64 and UID_FORM.fullmatch(text) is not None
 
 
-def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance: str) -> Examined | Refusal:
+def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance: str) -> Examined | Status:
     """Judge the data set that came with a C-STORE of this class and instance: its facts, or why it is refused."""
     try:
         found = scan(data, transfer_syntax, WANTED)
     except ScanError as error:
-        return Refusal(Status(dimse.CANNOT_UNDERSTAND, str(error)), error.seen.text(SERIES) if error.seen else "")
+        return Status(dimse.CANNOT_UNDERSTAND, str(error))
     problem = uid_problem(found, sop_class, sop_instance) or pixel_problem(found, transfer_syntax)
     if problem is not None:
-        return Refusal(problem, found.text(SERIES))
+        return problem
     charsets = found.text(CHARSET)
     return Examined(
         sop_class_uid=sop_class,
@@ -81,6 +73,17 @@ def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance
         geometry_sha256=geometry_digest(found),
         facts=facts_of(found, transfer_syntax),
     )
+
+
+def named_series(beginning: memoryview, transfer_syntax: str) -> str:
+    """The SeriesInstanceUID that the beginning of a data set tells, however it goes on; empty if it tells none."""
+    try:
+        found = scan(beginning, transfer_syntax, WANTED)
+    except ScanError as error:
+        if error.seen is None:
+            return ""
+        found = error.seen
+    return found.text(SERIES) if is_uid(found.text(SERIES)) else ""
 
 
 def uid_problem(found: Scan, sop_class: str, sop_instance: str) -> Status | None:

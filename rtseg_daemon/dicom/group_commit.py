@@ -69,7 +69,12 @@ class GroupCommit(threading.Thread):
     def run(self) -> None:
         while (first := self._entries.get()) is not None:
             batch, last = self._gather(first)
-            ready = self._prepare(batch)
+            try:
+                ready = self._prepare(batch)
+            except RuntimeError as error:  # the system gives no more threads
+                ready = []
+                for entry in batch:
+                    entry.error = error
             if ready:
                 self._commit(ready)
             for entry in batch:

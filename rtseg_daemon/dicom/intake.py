@@ -3,7 +3,7 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,12 +12,12 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.contexts import is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
-from rtseg_daemon.dicom.examine import Examined, Refusal, examine, is_ct, is_uid
+from rtseg_daemon.dicom.examine import Examined, examine, is_ct, is_uid, named_series
 from rtseg_daemon.dicom.group_commit import GroupCommit
 from rtseg_daemon.dicom.netguard import Limits, PeerFault
 from rtseg_daemon.dicom.pixel_digest import pixel_digest
 from rtseg_daemon.dicom.store import FULL, ObjectStore, Spool, file_head
-from rtseg_daemon.ledger import reception
+from rtseg_daemon.ledger import reception, refusals
 from rtseg_daemon.ledger.arrivals import add_instance, open_series_of_new, touch
 from rtseg_daemon.ledger.reception import Arrival, Recorded, Repeat
 from rtseg_daemon.ledger.schema import Instance
@@ -27,7 +27,9 @@ from rtseg_daemon.logs import log, short
 NOTE_SECONDS = 1.0
 OWED_SECONDS = 1.0
 """Until it is tried again to note an end that the ledger would not take."""
-MOST_REFUSED = 100
+HEAD_BYTES = 64 * 1024
+"""Of an object that is not kept, looked at for the series that it names."""
+MOST_REFUSED = 1000
 NO_SPACE = Status(dimse.OUT_OF_RESOURCES, "no space left on the storage")
 NO_LEDGER = Status(dimse.OUT_OF_RESOURCES, "the ledger cannot be written now")
 
@@ -37,15 +39,15 @@ class Sender:
     """Who sends on one association; its row in the ledger is made with its first object.
 
     `brought`: when it last brought something of each series (by the ledger's number); `noted`: which of these moments
-    the ledger knows. `no_room`: whether an image found none. `refused`: the series of images that were refused for
-    what they are; an empty name stands for an image that named none, and so for every series of the association.
+    the ledger knows. `no_room`: whether an image found none. `refused`: images (series, instance) that are not kept and
+    of which the ledger does not know yet; a name that is not known is empty.
     """
 
     calling_ae: str
     host: str
     association_id: int | None = None
     no_room: bool = False
-    refused: set[str] = field(default_factory=set)
+    refused: list[tuple[str, str]] = field(default_factory=list)
     brought: dict[int, float] = field(default_factory=dict)
     noted: dict[int, float] = field(default_factory=dict)
 
@@ -55,12 +57,6 @@ class Sender:
         self.brought[recorded.series_id] = recorded.arrival.received_at
         if noted:
             self.noted[recorded.series_id] = recorded.arrival.received_at
-
-    def refuse(self, series_uid: str) -> None:
-        """Remember of which series something was refused; of very many, that it may be any."""
-        self.refused.add(series_uid if is_uid(series_uid) else "")
-        if len(self.refused) > MOST_REFUSED:
-            self.refused = {""}
 
     def due(self, series_id: int, moment: float) -> bool:
         """Whether the ledger should be told again that something of the series came."""
@@ -79,24 +75,39 @@ class Intake:
     def take(
         self, sender: Sender, command: Command, sop_class: str, transfer_syntax: str, data: Iterable[memoryview]
     ) -> Status:
-        """Consume the whole data set and answer; raises PeerFault where it is larger than allowed."""
-        status = self._take(sender, command, sop_class, transfer_syntax, data)
-        sender.no_room |= status.code == dimse.OUT_OF_RESOURCES
+        """Consume the whole data set and answer; raises PeerFault where it is larger than allowed.
+
+        An image that is not kept, whyever, is remembered: its series must not pass for whole without it.
+        """
+        head, kept = bytearray(), False
+        try:
+            status = self._take(sender, command, sop_class, transfer_syntax, noted(data, head))
+            sender.no_room |= status.code == dimse.OUT_OF_RESOURCES
+            kept = status.code == dimse.SUCCESS
+        finally:
+            if not kept and is_ct(sop_class):
+                series_uid = named_series(memoryview(bytes(head)), transfer_syntax)
+                self._note_refused(sender, series_uid, command.text(dimse.AFFECTED_INSTANCE))
         return status
+
+    def _note_refused(self, sender: Sender, series_uid: str, sop_uid: str) -> None:
+        """At once, for an association may stay open for hours; what fails here is done at its end."""
+        if len(sender.refused) < MOST_REFUSED:
+            sender.refused.append((series_uid, sop_uid if is_uid(sop_uid) else ""))
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            sender.association_id = self.commits.submit(lambda session: enter_refusals(session, sender))
+            sender.refused.clear()
 
     def _take(
         self, sender: Sender, command: Command, sop_class: str, transfer_syntax: str, data: Iterable[memoryview]
     ) -> Status:
         refusal = self._refuse_at_once(command, sop_class)
-        sop_instance = command.text(dimse.AFFECTED_INSTANCE)
         if refusal is not None or is_forwarded_along(sop_class):
             size = drain(data, self.limits.object_bytes)
             if refusal is None:
                 log().info("dropped an object that was forwarded along", sop_class=sop_class, size=size)
-                return Status(dimse.SUCCESS)
-            if not is_ct(sop_class) or refusal.code == dimse.OUT_OF_RESOURCES:
-                return refusal
-            return self._refuse(sender, Refusal(refusal), sop_instance)
+            return refusal or Status(dimse.SUCCESS)
+        sop_instance = command.text(dimse.AFFECTED_INSTANCE)
         try:
             spool = self.store.begin(file_head(sop_class, sop_instance, transfer_syntax))
         except OSError as error:
@@ -140,11 +151,14 @@ class Intake:
     def _keep(self, sender: Sender, spool: Spool, sop_class: str, sop_instance: str, syntax: str) -> Status:
         """Judge what was written, make it durable, record it."""
         if spool.size == spool.head_size:
-            return self._refuse(sender, Refusal(Status(dimse.CANNOT_UNDERSTAND, "the data set is empty")), sop_instance)
+            return Status(dimse.CANNOT_UNDERSTAND, "the data set is empty")
         with spool.data_set() as data_set:
             found = examine(data_set, syntax, sop_class, sop_instance)
-        if isinstance(found, Refusal):
-            return self._refuse(sender, found, sop_instance)
+        if isinstance(found, Status):
+            log().warning(
+                "refused an object", status=f"{found.code:04X}", reason=found.comment, sop=short(sop_instance)
+            )
+            return found
         try:
             return self._enter(sender, spool, found)
         except OSError as error:
@@ -152,16 +166,6 @@ class Intake:
         except SQLAlchemyError as error:
             log().error("the ledger cannot be written; the object is refused", exc_info=error)
             return NO_LEDGER
-
-    def _refuse(self, sender: Sender, refusal: Refusal, sop_instance: str) -> Status:
-        """Refuse an image for what it is; its series must not pass for whole."""
-        status = refusal.status
-        log().warning("refused an object", status=f"{status.code:04X}", reason=status.comment, sop=short(sop_instance))
-        sender.refuse(refusal.series_uid)
-        # at once, for an association may stay open for hours; what fails here is done at its end
-        with contextlib.suppress(SQLAlchemyError, OSError):
-            sender.association_id = self.commits.submit(lambda session: note_refusals(session, sender))
-        return status
 
     def _enter(self, sender: Sender, spool: Spool, found: Examined) -> Status:
         """Make a file durable and enter it in the ledger; raises OSError or SQLAlchemyError."""
@@ -210,13 +214,15 @@ class Intake:
         path = ""
         if repeat is not Repeat.DUPLICATE:
             path = self.store.place(spool, quarantine=repeat is not Repeat.NEW)
+        elif kept is not None and kept.sha256 == spool.sha256:
+            path = self.store.restore(spool, kept.path)  # a file that was lost or altered is mended by sending it again
         elif kept is not None and not (self.store.layout.directory / kept.path).is_file():
             path = kept.path = self.store.place(spool, quarantine=False)
             kept.sha256, kept.size = spool.sha256, spool.size
         return reception.record_instances(session, [replace(arrival, path=path)])[0]
 
     def end(self, sender: Sender, ending: Ending) -> bool:
-        """Note how an association ended, if it brought anything; False where the ledger could not be written.
+        """Note how an association ended, if it brought anything; False where the ledger could not be written for that.
 
         A transfer of which something found no room has broken off, however orderly it ends: the rest must come again.
         What could not be noted is an abort to the peer, and is noted as one as soon as that is possible.
@@ -228,13 +234,11 @@ class Intake:
         later = threading.Timer(OWED_SECONDS, self.end, [sender, Ending.ABORTED])
         later.daemon = True
         later.start()
-        return False
+        return sender.association_id is None  # nothing was acknowledged: the peer knows that its images are not kept
 
     def _note_end(self, sender: Sender, ending: Ending) -> bool:
         def note(session: Session) -> None:
-            association_id = note_refusals(session, sender)
-            if association_id is None:
-                return
+            association_id = enter_refusals(session, sender)
             for series_id, moment in sender.brought.items():
                 touch(session, series_id, association_id, moment)
             reception.end_association(session, association_id, ending)
@@ -260,18 +264,22 @@ class Doubt:
     our_pixels: str = ""
 
 
-def note_refusals(session: Session, sender: Sender) -> int | None:
-    """Enter which series lost an image on this association; its row, if it has one or needs one now."""
-    series = reception.numbers_of(session, sender.refused)
-    if "" in sender.refused:
-        series |= sender.brought.keys()
+def enter_refusals(session: Session, sender: Sender) -> int:
+    """Enter what this association did not get kept; returns the association's row, made where there is none yet."""
     association_id = sender.association_id
-    if association_id is None and series:
+    if association_id is None:
         association_id = reception.open_association(session, sender.calling_ae, sender.host)
-    for series_id in series:
-        assert association_id is not None
-        reception.note_refused(session, series_id, association_id)
+    for series_uid, sop_uid in sender.refused:
+        refusals.note_refusal(session, association_id, series_uid, sop_uid)
     return association_id
+
+
+def noted(data: Iterable[memoryview], head: bytearray) -> Iterator[memoryview]:
+    """The pieces of `data`; their first HEAD_BYTES are copied into `head`."""
+    for chunk in data:
+        if len(head) < HEAD_BYTES:
+            head += chunk[: HEAD_BYTES - len(head)]
+        yield chunk
 
 
 def pixels_decide(kept: Instance, arrival: Arrival) -> bool:

@@ -98,7 +98,12 @@ class Listener:
             connection.close()
             return
         self.house.door.arrive(session.wire)
-        threading.Thread(target=self._serve, args=(session, port.secure), name="association", daemon=True).start()
+        thread = threading.Thread(target=self._serve, args=(session, port.secure), name="association", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system gives no more threads
+            log().error("a connection could not be served", exc_info=error)
+            self._part(session)
 
     def _serve(self, session: Session, secure: Secure | None) -> None:
         wire = session.wire
@@ -115,10 +120,13 @@ class Listener:
         except Exception as error:  # noqa: BLE001 - one association must not end the others
             log().critical("an association broke", host=session.address, exc_info=error)
         finally:
-            self.house.door.leave(wire)
-            wire.close()
-            with self._lock:
-                self._sessions.discard(session)
+            self._part(session)
+
+    def _part(self, session: Session) -> None:
+        self.house.door.leave(session.wire)
+        session.wire.close()
+        with self._lock:
+            self._sessions.discard(session)
 
     def _watch(self) -> None:
         """Cut off what is overdue. Threads block in `recv` without a time-out; this ends their waiting."""

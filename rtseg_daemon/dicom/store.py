@@ -208,6 +208,14 @@ class ObjectStore:
         self._dirty.add(folder)
         return self.layout.relative(path)
 
+    def restore(self, spool: Spool, path: str) -> str:
+        """Put a finished spool in the place of a kept object of the same content; durable after the next `sync`."""
+        target = self.layout.directory / path
+        target.parent.mkdir(mode=0o700, exist_ok=True)
+        spool.path = spool.path.rename(target)
+        self._dirty.update((target.parent, target.parent.parent))
+        return path
+
     def sync(self) -> None:
         """Make every rename since the last call durable; raises OSError."""
         for folder in sorted(self._dirty):

@@ -19,13 +19,15 @@ def release(
 ) -> Job:
     """Let a HELD job go on: to its delivery if its RTSTRUCT is stored, else to the queue.
 
-    Raises StateError if it is not HELD or may not be released (a mixed or contradictory identity).
+    Raises StateError if it is not HELD, may not be released (a mixed or contradictory identity), or a newer job
+    supersedes it.
     """
     job = session.get(Job, job_id)
     if job is not None and job.state is JobState.HELD and not (job.releasable and job.series.releasable):
         raise StateError(f"job {job_id} may not be released: {job.error}")
     if job is None or job.state is not JobState.HELD:
         raise StateError(f"job {job_id} is {job.state if job else 'unknown'}; only a HELD job can be released")
+    refuse_superseded(session, job)
     to = JobState.SEGMENTED if job.rtstruct_path else JobState.QUEUED
     move_job(session, job_id, to, what="released", who=who, detail={"why": why}, at=at, released_by=who, error=None)
     if to is JobState.SEGMENTED and not job.no_send:

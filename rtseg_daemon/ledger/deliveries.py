@@ -11,8 +11,21 @@ from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.jobs import move_job, refuse_in_doubt, refuse_superseded
 from rtseg_daemon.ledger.retry import due
-from rtseg_daemon.ledger.schema import Delivery, Destination, Job, Series
-from rtseg_daemon.ledger.states import ARRIVED, DELIVERY_TRANSITIONS, SENDABLE, DeliveryState, JobState
+from rtseg_daemon.ledger.schema import Delivery, Destination, Instance, Job, Series
+from rtseg_daemon.ledger.states import (
+    ARRIVED,
+    DELIVERY_TRANSITIONS,
+    SENDABLE,
+    DeliveryState,
+    InstanceState,
+    JobState,
+    SeriesState,
+)
+
+OVERTAKEN = (Series.state == SeriesState.OPEN) & select(Instance.id).where(
+    Instance.series_id == Series.id, Instance.state == InstanceState.KEPT, Instance.id > Job.last_instance_id
+).exists()
+"""New slices of the job's series have come, and the sweep has not yet held the job."""
 
 
 def move_delivery(
@@ -51,7 +64,7 @@ def due_deliveries(session: Session, destination: str, now: float, longest_retry
         .join(Job)
         .join(Series)
         .where(Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
-        .where(Job.state.in_(SENDABLE), Series.releasable)
+        .where(Job.state.in_(SENDABLE), Series.releasable, ~OVERTAKEN)
     )
     waiting = session.scalars(query.order_by(Delivery.id)).all()
     return [delivery for delivery in waiting if due(now, delivery.next_attempt_at, longest_retry_seconds)]
@@ -64,6 +77,8 @@ def begin_delivery(session: Session, delivery_id: int, *, at: float | None = Non
     if delivery.job.state not in SENDABLE:
         raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
     refuse_in_doubt(delivery.job)
+    if session.scalar(select(Job.id).join(Series).where(Job.id == delivery.job_id, OVERTAKEN)) is not None:
+        raise StateError(f"job {delivery.job_id} lacks slices that have come since; it is not sent")
     delivery.attempts += 1
     session.flush()
     if delivery.job.state is JobState.SEGMENTED:

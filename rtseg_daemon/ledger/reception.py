@@ -1,7 +1,7 @@
 """What the receiver and the assembler write: associations, arrivals and the state of series."""
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -141,6 +141,8 @@ def _record(session: Session, arrival: Arrival) -> Recorded:
     if repeat in (Repeat.IDENTITY_DIFFERS, Repeat.CONTENT_DIFFERS):
         _add_instance(session, series, arrival, InstanceState.QUARANTINED)
         _hold_for_conflict(session, series, arrival, repeat)
+        if arrival.series_instance_uid != series.series_instance_uid:  # it lacks an image that another series has
+            _hold_for_conflict(session, _series_for(session, arrival), arrival, repeat)
     elif repeat is Repeat.NEW:
         _add_instance(session, series, arrival, InstanceState.KEPT)
         _reopen(session, series, arrival.received_at)
@@ -301,29 +303,12 @@ def last_instance_id(session: Session, series_id: int) -> int:
     return session.scalar(query) or 0
 
 
-def associations_of(session: Session, series_id: int) -> Sequence[tuple[Association, SeriesAssociation]]:
-    """The associations that carried slices of a series, oldest first, each with its part in the series."""
+def associations_of(session: Session, series_id: int) -> Sequence[Association]:
+    """The associations that carried slices of a series, oldest first."""
     query = (
-        select(Association, SeriesAssociation)
+        select(Association)
         .join(SeriesAssociation, SeriesAssociation.association_id == Association.id)
         .where(SeriesAssociation.series_id == series_id)
         .order_by(Association.id)
     )
-    return [(association, part) for association, part in session.execute(query)]
-
-
-def numbers_of(session: Session, series_uids: Collection[str]) -> set[int]:
-    """The ledger's numbers of those of the series that it knows."""
-    return set(session.scalars(select(Series.id).where(Series.series_instance_uid.in_(series_uids))))
-
-
-def note_refused(session: Session, series_id: int, association_id: int, *, at: float | None = None) -> None:
-    """An image of the series was refused on the association: without it, what came is not the whole series."""
-    moment = time.time() if at is None else at
-    part = session.get(SeriesAssociation, (series_id, association_id))
-    if part is None:
-        part = SeriesAssociation(series_id=series_id, association_id=association_id, last_at=moment)
-        session.add(part)
-    part.refused = True
-    message = f"series {series_id}: an image of it was refused; the log says why; mend it and send the series again"
-    raise_alarm(session, "refused", f"refused:{series_id}", message, at=moment)
+    return session.scalars(query).all()

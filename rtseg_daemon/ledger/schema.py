@@ -73,8 +73,18 @@ class SeriesAssociation(Base):
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), primary_key=True)
     association_id: Mapped[int] = mapped_column(ForeignKey("association.id"), primary_key=True)
     last_at: Mapped[float]
-    refused: Mapped[bool] = mapped_column(default=False)
-    """An image of the series, or one that named no series, was refused on the association."""
+
+
+class Refusal(Base):
+    """One image that was begun or offered and is not kept: refused, or cut off. Names are empty where it told none."""
+
+    __tablename__ = "refusal"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    series_instance_uid: Mapped[str] = mapped_column(index=True)
+    sop_instance_uid: Mapped[str] = mapped_column(index=True)
+    association_id: Mapped[int] = mapped_column(ForeignKey("association.id"), index=True)
+    at: Mapped[float]
 
 
 class Instance(Base):

@@ -33,6 +33,16 @@ def test_contours_that_are_late_raise_one_alarm(ledger: Engine, layout: Layout) 
     assert messages(ledger) == [f"series 1: contours are late, job {job} is SEGMENTED"]
 
 
+def test_a_series_that_was_sent_again_and_is_late_again_is_told_again(ledger: Engine, layout: Layout) -> None:
+    series = stored_series(ledger, layout)
+    stored_job(ledger, layout, series)
+    assert alarms.raise_late(ledger, 1800, OLD + 1900) == 1
+    with writing(ledger) as session:
+        session.get_one(Series, series).last_received_at = OLD + 2000
+    assert alarms.raise_late(ledger, 1800, OLD + 3700) == 0
+    assert alarms.raise_late(ledger, 1800, OLD + 3900) == 1
+
+
 def test_delivered_contours_and_series_that_nobody_wants_are_never_late(ledger: Engine, layout: Layout) -> None:
     deliver(ledger, stored_job(ledger, layout, stored_series(ledger, layout, 1)))
     series = stored_series(ledger, layout, 2)

@@ -72,19 +72,14 @@ def test_a_transfer_beside_the_broken_one_does_not_make_it_good() -> None:
     assert decide(WHOLE, 31, (*beside, Carrier(Ending.RELEASED, 3, 70.0, 80.0))) is Next.COMPLETE
 
 
-def test_a_series_of_which_an_image_was_refused_waits_for_its_repetition_and_is_then_held() -> None:
-    short = Carrier(Ending.RELEASED, 1, refused=True)
-    assert decide(WHOLE, 3599, (short,)) is Next.WAIT
-    held = completeness(SeriesFacts(WHOLE, len(WHOLE), 3600, (short,)), PATIENCE)
-    assert held.reasons == ("an image of it was refused, and the series was not sent again",)
-    assert decide(WHOLE, 31, (short, Carrier(Ending.RELEASED, 2))) is Next.COMPLETE
-    assert decide(WHOLE, 31, (short, Carrier(Ending.RELEASED, 2, refused=True))) is Next.WAIT
+def test_a_series_of_which_images_were_refused_waits_for_them_and_is_then_held() -> None:
+    def facts(silence: float, refused: int) -> SeriesFacts:
+        return SeriesFacts(WHOLE, len(WHOLE), silence, RELEASED, refused=refused)
 
-
-def test_an_aborted_repetition_does_not_make_good_a_refused_image() -> None:
-    carriers = (Carrier(Ending.RELEASED, 1, refused=True), Carrier(Ending.ABORTED, 2))
-    held = completeness(SeriesFacts(WHOLE, len(WHOLE), 3600, carriers), PATIENCE)
-    assert held.reasons == ("its transfer broke off and was not sent again",)
+    assert completeness(facts(3599, 1), PATIENCE).next is Next.WAIT
+    held = completeness(facts(3600, 2), PATIENCE)
+    assert held.reasons == ("2 of its images were refused and did not come again",)
+    assert completeness(facts(31, 0), PATIENCE).next is Next.COMPLETE
 
 
 def test_positions_that_cannot_be_are_no_stack() -> None:

@@ -99,6 +99,20 @@ def test_one_that_cannot_be_prepared_is_left_out(commits: GroupCommit, ledger: E
     assert keys(ledger) == set()
 
 
+def test_a_system_without_threads_refuses_a_group_and_serves_the_next(
+    commits: GroupCommit, ledger: Engine, slow: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(commits._pool, "map", none_left)
+        answers = together(commits, {name: put(name) for name in "abc"})
+    assert any(isinstance(answer, RuntimeError) for answer in answers.values())
+    assert commits.submit(put("later"))
+    assert "later" in keys(ledger)
+
+
 def test_stopping_finishes_what_waits(ledger: Engine) -> None:
     thread = GroupCommit(ledger, lambda: None)
     waiting = threading.Thread(target=lambda: thread.submit(put("late")))  # type: ignore[arg-type]

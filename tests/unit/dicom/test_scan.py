@@ -13,18 +13,8 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from rtseg_daemon.dicom.examine import (
-    PATIENT_ID,
-    POSITION,
-    ROWS,
-    SERIES,
-    WANTED,
-    Examined,
-    Refusal,
-    examine,
-    is_uid,
-    shown_text,
-)
+from rtseg_daemon.dicom.dimse import Status
+from rtseg_daemon.dicom.examine import PATIENT_ID, POSITION, ROWS, SERIES, WANTED, Examined, examine, is_uid, shown_text
 from rtseg_daemon.dicom.scan import MAXIMUM_DEPTH, ScanError, scan
 from tests.faults.conftest import series
 from tests.receiver import encoded
@@ -93,13 +83,13 @@ def test_damaged_bytes_are_judged_or_refused_and_nothing_else(syntax: str, data:
         at = data.draw(st.integers(0, len(raw) - len(patch)))
         raw[at : at + len(patch)] = patch
     verdict = examine(memoryview(raw), syntax, CTImageStorage, SOP)
-    assert isinstance(verdict, (Examined, Refusal))
+    assert isinstance(verdict, (Examined, Status))
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=600), st.sampled_from(SYNTAXES))
 def test_noise_is_judged_or_refused_and_nothing_else(noise: bytes, syntax: str) -> None:
-    assert isinstance(examine(memoryview(noise), syntax, CTImageStorage, "1.2"), Refusal)
+    assert isinstance(examine(memoryview(noise), syntax, CTImageStorage, "1.2"), Status)
 
 
 @pytest.mark.parametrize(("levels", "accepted"), [(MAXIMUM_DEPTH, True), (MAXIMUM_DEPTH + 1, False)])

@@ -275,6 +275,32 @@ def test_what_a_newer_job_supersedes_is_neither_retried_nor_run_again_to_be_sent
         assert decisions.rerun(session, first, "anna", no_send=True).no_send
 
 
+def test_a_held_job_that_a_newer_one_supersedes_is_not_released(ledger: Engine) -> None:
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a", "b"])
+        deliveries.begin_delivery(session, job.deliveries[0].id)
+        deliveries.record_sent(session, job.deliveries[0].id, 0, None)
+        jobs.hold_undelivered(session, job.series_id, "new slices", releasable=True)
+        newer_job(session, first, 2)
+    assert state_of(ledger, first) is JobState.HELD
+    with writing(ledger) as session, pytest.raises(StateError, match="has them"):
+        decisions.release(session, first, "anna", "looked", ["a", "b"])
+
+
+def test_nothing_is_sent_while_newer_slices_wait_for_the_sweep(ledger: Engine) -> None:
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        delivery = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a"]).deliveries[0]
+        assert deliveries.due_deliveries(session, "a", 1e9, 60) == [delivery]
+        record_instances(session, [arrival(2)])
+        assert deliveries.due_deliveries(session, "a", 1e9, 60) == []
+        with pytest.raises(StateError, match="lacks slices"), session.begin_nested():
+            deliveries.begin_delivery(session, delivery.id)
+
+
 def test_a_structure_set_on_the_wire_raises_the_alarm_too(ledger: Engine) -> None:
     first, _ = job_on_the_wire(ledger)
     with writing(ledger) as session:
