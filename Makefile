@@ -22,8 +22,7 @@ demo: $(SETUP)  ## Send a built-in case through the real daemon; leaves the RTST
 	$(BIN)/rtseg-daemon demo --out demo
 
 test: $(SETUP) lint  ## All checks that CI makes, under 15 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile tests/unit
-	$(BIN)/python -m pytest -m "not slow and not faults" --ignore tests/unit
+	$(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile
 
 test-all: $(SETUP) lint  ## The slow tests too
 	$(BIN)/python -m pytest -m "not faults"

@@ -81,7 +81,7 @@ DIRECT = {
     "tensorboard": Reason("curves while training", "wide use", NOT_OURS),
     "rt-utils": Reason("an independent reader in tests", "wide use", NOT_OURS),
     "pytest": Reason("tests", "very wide use", NOT_OURS),
-    "pytest-xdist": Reason("unit tests two at a time", "by pytest's own developers", NOT_OURS),
+    "pytest-xdist": Reason("tests two at a time", "by pytest's own developers", NOT_OURS),
     "hypothesis": Reason("tests", "wide use", NOT_OURS),
     "import-linter": Reason("checks the direction of imports", "wide use", NOT_OURS),
     "ruff": Reason("style", "very wide use", NOT_OURS),
