@@ -1,6 +1,7 @@
 """The storage directory: what lies where, how a file becomes durable, and the lock that only one daemon holds."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import time
@@ -129,6 +130,12 @@ def write_durably(path: Path, content: bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,6 +1,5 @@
 """`doctor`: does the storage hold what the ledger says, and nothing else? `--repair` mends what is safe to mend."""
 
-import hashlib
 import shutil
 import sqlite3
 import time
@@ -15,7 +14,7 @@ from rtseg_daemon.config import Config
 from rtseg_daemon.ledger.engine import database_file, reading
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState, JobState
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import Layout, sha256_of
 
 SETTLED_SECONDS = 3600.0
 """Younger files may belong to something that is being written right now."""
@@ -140,8 +139,3 @@ def settled(path: Path) -> bool:
         return abs(time.time() - path.stat().st_mtime) > SETTLED_SECONDS
     except FileNotFoundError:
         return False
-
-
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -209,14 +209,12 @@ class Intake:
         return self._record_at_length(session, spool, kept, arrival)
 
     def _record_at_length(self, session: Session, spool: Spool, kept: Instance | None, arrival: Arrival) -> Recorded:
-        """First slices, duplicates and contradictions."""
+        """First slices, duplicates and contradictions; a file that was lost or altered is mended by a duplicate."""
         repeat = reception.compare(kept, arrival)
         path = ""
         if repeat is not Repeat.DUPLICATE:
             path = self.store.place(spool, quarantine=repeat is not Repeat.NEW)
-        elif kept is not None and kept.sha256 == spool.sha256:
-            path = self.store.restore(spool, kept.path)  # a file that was lost or altered is mended by sending it again
-        elif kept is not None and not (self.store.layout.directory / kept.path).is_file():
+        elif kept is not None and not self.store.intact(kept.path, kept.sha256):
             path = kept.path = self.store.place(spool, quarantine=False)
             kept.sha256, kept.size = spool.sha256, spool.size
         return reception.record_instances(session, [replace(arrival, path=path)])[0]

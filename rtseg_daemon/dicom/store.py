@@ -22,7 +22,7 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
-from rtseg_daemon.storage import Layout, sync_folder
+from rtseg_daemon.storage import Layout, sha256_of, sync_folder
 
 NUMBERS = itertools.count()
 PIECE_BYTES = 2**20
@@ -208,13 +208,10 @@ class ObjectStore:
         self._dirty.add(folder)
         return self.layout.relative(path)
 
-    def restore(self, spool: Spool, path: str) -> str:
-        """Put a finished spool in the place of a kept object of the same content; durable after the next `sync`."""
-        target = self.layout.directory / path
-        target.parent.mkdir(mode=0o700, exist_ok=True)
-        spool.path = spool.path.rename(target)
-        self._dirty.update((target.parent, target.parent.parent))
-        return path
+    def intact(self, path: str, sha256: str) -> bool:
+        """Whether a kept object's file is there, as it was written."""
+        file = self.layout.directory / path
+        return file.is_file() and sha256_of(file) == sha256
 
     def sync(self) -> None:
         """Make every rename since the last call durable; raises OSError."""

@@ -194,6 +194,21 @@ def test_two_associations_that_bring_the_same_object_at_once_lose_it_by_no_faili
     assert desk.tidy()
 
 
+def test_a_duplicate_that_the_ledger_refuses_costs_the_kept_object_nothing(desk: Desk) -> None:
+    at, failed = 0, True
+    while failed:
+        image = series(f"twice {at}", 1)[0]
+        assert desk.take(Sender("PACS", "127.0.0.1"), image) == 0
+        desk.saboteur.expect(at)
+        desk.take(Sender("PACS", "127.0.0.1"), image)
+        failed = at < len(desk.saboteur.calls)
+        desk.saboteur.expect(-1)
+        assert desk.holds(image)
+        assert desk.tidy()
+        at += 1
+    assert at > 5, "the calls of one duplicate"
+
+
 @pytest.mark.parametrize("ending", [Ending.RELEASED, Ending.ABORTED])
 def test_an_end_that_could_not_be_noted_is_noted_as_an_abort_later(
     desk: Desk, monkeypatch: pytest.MonkeyPatch, ending: Ending
