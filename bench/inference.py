@@ -351,23 +351,23 @@ def report(
     """Print the table as Markdown."""
     window, windows = planned(bundle, ct)
     work = window_gflop(load_member(bundle, 0), window) * windows * len(bundle.members)
-    mine, reference = next(iter(seconds)), masks.get("plain torch fp32", next(iter(masks.values())))
+    mine = next(iter(seconds))
+    against = "plain torch fp32" if "plain torch fp32" in masks else mine
     whole = {n: statistics.median(s["network"] + s["around"] for s in runs) for n, runs in seconds.items()}
     network = {n: statistics.median(s["network"] for s in runs) for n, runs in seconds.items()}
     print(f"\nCT {ct.shape[2]} x {ct.shape[1]} x {ct.shape[0]}, bundle {bundle.label}, {len(bundle.members)} members, ")
     print(f"{windows} windows of {window} each, {work:.0f} GFLOP; MONAI and nnU-Net have windows of {bundle.window};")
     print(f"medians of {rounds} interleaved rounds\n")
     used = {n: statistics.median(s["processor"] for s in runs) for n, runs in seconds.items()}
-    print(
-        "| way | whole s | network s | around s | times this engine | processor s | times | least Dice to plain fp32 |"
-    )
+    like = against.split(" (")[0]
+    print(f"| way | whole s | network s | around s | times this engine | processor s | times | least Dice to {like} |")
     print("|---|---|---|---|---|---|---|---|")
     for name in seconds:
         around = statistics.median(s["around"] for s in seconds[name])
         ratio, work_ratio = whole[name] / whole[mine], used[name] / used[mine]
         print(
             f"| {name} | {whole[name]:.2f} | {network[name]:.2f} | {around:.2f} | {ratio:.1f} | {used[name]:.2f} | "
-            f"{work_ratio:.1f} | {dice(masks[name], reference):.4f} |"
+            f"{work_ratio:.1f} | {dice(masks[name], masks[against]):.4f} |"
         )
     load = " ".join(f"{n:.1f}" for n in os.getloadavg())
     print(

@@ -49,7 +49,7 @@ class LeaseLost(RtsegError):
 
 
 class StorageError(RtsegError):
-    """The storage directory cannot be used, or another daemon uses it; the message names it."""
+    """The storage directory cannot be used, another daemon uses it, or a file in it is damaged; the message says so."""
 
 
 class DeliveryError(RtsegError):

@@ -4,7 +4,10 @@ import fcntl
 import hashlib
 import os
 import shutil
+import threading
 import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -118,7 +121,7 @@ def is_locked(layout: Layout) -> bool:
 def write_durably(path: Path, content: bytes) -> None:
     """`content` under `path` whole or not at all, also after a power cut: temporary file, fsync, rename, fsync."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.part")
     try:
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -132,10 +135,22 @@ def write_durably(path: Path, content: bytes) -> None:
     sync_folder(path.parent)
 
 
-def sha256_of(path: Path) -> str:
-    """The digest of a file, in hexadecimal."""
+def damage(path: Path, sha256: str) -> str:
+    """What has become of a file since its digest was entered in the ledger; empty where it is as it was."""
+    if not path.is_file():
+        return "is missing"
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        now = hashlib.file_digest(file, "sha256").hexdigest()
+    return "" if now == sha256 else "was altered (digest differs)"
+
+
+def check_files(files: Sequence[tuple[Path, str]], remedy: str) -> None:
+    """Raise StorageError with the `remedy` if one of these (file, SHA-256 in the ledger) is not what was stored."""
+    with ThreadPoolExecutor(4) as pool:
+        damages = list(pool.map(lambda one: damage(*one), files))
+    found = [f"{path.name} {what}" for (path, _), what in zip(files, damages, strict=True) if what]
+    if found:
+        raise StorageError(f"{len(found)} of {len(files)} stored files are damaged: {found[0]}; {remedy}")
 
 
 def sync_folder(folder: Path) -> None:

@@ -31,7 +31,7 @@ from rtseg_daemon.logs import configure, describe, log
 from rtseg_daemon.segment.entropy_map import save_entropy_map
 from rtseg_daemon.segment.memory import attempts, halved, out_of_memory, reduced
 from rtseg_daemon.settings import Compute
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import Layout, check_files
 
 if TYPE_CHECKING:
     from rtseg_daemon.segment.pipeline import Segmenter
@@ -110,11 +110,11 @@ class Worker:
             self.settle(job_id, lambda: self.fail(job_id, reason))
 
     def run_job(self, job_id: int) -> None:
-        """The whole step as a function of the job's number: read, segment, write, enter in the ledger."""
+        """The whole step as a function of the job's number: check, read, segment, write, enter in the ledger."""
         with reading(self.engine) as session:
             job = session.get_one(Job, job_id)
             instances = kept_instances(session, job.series_id, up_to=job.last_instance_id)
-            paths = [self.layout.directory / instance.path for instance in instances]
+            files = [(self.layout.directory / instance.path, instance.sha256) for instance in instances]
         route = self.route_of(job)
         if route is None and not job.no_send:
             reason = f"its route {job.route!r} is no longer configured; configure it again, then retry the job"
@@ -122,7 +122,11 @@ class Worker:
             return
         options = options_for(job, route)
         beat = Beat(self.engine, job_id, self.owner)
-        result = self.process(paths, job, options, beat)
+        began = time.monotonic()
+        check_files(files, "have the series sent again, then retry the job")
+        checked = {"check files": round(time.monotonic() - began, 3)}
+        result = self.process([path for path, _ in files], job, options, beat)
+        result = replace(result, seconds=checked | result.seconds)
         if result.dataset is not None:
             result = self.write(job_id, result, options)
         self.settle(job_id, lambda: self.finish(job_id, result, route))

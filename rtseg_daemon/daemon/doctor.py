@@ -14,7 +14,7 @@ from rtseg_daemon.config import Config
 from rtseg_daemon.ledger.engine import database_file, reading
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState, JobState
-from rtseg_daemon.storage import Layout, sha256_of
+from rtseg_daemon.storage import Layout, damage
 
 SETTLED_SECONDS = 3600.0
 """Younger files may belong to something that is being written right now."""
@@ -76,11 +76,7 @@ def instances_without_file(engine: Engine, layout: Layout) -> Iterator[Finding]:
     with reading(engine) as session:
         rows = session.execute(query).all()
     for number, path, digest in rows:
-        file = layout.directory / path
-        problem = None if file.is_file() else "is missing"
-        if problem is None and sha256_of(file) != digest:
-            problem = "was altered (digest differs)"
-        if problem:
+        if problem := damage(layout.directory / path, digest):
             yield Finding("instance", f"instance {number}", f"{path} {problem}; have the series sent again")
 
 
@@ -93,11 +89,7 @@ def results_without_file(engine: Engine, layout: Layout) -> Iterator[Finding]:
     with reading(engine) as session:
         rows = session.execute(query).all()
     for job_id, path, digest in rows:
-        file = layout.directory / str(path)
-        problem = None if file.is_file() else "is missing"
-        if problem is None and sha256_of(file) != digest:
-            problem = "was altered (digest differs)"
-        if problem:
+        if problem := damage(layout.directory / str(path), digest or ""):
             yield Finding("result", f"job {job_id}", f"{path} {problem}; `rtseg-daemon jobs rerun {job_id}`")
 
 

@@ -24,15 +24,15 @@ from rtseg_daemon.dicom import commitment
 from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
 from rtseg_daemon.dicom.renamed import for_destination
 from rtseg_daemon.dicom.send import ContextRefused, Local, Waits, associated, contexts_for, echo, store
-from rtseg_daemon.errors import DeliveryError, RtsegError, StateError
+from rtseg_daemon.errors import DeliveryError, RtsegError, StateError, StorageError
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.retry import really_waited
-from rtseg_daemon.ledger.schema import Delivery
+from rtseg_daemon.ledger.schema import Delivery, Instance
 from rtseg_daemon.lifeline import follow_supervisor
 from rtseg_daemon.logs import configure, describe, log
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import Layout, check_files
 
 IDLE_SECONDS = 0.5
 REPORT_SECONDS = 5.0
@@ -142,6 +142,8 @@ class Courier(threading.Thread):
             with reading(self.engine) as session:
                 parcel = self.pack(session.get_one(Delivery, delivery_id))
             status, comment = self.send(parcel)
+        except StorageError as error:
+            return self.put_off(delivery_id, Answer.REFUSED_FOR_GOOD, None, str(error))
         except ContextRefused as error:
             return self.put_off(delivery_id, Answer.REFUSED_FOR_NOW, None, str(error))
         except (FileNotFoundError, InvalidDicomError) as error:
@@ -161,19 +163,21 @@ class Courier(threading.Thread):
         return self.note(up=True)
 
     def pack(self, delivery: Delivery) -> Parcel:
-        """Which files this delivery still has to send."""
+        """Which files this delivery still has to send; raises StorageError if one is not as received or judged."""
         job, session = delivery.job, object_session(delivery)
         assert session is not None
         assert job.rtstruct_path is not None
-        images: list[tuple[str, str, Path]] = []
+        folder = self.layout.directory
+        images: list[Instance] = []
         if self.destination.send_images:
-            done = set(delivery.images_sent)
-            for instance in kept_instances(session, job.series_id, up_to=job.last_instance_id):
-                if instance.sop_instance_uid not in done:
-                    path = self.layout.directory / instance.path
-                    images.append((instance.sop_class_uid, instance.sop_instance_uid, path))
-        rtstruct = for_destination(self.layout.directory / job.rtstruct_path, self.destination)
-        return Parcel(delivery.id, tuple(images), rtstruct, identity(rtstruct))
+            kept, done = kept_instances(session, job.series_id, up_to=job.last_instance_id), set(delivery.images_sent)
+            images = [instance for instance in kept if instance.sop_instance_uid not in done]
+        files = [(folder / one.path, one.sha256) for one in images]
+        check_files(files, "have the series sent again, then retry the job")
+        check_files([(folder / job.rtstruct_path, job.rtstruct_sha256 or "")], f"`rtseg-daemon jobs rerun {job.id}`")
+        rtstruct = for_destination(folder / job.rtstruct_path, self.destination)
+        parts = tuple((one.sop_class_uid, one.sop_instance_uid, folder / one.path) for one in images)
+        return Parcel(delivery.id, parts, rtstruct, identity(rtstruct))
 
     def send(self, parcel: Parcel) -> tuple[int, str]:
         """Send a parcel over one association; the status that decides, and words for people. What arrived is recorded.

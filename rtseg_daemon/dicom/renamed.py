@@ -18,22 +18,21 @@ def for_destination(rtstruct: Path, destination: Destination) -> Path:
     """`rtstruct` itself, or a copy beside it with `roi_names`, `colours` and `only` applied.
 
     The copy is another object, so it has a SOP Instance UID of its own, derived from the first and from what was
-    changed: made again, it is the same object.
+    changed: made again before every attempt, it is the same object.
     """
     wishes = (destination.roi_names, destination.colours, destination.only)
     if not any(wishes):
         return rtstruct
     changes = json.dumps([sorted(wish.items()) if isinstance(wish, dict) else sorted(wish) for wish in wishes])
     copy = rtstruct.with_name(f"RTSTRUCT-{hashlib.sha256(changes.encode()).hexdigest()[:16]}.dcm")
-    if not copy.is_file():
-        dataset = dcmread(rtstruct)
-        adapt(dataset, destination)
-        uid = derived_uid(str(dataset.SOPInstanceUID), changes)
-        dataset.SOPInstanceUID = uid
-        dataset.file_meta.MediaStorageSOPInstanceUID = uid
-        buffer = io.BytesIO()
-        dataset.save_as(buffer, enforce_file_format=True)
-        write_durably(copy, buffer.getvalue())
+    dataset = dcmread(rtstruct)
+    adapt(dataset, destination)
+    uid = derived_uid(str(dataset.SOPInstanceUID), changes)
+    dataset.SOPInstanceUID = uid
+    dataset.file_meta.MediaStorageSOPInstanceUID = uid
+    buffer = io.BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    write_durably(copy, buffer.getvalue())
     return copy
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from pydicom.uid import UID
 
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
-from rtseg_daemon.storage import Layout, sha256_of, sync_folder
+from rtseg_daemon.storage import Layout, damage, sync_folder
 
 NUMBERS = itertools.count()
 PIECE_BYTES = 2**20
@@ -210,8 +210,7 @@ class ObjectStore:
 
     def intact(self, path: str, sha256: str) -> bool:
         """Whether a kept object's file is there, as it was written."""
-        file = self.layout.directory / path
-        return file.is_file() and sha256_of(file) == sha256
+        return not damage(self.layout.directory / path, sha256)
 
     def sync(self) -> None:
         """Make every rename since the last call durable; raises OSError."""

@@ -1,5 +1,6 @@
 """Delivery to planning systems that answer, refuse, hang, vanish and come back."""
 
+import hashlib
 import socket
 import threading
 import time
@@ -19,7 +20,7 @@ from rtseg_daemon.dicom import deliver
 from rtseg_daemon.dicom.deliver import Courier
 from rtseg_daemon.dicom.send import Waits
 from rtseg_daemon.errors import ConfigError
-from rtseg_daemon.ledger import jobs, views
+from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.deliveries import begin_delivery, retry_delivery
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances
@@ -57,6 +58,10 @@ def structure_set(number: int) -> Dataset:
     return ds
 
 
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 class World:
     """A ledger with SEGMENTED jobs, and couriers for its destinations."""
 
@@ -73,7 +78,7 @@ class World:
             for k, path in enumerate(files or [Path("none.dcm")]):
                 ds = dcmread(path) if files else Dataset()
                 facts = {"path": str(path), "series_instance_uid": f"1.3.{number}"}
-                facts |= {"sop_instance_uid": str(ds.SOPInstanceUID)} if files else {}
+                facts |= {"sop_instance_uid": str(ds.SOPInstanceUID), "sha256": digest(path)} if files else {}
                 recorded = record_instances(session, [arrival(100 * number + k, **facts)])
             series = recorded[0].series_id
             job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all")
@@ -81,7 +86,7 @@ class World:
             path = self.layout.result(job.id) / "RTSTRUCT.dcm"
             path.parent.mkdir()
             structure_set(job.id).save_as(path, enforce_file_format=True)
-            outcome = jobs.Outcome("digest", [], rtstruct_path=self.layout.relative(path))
+            outcome = jobs.Outcome("digest", [], rtstruct_path=self.layout.relative(path), rtstruct_sha256=digest(path))
             jobs.finish_segmentation(session, job.id, "w", outcome, destinations)
             return job.id
 
@@ -274,6 +279,27 @@ def test_the_ct_goes_first_where_images_are_wanted_and_only_once(ledger: Engine,
     kinds = [str(d.Modality) for d in tps.received]
     assert kinds == ["CT"] * 4 + ["RTSTRUCT"]
     assert tps.attempts == 6
+
+
+@pytest.mark.parametrize("what", ["structure set", "image"])
+def test_a_file_that_was_altered_in_the_storage_is_not_sent(
+    ledger: Engine, tmp_path: Path, tps: Tps, what: str
+) -> None:
+    world = World(ledger, tmp_path, tps, send_images=True)
+    files = patient(world.layout.series / "aa", slices=4)
+    job = world.job(files=[path.absolute() for path in files])
+    file = files[3] if what == "image" else Path(world.shape(job)["rtstruct_path"])
+    content = file.read_bytes()
+    file.write_bytes(content[:-2] + bytes(b ^ 1 for b in content[-2:]))
+    with tps.running(), world.couriers():
+        world.until_state("FAILED")
+    assert not tps.received
+    assert f"{file.name} was altered" in world.delivery()["last_comment"]
+    file.write_bytes(content)
+    with writing(ledger) as session:
+        decisions.retry(session, job, "me")
+    with tps.running(), world.couriers():
+        world.until_state("DELIVERED")
 
 
 def test_roi_names_and_selection_make_another_object_that_is_the_same_each_time(

@@ -1,5 +1,6 @@
 """What becomes of a job whose series, bundle, device or ledger is not as it should be."""
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,7 @@ class Bench:
         with writing(ledger) as session:
             for number, path in enumerate(self.files):
                 facts = {"sop_instance_uid": str(dcmread(path).SOPInstanceUID), "path": self.layout.relative(path)}
+                facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
                 series = record_instances(session, [arrival(number, **facts)])[0].series_id
             self.job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all").id
 
@@ -75,6 +77,20 @@ def test_a_good_series_is_segmented_with_every_gate_passed(bench: Bench) -> None
     assert (Path(job["rtstruct_path"]).parent / "entropy.npz").is_file()
     assert [delivery["destination"] for delivery in job["deliveries"]] == ["tps"]
     assert {"read series", "structure set"} <= set(job["seconds"])
+
+
+def test_an_image_that_was_altered_since_it_was_received_is_not_contoured(bench: Bench, ledger: Engine) -> None:
+    file = bench.files[4]
+    content = file.read_bytes()
+    file.write_bytes(content[:-2] + bytes(b ^ 1 for b in content[-2:]))
+    job = bench.run()
+    assert job["state"] == "FAILED"
+    assert f"1 of {len(bench.files)} stored files are damaged: {file.name} was altered" in job["error"]
+    assert "sent again, then retry the job" in job["error"]
+    file.write_bytes(content)
+    with writing(ledger) as session:
+        decisions.retry(session, bench.job, "me")
+    assert bench.run()["state"] == "SEGMENTED"
 
 
 def test_the_route_decides_about_rings_and_rejected_organs(bench: Bench, ledger: Engine) -> None:
