@@ -17,7 +17,12 @@ from rtseg_daemon.segment.organ import Organ
 from rtseg_daemon.segment.volume import Array, Volume, bounding_box
 
 FLAT_MM = 0.01
-"""A contour whose z varies by more is not axial."""
+"""A contour whose z varies by more is not axial; contours closer than this lie in one plane."""
+
+OFF_MM = 0.1
+"""A contour farther than this from its slice was not drawn on it."""
+
+NOT_AXIAL = "a contour is not axial"
 
 NESTED = 0.9
 """Share of a contour's voxels that lie in the ROI already, from which on it is taken for the outline of a hole."""
@@ -35,6 +40,8 @@ class Structure:
         contours: CLOSED_PLANAR contours, each (n, 3) patient x, y, z in mm.
         images: SOP instances that the contours refer to.
         fault: why the ROI has no usable contours; empty if it has.
+        partly: how many contours were left out beside the usable ones, and why; empty if none.
+        oblique: how many contours were left out because they are not axial.
     """
 
     name: str
@@ -44,6 +51,31 @@ class Structure:
     contours: tuple[Array, ...]
     images: frozenset[str]
     fault: str = ""
+    partly: str = ""
+    oblique: int = 0
+
+
+@dataclass(frozen=True)
+class Raster:
+    """An ROI's mask `(z, y, x)` and what the slices did to its contours.
+
+    Args:
+        lost: contours that lie on no slice, or beside others that lie nearer to the same slice.
+        moved: contours that count for a slice more than OFF_MM away.
+    """
+
+    mask: Array
+    lost: int
+    moved: int
+
+    def oddities(self, contours: int) -> list[str]:
+        """What a person should know of it, as parts of a sentence."""
+        said = []
+        if self.lost:
+            said.append(f"{self.lost} of {contours} contours lie on no slice")
+        if self.moved:
+            said.append(f"{self.moved} of {contours} contours lie beside their slice and were taken for it")
+        return said
 
 
 def read_structures(path: Path) -> list[Structure]:
@@ -86,19 +118,19 @@ def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: st
     """One ROI with its closed contours; anything else drawn in it is left out, with the reason if nothing remains."""
     kept: list[Array] = []
     images: set[str] = set()
-    faults: set[str] = set()
+    faults: list[str] = []
     for contour in contours:
         kind = text(contour, "ContourGeometricType")
         if kind not in ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR"):
-            faults.add(f"it is drawn as {kind or 'contours without a type'}")
+            faults.append(f"it is drawn as {kind or 'contours without a type'}")
             continue
         points = points_of(contour)
         if fault := points_fault(points):
-            faults.add(fault)
+            faults.append(fault)
             continue
         kept.append(points)
         images |= {text(image, "ReferencedSOPInstanceUID") for image in value_of(contour, "ContourImageSequence") or []}
-    fault = "" if kept else "; ".join(sorted(faults)) or "it has no contours"
+    reasons = "; ".join(sorted(set(faults)))
     return Structure(
         name=text(roi, "ROIName"),
         number=whole(roi, "ROINumber") or 0,
@@ -106,7 +138,9 @@ def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: st
         frame_uid=text(roi, "ReferencedFrameOfReferenceUID"),
         contours=tuple(kept),
         images=frozenset(images),
-        fault=fault,
+        fault="" if kept else reasons or "it has no contours",
+        partly=f"{len(faults)} of {len(contours)} contours left out: {reasons}" if kept and faults else "",
+        oblique=faults.count(NOT_AXIAL),
     )
 
 
@@ -127,7 +161,7 @@ def points_of(contour: Dataset) -> Array:
 def points_fault(points: Array) -> str:
     if len(points) < 3:
         return "a contour has fewer than three points or no numbers"
-    return "a contour is not axial" if float(np.ptp(points[:, 2])) > FLAT_MM else ""
+    return NOT_AXIAL if float(np.ptp(points[:, 2])) > FLAT_MM else ""
 
 
 def structures_on(series: CtSeries, structures: Sequence[Structure]) -> tuple[list[Organ], list[str]]:
@@ -146,30 +180,38 @@ def structures_on(series: CtSeries, structures: Sequence[Structure]) -> tuple[li
     notes = [f"{s.name!r} left out: it lies in another frame of reference" for s in structures if s not in fitting]
     organs = []
     for structure in fitting:
-        mask, lost = rasterised(structure.contours, series.volume, series.slice_z_mm)
-        if structure.fault or lost:
-            notes.append(f"{structure.name!r}: {structure.fault or f'{lost} contours lie on no slice'}")
-        organs.append(boxed(structure.name, mask, series.volume))
+        raster = rasterised(structure.contours, series.volume, series.slice_z_mm)
+        said = [structure.fault, structure.partly, *raster.oddities(len(structure.contours))]
+        if any(said):
+            notes.append(f"{structure.name!r}: {'; '.join(filter(None, said))}")
+        organs.append(boxed(structure.name, raster.mask, series.volume))
     return organs, notes
 
 
-def rasterised(contours: Sequence[Array], volume: Volume, slice_z_mm: Sequence[float]) -> tuple[Array, int]:
-    """Mask `(z, y, x)` of the voxels whose centres lie in the contours, and how many contours lie on no slice.
+def rasterised(contours: Sequence[Array], volume: Volume, slice_z_mm: Sequence[float]) -> Raster:
+    """The voxels whose centres lie in the contours.
 
-    A contour within another of the same slice outlines a hole (or an island in a hole); contours that overlap in part
-    are united. Planning systems write both keyholes and nested contours under CLOSED_PLANAR.
+    A contour counts for the nearest slice, up to half a slice distance away; where contours of several planes come to
+    one slice, those of the nearest plane are its own. A contour within another of the same plane outlines a hole (or
+    an island in a hole); contours that overlap in part are united. Planning systems write both keyholes and nested
+    contours under CLOSED_PLANAR.
     """
     mask = np.zeros(volume.shape, bool)
-    planes: dict[int, list[Array]] = {}
+    slices: dict[int, list[Array]] = {}
     z = np.asarray(slice_z_mm)
     for points in contours:
         k = int(np.abs(z - points[0, 2]).argmin())
         if abs(z[k] - points[0, 2]) <= volume.spacing_mm[0] / 2 + FLAT_MM:
-            planes.setdefault(k, []).append(points)
-    for k, drawn in planes.items():
+            slices.setdefault(k, []).append(points)
+    used = moved = 0
+    for k, near in slices.items():
+        plane_mm = min((float(points[0, 2]) for points in near), key=lambda own: (abs(own - z[k]), own))
+        drawn = [points for points in near if abs(float(points[0, 2]) - plane_mm) <= FLAT_MM]
         for points in sorted(drawn, key=bounding_area, reverse=True):
             add_polygon(mask[k], points, volume)
-    return mask, len(contours) - sum(map(len, planes.values()))
+        used += len(drawn)
+        moved += len(drawn) if abs(plane_mm - z[k]) > OFF_MM else 0
+    return Raster(mask, len(contours) - used, moved)
 
 
 def bounding_area(points: Array) -> float:

@@ -30,6 +30,7 @@ UNUSABLE = 0.5
 """REJECT below this share of the organ's median Dice."""
 PENALTIES = ((1.0, 10.0), (1.0, 100.0), (5.0, 30.0), (5.0, 300.0), (30.0, 300.0))
 MINIMUM_CASES = 8
+MINIMUM_OF_ORGAN = 5
 
 
 @dataclass(frozen=True)
@@ -220,12 +221,15 @@ def calibrate(segmenter: Segmenter, collected: Sequence[Collected], tolerance_mm
     fitted = fit(evaluation.rows, names, fold_of_case)
     add_predictions(fitted)
     figures = quality(fitted) | {
+        "missed": float(len(evaluation.rows) - len(fitted.rows)),
         "ece_voxels_raw": voxel_error(samples, [1.0] * len(samples)),
         "ece_voxels": voxel_error(samples, [bundle.temperature for bundle in crossed]),
         "temperature": final.temperature,
     }
     final = final.model_copy(update={"entropy_level": doubtful_level(evaluation.levels) or final.entropy_level})
-    return Result(with_calibration(final, fitted), evaluation, figures, voter_means(final, np.stack(alone)))
+    return Result(
+        with_calibration(final, fitted, segmenter.bundle), evaluation, figures, voter_means(final, np.stack(alone))
+    )
 
 
 def add_predictions(fitted: Fitted) -> None:
@@ -234,16 +238,22 @@ def add_predictions(fitted: Fitted) -> None:
         row |= {"predicted": float(p), "low": float(low), "high": float(high)}
 
 
-def with_calibration(bundle: Bundle, fitted: Fitted) -> Bundle:
-    """`bundle` with each class's regression, interval and thresholds, where the organ was seen on validation."""
+def with_calibration(bundle: Bundle, fitted: Fitted, old: Bundle) -> Bundle:
+    """`bundle` with each class's regression, interval and thresholds, where enough validation cases have the organ.
+
+    Of another organ nothing new is known: it keeps its members' weights and its factor of `old`, and has no
+    calibration, since one of other weights and another temperature would not hold.
+    """
     models, limits = calibrations(fitted, len(bundle.classes)), thresholds(fitted)
     classes = []
-    for k, organ in enumerate(bundle.classes):
-        if k in fitted.group:
+    for k, (organ, before) in enumerate(zip(bundle.classes, old.classes, strict=True)):
+        if (fitted.group == k).sum() >= MINIMUM_OF_ORGAN:
             review, reject = limits[k]
             update = {"calibration": models[k], "review_below": review, "reject_below": reject}
-            organ = organ.model_copy(update=update)
-        classes.append(organ)
+            classes.append(organ.model_copy(update=update))
+        else:
+            blank = {"calibration": None, "review_below": None, "reject_below": None}
+            classes.append(before.model_copy(update=blank))
     return bundle.model_copy(update={"classes": classes})
 
 

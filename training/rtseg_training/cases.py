@@ -7,6 +7,7 @@ not listed was *not annotated*, and is never taught as background.
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from rtseg_training.errors import CaseError
 
 STATUSES = ("drawn", "empty", "outside")
 MANIFEST = "manifest.json"
+MOST_STRUCTURES = 32
+"""One bit each."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,25 @@ class Case:
         return np.asarray((self.bits >> np.uint32(self.structures.index(structure))) & 1, dtype=bool)
 
 
-def make_case(name: str, ct: Volume, masks: dict[str, Array], status: dict[str, str] | None = None) -> Case:
+def silent(_text: str) -> None:
+    """Nobody is told."""
+
+
+def make_case(
+    name: str,
+    ct: Volume,
+    masks: dict[str, Array],
+    status: dict[str, str] | None = None,
+    say: Callable[[str], None] = silent,
+) -> Case:
     """Crop `ct` and its `masks` to the body (10 mm around it) and set everything outside the body to air.
 
-    Raises CaseError if a mask has another shape than the CT, there is no body, or there are more than 32 masks.
+    A mask of which less than half lies in that box was drawn on another CT or moved: it is said, and counts as not
+    annotated. Raises CaseError if a mask has another shape than the CT, there is no body, or there are more than 32
+    masks.
     """
-    if len(masks) > 32:
-        raise CaseError(f"case {name}: {len(masks)} structures, at most 32 fit; choose fewer")
+    if len(masks) > MOST_STRUCTURES:
+        raise CaseError(f"case {name}: {len(masks)} structures, at most {MOST_STRUCTURES} fit; choose fewer")
     for structure, mask in masks.items():
         if mask.shape != ct.shape:
             raise CaseError(f"case {name}: {structure} has shape {mask.shape}, the CT {ct.shape}")
@@ -63,22 +78,33 @@ def make_case(name: str, ct: Volume, masks: dict[str, Array], status: dict[str, 
     box = box.grown(margin, ct.shape)
     hu = np.where(body, ct.array, AIR_HU)[box.slices]
     bits = np.zeros(box.shape, np.uint32)
-    for k, mask in enumerate(masks.values()):
-        bits |= mask[box.slices].astype(np.uint32) << np.uint32(k)
-    stated = {s: "drawn" if m.any() else "empty" for s, m in masks.items()} | (status or {})
+    stated: dict[str, str] = {}
+    for structure, mask in masks.items():
+        whole, inside = int(mask.sum()), int(mask[box.slices].sum())
+        if 2 * inside < whole:
+            say(f"{structure} is not annotated: {whole - inside} of its {whole} voxels lie outside the body")
+            continue
+        if inside < whole:
+            say(f"{structure}: {whole - inside} of its {whole} voxels lie outside the body and were cut off")
+        bits |= mask[box.slices].astype(np.uint32) << np.uint32(len(stated))
+        stated[structure] = (status or {}).get(structure, "drawn" if inside else "empty")
     clean = ct.crop(box).with_array(np.clip(np.rint(hu), -1024, 8000).astype(np.int16))
-    return Case(name, clean, bits, tuple(masks), stated)
+    return Case(name, clean, bits, tuple(stated), stated)
 
 
 def save_case(case: Case, folder: Path) -> dict[str, object]:
-    """Write `<folder>/<name>.npz` whole or not at all; returns its manifest entry."""
+    """Write `<folder>/<name>.npz` whole or not at all; returns its manifest entry. Raises CaseError on a full disk."""
     path = folder / f"{case.name}.npz"
     partial = path.with_suffix(".partial")
-    with partial.open("wb") as file:
-        np.savez_compressed(
-            file, ct=case.ct.array, bits=case.bits, spacing_mm=case.ct.spacing_mm, origin_mm=case.ct.origin_mm
-        )
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            np.savez_compressed(
+                file, ct=case.ct.array, bits=case.bits, spacing_mm=case.ct.spacing_mm, origin_mm=case.ct.origin_mm
+            )
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise CaseError(f"case {case.name}: {path} cannot be written ({error.strerror})") from error
     return {
         "name": case.name,
         "file": path.name,
@@ -99,12 +125,31 @@ def write_manifest(folder: Path, entries: list[dict[str, object]], source: str, 
 
 
 def read_manifest(folder: Path) -> list[dict[str, object]]:
-    """The entries of a data set; raises CaseError if `folder` holds none."""
+    """The entries of a data set; raises CaseError if `folder` holds none, or a damaged list of them."""
     path = folder / MANIFEST
     if not path.is_file():
         raise CaseError(f"{folder} has no {MANIFEST}; make the data set with `rtseg-train import`")
-    cases: list[dict[str, object]] = json.loads(path.read_text())["cases"]
+    try:
+        cases: list[dict[str, object]] = json.loads(path.read_text())["cases"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CaseError(f"{path} is damaged; import the data set again") from error
     return cases
+
+
+def refuse_shared(learned: Path, held_out: Path) -> None:
+    """Raise CaseError if a case of the data set `learned` is in `held_out` too: what it measures would be no news."""
+    known = {key for entry in read_manifest(learned) for key in keys_of(entry)}
+    for entry in read_manifest(held_out):
+        if keys_of(entry) & known:
+            raise CaseError(
+                f"case {entry['name']} is in {learned} and in {held_out}; a case that was learned cannot be held out"
+            )
+
+
+def keys_of(entry: dict[str, object]) -> set[object]:
+    """By what a case is known in another data set: its content, and the CT where the name is a digest of it."""
+    name = str(entry["name"])
+    return {entry["sha256"], *([name] if name.startswith("ct_") else [])}
 
 
 def load_case(folder: Path, entry: dict[str, object]) -> Case:

@@ -28,9 +28,12 @@ app.command("template")(template_command)
 
 
 def main() -> None:
-    """Entry point; an error of ours is one sentence and exit status 1."""
+    """Entry point; an error of ours, or of the disk, is one sentence and exit status 1."""
     try:
         app()
     except RtsegError as error:
         console.print(str(error), style="red", highlight=False)
+        raise SystemExit(1) from error
+    except OSError as error:
+        console.print(f"{error.filename or 'a file'}: {error.strerror or error}", style="red", highlight=False)
         raise SystemExit(1) from error

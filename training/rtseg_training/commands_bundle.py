@@ -11,8 +11,9 @@ from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_training.audit import audit_case
 from rtseg_training.calibrate import Result, calibrate
-from rtseg_training.cases import Case, load_cases
+from rtseg_training.cases import Case, load_cases, refuse_shared
 from rtseg_training.collect import collect
+from rtseg_training.commands_train import check_excluded
 from rtseg_training.compare import load_questions
 from rtseg_training.console import console, counted
 from rtseg_training.errors import ExportError
@@ -60,6 +61,9 @@ def calibrated(bundle: Bundle, validation: list[Case], report: Path, threads: in
     figured = with_figures(result, len(validation))
     console.print(markdown(result.evaluation, 3.0), highlight=False)
     console.print({k: round(v, 3) for k, v in result.figures.items()})
+    bare = [organ.name for organ in figured.classes if organ.calibration is None]
+    if bare:
+        console.print(f"not calibrated, too few cases: {', '.join(bare)}; they carry no predicted Dice", style="yellow")
     return figured, Segmenter(figured, segmenter.engine)
 
 
@@ -89,6 +93,9 @@ def export_command(
 ) -> None:
     """Make a bundle: rtseg-train export runs/han-oar --recipe R --members a,b --data sets/train --out models/han-oar"""
     plan, told = load_recipe(recipe), notes_of(note or [])
+    check_excluded(plan, data)
+    if validation:
+        refuse_shared(data, validation)
     with tempfile.TemporaryDirectory(prefix="rtseg-export-") as place:
         staged = Path(place) / out.name
         with console.status("reading the training set"):

@@ -12,7 +12,7 @@ from rtseg_training.console import console, counted
 from rtseg_training.errors import CaseError
 from rtseg_training.import_dicom import Report, import_tree
 from rtseg_training.import_folders import find_cases, import_case
-from rtseg_training.names import load_names
+from rtseg_training.names import NameTable, load_names
 
 
 def import_command(
@@ -26,26 +26,26 @@ def import_command(
     folders = find_cases(source)
     series = {} if folders else list_series(source)
     known = load_names(names)
-    cases = from_folders(folders, report) if folders else import_tree(source, series, known, report)
+    cases = from_folders(folders, known, report) if folders else import_tree(source, series, known, report)
     entries = []
     with counted("import", len(folders) or len(series)) as tick:
         for case in cases:
             entries.append(save_case(case, out))
             tick(case.name)
     for line in report.left_out:
-        console.print(f"left out: {line}", style="yellow", highlight=False)
-    write_manifest(out, entries, source.name, report.left_out)
+        console.print(f"left out: {report.told(line)}", style="yellow", highlight=False)
+    write_manifest(out, entries, report.called(source), report.left_out)
     (out / "import.md").write_text(report.markdown())
     console.print(f"{len(entries)} cases imported, {len(report.left_out)} left out: {out}/import.md", highlight=False)
     if not entries:
         raise typer.Exit(1)
 
 
-def from_folders(folders: Sequence[Path], report: Report) -> Iterator[Case]:
+def from_folders(folders: Sequence[Path], names: NameTable, report: Report) -> Iterator[Case]:
     """Every case folder that can be read; the reasons of the others go into the report."""
     for folder in folders:
         try:
-            yield import_case(folder)
+            yield import_case(folder, names, lambda text, case=folder.name: report.notes.append(f"{case}: {text}"))  # type: ignore[misc]
         except CaseError as error:
             report.left_out.append(str(error))
 

@@ -12,11 +12,11 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from rtseg_training.cases import load_cases
+from rtseg_training.cases import load_cases, read_manifest, refuse_shared
 from rtseg_training.console import console, counted
 from rtseg_training.dataset import Prepared, prepare
 from rtseg_training.distributed import Place, joined
-from rtseg_training.errors import CaseError
+from rtseg_training.errors import CaseError, RecipeError
 from rtseg_training.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.focus import with_boxes
 from rtseg_training.recipe import Member, Recipe, load_recipe, save_recipe
@@ -36,6 +36,13 @@ def prepare_all(folder: Path, recipe: Recipe) -> list[Prepared]:
     cases = [case for case in load_cases(folder) if case.name not in recipe.exclude]
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda case: prepare(case, recipe), cases))
+
+
+def check_excluded(recipe: Recipe, folder: Path) -> None:
+    """Raise RecipeError if the recipe excludes a case that the data set `folder` does not have."""
+    unknown = set(recipe.exclude) - {str(entry["name"]) for entry in read_manifest(folder)}
+    if unknown:
+        raise RecipeError(f"recipe {recipe.name} excludes {min(unknown)}, which {folder} does not have")
 
 
 def seconds(text: str) -> float:
@@ -98,9 +105,12 @@ def train_command(
     chosen = [recipe.member(name) for name in member] if member else list(recipe.members)
     if threads:
         torch.set_num_threads(threads)
+    if validation:
+        refuse_shared(data, validation)
     with joined(device) as place:
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
+            check_excluded(recipe, data)
             held = prepare_all(validation, recipe)[: recipe.validate_cases] if validation else []
         recipe = with_boxes(recipe, cases)
         if place.first:
@@ -124,6 +134,7 @@ def refresh_command(
     threads: Threads = 0,
 ) -> None:
     """Train a bundle's members on with new cases, and compare old and new; calibrate the new one before its use."""
+    refuse_shared(data, validation)
     old = open_bundle(bundle.resolve())
     recipe, limit = recipe_of(old, steps, rate), seconds(stop_after)
     if threads:

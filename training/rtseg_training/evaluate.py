@@ -27,12 +27,14 @@ class Evaluation:
     """Rows of one data set: one per case and drawn organ; voxels and errors per entropy level; seconds per case.
 
     Args:
+        absent: a row for each organ that somebody looked for and the scan does not hold: what was found of it, in ml.
         levels: vote entropy, rounded to 4 digits, to [voxels inside predicted organs, wrong ones among them].
     """
 
     rows: list[Row] = field(default_factory=list)
     levels: dict[float, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     seconds: list[float] = field(default_factory=list)
+    absent: list[Row] = field(default_factory=list)
 
     def of(self, organ: str, column: str) -> Array:
         """A column's values for one organ, in the order of the cases."""
@@ -138,6 +140,11 @@ def doubtful_level(levels: Mapping[float, Sequence[int]]) -> float | None:
 def add_case(evaluation: Evaluation, case: Case, result: Segmentation, bundle: Bundle, tolerance_mm: float) -> None:
     """Measure one segmented case."""
     evaluation.rows += organ_rows(case, result.organs, tolerance_mm)
+    evaluation.absent += [
+        {"case": case.name, "organ": organ.name, "found_ml": organ.volume_ml}
+        for organ in result.organs
+        if case.status.get(organ.name) in ("empty", "outside")
+    ]
     truth, annotated = truth_on(result.network, case, bundle.classes)
     count_levels(evaluation.levels, result.entropy, result.ensemble.labels, truth, annotated)
     evaluation.seconds.append(sum(result.seconds.values()))

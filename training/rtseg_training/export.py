@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from rtseg_daemon.bundles import FORMAT_VERSION, Bundle, MemberFile, OrganClass
 from rtseg_daemon.dicom.anatomy import anatomy_of
+from rtseg_training.account import check_finished, check_owner, check_plan
 from rtseg_training.cases import Case
 from rtseg_training.checkpoint import part, read_checkpoint
 from rtseg_training.errors import CheckpointError, ExportError
@@ -57,12 +58,17 @@ def weights_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path) -> MemberFile:
-    """`<name>.safetensors` in `folder`, and its entry in bundle.yaml."""
-    member = recipe.member(name)
+    """`<name>.safetensors` in `folder`, and its entry in bundle.yaml.
+
+    Raises CheckpointError for a checkpoint of another recipe or member, or of one that is not finished.
+    """
+    changed = recipe.for_member(recipe.member(name))
     path = folder / f"{name}.safetensors"
-    half, _ = weights_of(checkpoint)
+    half, meta = weights_of(checkpoint)
+    check_owner(checkpoint, meta, recipe.name, name)
+    check_plan(checkpoint, meta, changed)
+    check_finished(checkpoint, meta, changed)
     save_file(half, str(path))
-    changed = recipe.for_member(member)
     return MemberFile(
         name=name,
         file=path.name,

@@ -1,4 +1,4 @@
-"""Golden cases: phantoms whose Dice is recorded in the bundle, below which no later bundle of that name may fall."""
+"""Golden cases: phantoms whose Dice is recorded in the bundle; no later bundle of that name may be worse there."""
 
 from collections.abc import Sequence
 
@@ -39,6 +39,17 @@ def refuse_worse(name: str, recorded: Sequence[Golden], measured: Sequence[Golde
                     f"bundle {name} not promoted: on golden case {old.seed} {organ} falls from Dice {figure:.3f} to "
                     f"{new.get(organ, 0.0):.3f}"
                 )
+
+
+def best_of(recorded: Sequence[Golden], measured: Sequence[Golden]) -> list[Golden]:
+    """The higher figure of each organ: a record that followed every small fall would allow a large one."""
+    before = {(g.seed, g.matrix): g.dice for g in recorded}
+    return [
+        g.model_copy(
+            update={"dice": {o: max(d, before.get((g.seed, g.matrix), {}).get(o, 0.0)) for o, d in g.dice.items()}}
+        )
+        for g in measured
+    ]
 
 
 def check(candidate: Segmenter, current: Bundle) -> list[Golden]:

@@ -6,7 +6,7 @@ Case names are digests of the CT's series UID: nothing of a patient gets into fi
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from pydicom.uid import RTStructureSetStorage
 from scipy import ndimage
 
 from rtseg_daemon.dicom.headers import read_dataset, text, value_of
+from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.dicom.series import CtSeries, load_series
 from rtseg_daemon.dicom.structures import Structure, rasterised, structures_of
 from rtseg_daemon.errors import SeriesError, StructureSetError
@@ -30,9 +31,9 @@ MOST_SKIPPED = 3
 
 @dataclass(frozen=True)
 class StructureFile:
-    """A structure set's file, when it was written, and the CT series and frames of reference that it names."""
+    """A structure set's file as the report calls it, when it was written, the CT series and frames that it names."""
 
-    path: Path
+    called: str
     written: str
     series: frozenset[str]
     frames: frozenset[str]
@@ -48,12 +49,26 @@ class Report:
         unmapped: ROI names the table does not know, with the number of cases.
         notes: sentences about single ROIs, one per case and ROI.
         left_out: sentences about cases and files that could not be used.
+        files: what a file or folder is called in these sentences, to its path: paths often hold patients' names.
     """
 
     mapped: Counter[tuple[str, str]] = field(default_factory=Counter)
     unmapped: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def called(self, path: Path) -> str:
+        """A name for `path` that says nothing of the patient."""
+        alias = "file_" + hashlib.sha256(str(path).encode()).hexdigest()[:8]
+        self.files[alias] = path
+        return alias
+
+    def told(self, line: str) -> str:
+        """A sentence of the report with the real paths, for the person at the screen alone."""
+        for alias, path in self.files.items():
+            line = line.replace(alias, str(path))
+        return line
 
     def markdown(self) -> str:
         """The report as tables."""
@@ -82,18 +97,27 @@ def referenced(dataset: Dataset) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(series - {""}), frozenset(frames - {""})
 
 
-def read_structure_file(path: Path) -> StructureFile | None:
+def read_structure_file(path: Path, called: str) -> StructureFile | None:
     """A structure set with its ROIs, or None for another file; raises StructureSetError if it is broken."""
     try:
-        kind = read_dataset(path, pixels=False, keywords=("SOPClassUID", "Modality"))
-        if text(kind, "SOPClassUID") != RTStructureSetStorage and text(kind, "Modality") != "RTSTRUCT":
-            return None
-        dataset = read_dataset(path, pixels=False)
+        kind = read_dataset(path, pixels=False, keywords=("SOPClassUID", "Modality"), headless=True)
     except SeriesError:
+        kind = Dataset()
+    known = text(kind, "SOPClassUID"), text(kind, "Modality")
+    if not any(known) and path.suffix.lower() == ".dcm":
+        raise StructureSetError(f"{called} cannot be read as DICOM; export it again")
+    if known[0] != RTStructureSetStorage and known[1] != "RTSTRUCT":
         return None
-    series, frames = referenced(dataset)
-    written = text(dataset, "StructureSetDate") + text(dataset, "StructureSetTime")
-    return StructureFile(path, written, series, frames, tuple(structures_of(dataset, path.name)))
+    try:
+        with quiet():
+            dataset = read_dataset(path, pixels=False, headless=True)
+            series, frames = referenced(dataset)
+            written = text(dataset, "StructureSetDate") + text(dataset, "StructureSetTime")
+            return StructureFile(called, written, series, frames, tuple(structures_of(dataset, called)))
+    except StructureSetError:
+        raise
+    except Exception as error:  # sequences are parsed on access, and a stranger's bytes may raise anything there
+        raise StructureSetError(f"{called} is a broken structure set; export it again") from error
 
 
 def find_structures(root: Path, report: Report) -> list[StructureFile]:
@@ -101,7 +125,7 @@ def find_structures(root: Path, report: Report) -> list[StructureFile]:
     found = []
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         try:
-            one = read_structure_file(path)
+            one = read_structure_file(path, report.called(path))
         except StructureSetError as error:
             report.left_out.append(str(error))
             continue
@@ -149,27 +173,40 @@ def draw(structure: Structure, series: CtSeries, say: Callable[[str], None]) -> 
     """The mask of an ROI and its status, or None if nobody drew it; says what is odd about it.
 
     `drawn`; `empty`: contours that enclose no voxel; `outside`: all of them beyond the scanned range. An ROI without
-    contours was never drawn (systems create them from templates): that is *not annotated*.
+    contours was never drawn (systems create them from templates): that is *not annotated*. So is one with oblique
+    contours: the slices that they cross would be taken for empty.
     """
-    if not structure.contours:
-        say(f"{structure.name!r} is not annotated: {structure.fault}")
+    if not structure.contours or structure.oblique:
+        say(f"{structure.name!r} is not annotated: {structure.fault or structure.partly}")
         return None
-    mask, lost = rasterised(structure.contours, series.volume, series.slice_z_mm)
-    if lost == len(structure.contours):
+    raster = rasterised(structure.contours, series.volume, series.slice_z_mm)
+    if raster.lost == len(structure.contours):
         say(f"{structure.name!r} lies outside the scanned range")
-        return mask, "outside"
-    if structure.fault or lost:
-        say(f"{structure.name!r}: {structure.fault or f'{lost} of {len(structure.contours)} contours lie on no slice'}")
-    mask, added = completed(mask)
+        return raster.mask, "outside"
+    mask, added = completed(raster.mask)
+    odd = [structure.partly, *raster.oddities(len(structure.contours))]
     if added:
-        say(f"{structure.name!r}: drawn on every second or third slice, {added} slices interpolated")
+        odd.append(f"drawn on every second or third slice, {added} slices interpolated")
+    if gaps := gaps_in(mask):
+        odd.append(f"{gaps} slices between its contours are empty")
+    if any(odd):
+        say(f"{structure.name!r}: {'; '.join(filter(None, odd))}")
     return mask, "drawn" if mask.any() else "empty"
 
 
+def gaps_in(mask: Array) -> int:
+    """How many slices between the first and the last that hold something hold nothing."""
+    drawn = np.flatnonzero(mask.any(axis=(1, 2)))
+    return int(drawn[-1] - drawn[0] + 1 - drawn.size) if drawn.size else 0
+
+
 def chosen_structures(
-    files: Sequence[StructureFile], names: NameTable, report: Report, case: str
+    files: Sequence[StructureFile], frame_uid: str, names: NameTable, report: Report, case: str
 ) -> dict[str, Structure]:
-    """One ROI per TG-263 name: of several the one spelled that way, else the one in the newest structure set."""
+    """One ROI per TG-263 name: of several drawn ones the one spelled that way, else the one in the newest file.
+
+    An ROI in another frame of reference than the CT's lies elsewhere, and is left out.
+    """
     out: dict[str, Structure] = {}
     for file in files:
         for structure in file.structures:
@@ -178,49 +215,61 @@ def chosen_structures(
                 report.unmapped[structure.name] += 1
                 continue
             report.mapped[structure.name, name] += 1
-            old = out.get(name)
-            if old is not None and (old.name == name != structure.name or not structure.contours):
+            if structure.frame_uid not in ("", frame_uid):
+                report.notes.append(f"{case}: {structure.name!r} left out: it lies in another frame of reference")
                 continue
-            if old is not None:
-                report.notes.append(
-                    f"{case}: {name} drawn more than once; {structure.name!r} of {file.path.name} taken"
-                )
+            old = out.get(name)
+            if old is not None and old.contours:
+                if old.name == name != structure.name or not structure.contours:
+                    continue
+                report.notes.append(f"{case}: {name} drawn more than once; {structure.name!r} of {file.called} taken")
             out[name] = structure
     return out
 
 
-def import_series(paths: Sequence[Path], files: Sequence[StructureFile], names: NameTable, report: Report) -> Case:
-    """One CT with what is drawn on it; raises CaseError if it has no usable geometry or no mapped structure."""
+def import_series(
+    paths: Sequence[Path], files: Sequence[StructureFile], names: NameTable, report: Report, used: set[str]
+) -> Case:
+    """One CT with what is drawn on it; raises CaseError if it has no usable geometry or no mapped structure.
+
+    What the files are called that belong to it is added to `used`.
+    """
+    place = report.called(paths[0].parent)
     try:
         series = load_series(paths)
     except SeriesError as error:
-        raise CaseError(f"CT in {paths[0].parent.name}: {error}") from error
+        raise CaseError(f"CT in {place}: {error}") from error
     case = case_name(series.series_uid)
     fitting = [one for one in files if belongs(one, series)]
+    used.update(one.called for one in fitting)
     masks: dict[str, Array] = {}
     status: dict[str, str] = {}
-    for name, structure in chosen_structures(fitting, names, report, case).items():
+    frame_uid = text(series.header, "FrameOfReferenceUID")
+    for name, structure in chosen_structures(fitting, frame_uid, names, report, case).items():
         found = draw(structure, series, lambda text: report.notes.append(f"{case}: {text}"))
         if found is not None:
             masks[name], status[name] = found
     if not masks:
-        raise CaseError(f"case {case}: no structure set with a known organ belongs to the CT in {paths[0].parent.name}")
-    return make_case(case, series.volume, masks, status)
+        raise CaseError(f"case {case}: no structure set with a known organ belongs to the CT in {place}")
+    return make_case(case, series.volume, masks, status, lambda text: report.notes.append(f"{case}: {text}"))
 
 
-def unreferenced(files: Sequence[StructureFile], series_uids: Sequence[str], report: Report) -> None:
+def unreferenced(files: Sequence[StructureFile], series_uids: Set[str], used: Set[str], report: Report) -> None:
     """Report the structure sets whose CT is not in the tree."""
     for one in files:
-        if one.series and not one.series & set(series_uids):
-            report.left_out.append(f"{one.path.name} references a CT series that is not here; add it or leave both out")
+        if one.series and not one.series & series_uids:
+            report.left_out.append(f"{one.called} references a CT series that is not here; add it or leave both out")
+        elif not one.series and one.called not in used:
+            report.left_out.append(f"{one.called} names no CT series and lies in the frame of reference of no CT here")
 
 
 def import_tree(root: Path, series: dict[str, list[Path]], names: NameTable, report: Report) -> Iterator[Case]:
     """Every CT of `series` (UID to files) with the structure sets below `root`; the unusable go into the report."""
     files = find_structures(root, report)
-    unreferenced(files, list(series), report)
+    used: set[str] = set()
     for paths in series.values():
         try:
-            yield import_series(paths, files, names, report)
+            yield import_series(paths, files, names, report, used)
         except CaseError as error:
             report.left_out.append(str(error))
+    unreferenced(files, series.keys(), used, report)

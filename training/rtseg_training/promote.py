@@ -41,13 +41,13 @@ def put(files: Sequence[str], source: Path, target: Path) -> None:
 def promote(staged: Bundle, segmenter: Segmenter, target: Path, new_golden: bool = False) -> Bundle:
     """Put the bundle staged in another folder of the same name into `target`; returns it as read back.
 
-    Its golden cases are measured and recorded. Raises ExportError, and leaves `target` alone, if it is worse there
-    than the bundle that stands in `target` (`new_golden`: begin a new record instead).
+    Its golden cases are measured, and the best figures so far recorded. Raises ExportError, and leaves `target` alone,
+    if it is worse there than the bundle that stands in `target` (`new_golden`: begin a new record instead).
     """
     old = None if new_golden else current(target)
     if old is not None and old.golden:
         golden.check(segmenter, old)
-    measured = golden.measure_all(segmenter)
+    measured = golden.best_of(old.golden if old else [], golden.measure_all(segmenter))
     finished = write_bundle(staged.model_copy(update={"golden": measured}), staged.folder)
     (finished.folder / "MODEL_CARD.md").write_text(model_card(finished))
     if finished.folder != target:

@@ -48,8 +48,8 @@ class Loss(Part):
     """
 
     name: Literal["ath_l_exp", "l_exp", "dice", "pooled_dice", "dice_focal", "focal_dice"] = "ath_l_exp"
-    alpha: float = 0.5
-    gamma: float = 1.0
+    alpha: float = Field(default=0.5, ge=0.1, le=10)
+    gamma: float = Field(default=1.0, gt=0)
     marginal: bool = True
 
 
@@ -127,12 +127,12 @@ class Recipe(Part):
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
-    batch: int = 1
-    steps: int = 4000
-    ema: float = 0.998
+    batch: PositiveInt = 1
+    steps: PositiveInt = 4000
+    ema: float = Field(default=0.998, ge=0, lt=1)
     precision: Literal["bf16", "fp32"] = "bf16"
-    validate_every: int = 500
-    validate_cases: int = 8
+    validate_every: PositiveInt = 500
+    validate_cases: PositiveInt = 8
     exclude: list[str] = Field(default_factory=list)
     members: list[Member]
 

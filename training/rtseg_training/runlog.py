@@ -1,6 +1,7 @@
 """What a run writes while it trains: `log.csv`, and TensorBoard events where tensorboard is installed."""
 
 import csv
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +20,23 @@ class Progress:
 
 
 class RunLog:
-    """Appends to the files of one run; a run that is taken up again goes on in the same ones."""
+    """Appends to the files of one run; a run that is taken up again at `step` goes on from there in the same ones.
 
-    def __init__(self, folder: Path, classes: list[str]) -> None:
+    What cannot be written is lost without a word: a log does not stop a run, the next checkpoint speaks of a full disk.
+    """
+
+    def __init__(self, folder: Path, classes: list[str], step: int = 0) -> None:
         self.path = folder / "log.csv"
         self.classes = classes
-        self.board = tensorboard(folder / "tensorboard")
+        self.board = tensorboard(folder / "tensorboard", step)
+        with suppress(OSError):
+            forget_beyond(self.path, step)
 
     def write(self, progress: Progress, seconds: float) -> None:
+        with suppress(OSError):
+            self._write(progress, seconds)
+
+    def _write(self, progress: Progress, seconds: float) -> None:
         fresh = not self.path.exists()
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file)
@@ -45,10 +55,22 @@ class RunLog:
             self.board.close()
 
 
-def tensorboard(folder: Path) -> Any | None:
+def forget_beyond(path: Path, step: int) -> None:
+    """Cut off what a run logged after the checkpoint of `step`, from which it goes on."""
+    if not path.exists():
+        return
+    head, *rows = path.read_text().splitlines()
+    kept = [row for row in rows if int(row.split(",")[0]) <= step]
+    if len(kept) < len(rows):
+        partial = path.with_suffix(".partial")
+        partial.write_text("\n".join([head, *kept]) + "\n")
+        partial.replace(path)
+
+
+def tensorboard(folder: Path, step: int) -> Any | None:
     """An event writer, or None where tensorboard is not installed (it is an extra)."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder))
+    return SummaryWriter(str(folder), purge_step=step or None)

@@ -84,7 +84,19 @@ def markdown(evaluation: Evaluation, tolerance_mm: float) -> str:
     lines[-1] += f". Surface DSC at {tolerance_mm:g} mm. Distances over cases in which the organ was found."
     if evaluation.seconds:
         lines[-1] += f" Median {np.median(evaluation.seconds):.1f} s a case."
+    if evaluation.absent:
+        lines += ["", absent_line(evaluation.absent)]
     return "\n".join(lines) + "\n"
+
+
+def absent_line(rows: Sequence[Row]) -> str:
+    """What was painted of organs that the scan does not hold."""
+    parts = []
+    for organ in organs_in(rows):
+        found = [float(row["found_ml"]) for row in rows if row["organ"] == organ]
+        wrong = sum(ml > 0 for ml in found)
+        parts.append(f"{organ} in {wrong} of {len(found)} cases" + (f" (up to {max(found):.1f} ml)" if wrong else ""))
+    return f"Found where the scan holds none: {', '.join(parts)}."
 
 
 def level_table(evaluation: Evaluation) -> str:
@@ -105,6 +117,8 @@ def write_report(folder: Path, evaluation: Evaluation, tolerance_mm: float, titl
         {"entropy": k, "voxels": float(n), "wrong": float(w)} for k, (n, w) in sorted(evaluation.levels.items())
     ]
     write_csv(folder / "levels.csv", levels)
+    if evaluation.absent:
+        write_csv(folder / "absent.csv", evaluation.absent)
     parts = [
         f"# {title}",
         markdown(evaluation, tolerance_mm),

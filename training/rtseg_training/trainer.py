@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rtseg_daemon.networks import build
 from rtseg_daemon.networks.focusnet import FocusNet
 from rtseg_training import losses
+from rtseg_training.account import cases_of, check_owner, check_plan, check_same, plan_of, start_digest
 from rtseg_training.checkpoint import load_into, part, read_checkpoint, read_weights, restore_optimizer, save_checkpoint
 from rtseg_training.dataset import Patch, Prepared, batch_of, drawn_counts, label_frequencies
 from rtseg_training.distributed import Place
@@ -26,6 +27,8 @@ from rtseg_training.widen import widened
 Lossy = Callable[[Tensor, Patch], Tensor]
 LOG_EVERY = 10
 CHECKPOINT_SECONDS = 120.0
+MOST_LOST = 10
+"""So many steps running may end in numbers that are not finite; their weights are not taken."""
 
 
 def make_loss(loss: Loss, frequencies: Tensor, drawn: Tensor) -> Lossy:
@@ -143,6 +146,9 @@ class Run:
         self.net = self._fresh()
         self.step = 0
         self.seconds = 0.0
+        self.start = start_digest(start)
+        self.cases = ""
+        self.lost_steps = 0
         tensors = self._stored()
         if not tensors and start is not None:
             load_into(start, self.net, widened(read_weights(start), self.net))
@@ -165,16 +171,18 @@ class Run:
         if not self.path.exists():
             return {}
         tensors, meta = read_checkpoint(self.path)
-        if meta.get("recipe") != self.recipe.name or meta.get("member") != self.member.name:
-            owner = f"{meta.get('recipe')}/{meta.get('member')}"
-            raise CheckpointError(f"{self.path} belongs to {owner}, not to {self.recipe.name}/{self.member.name}")
+        check_owner(self.path, meta, self.recipe.name, self.member.name)
         load_into(self.path, self.net, part(tensors, "net"))
+        check_plan(self.path, meta, self.recipe)
+        check_same(self.path, meta, "start", self.start, "from other weights than those it would start from now")
+        self.start, self.cases = meta.get("start", self.start), meta.get("cases", "")
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
         return tensors
 
     def save(self) -> None:
         """Write the checkpoint; raises CheckpointError, the last one kept, if it cannot be written."""
         meta = {"recipe": self.recipe.name, "member": self.member.name, "step": self.step, "seconds": self.seconds}
+        meta |= {"plan": plan_of(self.recipe), "start": self.start, "cases": self.cases}
         if self.place.first:
             save_checkpoint(self.path, self.net, self.average, self.optimizer, meta)
 
@@ -192,10 +200,19 @@ class Run:
         loss = trainee(patch.image, patch.labels, patch.annotated)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
-        self.optimizer.step()
+        steepness = nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
         self.step += 1
-        update_average(self.average, self.net, self.recipe.ema, self.step)
+        if math.isfinite(float(steepness)):
+            self.lost_steps = 0
+            self.optimizer.step()
+            update_average(self.average, self.net, self.recipe.ema, self.step)
+        else:
+            self.lost_steps += 1
+        if self.lost_steps > MOST_LOST:
+            raise CheckpointError(
+                f"{self.folder}: loss or gradient was not finite in {self.lost_steps} steps running, up to step "
+                f"{self.step}; the last checkpoint is kept: take a lower rate, or look at the loss's parameters"
+            )
         return float(loss.detach())
 
     def train(
@@ -209,14 +226,18 @@ class Run:
     ) -> bool:
         """Train to the recipe's last step, or until `stop_after_s` seconds have passed; True when finished.
 
-        Raises RecipeError if no case has one of the recipe's classes.
+        Raises RecipeError if no case has one of the recipe's classes, CheckpointError if the run began with other
+        cases or does not come to finite numbers.
         """
+        cases_now = cases_of(cases)
+        check_same(self.path, {"cases": self.cases}, "cases", cases_now, "on other cases than those given now")
+        self.cases = cases_now
         if self.step >= self.recipe.steps:
             return True
         trainee = self.place.shared(self._trainee(cases))
         rank, world = self.place.rank, self.place.world
         feed = Feed(lambda s: batch_of(cases, self.recipe, self.member.seed, s, rank, world), self.step, workers)
-        log = RunLog(self.folder, self.recipe.classes) if self.place.first else None
+        log = RunLog(self.folder, self.recipe.classes, self.step) if self.place.first else None
         began = saved = time.monotonic()
         first, before = self.step, self.seconds
         try:
@@ -244,14 +265,14 @@ class Run:
     def _trainee(self, cases: Sequence[Prepared]) -> nn.Module:
         """The network with its loss; raises RecipeError if no case has one of the recipe's classes."""
         classes = len(self.recipe.classes) + 1
-        drawn = drawn_counts(cases, classes)
-        for name, count in zip(self.recipe.classes, drawn[1:].tolist(), strict=True):
-            if count == 0:
+        drawn, frequencies = drawn_counts(cases, classes), label_frequencies(cases, classes)
+        for name, voxels in zip(self.recipe.classes, frequencies[1:].tolist(), strict=True):
+            if voxels == 0:
                 raise RecipeError(
                     f"recipe {self.recipe.name}: no case has {name}; leave it out or import cases with it"
                 )
         device, half = self.place.device, self.recipe.precision == "bf16"
-        frequencies = label_frequencies(cases, classes).to(device)
+        frequencies = frequencies.to(device)
         if self.recipe.stage is not None:
             assert isinstance(self.net, FocusNet)
             return Staged(self.net, self.recipe.stage, losses.size_weights(frequencies), half)

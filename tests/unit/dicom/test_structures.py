@@ -36,16 +36,28 @@ def square(low: float, high: float, z: float = 0.0) -> np.ndarray:
 
 def test_nested_contours_are_holes_and_islands_and_overlapping_ones_unite() -> None:
     volume = Volume(np.zeros((1, 30, 30), np.int16), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    nested, lost = rasterised([square(8.5, 20.5), square(4.5, 24.5), square(11.5, 16.5)], volume, [0.0])
-    assert (int(nested.sum()), lost) == (20**2 - 12**2 + 5**2, 0)
-    united, _ = rasterised([square(0.5, 10.5), square(6.5, 16.5)], volume, [0.0])
-    assert int(united.sum()) == 2 * 10**2 - 4**2
+    nested = rasterised([square(8.5, 20.5), square(4.5, 24.5), square(11.5, 16.5)], volume, [0.0])
+    assert (int(nested.mask.sum()), nested.lost) == (20**2 - 12**2 + 5**2, 0)
+    united = rasterised([square(0.5, 10.5), square(6.5, 16.5)], volume, [0.0])
+    assert int(united.mask.sum()) == 2 * 10**2 - 4**2
 
 
 def test_a_contour_between_slices_goes_to_the_nearest_and_one_outside_is_counted() -> None:
     volume = Volume(np.zeros((2, 30, 30), np.int16), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0))
-    mask, lost = rasterised([square(4.5, 8.5, 0.7), square(4.5, 8.5, 5.0)], volume, [0.0, 2.0])
-    assert (int(mask[0].sum()), int(mask[1].sum()), lost) == (16, 0, 1)
+    found = rasterised([square(4.5, 8.5, 0.7), square(4.5, 8.5, 5.0)], volume, [0.0, 2.0])
+    assert (int(found.mask[0].sum()), int(found.mask[1].sum()), found.lost, found.moved) == (16, 0, 1, 1)
+    assert found.oddities(2) == [
+        "1 of 2 contours lie on no slice",
+        "1 of 2 contours lie beside their slice and were taken for it",
+    ]
+
+
+def test_planes_closer_than_the_slices_make_no_holes_of_each_other() -> None:
+    volume = Volume(np.zeros((2, 30, 30), np.int16), (2.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    contours = [square(4.5, 24.5, 0.0), square(5.5, 23.5, 0.9), square(4.5, 24.5, 2.0), square(8.5, 12.5, 2.0)]
+    found = rasterised(contours, volume, [0.0, 2.0])
+    assert (int(found.mask[0].sum()), int(found.mask[1].sum())) == (20**2, 20**2 - 4**2)
+    assert (found.lost, found.moved) == (1, 0)
 
 
 def test_another_scans_structure_set_is_refused(tmp_path: Path) -> None:

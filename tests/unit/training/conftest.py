@@ -1,5 +1,9 @@
 """A made-up patient as a case, and a recipe small enough to learn it by heart."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +80,26 @@ def data_set(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("set")
     write_manifest(folder, [save_case(case, folder)], "phantoms", [])
     return folder
+
+
+@pytest.fixture(scope="session")
+def held_out(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same patient, scanned again: other noise."""
+    folder = tmp_path_factory.mktemp("held-out")
+    noisy = case.ct.with_array(case.ct.array + np.int16(1))
+    write_manifest(folder, [save_case(replace(case, name="phantom2", ct=noisy), folder)], "phantoms", [])
+    return folder
+
+
+@contextmanager
+def no_room(size: int) -> Iterator[None]:
+    """No file of this process can grow past `size` bytes, as on a disk that is nearly full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:

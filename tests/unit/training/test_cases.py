@@ -8,9 +8,11 @@ import SimpleITK as sitk
 from rtseg_training.cases import Case, load_cases, make_case, save_case, write_manifest
 from rtseg_training.errors import CaseError
 from rtseg_training.import_folders import find_cases, import_case
+from rtseg_training.names import load_names
 
 from rtseg_daemon.segment.transforms import to_image
 from rtseg_daemon.segment.volume import Array, Volume
+from tests.unit.training.conftest import no_room
 
 Phantom = tuple[Volume, dict[str, Array]]
 
@@ -82,7 +84,7 @@ def test_nifti_folders_are_imported_in_patient_axes(phantom: Phantom, tmp_path: 
     for path in folder.rglob("*.nii.gz"):
         sitk.WriteImage(sitk.DICOMOrient(sitk.ReadImage(str(path)), "RAS"), str(path))
     assert find_cases(tmp_path) == [folder]
-    case = import_case(folder)
+    case = import_case(folder, load_names())
     direct = make_case("a", volume, {"Parotid_L": masks["Parotid_L"]})
     assert np.array_equal(case.mask("Parotid_L"), direct.mask("Parotid_L"))
     assert case.ct.origin_mm == pytest.approx(direct.ct.origin_mm, abs=1e-3)
@@ -96,11 +98,59 @@ def test_a_mask_on_another_grid_is_refused_with_its_file(phantom: Phantom, tmp_p
     image.SetOrigin([5.0, 0.0, 0.0])
     sitk.WriteImage(image, str(path))
     with pytest.raises(CaseError, match=r"case a: .*Parotid_L\.nii\.gz lies on another grid"):
-        import_case(folder)
+        import_case(folder, load_names())
 
 
 def test_a_file_that_is_no_image_is_named(phantom: Phantom, tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "a", phantom[0], {})
     (folder / "ct.nii.gz").write_bytes(b"no image")
     with pytest.raises(CaseError, match=r"case a: .*ct\.nii\.gz cannot be read"):
-        import_case(folder)
+        import_case(folder, load_names())
+
+
+def test_a_mask_beside_the_patient_is_not_annotated_and_said(phantom: Phantom) -> None:
+    volume, masks = phantom
+    beside = np.zeros(volume.shape, bool)
+    beside[:, :3, :3] = True
+    partly = masks["Brainstem"].copy()
+    partly[:, 0, 0] = True
+    said: list[str] = []
+    case = make_case("x", volume, {"Larynx": beside, "Brainstem": partly}, say=said.append)
+    assert (case.structures, case.status) == (("Brainstem",), {"Brainstem": "drawn"})
+    assert np.array_equal(case.mask("Brainstem").sum(), masks["Brainstem"].sum())
+    assert [line.split(":")[0] for line in said] == ["Larynx is not annotated", "Brainstem"]
+
+
+def test_names_of_folders_are_mapped_and_a_hundred_unknown_ones_left_out(phantom: Phantom, tmp_path: Path) -> None:
+    volume, masks = phantom
+    many = {f"vertebra_{k}": masks["Brainstem"] for k in range(40)}
+    known = {"parotid_gland_left": masks["Parotid_L"], "spinal_cord": masks["SpinalCord"]}
+    few = write_folder(tmp_path / "a", volume, known | {"PTV70": masks["Brainstem"]})
+    assert set(import_case(few, load_names()).structures) == {"Parotid_L", "SpinalCord", "PTV70"}
+    said: list[str] = []
+    case = import_case(write_folder(tmp_path / "b", volume, known | many), load_names(), said.append)
+    assert set(case.structures) == {"Parotid_L", "SpinalCord"}
+    assert said == ["40 masks left out whose names the table of names does not know"]
+
+
+def test_an_oblique_image_is_refused_with_its_file(phantom: Phantom, tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "a", phantom[0], {})
+    path = folder / "ct.nii.gz"
+    image = sitk.ReadImage(str(path))
+    c, s = np.cos(0.02), np.sin(0.02)
+    image.SetDirection([c, -s, 0, s, c, 0, 0, 0, 1])
+    sitk.WriteImage(image, str(path))
+    with pytest.raises(CaseError, match=r"case a: .*ct\.nii\.gz is oblique"):
+        import_case(folder, load_names())
+
+
+def test_a_damaged_manifest_is_named(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"format": 1')
+    with pytest.raises(CaseError, match=r"manifest\.json is damaged"):
+        load_cases(tmp_path)
+
+
+def test_a_full_disk_names_the_case(case: Case, tmp_path: Path) -> None:
+    with no_room(1000), pytest.raises(CaseError, match=r"case phantom1: .*phantom1\.npz cannot be written"):
+        save_case(case, tmp_path)
+    assert list(tmp_path.iterdir()) == []

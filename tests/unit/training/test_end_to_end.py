@@ -11,7 +11,7 @@ from rtseg_training import golden
 from rtseg_training.cases import Case, save_case, write_manifest
 from rtseg_training.checkpoint import part, read_checkpoint
 from rtseg_training.cli import app
-from rtseg_training.errors import ExportError
+from rtseg_training.errors import CaseError, CheckpointError, ExportError, RecipeError
 from rtseg_training.evaluate import open_bundle
 from rtseg_training.recipe import Member
 from rtseg_training.tables import read_csv
@@ -114,11 +114,18 @@ def test_golden_figures_may_wobble_but_not_fall() -> None:
         golden.refuse_worse("x", old, [Golden(seed=1, matrix=64, dice={"Brainstem": 0.80})])
 
 
+def test_a_record_never_follows_a_fall() -> None:
+    old = [Golden(seed=1, matrix=64, dice={"Brainstem": 0.80, "Larynx": 0.5})]
+    new = [Golden(seed=1, matrix=64, dice={"Brainstem": 0.79, "Larynx": 0.6})]
+    assert golden.best_of(old, new) == [Golden(seed=1, matrix=64, dice={"Brainstem": 0.80, "Larynx": 0.6})]
+    assert golden.best_of([], new) == new
+
+
 def test_refresh_trains_a_bundle_on_and_compares_on_the_same_cases(
-    trained: tuple[Path, Path], data_set: Path, tmp_path: Path
+    trained: tuple[Path, Path], data_set: Path, held_out: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "models" / "tiny"
-    shown = run("refresh", trained[1], "--data", data_set, "--validation", data_set, "--runs", tmp_path / "runs",
+    shown = run("refresh", trained[1], "--data", data_set, "--validation", held_out, "--runs", tmp_path / "runs",
                 "--out", out, "--version", "1.1", "--steps", 3, "--threads", 1)  # fmt: skip
     assert "| organ | cases | tiny 1.0 | tiny 1.1 | change |" in shown
     assert "| Parotid_L | 1 |" in shown
@@ -129,9 +136,40 @@ def test_refresh_trains_a_bundle_on_and_compares_on_the_same_cases(
     assert "refreshed from" in new.provenance
 
 
-def test_refresh_does_not_overwrite_the_old_bundle(trained: tuple[Path, Path], data_set: Path, tmp_path: Path) -> None:
+def test_what_was_learned_cannot_be_held_out(trained: tuple[Path, Path], data_set: Path, tmp_path: Path) -> None:
+    words = ["--data", data_set, "--validation", data_set, "--out", tmp_path / "x"]
+    with pytest.raises(CaseError, match=r"case phantom1 is in .* and in .*; a case that was learned"):
+        run("train", trained[0] / "recipe.yaml", *words)
+    with pytest.raises(CaseError, match="cannot be held out"):
+        run("refresh", trained[1], *words, "--runs", tmp_path, "--version", "1.1")
+    with pytest.raises(CaseError, match="cannot be held out"):
+        run("export", trained[0] / "runs", "--recipe", trained[0] / "recipe.yaml", "--members", "a", *words)
+
+
+def test_a_misspelt_exclusion_is_named(data_set: Path, tmp_path: Path) -> None:
+    path = write_recipe(tiny_recipe(exclude=["phantom7"]), tmp_path / "recipe.yaml")
+    with pytest.raises(RecipeError, match="excludes phantom7"):
+        run("train", path, "--data", data_set, "--out", tmp_path / "runs")
+
+
+def test_an_unfinished_or_foreign_member_is_not_exported(
+    trained: tuple[Path, Path], data_set: Path, tmp_path: Path
+) -> None:
+    longer = tiny_recipe(steps=30)
+    path = write_recipe(longer, tmp_path / "recipe.yaml")
+    run("train", path, "--data", data_set, "--out", tmp_path / "runs", "--member", "a", "--stop-after", "0s")
+    words = ["--members", "a", "--data", data_set, "--out", tmp_path / "tiny"]
+    with pytest.raises(CheckpointError, match="of 30; train it to its end"):
+        run("export", tmp_path / "runs", "--recipe", path, *words)
+    with pytest.raises(CheckpointError, match=r"was trained with steps: 120, the recipe says 30"):
+        run("export", trained[0] / "runs", "--recipe", path, *words)
+
+
+def test_refresh_does_not_overwrite_the_old_bundle(
+    trained: tuple[Path, Path], data_set: Path, held_out: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ExportError, match="a folder of its own"):
-        run("refresh", trained[1], "--data", data_set, "--validation", data_set, "--runs", tmp_path, "--out",
+        run("refresh", trained[1], "--data", data_set, "--validation", held_out, "--runs", tmp_path, "--out",
             trained[1], "--version", "1.1", "--steps", 1, "--threads", 1)  # fmt: skip
 
 

@@ -206,7 +206,76 @@ def test_one_broken_ct_does_not_stop_the_others(tree: Path) -> None:
         path.unlink()
     cases, report = read(tree)
     assert len(cases) == 1
-    assert any("CT in gap" in line for line in report.left_out)
+    assert any("CT in file_" in line and "/gap: gap" in report.told(line) for line in report.left_out)
+
+
+def test_a_template_roi_of_the_exact_name_hides_no_drawn_one(tree: Path) -> None:
+    def with_template(dataset: Dataset) -> None:
+        roi(dataset, "Parotid_L")[0].ROIName = "Parotis li"
+        empty = Dataset()
+        empty.ROINumber, empty.ROIName = 99, "Parotid_L"
+        empty.ReferencedFrameOfReferenceUID = dataset.StructureSetROISequence[0].ReferencedFrameOfReferenceUID
+        dataset.StructureSetROISequence.insert(0, empty)
+
+    change(tree, with_template)
+    (case,), report = read(tree)
+    assert case.status["Parotid_L"] == "drawn"
+    assert not any("drawn more than once" in note for note in report.notes)
+
+
+def test_an_roi_that_is_oblique_in_part_is_not_annotated(tree: Path) -> None:
+    def tilt(dataset: Dataset) -> None:
+        contour = roi(dataset, "Parotid_L")[1].ContourSequence[2]
+        points = np.array(contour.ContourData, float).reshape(-1, 3)
+        points[:, 2] += np.linspace(0, 5, len(points))
+        contour.ContourData = [f"{v:.3f}" for v in points.ravel()]
+
+    change(tree, tilt)
+    (case,), report = read(tree)
+    assert "Parotid_L" not in case.structures
+    assert any("contours left out: a contour is not axial" in note for note in report.notes)
+
+
+def test_a_point_among_contours_is_reported_and_the_rest_taken(tree: Path) -> None:
+    change(tree, lambda ds: roi(ds, "Parotid_L")[1].ContourSequence[0].__setattr__("ContourGeometricType", "POINT"))
+    (case,), report = read(tree)
+    assert case.status["Parotid_L"] == "drawn"
+    assert any("'Parotid_L': 1 of" in note and "POINT" in note for note in report.notes)
+
+
+def test_an_roi_in_another_frame_of_reference_is_left_out(tree: Path) -> None:
+    change(tree, lambda ds: roi(ds, "Brainstem")[0].__setattr__("ReferencedFrameOfReferenceUID", "2.25.9"))
+    (case,), report = read(tree)
+    assert set(case.structures) == set(ORGANS) - {"Brainstem"}
+    assert any("'Brainstem' left out: it lies in another frame" in note for note in report.notes)
+
+
+def test_a_structure_set_of_no_frame_here_and_a_broken_one_are_reported(tree: Path) -> None:
+    def adrift(dataset: Dataset) -> None:
+        dataset.ReferencedFrameOfReferenceSequence = []
+        for entry in dataset.StructureSetROISequence:
+            entry.ReferencedFrameOfReferenceUID = "2.25.9"
+
+    change(tree, adrift, to="rs2.dcm")
+    (tree / "rs3.dcm").write_bytes((tree / "rs.dcm").read_bytes()[:3000])
+    (tree / "rs4.dcm").write_bytes(b"nothing")
+    _, report = read(tree)
+    told = [report.told(line) for line in report.left_out]
+    assert any("rs2.dcm names no CT series and lies in the frame of reference of no CT here" in line for line in told)
+    assert any("rs3.dcm" in line for line in told)
+    assert any("rs4.dcm cannot be read as DICOM" in line for line in told)
+
+
+def test_names_of_folders_and_files_are_not_written(tree: Path, tmp_path: Path) -> None:
+    volume, _ = make_phantom(3, matrix=64)
+    place = tree / "DOE^JOHN_123456"
+    for path in write_series(volume, place, seed=9)[50:52]:
+        path.unlink()
+    (place / "DOE.dcm").write_bytes(b"nothing")
+    done = CliRunner().invoke(app, ["import", str(tree), "--out", str(tmp_path / "set")])
+    assert done.exit_code == 0
+    assert not any(b"DOE" in path.read_bytes() for path in (tmp_path / "set").iterdir())
+    assert "DOE^JOHN_123456" in done.output.replace("\n", "") + done.stderr.replace("\n", "")
 
 
 @pytest.mark.patients

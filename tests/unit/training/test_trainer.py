@@ -2,14 +2,13 @@
 
 import csv
 import math
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from rtseg_training import runlog, trainer
 from rtseg_training.checkpoint import read_checkpoint
 from rtseg_training.dataset import Prepared, batch_of
 from rtseg_training.errors import CheckpointError, RecipeError
@@ -17,22 +16,11 @@ from rtseg_training.recipe import Recipe, Schedule
 from rtseg_training.runlog import Progress
 from rtseg_training.trainer import Run, learning_rate, update_average
 
-from tests.unit.training.conftest import same, tiny_recipe
+from tests.unit.training.conftest import no_room, same, tiny_recipe
 
 
 def quiet(_progress: Progress) -> None:
     """Nobody watches."""
-
-
-@contextmanager
-def no_room(size: int) -> Iterator[None]:
-    """No file of this process can grow past `size` bytes, as on a disk that is nearly full."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture
@@ -165,3 +153,65 @@ def test_the_average_forgets_the_random_start() -> None:
     for step in range(1, 60):
         update_average(average, net, 0.998, step)
     assert average["weight"].item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_run_does_not_go_on_with_another_recipe_start_or_cases(
+    tmp_path: Path, short: Recipe, prepared: Prepared
+) -> None:
+    run = Run(short, short.members[0], tmp_path / "a")
+    run.train([prepared], [], quiet, stop_after_s=0.0)
+    slower = short.model_copy(update={"ema": 0.5})
+    with pytest.raises(CheckpointError, match=r"was trained with ema: 0\.9, the recipe says 0\.5"):
+        Run(slower, short.members[0], tmp_path / "a")
+    reseeded = short.members[0].model_copy(update={"seed": 9})
+    with pytest.raises(CheckpointError, match="seed: 1, the recipe says 9"):
+        Run(short, reseeded, tmp_path / "a")
+    again = Run(short.model_copy(update={"validate_every": 7}), short.members[0], tmp_path / "a")
+    with pytest.raises(CheckpointError, match="other cases"):
+        again.train([prepared, replace(prepared, name="another")], [], quiet)
+    branch = Run(short, short.members[1], tmp_path / "b", start=run.path)
+    branch.save()
+    Run(short, short.members[1], tmp_path / "b", start=run.path)
+    run.step += 1
+    run.save()
+    with pytest.raises(CheckpointError, match="other weights"):
+        Run(short, short.members[1], tmp_path / "b", start=run.path)
+
+
+def test_a_log_forgets_what_came_after_the_checkpoint(tmp_path: Path, short: Recipe, prepared: Prepared) -> None:
+    run = Run(short, short.members[0], tmp_path)
+    run.save()
+    (tmp_path / "log.csv").write_text("step,seconds,loss\n10,1.0,0.5\n")
+    run.train([prepared], [prepared], quiet)
+    with (tmp_path / "log.csv").open() as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["6"]
+
+
+def test_steps_without_finite_numbers_are_not_taken(
+    tmp_path: Path, short: Recipe, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(short.model_copy(update={"steps": 40}), short.members[0], tmp_path)
+    run.save()
+    before = run.path.read_bytes()
+    weights = {key: value.clone() for key, value in run.net.state_dict().items()}
+    whole = trainer.make_loss
+
+    def broken(*arguments: object) -> object:
+        loss = whole(*arguments)  # type: ignore[arg-type]
+        return lambda logits, patch: loss(logits, patch) * math.nan
+
+    monkeypatch.setattr(trainer, "make_loss", broken)
+    with pytest.raises(CheckpointError, match="not finite in 11 steps running, up to step 11"):
+        run.train([prepared], [], quiet)
+    assert run.path.read_bytes() == before
+    assert same(weights, dict(run.net.state_dict()))
+
+
+def test_a_log_that_cannot_be_written_stops_no_run(
+    tmp_path: Path, short: Recipe, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runlog.RunLog, "_write", full)
+    assert Run(short, short.members[0], tmp_path).train([prepared], [prepared], quiet)
