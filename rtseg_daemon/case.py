@@ -28,14 +28,14 @@ class Options:
 
     Args:
         run: number of the run; another run gives another structure set.
-        released: a person let the images go on: their gates that may be released report, and hold no more.
+        released: gates of the images whose verdict a person saw and let go: those that may be released hold no more.
         forced: a person who sees the result at once lets it go on too: neither do those of the organs hold.
         rejected: whether organs flagged REJECT get their contours.
         rings: whether each organ gets a further ROI where the members disagree.
     """
 
     run: int = 1
-    released: bool = False
+    released: frozenset[str] = frozenset()
     forced: bool = False
     rejected: Literal["omit", "send"] = "omit"
     rings: bool = False
@@ -52,7 +52,7 @@ class CaseResult:
 
     bundles: tuple[Bundle, ...]
     verdicts: tuple[tuple[str, "Verdict"], ...]
-    released: bool
+    released: frozenset[str] = frozenset()
     forced: bool = False
     series: "CtSeries | None" = None
     organs: tuple[Organ, ...] = ()
@@ -68,7 +68,13 @@ class CaseResult:
         return [v for gate, v in self.verdicts if v.verdict == "hold" and not (v.releasable and self._let_go(gate))]
 
     def _let_go(self, gate: str) -> bool:
-        return self.forced or (self.released and not gate.startswith("organs"))
+        return self.forced or kind_of(gate) in self.released
+
+    @property
+    def doubts(self) -> tuple[list[str], bool]:
+        """What the gates before inference say against the images, and whether a person had to let them go."""
+        reasons = list(dict.fromkeys(reason for _, verdict in self.verdicts for reason in verdict.doubts))
+        return reasons, any(verdict.verdict == "hold" for _, verdict in self.verdicts)
 
     @property
     def held(self) -> bool:
@@ -145,6 +151,11 @@ def process_case(
     return replace(result, seconds={stage: round(seconds, 3) for stage, seconds in stages.seconds.items()})
 
 
+def kind_of(gate: str) -> str:
+    """Which gate it is, whatever bundle it judged for: `series`, `voxels`, `organs` or `written file`."""
+    return gate.split(" (")[0]
+
+
 def gate_of(gate: str, bundle: Bundle, bundles: Sequence[Bundle]) -> str:
     """What a gate is called that every bundle judges by its own limits."""
     return gate if len(bundles) == 1 else f"{gate} ({bundle.name})"
@@ -165,7 +176,8 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
     with stages.stage("read series"):
         images = split_images(headers)[0]
         tolerance = min(one.limits.slice_distance_tolerance for one in bundles)
-        series = series_of(images, RELEASABLE if options.released else frozenset(), tolerance)
+        allowed = RELEASABLE if options.forced or "series" in options.released else frozenset()
+        series = series_of(images, allowed, tolerance)
         return replace(result, series=series, verdicts=(*result.verdicts, ("voxels", judge_volume(series.volume))))
 
 
@@ -177,7 +189,7 @@ def segment_case(result: CaseResult, load: Load, options: Options, stages: "Stag
     series, bundles = result.series, result.bundles
     assert series is not None
     parts = joined([find_part(series.volume, bundle, load, options, stages) for bundle in bundles])
-    organs = tuple(organ for part in parts for organ in part.organs)
+    organs = tuple(doubted([organ for part in parts for organ in part.organs], *result.doubts))
     rings = tuple(ring for part in parts for ring in part.rings)
     notes: list[str] = []
     with stages.stage("structure set"):
@@ -208,11 +220,24 @@ def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, st
     found = segmenter.segment_volume(volume, stages.report)
     for stage, seconds in found.seconds.items():
         stages.seconds[stage] = stages.seconds.get(stage, 0.0) + seconds
-    shortage = reduced(segmenter.bundle.window, bundle.window)
+    shortage = reduced(segmenter.bundle, bundle)
     organs, verdict = judge_organs(unpredicted(found.organs, shortage), bundle, volume)
     with stages.stage("structure set"):
         rings = rings_of(found, organs, grid_of(volume), bundle.entropy_level) if options.rings else []
     return Part(bundle, tuple(organs), tuple(rings), verdict, found.network.with_array(found.entropy))
+
+
+def doubted(organs: Sequence[Organ], reasons: Sequence[str], let_go: bool) -> list[Organ]:
+    """The organs of images that a gate doubts: REVIEW at best, with its reasons.
+
+    Where a person let images go that are unlike those of the validation, no predicted Dice either: it holds for those.
+    """
+    from rtseg_daemon.segment.organ_gates import flagged
+
+    if let_go:
+        organs = [replace(organ, predicted_dice=None, interval=None) for organ in organs]
+    words = [f"released by a person: {reason}" if let_go else reason for reason in reasons]
+    return [flagged(organ, [(Flag.REVIEW, reason) for reason in words]) for organ in organs]
 
 
 def unpredicted(organs: Sequence[Organ], shortage: str) -> list[Organ]:

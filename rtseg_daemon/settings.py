@@ -35,6 +35,15 @@ def check_fingerprint(value: str) -> str:
     return digits
 
 
+def check_bundles(value: tuple[str, ...]) -> tuple[str, ...]:
+    """At least one bundle, and none twice."""
+    if not value:
+        raise ValueError("name at least one bundle")
+    if len(set(value)) < len(value):
+        raise ValueError("a bundle is named twice")
+    return value
+
+
 def check_bundle_name(value: str) -> str:
     """One bundle's name: JOINER stands between those of several."""
     if JOINER in value:
@@ -60,7 +69,11 @@ Name = Annotated[str, Field(min_length=1, max_length=64)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Seconds = Annotated[float, Field(gt=0)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(one_or_many)]
-BundleNames = Annotated[tuple[Annotated[Name, AfterValidator(check_bundle_name)], ...], BeforeValidator(one_or_many)]
+BundleNames = Annotated[
+    tuple[Annotated[Name, AfterValidator(check_bundle_name)], ...],
+    BeforeValidator(one_or_many),
+    AfterValidator(check_bundles),
+]
 
 
 class Section(BaseModel):

@@ -137,10 +137,13 @@ def write_durably(path: Path, content: bytes) -> None:
 
 def damage(path: Path, sha256: str) -> str:
     """What has become of a file since its digest was entered in the ledger; empty where it is as it was."""
-    if not path.is_file():
+    try:
+        with path.open("rb") as file:
+            now = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
         return "is missing"
-    with path.open("rb") as file:
-        now = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
     return "" if now == sha256 else "was altered (digest differs)"
 
 

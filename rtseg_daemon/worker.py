@@ -168,7 +168,7 @@ class Worker:
 
         def load(bundle: Bundle) -> "Segmenter":
             found = self.segmenter(halved(bundle, halvings), compute)
-            if shortage := reduced(found.bundle.window, bundle.window):
+            if shortage := reduced(found.bundle, bundle):
                 self.note(job_id, "smaller windows", {"bundle": bundle.name, "reason": shortage})
             return found
 
@@ -189,9 +189,9 @@ class Worker:
 
         What is kept of other bundles stays; of this one only what is asked for now.
         """
-        key = f"{bundle.digest} {compute.device} {bundle.window}"
+        key = f"{bundle.digest} {compute.device} {bundle.window} {bundle.window_step}"
         kept = self.segmenters.get(key)
-        if kept is None or kept.bundle.window != bundle.window:
+        if kept is None or reduced(kept.bundle, bundle):
             self.segmenters = {k: one for k, one in self.segmenters.items() if one.bundle.name != bundle.name}
             kept = self.segmenters[key] = case.load_segmenter(bundle, compute, self.layout.engine_cache)
         return kept
@@ -287,7 +287,8 @@ class Beat:
 
 def options_for(job: Job, route: Route | None) -> case.Options:
     """How the job is to be done, from its row and its route."""
-    options = case.Options(job.run, released=job.released_by is not None)
+    seen = frozenset(case.kind_of(verdict["gate"]) for verdict in job.verdicts or ()) - {"organs"}
+    options = case.Options(job.run, released=seen if job.released_by is not None else frozenset())
     return options if route is None else replace(options, rejected=route.rejected, rings=route.rings)
 
 

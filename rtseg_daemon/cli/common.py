@@ -1,7 +1,8 @@
 """What the commands share: options, the opened ledger, and printing."""
 
-import getpass
 import json
+import os
+import pwd
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,11 +68,13 @@ def open_existing(path: Path | None) -> Open:
 
 
 def who() -> str:
-    """Who gives the command, for the events."""
+    """Who gives the command, for the events: the account, and who took it on by sudo."""
     try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        account = f"uid {os.getuid()}"
+    person = os.environ.get("SUDO_USER", "")
+    return f"{person} as {account}" if person and person != account else account
 
 
 def print_json(document: Any) -> None:

@@ -79,7 +79,13 @@ def verify(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> No
 
     Example: rtseg-daemon models verify han-oar
     """
-    bundle = load_bundle(models_directory(config), name)
+    try:
+        bundle = load_bundle(models_directory(config), name)
+    except BundleError as error:
+        if not as_json:
+            raise
+        print_json({"name": name, "ok": False, "error": str(error)})
+        raise typer.Exit(1) from error
     if as_json:
         print_json({"name": bundle.name, "digest": bundle.digest, "ok": True})
     else:

@@ -40,8 +40,14 @@ def segment(
     """
     settings = load_config(config) if config is not None else Config()
     configure(settings.logging, "segment")
-    paths = choose_series(ct, series)
-    result = run_case(paths, to, settings, bundle, force, rings)
+    try:
+        result = run_case(choose_series(ct, series), to, settings, bundle, force, rings)
+    except SeriesError as error:
+        if not as_json:
+            raise
+        gate = {"verdict": "hold", "reasons": [str(error)]}
+        print_json({"rtstruct": None, "rois": [], "gate": gate, "seconds": {}})
+        raise typer.Exit(1) from error
     written = not result.held
     if as_json:
         print_json(shape(result, to if written else None))
@@ -73,7 +79,7 @@ def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: 
     from rtseg_daemon import case
 
     bundles = load_bundles(settings.models.directory or installed_models(), bundle)
-    options = case.Options(released=force, forced=force, rings=rings)
+    options = case.Options(forced=force, rings=rings)
     with Console(stderr=True).status("reading the series") as progress:
         result = case.process_case(
             paths,

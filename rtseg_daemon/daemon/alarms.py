@@ -56,7 +56,7 @@ def late_series(session: Session, before: float) -> Iterator[tuple[int, float, s
 
 def how_it_stands(series: Series) -> str | None:
     """Why a series is not delivered, from its newest jobs; None if nothing more is to come."""
-    newest: dict[str, Job] = {job.bundle: job for job in series.jobs}
+    newest: dict[str, Job] = {job.bundle: job for job in series.jobs if not job.no_send}
     waiting = [job for job in newest.values() if awaited(job)]
     if waiting:
         return ", ".join(f"job {job.id} is {job.state}" for job in waiting)
@@ -64,7 +64,7 @@ def how_it_stands(series: Series) -> str | None:
 
 
 def awaited(job: Job) -> bool:
-    """Whether someone waits for this job's contours; one that is not to be sent counts as done once it is segmented."""
+    """Whether someone waits for this job's contours; without a destination it is done once it is segmented."""
     return job.state not in DONE and not (job.state is JobState.SEGMENTED and not job.deliveries)
 
 

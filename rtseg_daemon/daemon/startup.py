@@ -1,8 +1,9 @@
 """What must be true before any child starts: intact bundles, a free port, a ledger of this version's schema."""
 
+import difflib
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Engine
 
@@ -30,6 +31,20 @@ def routed_bundles(config: Config) -> Iterator[Bundle]:
                     "say `research: true` in the route to use it all the same"
                 )
             yield bundle
+
+
+def unknown_organs(config: Config, bundles: Sequence[Bundle]) -> Iterator[str]:
+    """A sentence for each name under a destination's `only`, `roi_names` or `colours` that no routed bundle has.
+
+    A misspelt organ under `only` would be left out of every structure set.
+    """
+    organs = sorted({organ.name for bundle in bundles for organ in bundle.classes})
+    for destination in config.destinations:
+        for name in sorted({*destination.only, *destination.roi_names, *destination.colours}):
+            if name.split("^")[0] not in organs:
+                near = difflib.get_close_matches(name, organs, n=1, cutoff=0.6)
+                meant = f"; did you mean {near[0]}?" if near else ""
+                yield f"destination {destination.name} names {name}, which no routed bundle contours{meant}"
 
 
 def wait_for_port(host: str, port: int, wait_seconds: float = 10.0) -> None:

@@ -15,7 +15,7 @@ from rtseg_daemon.daemon import auditing
 from rtseg_daemon.daemon.children import Child, Modules, children_of
 from rtseg_daemon.daemon.chores import House, Housekeeper, chores_for
 from rtseg_daemon.daemon.inquiry import Inquiry
-from rtseg_daemon.daemon.startup import prepare_ledger, routed_bundles, wait_for_port
+from rtseg_daemon.daemon.startup import prepare_ledger, routed_bundles, unknown_organs, wait_for_port
 from rtseg_daemon.daemon.watch import Watch
 from rtseg_daemon.ledger import supervision
 from rtseg_daemon.ledger.engine import reading, writing
@@ -41,14 +41,20 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
     configure(config.logging, "supervisor")
     layout = Layout(config.storage.directory)
     layout.create()
-    bundles = [f"{bundle.name} {bundle.version}" for bundle in routed_bundles(config)]
+    bundles = list(routed_bundles(config))
+    for line in unknown_organs(config, bundles):
+        log().warning(line)
     lock = lock_storage(layout)
     wait_for_port(config.dicom.host, config.dicom.port)
     engine = prepare_ledger(config, layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
     house = House(config, layout, engine, receiver=children[0])
     auditing.note_start(house.engine, config_file, Trail(config.audit_file), time.time())
-    log().info("started", bundles=bundles, children=[child.name for child in children])
+    log().info(
+        "started",
+        bundles=[f"{bundle.name} {bundle.version}" for bundle in bundles],
+        children=[child.name for child in children],
+    )
     supervisor = Supervisor(house, children, stop)
     supervisor.run()
     auditing.note_stop(Trail(config.audit_file), time.time())

@@ -36,6 +36,7 @@ from rtseg_daemon.logs import log
 from rtseg_daemon.segment.gates import Verdict, is_axial_image, judge_series
 from rtseg_daemon.segment.verdict import gravest
 from rtseg_daemon.settings import JOINER, Match
+from rtseg_daemon.storage import damage
 
 OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"
 
@@ -204,8 +205,8 @@ def settle(
         route = route_for(series, config.routes)
         left_alone = why_left_alone(series_id, images, route, others)
         route = None if left_alone else route
-    paths = [config.storage.directory / instance.path for instance in instances]
-    verdicts = {name: judge(paths, config, name) for name in (route.jobs if route else ())}
+    files = [(config.storage.directory / instance.path, instance.sha256) for instance in instances]
+    verdicts = {name: judge(files, config, name) for name in (route.jobs if route else ())}
     with writing(engine) as session:
         if reception.last_instance_id(session, series_id) != (instances[-1].id if instances else 0):
             return
@@ -227,13 +228,16 @@ def why_left_alone(series_id: int, images: bool, route: Route | None, others: Se
     return "" if best == series_id else f"another reconstruction of the scan is preferred: series {best}"
 
 
-def judge(paths: Sequence[Path], config: Config, names: str) -> Verdict:
-    """The series gate for the bundles of one job."""
+def judge(files: Sequence[tuple[Path, str]], config: Config, names: str) -> Verdict:
+    """The series gate for the bundles of one job. A damaged file holds nothing here: the worker fails on it by name,
+    and the job can be retried once the image has come again."""
     bundles = [known_bundle(models_of(config), name) for name in names.split(JOINER)]
     try:
-        headers = [read_header(path) for path in paths]
+        headers = [read_header(path) for path, _ in files]
         return gravest([judge_series(headers, bundle.limits) for bundle in bundles])
     except SeriesError as error:
+        if any(damage(path, sha256) for path, sha256 in files):
+            return Verdict("flag", (str(error),))
         return Verdict("hold", (str(error),), releasable=False)
 
 
@@ -267,7 +271,7 @@ def make_job(
     job = jobs.create_job(session, series_id, last, bundle, route.name, at=now)
     older = jobs.supersede(session, series_id, bundle, by=job.id, at=now)
     job.supersedes_id = older
-    job.verdicts = [{"gate": "series", "verdict": verdict.verdict, "reasons": list(verdict.reasons)}]
+    job.verdicts = job.verdicts or [{"gate": "series", "verdict": verdict.verdict, "reasons": list(verdict.reasons)}]
     if older is not None:
         record_event(session, "job", job.id, "supersedes", detail={"job": older}, at=now)
     reasons = [*decision.reasons, *(verdict.reasons if verdict.verdict == "hold" else ())]

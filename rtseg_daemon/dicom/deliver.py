@@ -24,7 +24,7 @@ from rtseg_daemon.dicom import commitment
 from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
 from rtseg_daemon.dicom.renamed import for_destination
 from rtseg_daemon.dicom.send import ContextRefused, Local, Waits, associated, contexts_for, echo, store
-from rtseg_daemon.errors import DeliveryError, RtsegError, StateError, StorageError
+from rtseg_daemon.errors import DeliveryError, RtsegError, StateError, StorageError, StructureSetError
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.reception import kept_instances
@@ -141,9 +141,12 @@ class Courier(threading.Thread):
         try:
             with reading(self.engine) as session:
                 parcel = self.pack(session.get_one(Delivery, delivery_id))
-            status, comment = self.send(parcel)
-        except StorageError as error:
+        except (StorageError, StructureSetError) as error:
             return self.put_off(delivery_id, Answer.REFUSED_FOR_GOOD, None, str(error))
+        except OSError as error:  # our own disk: no word of the destination
+            return self.put_off(delivery_id, Answer.NONE, None, f"the storage cannot be used now ({error.strerror})")
+        try:
+            status, comment = self.send(parcel)
         except ContextRefused as error:
             return self.put_off(delivery_id, Answer.REFUSED_FOR_NOW, None, str(error))
         except (FileNotFoundError, InvalidDicomError) as error:
@@ -261,6 +264,14 @@ class Courier(threading.Thread):
         log().warning("not delivered", delivery=delivery_id, destination=self.destination.name, outcome=outcome)
 
 
+def give_up_unknown(engine: Engine, configured: Sequence[str]) -> None:
+    """FAILED for every delivery whose destination is no longer configured: no courier would ever come for it."""
+    with writing(engine) as session:
+        for delivery in deliveries.unfinished_elsewhere(session, configured):
+            reason = f"destination {delivery.destination!r} is no longer configured; configure it, then retry the job"
+            deliveries.record_failed(session, delivery.id, None, reason, reason)
+
+
 def trial_of(delivery: Delivery, now: float) -> Trial:
     """The facts for the decision: what was really waited since the last attempt is added up."""
     waited = really_waited(now, delivery.last_attempt_at, delivery.planned_seconds)
@@ -282,6 +293,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     configure(config.logging, "deliverer")
     stop = follow_supervisor()
     engine = open_ledger(config.database_url)
+    give_up_unknown(engine, [destination.name for destination in config.destinations])
     couriers = [Courier(engine, config, destination, stop) for destination in config.destinations]
     for courier in couriers:
         courier.start()

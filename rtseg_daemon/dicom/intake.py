@@ -171,8 +171,11 @@ class Intake:
         """Make a file durable and enter it in the ledger; raises OSError or SQLAlchemyError."""
         outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found), spool.finish)
         if isinstance(outcome, Doubt):
-            theirs = pixel_digest(self.store.layout.directory / outcome.path)
-            settled = Doubt(outcome.path, theirs, pixel_digest(spool.path))
+            ours = pixel_digest(spool.path)
+            # a kept file that was damaged tells nothing; this copy of the same patient and place mends it
+            intact = self.store.intact(outcome.path, outcome.sha256)
+            theirs = pixel_digest(self.store.layout.directory / outcome.path) if intact else ours
+            settled = Doubt(outcome.path, outcome.sha256, theirs, ours)
             outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found, settled))
         assert not isinstance(outcome, Doubt)
         spool.kept = bool(outcome.arrival.path)
@@ -202,7 +205,7 @@ class Intake:
             kept.pixel_sha256 = settled.kept_pixels
             arrival = replace(arrival, pixel_sha256=settled.our_pixels)
         elif kept is not None and pixels_decide(kept, arrival):
-            return Doubt(kept.path)
+            return Doubt(kept.path, kept.sha256)
         if arrival.association_id is None:
             opened = reception.open_association(session, sender.calling_ae, sender.host)
             arrival = replace(arrival, association_id=opened)
@@ -255,9 +258,10 @@ class Intake:
 
 @dataclass(frozen=True)
 class Doubt:
-    """One UID came twice; `path` is the object kept, and the digests are of the two images' pixels once compared."""
+    """One UID came twice: the object kept and its digest, and those of the two images' pixels once compared."""
 
     path: str
+    sha256: str
     kept_pixels: str = ""
     our_pixels: str = ""
 

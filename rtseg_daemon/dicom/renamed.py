@@ -11,6 +11,7 @@ from pydicom.uid import UID
 
 from rtseg_daemon.config import Destination
 from rtseg_daemon.dicom.names import LONGEST_NAME, ascii_line, names_of_rois
+from rtseg_daemon.errors import StructureSetError
 from rtseg_daemon.storage import write_durably
 
 
@@ -18,7 +19,8 @@ def for_destination(rtstruct: Path, destination: Destination) -> Path:
     """`rtstruct` itself, or a copy beside it with `roi_names`, `colours` and `only` applied.
 
     The copy is another object, so it has a SOP Instance UID of its own, derived from the first and from what was
-    changed: made again before every attempt, it is the same object.
+    changed: made again before every attempt, it is the same object. Raises
+    StructureSetError where `only` leaves nothing.
     """
     wishes = (destination.roi_names, destination.colours, destination.only)
     if not any(wishes):
@@ -27,6 +29,8 @@ def for_destination(rtstruct: Path, destination: Destination) -> Path:
     copy = rtstruct.with_name(f"RTSTRUCT-{hashlib.sha256(changes.encode()).hexdigest()[:16]}.dcm")
     dataset = dcmread(rtstruct)
     adapt(dataset, destination)
+    if not dataset.StructureSetROISequence:
+        raise StructureSetError(f"destination {destination.name} wants `only` organs that this structure set lacks")
     uid = derived_uid(str(dataset.SOPInstanceUID), changes)
     dataset.SOPInstanceUID = uid
     dataset.file_meta.MediaStorageSOPInstanceUID = uid

@@ -284,7 +284,7 @@ def check_series(headers: Sequence[SliceHeader], allow: frozenset[str] = frozens
         if name in allow & RELEASABLE:
             continue
         if reason := broken(name, headers, tolerance):
-            raise SeriesError(f"{name}: {reason}; correct the series at its source and send it again", name)
+            raise SeriesError(f"{name}: {reason}; correct the series at its source and send it under new UIDs", name)
 
 
 # --- from stored pixels to patient axes ------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.deliveries import settle_job
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.jobs import add_deliveries, create_job, move_job, refuse_in_doubt, refuse_superseded
+from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState
 
@@ -83,12 +84,16 @@ def rerun(
 ) -> Job:
     """A new job for the same series and instances, as its next run; the old one stays as it is.
 
-    Raises StateError where its result would be sent but may not be: the series' identity is in doubt, or a newer job
-    was made from more slices.
+    Raises StateError where the images are gone, or where its result would be sent but may not be: the series' identity
+    is in doubt, or a newer job was made from more slices.
     """
     old = session.get(Job, job_id)
     if old is None:
         raise StateError(f"there is no job {job_id}")
+    if not kept_instances(session, old.series_id, up_to=old.last_instance_id):
+        raise StateError(
+            f"the images of job {job_id} were removed; fetch the study again, which makes a job of its own"
+        )
     if not no_send:
         refuse_in_doubt(old)
         refuse_superseded(session, old)

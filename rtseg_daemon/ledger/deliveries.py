@@ -145,6 +145,13 @@ def record_again(
     )
 
 
+def unfinished_elsewhere(session: Session, configured: Sequence[str]) -> Sequence[Delivery]:
+    """Deliveries that wait or were on the wire, to destinations that are not `configured`."""
+    open_states = (DeliveryState.WAITING, DeliveryState.SENDING)
+    query = select(Delivery).where(Delivery.state.in_(open_states), Delivery.destination.not_in(configured))
+    return session.scalars(query.order_by(Delivery.id)).all()
+
+
 def record_failed(
     session: Session, delivery_id: int, status: int | None, reason: str, told: str, *, at: float | None = None
 ) -> Delivery:

@@ -92,16 +92,19 @@ def create_job(
 
 
 def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: float | None = None) -> int | None:
-    """End what a newer job `by` makes obsolete: undelivered and failed jobs of the series and bundle are CANCELLED.
+    """End what a newer job `by` makes obsolete: undelivered and failed jobs of the series and bundle are CANCELLED, and
+    those of another bundle that lack its slices (a route that changed, or a rerun, made them).
 
     One whose structure set a TPS has, or is just getting, raises an alarm if it was made from other slices: it fits no
     longer (a series that was fetched again after retention had removed it is no such case). Returns the id of the
-    newest older job.
+    newest older job of the bundle.
     """
     new = _objects(session, session.get_one(Job, by))
-    query = select(Job).where(Job.series_id == series_id, Job.bundle == bundle, Job.id < by).order_by(Job.id)
-    older = session.scalars(query).all()
+    older = session.scalars(select(Job).where(Job.series_id == series_id, Job.id < by).order_by(Job.id)).all()
+    own = [job.id for job in older if job.bundle == bundle]
     for job in older:
+        if job.id not in own and _objects(session, job) == new:
+            continue
         arrived = job.state is JobState.DELIVERED or any(one.state in ARRIVED for one in job.deliveries)
         leaving = any(delivery.state is DeliveryState.SENDING for delivery in job.deliveries)
         if (arrived or leaving) and _objects(session, job) != new:
@@ -110,7 +113,7 @@ def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: flo
             raise_alarm(session, "superseded", f"superseded:{job.id}", message, at=at)
         if job.state in (JobState.FAILED, *UNDELIVERED) and not arrived:
             cancel(session, job.id, who="daemon", why=f"superseded by job {by}", at=at)
-    return older[-1].id if older else None
+    return own[-1] if own else None
 
 
 def _objects(session: Session, job: Job) -> set[str]:
@@ -131,13 +134,12 @@ def refuse_in_doubt(job: Job) -> None:
 
 
 def refuse_superseded(session: Session, job: Job) -> None:
-    """Raise StateError where a newer job of the series and bundle was made from other slices."""
-    query = select(Job).where(
-        Job.series_id == job.series_id, Job.bundle == job.bundle, Job.last_instance_id > job.last_instance_id
-    )
-    newer = session.scalars(query.order_by(Job.id.desc()).limit(1)).one_or_none()
+    """Raise StateError where a newer job of the series, of whatever bundle, was made from other slices."""
+    query = select(Job).where(Job.series_id == job.series_id, Job.last_instance_id > job.last_instance_id)
+    newer = session.scalars(query.order_by(Job.bundle != job.bundle, Job.id.desc()).limit(1)).one_or_none()
     if newer is not None and _objects(session, newer) != _objects(session, job):
-        raise StateError(f"job {job.id} lacks slices that came later; job {newer.id} has them, use that one")
+        use = "use that one" if newer.bundle == job.bundle else f"rerun that one with --bundle {job.bundle}"
+        raise StateError(f"job {job.id} lacks slices that came later; job {newer.id} has them, {use}")
 
 
 def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
@@ -273,7 +275,9 @@ def hold_undelivered(
     query = select(Job).where(Job.series_id == series_id, Job.state.in_(UNDELIVERED))
     for job in session.scalars(query).all():
         if job.state is JobState.HELD:
-            job.error, job.releasable = reason, job.releasable and releasable
+            reasons = [*(job.error or "").split("; "), *reason.split("; ")]
+            job.error, job.releasable = "; ".join(filter(None, dict.fromkeys(reasons))), job.releasable and releasable
+            record_event(session, "job", job.id, "held", detail={"reason": reason, "releasable": releasable}, at=at)
         else:
             hold(session, job.id, reason, releasable=releasable, at=at)
         _stop_deliveries(session, job.id)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
@@ -188,7 +188,8 @@ def status_shape(
     session: Session, now: float, free_gb: float | None, destinations: Sequence[str], running: bool = True
 ) -> Shape:
     """What `status --json` shows; `destinations` are the configured ones, `running` is False where no daemon lives."""
-    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING)))
+    at_work = or_(Job.state != JobState.SEGMENTED, Job.deliveries.any())
+    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING), at_work))
     known = {row.name: row for row in session.scalars(select(Destination))}
     children = session.scalars(select(Process).order_by(Process.name)).all() if running else []
     return counts(session) | {

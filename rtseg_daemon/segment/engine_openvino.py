@@ -14,6 +14,7 @@ import openvino as ov
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.engine import Choice, Work, named_failure
+from rtseg_daemon.segment.kept_models import drop_altered, note_digests
 from rtseg_daemon.segment.volume import Array
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -87,6 +88,8 @@ class OpenVinoEngine:
             self.models = [self._compiled(i) for i in range(len(bundle.members))]
             # one request more than there are streams: the next window waits ready while a result is being used
             self.requests = [[m.create_infer_request() for _ in range(self.streams + 1)] for m in self.models]
+        if self.cache is not None:
+            note_digests(self.cache)
 
     def _compiled(self, member: int) -> Any:
         path = self.cache / f"{cache_key(self.bundle, member)}.xml" if self.cache else None
@@ -144,7 +147,8 @@ def processors() -> int:
 
 
 def usable(cache: Path | None) -> Path | None:
-    """The cache folder, made if need be; None where it cannot be written or the disk is nearly full."""
+    """The cache folder, made if need be, with nothing in it that was altered; None where it cannot be written or the
+    disk is nearly full."""
     if cache is None:
         return None
     try:
@@ -152,6 +156,7 @@ def usable(cache: Path | None) -> Path | None:
         probe = cache / ".writable"
         probe.write_bytes(b"")
         probe.unlink()
+        drop_altered(cache)
         return cache if shutil.disk_usage(cache).free > 200 * 2**20 else None
     except OSError:
         return None
@@ -159,7 +164,7 @@ def usable(cache: Path | None) -> Path | None:
 
 def save(model: Any, path: Path) -> None:
     """Write the converted model; a full disk costs the next start a conversion, nothing else."""
-    partial = path.with_name(f"partial-{path.name}")
+    partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
     try:
         ov.save_model(model, str(partial), compress_to_fp16=True)
         partial.with_suffix(".bin").replace(path.with_suffix(".bin"))

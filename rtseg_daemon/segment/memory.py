@@ -99,29 +99,37 @@ def divisor_of(bundle: Bundle) -> Shape:
 
 
 def halved(bundle: Bundle, halvings: int) -> Bundle:
-    """The bundle with windows halved so many times, or as often as they can be."""
-    if halvings == 0:
+    """The bundle so many times smaller, or as often as can be: whole volumes in windows first, then halved windows."""
+    windows = smaller_ways(bundle)
+    if halvings == 0 or not windows:
         return bundle
-    windows = [bundle.window, *smaller_windows(bundle.window, divisor_of(bundle))]
-    return bundle.model_copy(update={"window": windows[min(halvings, len(windows) - 1)], "window_step": None})
+    return bundle.model_copy(update={"window": windows[min(halvings, len(windows)) - 1], "window_step": None})
+
+
+def smaller_ways(bundle: Bundle) -> list[Shape]:
+    """The windows in which a bundle may be tried when memory ran out in its own way."""
+    whole = [bundle.window] if bundle.window_step else []
+    return [*whole, *smaller_windows(bundle.window, divisor_of(bundle))]
 
 
 def attempts(device: str, bundles: Sequence[Bundle]) -> Iterator[tuple[str, int]]:
     """Device and halvings of the windows, in the order in which a case that runs out of memory is tried again."""
     yield device, 0
-    most = max(len(list(smaller_windows(bundle.window, divisor_of(bundle)))) for bundle in bundles)
-    for halvings in range(1, min(most, MOST_HALVINGS) + 1):
+    most = max(len(smaller_ways(bundle)) for bundle in bundles)
+    for halvings in range(1, min(most, MOST_HALVINGS + any(bundle.window_step for bundle in bundles)) + 1):
         yield device, halvings
     if device != "cpu":
         yield "cpu", 0
 
 
-def reduced(used: Shape, trained: Shape) -> str:
-    """What is said of a case that ran in smaller windows than its bundle was validated with; empty if it did not."""
-    if used == trained:
+def reduced(used: Bundle, validated: Bundle) -> str:
+    """What is said of a case that ran in smaller pieces than its bundle was validated with; empty if it did not."""
+    if (used.window, used.window_step) == (validated.window, validated.window_step):
         return ""
-    a, b = (" x ".join(str(n) for n in shape) for shape in (used, trained))
-    return f"memory was short: contoured in windows of {a} voxels instead of {b}, for which nothing was validated"
+    window, instead = (" x ".join(str(n) for n in one.window) for one in (used, validated))
+    if validated.window_step:
+        instead = "whole volumes"
+    return f"memory was short: contoured in windows of {window} voxels instead of {instead}, which was not validated"
 
 
 def out_of_memory(error: BaseException) -> bool:

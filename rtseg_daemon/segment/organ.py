@@ -50,6 +50,7 @@ class Organ:
         volume_ml: volume of the mask.
         slices: first and last slice number (from 1, inferior to superior) where members disagree most, if any.
         doubt: which part of the organ that is: `inferior end`, `superior end`, `middle` or `whole length`.
+        cut: at which end of the region that the network saw it was cut off, though the scan goes on; empty if nowhere.
         origin: in a structure set of several bundles the one it is of, and its name there.
     """
 
@@ -65,6 +66,7 @@ class Organ:
     reasons: tuple[str, ...] = ()
     slices: tuple[int, int] | None = None
     doubt: str = ""
+    cut: str = ""
     origin: tuple[str, str] | None = None
 
     @property

@@ -32,6 +32,7 @@ def judge_organs(organs: Sequence[Organ], bundle: Bundle, volume: Volume) -> tup
     findings: list[Finding] = []
     for organ in organs:
         notes = [*organ_notes(organ, classes[organ.name], found, volume.shape[0])]
+        notes += across_midline(organ, classes[organ.name], found, middle)
         if bundle.research:
             notes.append((Flag.REVIEW, "this bundle is for research only"))
         judged.append(flagged(organ, notes))
@@ -62,6 +63,8 @@ def place_notes(organ: Organ, slices: int) -> Iterable[tuple[Flag, str]]:
     """Cut off by the scan's ends, skipped slices, stray parts."""
     assert organ.box is not None
     assert organ.mask is not None
+    if organ.cut:
+        yield Flag.REVIEW, f"cut off at the {organ.cut} end of the region that is contoured"
     filled = np.flatnonzero(organ.mask.any(axis=(1, 2)))
     first, last = organ.box.start[0] + int(filled[0]), organ.box.start[0] + int(filled[-1])
     if first == 0 or last == slices - 1:
@@ -114,6 +117,16 @@ def wrong_side(organ: Organ, rule: OrganClass, found: dict[str, Organ], middle: 
     reference, what = (middle, "the midline") if pair is None else (centre_x(pair), pair.name)
     if (centre_x(organ) < reference) == (rule.side == "left"):
         yield Finding("hold", f"{organ.name} lies on the wrong side of {what}")
+
+
+def across_midline(
+    organ: Organ, rule: OrganClass, found: dict[str, Organ], middle: float
+) -> Iterable[tuple[Flag, str]]:
+    """One of a pair that lies beyond the midline, though on the right side of the other: both may be of one gland."""
+    if rule.side == "none" or rule.target or not organ.found or twin_of(organ.name) not in found:
+        return
+    if (centre_x(organ) < middle) == (rule.side == "left"):
+        yield Flag.REVIEW, "its centre lies beyond the patient's midline"
 
 
 def centre_x(organ: Organ) -> float:

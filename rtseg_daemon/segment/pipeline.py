@@ -179,7 +179,22 @@ def organ_on_ct(
         interval=interval,
         slices=None if doubt is None else slices_on_ct(doubt, coarse, network, ct),
         doubt=doubt[2] if doubt else "",
+        cut=cut_end(coarse, network, ct),
     )
+
+
+def cut_end(coarse: Box, network: Volume, ct: Grid) -> str:
+    """At which end of the network's grid an organ was cut off though the CT goes on there; empty if at none.
+
+    The grid ends where the bundle's extent does, or a step or less before the CT.
+    """
+    step, beyond = network.spacing_mm[0], 1.5 * network.spacing_mm[0]
+    first, last = network.origin_mm[0], network.origin_mm[0] + step * (network.shape[0] - 1)
+    if coarse.start[0] == 0 and first - ct.origin_mm[0] > beyond:
+        return "inferior"
+    if coarse.stop[0] == network.shape[0] and ct.origin_mm[0] + ct.spacing_mm[0] * (ct.shape[0] - 1) - last > beyond:
+        return "superior"
+    return ""
 
 
 def box_on(ct: Grid, volume: Volume) -> Box:

@@ -16,11 +16,15 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """pass, flag (reviewers see the reasons) or hold (a person decides; nobody may where not `releasable`)."""
+    """pass, flag (reviewers see the reasons) or hold (a person decides; nobody may where not `releasable`).
+
+    `doubts` are the reasons without mere notes: what a reviewer of the contours must know.
+    """
 
     verdict: Literal["pass", "flag", "hold"]
     reasons: tuple[str, ...] = ()
     releasable: bool = True
+    doubts: tuple[str, ...] = ()
 
 
 PASS = Verdict("pass")
@@ -30,11 +34,11 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
     """The gravest finding decides; reasons to hold come first."""
     ordered = sorted(findings, key=lambda finding: ["hold", "flag", "note"].index(finding.weight))
     reasons = tuple(dict.fromkeys(finding.reason for finding in ordered))
+    doubts = tuple(dict.fromkeys(finding.reason for finding in ordered if finding.weight != "note"))
     holds = [finding for finding in ordered if finding.weight == "hold"]
     if holds:
-        return Verdict("hold", reasons, all(finding.releasable for finding in holds))
-    flagged = any(finding.weight == "flag" for finding in ordered)
-    return Verdict("flag" if flagged else "pass", reasons)
+        return Verdict("hold", reasons, all(finding.releasable for finding in holds), doubts)
+    return Verdict("flag" if doubts else "pass", reasons, doubts=doubts)
 
 
 def gravest(verdicts: Sequence[Verdict]) -> Verdict:

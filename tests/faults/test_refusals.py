@@ -160,3 +160,17 @@ def test_an_altered_file_is_mended_by_sending_its_series_again(ward: Ward) -> No
     assert set(ward.send(images)) == {0}
     assert path.read_bytes() == good
     assert ward.kept(images) == len(images)
+
+
+def test_an_altered_file_is_mended_by_a_copy_with_other_bytes(ward: Ward) -> None:
+    """A PACS writes other optional tags than the scanner did: the pixels of a damaged file cannot decide."""
+    images = series("altered and coerced")
+    assert ward.settled(images).state is JobState.QUEUED
+    (name,) = ward.receiver.rows(f"select path from instance where sop_instance_uid = '{images[3].SOPInstanceUID}'")[0]
+    (ward.receiver.storage / name).write_bytes(b"rubbish")
+    images[3].InstitutionName = "elsewhere"
+    assert set(ward.send(images)) == {0}
+    assert ward.kept(images) == len(images)
+    assert ward.series(images).state is SeriesState.COMPLETE
+    (now,) = ward.receiver.rows(f"select path from instance where sop_instance_uid = '{images[3].SOPInstanceUID}'")[0]
+    assert (ward.receiver.storage / now).stat().st_size > 1000

@@ -24,7 +24,7 @@ from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.deliveries import begin_delivery, retry_delivery
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances
-from rtseg_daemon.ledger.schema import Delivery
+from rtseg_daemon.ledger.schema import Delivery, Destination
 from rtseg_daemon.storage import Layout
 from tests.synthetic import uid
 from tests.unit.ledger.test_jobs import arrival
@@ -300,6 +300,34 @@ def test_a_file_that_was_altered_in_the_storage_is_not_sent(
         decisions.retry(session, job, "me")
     with tps.running(), world.couriers():
         world.until_state("DELIVERED")
+
+
+def test_a_destination_that_is_no_longer_configured_fails_its_deliveries_at_the_start(
+    world: World, tps: Tps, ledger: Engine
+) -> None:
+    job = world.job(destinations=("eclipse", "tps"))
+    deliver.give_up_unknown(ledger, ["tps"])
+    gone, known = world.shape(job)["deliveries"]
+    assert (gone["state"], known["state"]) == ("FAILED", "WAITING")
+    assert "destination 'eclipse' is no longer configured" in gone["last_comment"]
+    with tps.running(), world.couriers():
+        world.until_state("FAILED")
+    assert len(tps.structure_sets) == 1
+
+
+def test_a_disk_that_cannot_be_used_speaks_not_of_the_destination(
+    world: World, tps: Tps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_arguments: Any) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(deliver, "for_destination", full)
+    world.job()
+    with tps.running(), world.couriers():
+        world.until(lambda: world.delivery()["attempts"] >= 1 and world.delivery()["state"] == "WAITING")
+    assert world.delivery()["last_comment"] == "the storage cannot be used now (No space left on device)"
+    with reading(world.ledger) as session:
+        assert not [one for one in session.query(Destination) if not one.up]
 
 
 def test_roi_names_and_selection_make_another_object_that_is_the_same_each_time(

@@ -16,6 +16,7 @@ from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
 from rtseg_daemon.ledger import decisions, events, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances
+from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import configure
 from rtseg_daemon.segment.verdict import Verdict
@@ -134,10 +135,37 @@ def test_a_job_of_a_route_that_is_gone_fails_and_is_not_taken_for_done(bench: Be
 
 def test_a_release_of_the_images_does_not_let_go_what_nobody_has_seen(bench: Bench) -> None:
     hold = Verdict("hold", ("too few organs",))
-    for gate, held in (("series", False), ("voxels", False), ("organs", True), ("organs (a)", True)):
-        result = case.CaseResult((), ((gate, hold),), released=True)
+    seen = frozenset({"series"})
+    for gate, held in (
+        ("series", False),
+        ("series (a)", False),
+        ("voxels", True),
+        ("organs", True),
+        ("organs (a)", True),
+    ):
+        result = case.CaseResult((), ((gate, hold),), released=seen)
         assert result.held is held
         assert not replace(result, forced=True).held
+
+
+def test_images_that_a_person_let_go_leave_their_mark_on_every_organ(bench: Bench, ledger: Engine) -> None:
+    for path in bench.files:
+        image = dcmread(path)
+        image.PatientPosition = "HFP"
+        image.save_as(path)
+    with writing(ledger) as session:
+        for instance, path in zip(session.query(Instance).order_by(Instance.id), bench.files, strict=True):
+            instance.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    held = bench.run()
+    assert held["state"] == "HELD"
+    with writing(ledger) as session:
+        decisions.release(session, bench.job, "anna", "looked", ["tps"])
+    job = bench.run()
+    assert job["state"] == "SEGMENTED"
+    for roi in job["rois"]:
+        assert roi["flag"] in ("REVIEW", "REJECT")
+        assert "released by a person: patient position HFP" in roi["comment"]
+        assert roi["predicted_dice"] is None
 
 
 def test_an_error_that_nobody_foresaw_fails_the_job_and_quotes_no_data(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sqlalchemy import Engine
 from typer.testing import CliRunner
 
 from rtseg_daemon import case, cli
+from rtseg_daemon.cli import common
 from rtseg_daemon.config import load_config
 from rtseg_daemon.demo import DemoError, make_room
 from rtseg_daemon.ledger import jobs
@@ -173,6 +175,8 @@ def test_models_are_listed_shown_and_verified(desk: Desk) -> None:
     status, _, err = desk.run("models", "verify", "tiny")
     assert status == 1
     assert str(weights) in err
+    status, printed, _ = desk.run("models", "verify", "tiny", "--json")
+    assert (status, json.loads(printed)["ok"]) == (1, False)
     assert "altered" in desk.ask("models", "list")[0]["error"]
 
 
@@ -221,6 +225,19 @@ def test_segment_of_an_empty_folder_fails_in_words(desk: Desk, tmp_path: Path) -
     status, _, err = desk.run("segment", str(empty), "--out", str(tmp_path / "a.dcm"), "--bundle", "tiny")
     assert status == 1
     assert "there is no CT series in" in err
+    status, printed, _ = desk.run("segment", str(empty), "--out", str(tmp_path / "a.dcm"), "--bundle", "tiny", "--json")
+    document = json.loads(printed)
+    assert (status, document["rtstruct"], document["gate"]["verdict"]) == (1, None, "hold")
+    assert "there is no CT series" in document["gate"]["reasons"][0]
+
+
+def test_events_name_the_person_behind_sudo(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SUDO_USER", "anna")
+    monkeypatch.setenv("LOGNAME", "somebody else")
+    account = pwd.getpwuid(os.getuid()).pw_name
+    assert common.who() == f"anna as {account}"
+    monkeypatch.delenv("SUDO_USER")
+    assert common.who() == account
 
 
 def test_segment_of_two_series_lists_them_and_exits_2(desk: Desk, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.daemon import alarms
+from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.schema import Alarm, Series
@@ -49,6 +50,15 @@ def test_delivered_contours_and_series_that_nobody_wants_are_never_late(ledger: 
     with writing(ledger) as session:
         session.get_one(Series, series).state = SeriesState.UNROUTED
     assert alarms.raise_late(ledger, 1800, NOW) == 0
+
+
+def test_a_look_without_sending_does_not_count_as_contours(ledger: Engine, layout: Layout) -> None:
+    job = stored_job(ledger, layout, stored_series(ledger, layout))
+    with writing(ledger) as session:
+        look = decisions.rerun(session, job, "anna", no_send=True)
+        jobs.claim_job(session, "w")
+        jobs.finish_segmentation(session, look.id, "w", jobs.Outcome("digest", []), [])
+    assert alarms.raise_late(ledger, 1800, OLD + 1900) == 1
 
 
 def test_a_series_that_never_became_a_job_is_late_too(ledger: Engine, layout: Layout) -> None:

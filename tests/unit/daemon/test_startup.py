@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from rtseg_daemon.config import load_config
-from rtseg_daemon.daemon.startup import prepare_ledger, routed_bundles, wait_for_port
+from rtseg_daemon.daemon.startup import prepare_ledger, routed_bundles, unknown_organs, wait_for_port
 from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.ledger.migrate import check, current_revision, newest_revision
@@ -66,6 +66,16 @@ def test_a_route_for_research_runs_it_and_a_joined_route_must_be_one_too(tmp_pat
         list(routed_bundles(load_config(write_config(tmp_path, 1, routes=[route]))))
     allowed = load_config(write_config(tmp_path, 1, routes=[route | {"research": True}]))
     assert [bundle.name for bundle in routed_bundles(allowed)] == ["tiny", "trial"]
+
+
+def test_organs_that_no_bundle_contours_are_named_with_the_likely_one(tmp_path: Path) -> None:
+    make_bundle(tmp_path / "models")
+    peer = {"name": "tps", "ae_title": "TPS", "host": "127.0.0.1", "port": 104}
+    wishes = {"only": ["Brainstem", "SpinalCrod", "Brainstem^2"], "roi_names": {"SpinalCord": "Cord"}}
+    config = load_config(write_config(tmp_path, 1, destinations=[peer | wishes]))
+    assert list(unknown_organs(config, list(routed_bundles(config)))) == [
+        "destination tps names SpinalCrod, which no routed bundle contours; did you mean SpinalCord?"
+    ]
 
 
 def test_an_empty_ledger_is_made_and_an_old_one_is_backed_up_first(tmp_path: Path, layout: Layout) -> None:

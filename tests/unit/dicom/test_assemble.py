@@ -182,7 +182,7 @@ def test_the_first_route_that_matches_is_used(room: Room) -> None:
     assert [job.route for job in room.of(images).jobs] == ["planning"]
 
 
-def test_a_file_that_cannot_be_read_holds_its_own_series_and_no_other(room: Room) -> None:
+def test_a_damaged_file_is_left_to_the_worker_which_names_it(room: Room) -> None:
     bad, good = series("bad"), series("good")
     room.put(bad)
     room.put(good)
@@ -190,8 +190,9 @@ def test_a_file_that_cannot_be_read_holds_its_own_series_and_no_other(room: Room
         victim = reception.kept_instances(session, room.of(bad).id)[3]
     (room.config.storage.directory / victim.path).write_bytes(b"rubbish")
     room.pass_time(10)
-    assert room.states(bad) == [JobState.HELD]
-    assert room.states(good) == [JobState.QUEUED]
+    assert room.states(bad) == room.states(good) == [JobState.QUEUED]
+    (verdict,) = room.of(bad).jobs[0].verdicts
+    assert (verdict["verdict"], "cannot be read as DICOM" in verdict["reasons"][0]) == ("flag", True)
 
 
 def test_a_missing_bundle_stops_one_series_and_is_tried_again(room: Room, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from rtseg_daemon.config import Destination
 from rtseg_daemon.dicom.renamed import for_destination
+from rtseg_daemon.errors import StructureSetError
 from tests.structure_sets import Case, dciodvfy_errors
 
 
@@ -47,6 +48,11 @@ def test_a_ring_is_left_out_with_its_organ(case: Case) -> None:
     path = for_destination(case.path, destination(only=["Brainstem", "Lens_R"]))
     assert names_of(path) == ["Brainstem", "Lens_R", "zBrainstem"]
     assert dciodvfy_errors(path) == []
+
+
+def test_a_structure_set_without_any_wanted_organ_is_refused(case: Case) -> None:
+    with pytest.raises(StructureSetError, match="destination tps wants `only` organs that this structure set lacks"):
+        for_destination(case.path, destination(only=["SpinalCrod"]))
 
 
 def test_a_destination_paints_organs_and_no_rings(case: Case) -> None:

@@ -7,12 +7,12 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import LeaseLost, StateError
-from rtseg_daemon.ledger import decisions, deliveries, jobs
+from rtseg_daemon.ledger import decisions, deliveries, jobs, views
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.reception import Arrival, hold_series, last_instance_id, record_instances
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job
-from rtseg_daemon.ledger.states import JOB_TRANSITIONS, DeliveryState, JobState
+from rtseg_daemon.ledger.states import JOB_TRANSITIONS, DeliveryState, InstanceState, JobState
 
 OUTCOME = jobs.Outcome(bundle_digest="d" * 64, verdicts=[], rtstruct_path="results/1/RTSTRUCT.dcm")
 
@@ -324,3 +324,50 @@ def test_a_job_released_while_it_is_on_the_wire_is_delivered_when_it_arrives(led
         decisions.release(session, first, "anna", "looked", ["a"])
         deliveries.record_sent(session, delivery, 0, None)
     assert state_of(ledger, first) is JobState.DELIVERED
+
+
+def test_slices_that_come_later_end_jobs_of_every_bundle(ledger: Engine) -> None:
+    first = new_job(ledger)
+    with writing(ledger) as session:
+        other = decisions.rerun(session, first, "anna", bundle="gtv").id
+        jobs.hold_undelivered(session, session.get_one(Job, first).series_id, "new slices", releasable=True)
+        newer = newer_job(session, first, 2)
+    assert state_of(ledger, other) is JobState.CANCELLED
+    with (
+        writing(ledger) as session,
+        pytest.raises(StateError, match=f"job {newer} has them, rerun that one with --bundle gtv"),
+    ):
+        decisions.rerun(session, other, "anna")
+
+
+def test_a_second_reason_to_hold_hides_no_first_one(ledger: Engine) -> None:
+    first = new_job(ledger)
+    with writing(ledger) as session:
+        jobs.hold(session, first, "Parotid_L lies on the wrong side of Parotid_R")
+        for _ in range(2):
+            jobs.hold_undelivered(
+                session, session.get_one(Job, first).series_id, "an image was refused", releasable=True
+            )
+        job = session.get_one(Job, first)
+        assert job.error == "Parotid_L lies on the wrong side of Parotid_R; an image was refused"
+
+
+def test_a_job_whose_images_are_gone_is_not_run_again(ledger: Engine) -> None:
+    first = new_job(ledger)
+    with writing(ledger) as session:
+        for instance in session.get_one(Job, first).series.instances:
+            instance.state = InstanceState.REMOVED
+        with pytest.raises(StateError, match="were removed; fetch the study again"):
+            decisions.rerun(session, first, "anna")
+
+
+def test_a_job_that_goes_nowhere_waits_for_nothing(ledger: Engine) -> None:
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        jobs.finish_segmentation(session, first, "w1", OUTCOME, [])
+        assert views.status_shape(session, 1e9, None, [])["oldest_waiting_seconds"] is None
+        new = decisions.rerun(session, first, "anna")
+        new.created_at = 1e9 - 5
+        session.flush()
+        assert views.status_shape(session, 1e9, None, [])["oldest_waiting_seconds"] == 5

@@ -1,5 +1,6 @@
 """Every engine gives torch fp32's answer; what is not there is named."""
 
+import json
 import subprocess
 import sys
 import warnings
@@ -215,6 +216,22 @@ def test_a_second_start_reads_the_cache_and_a_damaged_one_is_made_again(tiny, tm
     assert np.array_equal(probabilities(tiny, "openvino", "fp32", tmp_path), first)
     models[1].write_text("cut off")
     assert np.array_equal(probabilities(tiny, "openvino", "fp32", tmp_path), first)
+
+
+def test_weights_that_were_altered_in_the_cache_are_not_used(tiny, tmp_path):
+    first = probabilities(tiny, "openvino", "fp32", tmp_path)
+    listed = (tmp_path / "digests.json").read_text()
+    kept = sorted(path for path in tmp_path.iterdir() if path.suffix in (".bin", ".blob"))
+    assert {path.suffix for path in kept} == {".bin", ".blob"}
+    for path in kept:
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 0x40
+        path.chmod(0o600)
+        path.write_bytes(content)
+    (tmp_path / "unknown.blob").write_bytes(b"half of something")
+    assert np.array_equal(probabilities(tiny, "openvino", "fp32", tmp_path), first)
+    assert not (tmp_path / "unknown.blob").exists()
+    assert json.loads((tmp_path / "digests.json").read_text()).keys() == json.loads(listed).keys()
 
 
 def test_a_cache_of_another_version_is_left_alone_and_made_again(tiny, tmp_path, monkeypatch):

@@ -10,12 +10,15 @@ from rtseg_daemon.segment.memory import (
     RESERVE_BYTES,
     SMALLEST_SIDE,
     Plan,
+    attempts,
     available_bytes,
+    halved,
     out_of_memory,
     plan,
     reduced,
     smaller_windows,
 )
+from tests.structure_sets import tiny_bundle
 
 WINDOW = (96, 64, 64)
 MB = 2**20
@@ -84,8 +87,14 @@ def test_smaller_windows_are_multiples_of_what_the_network_halves(sides, divisor
 
 
 def test_smaller_windows_are_told_and_those_of_training_are_not():
-    assert reduced(WINDOW, WINDOW) == ""
-    assert "48 x 64 x 64 voxels instead of 96 x 64 x 64" in reduced((48, 64, 64), WINDOW)
+    bundle = tiny_bundle("Brainstem", window=WINDOW)
+    whole = tiny_bundle("Brainstem", window=WINDOW, window_step=(8, 8, 8))
+    assert reduced(bundle, bundle) == reduced(whole, whole) == ""
+    assert "48 x 64 x 64 voxels instead of 96 x 64 x 64" in reduced(halved(bundle, 1), bundle)
+    assert "96 x 64 x 64 voxels instead of whole volumes" in reduced(halved(whole, 1), whole)
+    assert halved(whole, 2).window == (48, 64, 64)
+    assert list(attempts("cpu", [whole])) == [("cpu", 0), ("cpu", 1), ("cpu", 2), ("cpu", 3)]
+    assert list(attempts("cpu", [bundle])) == [("cpu", 0), ("cpu", 1), ("cpu", 2)]
 
 
 class OutOfMemoryError(RuntimeError):

@@ -62,6 +62,21 @@ def test_swapped_sides_are_held_by_comparison_with_the_pair() -> None:
     assert "Parotid_L lies on the wrong side of Parotid_R" in verdict.reasons
 
 
+def test_two_of_a_pair_on_one_side_of_the_midline_are_looked_at() -> None:
+    judged, verdict = judge_organs([organ("Parotid_L", 44), organ("Parotid_R", 36)], bundle(LEFT, RIGHT), ct())
+    assert verdict.verdict == "flag"
+    assert [o.flag for o in judged] == [Flag.OK, Flag.REVIEW]
+    assert judged[1].reasons == ("its centre lies beyond the patient's midline",)
+
+
+def test_an_organ_cut_off_by_the_networks_region_is_flagged() -> None:
+    found = only(organ("SpinalCord", 28, cut="inferior"), CORD)
+    assert (found.flag, found.reasons) == (
+        Flag.REVIEW,
+        ("cut off at the inferior end of the region that is contoured",),
+    )
+
+
 @pytest.mark.parametrize(("x", "expected"), [(40, "pass"), (12, "hold")])
 def test_an_organ_without_its_pair_is_compared_with_the_midline(x: int, expected: str) -> None:
     assert judge_organs([organ("Parotid_L", x)], bundle(LEFT), ct())[1].verdict == expected

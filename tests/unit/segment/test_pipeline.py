@@ -50,6 +50,19 @@ def test_a_ball_lands_on_the_ct_where_it_was_and_as_large():
     assert ((organ.margin > 0) == organ.mask).all()
 
 
+@pytest.mark.parametrize(
+    ("low_mm", "centre_mm", "end"), [(-22.0, -20.0, ""), (-80.0, -20.0, "inferior"), (-80.0, 10.0, "")]
+)
+def test_an_organ_at_the_networks_end_is_cut_off_only_where_the_ct_goes_on(low_mm, centre_mm, end):
+    distance = ball(NETWORK, (centre_mm, 5.0, 3.0), 18.0)
+    p = softmax(np.stack([distance, -distance]) / 4)
+    network = Volume(np.zeros(NETWORK.shape, np.float32), NETWORK.spacing_mm, NETWORK.origin_mm)
+    ct = Grid((50, 100, 90), (3.0, 1.0, 1.1), (low_mm, -52.0, -49.0))
+    empty = np.zeros(NETWORK.shape, np.float32)
+    organ = organ_on_ct(ensemble_of(p), empty, network, ct, OrganClass(name="Ball"), 1, Uncertainty())
+    assert organ.cut == end
+
+
 @given(st.integers(0, 10_000))
 @settings(max_examples=10, deadline=None)
 def test_organs_never_overlap_on_the_ct(seed):
