@@ -7,7 +7,6 @@ import shutil
 import threading
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,9 +148,7 @@ def damage(path: Path, sha256: str) -> str:
 
 def check_files(files: Sequence[tuple[Path, str]], remedy: str) -> None:
     """Raise StorageError with the `remedy` if one of these (file, SHA-256 in the ledger) is not what was stored."""
-    with ThreadPoolExecutor(4) as pool:
-        damages = list(pool.map(lambda one: damage(*one), files))
-    found = [f"{path.name} {what}" for (path, _), what in zip(files, damages, strict=True) if what]
+    found = [f"{path.name} {what}" for path, sha256 in files if (what := damage(path, sha256))]
     if found:
         raise StorageError(f"{len(found)} of {len(files)} stored files are damaged: {found[0]}; {remedy}")
 

@@ -9,6 +9,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,10 @@ class Worker:
             self.settle(job_id, lambda: self.fail(job_id, reason))
 
     def run_job(self, job_id: int) -> None:
-        """The whole step as a function of the job's number: check, read, segment, write, enter in the ledger."""
+        """The whole step as a function of the job's number: read, segment, write, enter in the ledger.
+
+        Files are compared with their digests beside that; nothing made of a damaged one goes on.
+        """
         with reading(self.engine) as session:
             job = session.get_one(Job, job_id)
             instances = kept_instances(session, job.series_id, up_to=job.last_instance_id)
@@ -122,11 +126,12 @@ class Worker:
             return
         options = options_for(job, route)
         beat = Beat(self.engine, job_id, self.owner)
-        began = time.monotonic()
-        check_files(files, "have the series sent again, then retry the job")
-        checked = {"check files": round(time.monotonic() - began, 3)}
-        result = self.process([path for path, _ in files], job, options, beat)
-        result = replace(result, seconds=checked | result.seconds)
+        with ThreadPoolExecutor(1) as beside:
+            checking = beside.submit(check_files, files, "have the series sent again, then retry the job")
+            try:
+                result = self.process([path for path, _ in files], job, options, beat)
+            finally:
+                checking.result()  # a damaged file is the reason, whatever came of it
         if result.dataset is not None:
             result = self.write(job_id, result, options)
         self.settle(job_id, lambda: self.finish(job_id, result, route))
