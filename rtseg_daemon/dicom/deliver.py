@@ -141,7 +141,7 @@ class Courier(threading.Thread):
         try:
             with reading(self.engine) as session:
                 parcel = self.pack(session.get_one(Delivery, delivery_id))
-        except (StorageError, StructureSetError) as error:
+        except (StorageError, StructureSetError, InvalidDicomError) as error:
             return self.put_off(delivery_id, Answer.REFUSED_FOR_GOOD, None, str(error))
         except OSError as error:  # our own disk: no word of the destination
             return self.put_off(delivery_id, Answer.NONE, None, f"the storage cannot be used now ({error.strerror})")
