@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import dcmread
 from pynetdicom import evt
 from pynetdicom.sop_class import RTStructureSetStorage
 from sqlalchemy import Engine
@@ -34,7 +33,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 WAITS = Waits(connect=2.0, associate=2.0, answer=0.4)
 TOO_LONG = 0.9
 RUDE_SECONDS = 600.0
-JOBS = 2
+JOBS = (1, 2)
 
 
 class RudeTps(Tps):
@@ -73,17 +72,6 @@ class RudeTps(Tps):
         elif manner == "loses the answer":
             event.assoc.abort()
         return 0x0000
-
-
-def waiting_jobs(world: World, files: list[Path] | None = None) -> list[int]:
-    """SEGMENTED jobs whose structure sets say to which study they belong, as Orthanc demands."""
-    found = [world.job(number, files=files) for number in range(1, JOBS + 1)]
-    for job in found:
-        path = world.layout.result(job) / "RTSTRUCT.dcm"
-        dataset = dcmread(path)
-        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = uid("study", job), uid("series", job)
-        dataset.save_as(path, enforce_file_format=True)
-    return found
 
 
 class Waiting:
@@ -126,7 +114,7 @@ def test_a_tps_without_manners_has_everything_once_within_five_minutes_of_mendin
 ) -> None:
     tps = RudeTps()
     world = World(ledger, tmp_path, tps)
-    courier = Waiting(world, clock, waiting_jobs(world))
+    courier = Waiting(world, clock, [world.job(number) for number in JOBS])
     tps.manner = manner
     with tps.rudely():
         courier.wait(RUDE_SECONDS)
@@ -169,7 +157,7 @@ def test_storescp_of_dcmtk_without_manners_has_everything_once_within_five_minut
 ) -> None:
     tps = Tps()
     world = World(ledger, tmp_path, tps)
-    courier = Waiting(world, clock, waiting_jobs(world))
+    courier = Waiting(world, clock, [world.job(number) for number in JOBS])
     with storescp(tmp_path / "rude", tps.port, *options):
         courier.wait(RUDE_SECONDS)
     with storescp(tmp_path / "polite", tps.port) as polite:
@@ -184,7 +172,7 @@ def test_a_real_tps_away_for_three_days_has_everything_once_within_five_minutes_
 ) -> None:
     tps = Tps()
     world = World(ledger, tmp_path, tps)
-    courier = Waiting(world, clock, waiting_jobs(world))
+    courier = Waiting(world, clock, [world.job(number) for number in JOBS])
     courier.wait(3 * DAY, step=7200.0)
     wanted = {uid("rtstruct", job) for job in courier.jobs}
     if name == "storescp":

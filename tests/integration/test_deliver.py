@@ -37,9 +37,10 @@ WAITS = Waits(connect=1.0, associate=1.0, answer=1.0)
 
 
 def structure_set(number: int) -> Dataset:
-    """The smallest object that a planning system takes for an RTSTRUCT, with two ROIs."""
+    """The smallest RTSTRUCT that a planning system takes, with two ROIs; Orthanc asks for study and series."""
     ds = Dataset()
     ds.SOPClassUID, ds.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.481.3", uid("rtstruct", number)
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = uid("study", number), uid("series", number)
     ds.PatientID, ds.Modality = "P", "RTSTRUCT"
     ds.StructureSetROISequence, ds.ROIContourSequence, ds.RTROIObservationsSequence = [], [], []
     for roi, name in enumerate(("Brainstem", "SpinalCord"), 1):
