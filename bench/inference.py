@@ -32,6 +32,7 @@ from safetensors.torch import save_file
 from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle, mirrored_channels
 from rtseg_daemon.networks import build
 from rtseg_daemon.phantom import make_phantom
+from rtseg_daemon.segment.engine_openvino import cpu_multiplies_bf16
 from rtseg_daemon.segment.engine_torch import load_member
 from rtseg_daemon.segment.ensemble import class_weights
 from rtseg_daemon.segment.infer import blended_tiles, network_input, plan_windows, window_for, windows_of
@@ -258,7 +259,8 @@ def ways(bundle: Bundle, segmenter: Segmenter, ct: Volume) -> dict[str, Callable
         table[name] = lambda: others(predict, bundle, nets, ct)
 
     add("plain torch fp32", lambda: plain_torch(bundle, False))
-    add("plain torch bf16 autocast", lambda: plain_torch(bundle, True))
+    if cpu_multiplies_bf16():
+        add("plain torch bf16 autocast", lambda: plain_torch(bundle, True))
     add("MONAI sliding_window_inference fp32", lambda: monai_windows(bundle))
     add("nnU-Net predictor fp32, no mirroring", lambda: nnunet_windows(bundle, False))
     add("nnU-Net predictor fp32, mirroring", lambda: nnunet_windows(bundle, True))
@@ -303,6 +305,7 @@ def compare(bundle: Bundle, options: argparse.Namespace) -> None:
     masks: dict[str, Masks] = {}
     forward: list[float] = []
     peaks: list[float] = []
+    own = torch.bfloat16 if "bf16" in segmenter.engine.description else torch.float32
     for number in range(options.rounds + 1):
         for name, way in table.items():
             if number == 0 and not name.startswith("this") and options.rounds == 1:
@@ -314,9 +317,9 @@ def compare(bundle: Bundle, options: argparse.Namespace) -> None:
                 seconds[name].append(parts)
             print(f"round {number} {name}: {parts}", file=sys.stderr)
         forward.append(forward_seconds(segmenter, ct))
-        peaks.append(matmul_peak(torch.bfloat16))
+        peaks.append(matmul_peak(own))
     report(bundle, ct, seconds, masks, options.rounds)
-    report_peak(bundle, ct, statistics.median(forward), max(peaks))
+    report_peak(bundle, ct, statistics.median(forward), max(peaks), str(own).removeprefix("torch."))
 
 
 def forward_seconds(segmenter: Segmenter, ct: Volume) -> float:
@@ -330,16 +333,16 @@ def forward_seconds(segmenter: Segmenter, ct: Volume) -> float:
     return time.perf_counter() - began
 
 
-def report_peak(bundle: Bundle, ct: Volume, forward: float, peak: float) -> None:
-    """Print how near the forward pass comes to what this machine multiplies."""
+def report_peak(bundle: Bundle, ct: Volume, forward: float, peak: float, precision: str) -> None:
+    """Print how near the forward pass comes to what this machine multiplies in the engine's precision."""
     window, windows = planned(bundle, ct)
     work = window_gflop(load_member(bundle, 0), window) * windows * len(bundle.members)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     speed, single = work / forward, matmul_peak(torch.float32)
     print(
-        f"\nforward pass {forward:.2f} s, {speed:.0f} GFLOP/s = {100 * speed / peak:.0f} % of the bf16 matmul peak of"
+        f"\nforward pass {forward:.2f} s, {speed:.0f} GFLOP/s = {100 * speed / peak:.0f} % of the {precision} matmul "
+        f"peak of\n{peak:.0f} GFLOP/s in the same run; {single:.0f} GFLOP/s in float32"
     )
-    print(f"{peak:.0f} GFLOP/s in the same run; {single:.0f} GFLOP/s in float32")
     processor = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=False).stdout.strip()
     print(f"peak memory of this process {memory:.1f} GB (all ways)")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {processor}")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from rtseg_training.dataset import Patch
+from rtseg_training.precision import in_bf16
 from rtseg_training.recipe import load_recipe
 from rtseg_training.trainer import Supervised, make_loss, make_optimizer
 
@@ -35,7 +36,7 @@ def main() -> None:
     classes = len(recipe.classes) + 1
     net = build(recipe.family, classes=classes, **recipe.arguments)
     loss_of = make_loss(recipe.loss, torch.full((classes,), 1000.0), torch.ones(classes))
-    trainee = Supervised(net, loss_of, recipe.precision == "bf16")
+    trainee = Supervised(net, loss_of, in_bf16(recipe, torch.device("cpu")))
     optimizer = make_optimizer(recipe.optimizer, net)
     shape = (recipe.batch, *recipe.patch)
     patch = Patch(

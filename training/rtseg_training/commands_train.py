@@ -19,6 +19,7 @@ from rtseg_training.distributed import Place, joined
 from rtseg_training.errors import CaseError, RecipeError
 from rtseg_training.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.focus import with_boxes
+from rtseg_training.precision import multiplies_bf16
 from rtseg_training.recipe import Member, Recipe, load_recipe, save_recipe
 from rtseg_training.refresh import comparison, recipe_of, refreshed, starts_of
 from rtseg_training.runlog import Progress
@@ -68,6 +69,8 @@ def train_members(
     place: Place, left: float, workers: int, starts: dict[str, Path],
 ) -> bool:  # fmt: skip
     """Train one member after the other, each to its last step or until the time is up; True when all are finished."""
+    if place.first and recipe.precision == "bf16" and not multiplies_bf16(place.device):
+        console.print("this hardware does not multiply in bf16: the training runs in float32, which takes longer")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Bar(*columns, TextColumn("{task.fields[note]}"), console=console, disable=not place.first) as bar:
         for member in members:

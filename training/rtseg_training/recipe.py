@@ -15,7 +15,7 @@ class Part(BaseModel):
 
 
 COMMON = frozenset(
-    {"name", "classes", "spacing_mm", "extent_mm", "jitter", "exclude", "small_organs", "box_diameters",
+    {"name", "classes", "spacing_mm", "in_plane", "extent_mm", "jitter", "exclude", "small_organs", "box_diameters",
      "validate_cases", "members"}
 )  # fmt: skip
 """Keys that no member may change: how cases are prepared, and what the members answer."""
@@ -96,6 +96,8 @@ class Recipe(Part):
         window_step: validated and used on whole volumes: the window grows from `patch` in these steps until it holds
             one (multiples of what the family halves); None: every volume in windows of `patch`.
         extent_mm: how much of the patient is looked at, from the top of the head down.
+        in_plane: how larger pixels are made of a CT's smaller ones: `average`, or `sample` if the training CTs have
+            large pixels already that were sampled from smaller ones.
         sample_mm: the part of it that patches come from, hung from the same top and centred in-plane; None: all of it.
         jitter: twice the voxels by which a patch may reach past the cropped patient.
         exclude: names of training cases that are left out, for example because their contours do not fit their CT.
@@ -103,6 +105,7 @@ class Recipe(Part):
         small_organs: FocusNet's small organs; their channels and boxes are measured on the training set.
         box_diameters: side of a small organ's box in mean diameters (3 in the paper).
         foreground: share of the patches that are centred on a voxel of a drawn organ, each organ as often as another.
+        precision: `bf16`: mixed, where the hardware multiplies in bf16; elsewhere, and with `fp32`, float32.
         mirror: in use, a member sees the patient mirrored; only for members trained on flipped patches.
         ema: decay of the moving average of the weights, which is what is validated and exported.
     """
@@ -115,6 +118,7 @@ class Recipe(Part):
     patch: tuple[int, int, int]
     window_step: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     extent_mm: tuple[float, float, float]
+    in_plane: Literal["average", "sample"] = "average"
     sample_mm: tuple[float, float, float] | None = None
     jitter: tuple[int, int, int] = (8, 8, 6)
     stage: Literal["semantic", "localise", "small", "joint"] | None = None

@@ -19,6 +19,7 @@ from rtseg_training.dataset import Patch, Prepared, batch_of, drawn_counts, labe
 from rtseg_training.distributed import Place
 from rtseg_training.errors import CheckpointError, RecipeError
 from rtseg_training.focus import Staged, answering
+from rtseg_training.precision import in_bf16
 from rtseg_training.recipe import Loss, Member, Optimizer, Recipe, Schedule
 from rtseg_training.runlog import Progress, RunLog
 from rtseg_training.validation import validate
@@ -271,7 +272,7 @@ class Run:
                 raise RecipeError(
                     f"recipe {self.recipe.name}: no case has {name}; leave it out or import cases with it"
                 )
-        device, half = self.place.device, self.recipe.precision == "bf16"
+        device, half = self.place.device, in_bf16(self.recipe, self.place.device)
         frequencies = frequencies.to(device)
         if self.recipe.stage is not None:
             assert isinstance(self.net, FocusNet)

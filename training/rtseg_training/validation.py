@@ -23,6 +23,7 @@ from rtseg_daemon.segment.transforms import AIR_HU
 from rtseg_daemon.segment.volume import Array, Shape
 from rtseg_training.dataset import Prepared, class_names
 from rtseg_training.metrics import dice
+from rtseg_training.precision import in_bf16
 from rtseg_training.recipe import Recipe
 
 
@@ -49,7 +50,7 @@ def predict(net: nn.Module, hu: Array, recipe: Recipe, device: torch.device) -> 
         image = network_input(padded_window(hu, corner, window, AIR_HU), recipe.intensity[0])
         if recipe.mirror:
             image = np.ascontiguousarray(image[:, :, ::-1])
-        with torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        with torch.autocast(device.type, torch.bfloat16, enabled=in_bf16(recipe, device)):
             logits = net(torch.from_numpy(image)[None, None].to(device))
         p = logits.float().softmax(1)[0].cpu().numpy()
         windows[corner] = turned_back(p, twins) if recipe.mirror else p

@@ -49,6 +49,15 @@ def test_a_device_that_is_not_there_is_named(asked, cuda, message):
     assert isinstance(told.value, ConfigError), "the command line ends with exit status 2"
 
 
+@pytest.mark.parametrize("backend", ["openvino", "torch"])
+def test_a_processor_without_bf16_goes_on_in_fp32_and_says_so(backend, monkeypatch, capfd):
+    monkeypatch.setattr(engine_openvino, "cpu_multiplies_bf16", lambda: False)
+    choice = choice_for(Compute(device="cpu", backend=backend, precision="bf16"))
+    told = capfd.readouterr()
+    assert choice.precision == "fp32"
+    assert "going on in fp32" in told.out + told.err
+
+
 OLD = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040)."
 
 
