@@ -94,6 +94,7 @@ def random_bundle(folder: Path, width: int, members: int, like: Bundle | None) -
         window=like.window if like else (64, 128, 128),
         window_step=like.window_step if like else None,
         extent_mm=like.extent_mm if like else (1000.0, 256.0, 256.0),
+        in_plane=like.in_plane if like else "average",
     )
     bundle._folder = folder
     return bundle

@@ -33,6 +33,8 @@ Family = Literal["sepnet", "unet3d", "gtv", "anatomynet", "focusnet"]
 
 Intensity = Literal["SLF1", "SLF2", "SLF3", "NLF1", "NLF2", "GTV"]
 
+InPlane = Literal["average", "sample"]
+
 
 class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -128,6 +130,7 @@ class Bundle(Part):
     `window`: the shape of the training's patches. Without a `window_step` every volume goes through in windows of this
     shape; with one the bundle was validated on whole volumes, and the window grows in these steps until it holds the
     volume.
+    `in_plane`: how larger pixels are made of a CT's smaller ones, so that they look as those of the training did.
     `entropy_level`: vote entropy (nats) from which on a voxel is shown as doubtful in a ring; without a calibration
     the least disagreement of six members, 5 votes against 1.
     """
@@ -145,6 +148,7 @@ class Bundle(Part):
     window: tuple[int, int, int]
     window_step: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     extent_mm: tuple[float, float, float]
+    in_plane: InPlane = "average"
     overlap: float = 0.25
     temperature: float = 1.0
     entropy_level: float = Field(default=0.45, gt=0)

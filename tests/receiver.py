@@ -29,16 +29,10 @@ from pynetdicom.pdu_primitives import (
 
 from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.ledger.migrate import upgrade
+from tests.world import free_port
 
 VERIFICATION = "1.2.840.10008.1.1"
 READY_SECONDS = 60.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class Receiver:

@@ -31,7 +31,8 @@ GPU_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 def choice_for(compute: Compute) -> Choice:
     """The engine that the configuration means on this machine; raises DeviceError where there is none.
 
-    A processor without bf16 products works in float32 whatever is asked for: torch's emulation is 400 times slower.
+    A processor without bf16 products works in float32 where bf16 is asked for: torch's emulation is hundreds of times
+    slower.
     """
     cuda, trouble, bf16 = 0, "", False
     if compute.device.startswith("cuda") or (compute.device == "auto" and has_gpu()):

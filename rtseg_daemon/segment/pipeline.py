@@ -124,7 +124,7 @@ class Segmenter:
 
 def to_network_grid(ct: Volume, bundle: Bundle) -> Volume:
     """The CT at the bundle's spacing, cropped around the patient, everything outside the body set to air."""
-    coarse = resample(ct, spaced_grid(ct, bundle.spacing_mm))
+    coarse = resample(ct, spaced_grid(ct, bundle.spacing_mm), sampled=bundle.in_plane == "sample")
     body = body_mask(coarse)
     if not body.any():
         raise SeriesError("no body found in the CT (nothing above -350 HU); is this a phantom or an empty scan?")

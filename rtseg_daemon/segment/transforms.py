@@ -181,13 +181,16 @@ def spaced_grid(volume: Volume, spacing_mm: Triple) -> Grid:
     return Grid((shape[0], shape[1], shape[2]), spacing_mm, (origin[0], origin[1], origin[2]))
 
 
-def resample(volume: Volume, grid: Grid, fill: float = AIR_HU) -> Volume:
-    """Linear interpolation onto `grid`, float32; outside the volume `fill`.
+def resample(volume: Volume, grid: Grid, fill: float = AIR_HU, sampled: bool = False) -> Volume:
+    """Linear interpolation onto `grid`, float32; outside the volume `fill`, beside sampled slices their edge's values.
 
     Where the new voxel holds two or more old ones along an axis, blocks of old ones are averaged first, so that
-    noise is not sampled but averaged.
+    noise is not sampled but averaged. With `sampled`, slices alone are averaged, and pixels are not: for
+    networks that learned from CTs whose large pixels are samples of small ones, as sharp and as noisy as those.
     """
     factor = [max(1, int(new / old + 1e-3)) for old, new in zip(volume.spacing_mm, grid.spacing_mm, strict=True)]
+    if sampled and max(factor[1:]) > 1:
+        volume, factor = sampled_slices(volume, grid), [factor[0], 1, 1]
     source = block_mean(volume, (factor[0], factor[1], factor[2])) if max(factor) > 1 else volume
     same = source.shape == grid.shape and np.allclose(source.spacing_mm, grid.spacing_mm, rtol=0, atol=1e-4)
     if same and np.allclose(source.origin_mm, grid.origin_mm, rtol=0, atol=1e-3):
@@ -205,6 +208,26 @@ def interpolate(volume: Volume, grid: Grid, fill: float = AIR_HU) -> Volume:
     resampler.SetDefaultPixelValue(float(fill))
     image = to_image(volume.with_array(volume.array.astype(np.float32, copy=False)))
     return Volume(sitk.GetArrayFromImage(resampler.Execute(image)), grid.spacing_mm, grid.origin_mm)
+
+
+def sampled_slices(volume: Volume, grid: Grid) -> Volume:
+    """Each slice interpolated linearly at the pixel centres of `grid`, float32; beyond the outermost centres their
+    values hold. Only the rows that are needed are read."""
+    (y, down), (x, right) = (neighbours(volume, grid, axis) for axis in (1, 2))
+    array = np.empty((volume.shape[0], grid.shape[1], grid.shape[2]), np.float32)
+    for z, plane in enumerate(volume.array):
+        rows = plane[y] * (1 - down[:, None]) + plane[np.minimum(y + 1, len(plane) - 1)] * down[:, None]
+        array[z] = rows[:, x] * (1 - right) + rows[:, np.minimum(x + 1, rows.shape[1] - 1)] * right
+    z_step, z_first = volume.spacing_mm[0], volume.origin_mm[0]
+    return Volume(array, (z_step, *grid.spacing_mm[1:]), (z_first, *grid.origin_mm[1:]))
+
+
+def neighbours(volume: Volume, grid: Grid, axis: int) -> tuple[Array, Array]:
+    """For each point of `grid` along `axis` the voxel before it, and how far it lies on the way to the next, 0 to 1."""
+    mm = grid.origin_mm[axis] + grid.spacing_mm[axis] * np.arange(grid.shape[axis])
+    place = np.clip((mm - volume.origin_mm[axis]) / volume.spacing_mm[axis], 0, volume.shape[axis] - 1)
+    before = place.astype(int)
+    return before, (place - before).astype(np.float32)
 
 
 def block_mean(volume: Volume, factor: Shape) -> Volume:

@@ -8,8 +8,8 @@ from xml.etree import ElementTree as xml
 import pytest
 from pydicom import dcmread
 
-from tests.receiver import answers, free_port
-from tests.world import Daemon, Tps, patient, send, wait_for, write_config
+from tests.receiver import answers
+from tests.world import Daemon, Tps, free_port, patient, send, wait_for, write_config
 
 # pynetdicom leaves sockets to the garbage collector
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -21,8 +21,8 @@ from rtseg_daemon.dicom.tls import client_context
 from rtseg_daemon.errors import DeliveryError
 from tests.certificates import Authority, Pair, openssl
 from tests.peers import program
-from tests.receiver import ECHO_PDUS, RELEASE, Peer, Receiver, answers, echo_seconds, free_port, request_pdu, running
-from tests.world import wait_for
+from tests.receiver import ECHO_PDUS, RELEASE, Peer, Receiver, answers, echo_seconds, request_pdu, running
+from tests.world import free_port, wait_for
 
 LIMIT_SECONDS = 1.0
 LONG_AGO = ("20200101000000Z", "20210101000000Z")

@@ -39,11 +39,13 @@ def check_owner(path: Path, meta: Mapping[str, Any], recipe: str, member: str) -
 def check_plan(path: Path, meta: Mapping[str, Any], recipe: Recipe) -> None:
     """Raise CheckpointError naming the first key in which the recipe of these weights was another.
 
-    A checkpoint of an earlier version does not say what its recipe was; its name must do.
+    A checkpoint of an earlier version does not say what its recipe was, its name must do; or it knows fewer keys, which
+    then had what is their default now.
     """
     plan, known = plan_of(recipe), meta.get("plan")
     if known is None:
         return
+    known = {key: Recipe.model_fields[key].default for key in plan.keys() - known.keys()} | known
     for key in sorted(plan.keys() | known.keys()):
         if plan.get(key) != known.get(key):
             raise CheckpointError(

@@ -125,6 +125,7 @@ def calibrate_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     validation: Annotated[Path, typer.Option(help="Validation data set, never trained on.")],
     report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    version: Annotated[str, typer.Option(help="The calibrated bundle's version; empty: as it was.")] = "",
     limit: Limit = 0,
     new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
     threads: Threads = 0,
@@ -134,7 +135,9 @@ def calibrate_command(
     with tempfile.TemporaryDirectory(prefix="rtseg-calibrate-") as place:
         staged = Path(place) / known.name
         shutil.copytree(known.folder, staged)
-        finish(open_bundle(staged), bundle, some_cases(validation, limit), report, new_golden, threads)
+        fresh = open_bundle(staged)
+        fresh = fresh.model_copy(update={"version": version or fresh.version})
+        finish(fresh, bundle, some_cases(validation, limit), report, new_golden, threads)
 
 
 def evaluate_command(
@@ -143,6 +146,7 @@ def evaluate_command(
     out: Annotated[Path, typer.Option(help="Folder of the report: tables and figures.")],
     limit: Limit = 0,
     tolerance_mm: Tolerance = 3.0,
+    divide: Annotated[int, typer.Option(min=1, help="Divide each pixel N x N first, as if scanned finer.")] = 1,
     threads: Threads = 0,
 ) -> None:
     """Measure a bundle: rtseg-train evaluate models/han-oar --data sets/validation --out report"""
@@ -150,8 +154,9 @@ def evaluate_command(
     cases = some_cases(data, limit)
     segmenter = open_segmenter(known, threads)
     with counted("cases", len(cases)) as tick:
-        found = evaluate(segmenter, cases, tolerance_mm, tick)
-    write_report(out, found, tolerance_mm, f"{known.name} {known.version} on {data.name}")
+        found = evaluate(segmenter, cases, tolerance_mm, tick, divide)
+    title = f"{known.name} {known.version} on {data.name}"
+    write_report(out, found, tolerance_mm, title if divide == 1 else f"{title}, pixels divided {divide} x {divide}")
     write_figures(out, found)
     typer.echo(markdown(found, tolerance_mm))
 

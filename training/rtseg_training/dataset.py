@@ -55,7 +55,7 @@ def prepare(case: Case, recipe: Recipe) -> Prepared:
     A mask is interpolated linearly and a voxel goes to the structure with the largest share, if that is a half or more.
     """
     grid = spaced_grid(case.ct, recipe.spacing_mm)
-    hu = resample(case.ct, grid)
+    hu = resample(case.ct, grid, sampled=recipe.in_plane == "sample")
     room = tuple(e + 2 * j * s for e, j, s in zip(recipe.extent_mm, recipe.jitter, recipe.spacing_mm, strict=True))
     box = centre_box(body_mask(hu), recipe.spacing_mm, (room[0], room[1], room[2]))
     best = np.full(grid.shape, 0.5, np.float32)

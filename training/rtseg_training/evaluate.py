@@ -3,7 +3,7 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,9 @@ from rtseg_daemon.bundles import Bundle, OrganClass, load_bundle
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.segment.organ import Organ
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
-from rtseg_daemon.segment.transforms import grid_of, interpolate
+from rtseg_daemon.segment.transforms import block_mean, grid_of, interpolate, spaced_grid
 from rtseg_daemon.segment.uncertainty import features
-from rtseg_daemon.segment.volume import Array, Volume
+from rtseg_daemon.segment.volume import Array, Box, Volume
 from rtseg_daemon.settings import Compute
 from rtseg_training.cases import STATUSES, Case
 from rtseg_training.metrics import Scores, compare
@@ -150,12 +150,33 @@ def add_case(evaluation: Evaluation, case: Case, result: Segmentation, bundle: B
     evaluation.seconds.append(sum(result.seconds.values()))
 
 
+def divided(ct: Volume, parts: int) -> Volume:
+    """`ct` with each pixel divided into `parts` x `parts`, interpolated linearly: as large as scans, but as smooth."""
+    z, y, x = ct.spacing_mm
+    return interpolate(ct, spaced_grid(ct, (z, y / parts, x / parts)))
+
+
+def joined_pixels(organ: Organ, fine: Volume, parts: int) -> Organ:
+    """An organ of a CT whose pixels were divided, on the pixels as they were: those of which it holds half or more."""
+    share = block_mean(fine.with_array(full_mask(organ, fine)), (1, parts, parts)).array
+    return replace(organ, box=Box((0, 0, 0), (share.shape[0], share.shape[1], share.shape[2])), mask=share >= 0.5)
+
+
+def segmented(segmenter: Segmenter, ct: Volume, parts: int) -> Segmentation:
+    """What the daemon says of `ct` when it comes with its pixels divided; organs on the pixels of `ct`."""
+    if parts == 1:
+        return segmenter.segment_volume(ct)
+    fine = divided(ct, parts)
+    result = segmenter.segment_volume(fine)
+    return replace(result, organs=[joined_pixels(organ, fine, parts) for organ in result.organs])
+
+
 def evaluate(
-    segmenter: Segmenter, cases: Iterable[Case], tolerance_mm: float, report: Callable[[str], None]
+    segmenter: Segmenter, cases: Iterable[Case], tolerance_mm: float, report: Callable[[str], None], parts: int = 1
 ) -> Evaluation:
-    """Segment every case and measure it."""
+    """Segment every case, each pixel divided into `parts` x `parts`, and measure it."""
     evaluation = Evaluation()
     for case in cases:
-        add_case(evaluation, case, segmenter.segment_volume(case.ct), segmenter.bundle, tolerance_mm)
+        add_case(evaluation, case, segmented(segmenter, case.ct, parts), segmenter.bundle, tolerance_mm)
         report(case.name)
     return evaluation

@@ -198,6 +198,7 @@ def export(
         "window": plan.patch,
         "window_step": plan.window_step,
         "extent_mm": plan.extent_mm,
+        "in_plane": plan.in_plane,
         "provenance": provenance(runs, recipe, recipe_path, members, len(cases)),
     }
     try:

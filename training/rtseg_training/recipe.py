@@ -6,7 +6,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from rtseg_daemon.bundles import Family, Intensity, not_multiples, one_sided
+from rtseg_daemon.bundles import Family, InPlane, Intensity, not_multiples, one_sided
 from rtseg_training.errors import RecipeError
 
 
@@ -118,7 +118,7 @@ class Recipe(Part):
     patch: tuple[int, int, int]
     window_step: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
     extent_mm: tuple[float, float, float]
-    in_plane: Literal["average", "sample"] = "average"
+    in_plane: InPlane = "average"
     sample_mm: tuple[float, float, float] | None = None
     jitter: tuple[int, int, int] = (8, 8, 6)
     stage: Literal["semantic", "localise", "small", "joint"] | None = None

@@ -45,6 +45,7 @@ def recipe_of(bundle: Bundle, steps: int, lr: float) -> Recipe:
         spacing_mm=bundle.spacing_mm,
         patch=bundle.window,
         window_step=bundle.window_step,
+        in_plane=bundle.in_plane,
         extent_mm=bundle.extent_mm,
         intensity=[bundle.members[0].intensity],
         loss=Loss(name="ath_l_exp"),

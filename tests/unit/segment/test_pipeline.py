@@ -1,5 +1,7 @@
 """From the network's grid to the CT's: where organs land, that they never overlap, and what is said of them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -170,3 +172,16 @@ def test_a_ct_without_a_body_says_so(segmenter):
     ct = patient()
     with pytest.raises(SeriesError, match="no body"):
         segmenter.segment_volume(ct.with_array(np.full(ct.shape, -1000, np.int16)))
+
+
+def test_a_bundle_that_learned_from_sampled_pixels_gets_sampled_ones():
+    """Inside the body noise of 40 HU: 2 x 2 of 4 x 4 pixels are averaged where pixels are sampled, all 16 elsewhere."""
+    hu = np.full((40, 96, 96), -1000.0, np.float32)
+    hu[:, 16:80, 16:80] = np.random.default_rng(3).normal(0, 40, (40, 64, 64))
+    ct = Volume(hu, (5.0, 2.0, 2.0), (0.0, 0.0, 0.0))
+    spread = {}
+    for in_plane in ("average", "sample"):
+        bundle = SimpleNamespace(spacing_mm=(5.0, 8.0, 8.0), extent_mm=(200.0, 192.0, 192.0), in_plane=in_plane)
+        spread[in_plane] = to_network_grid(ct, bundle).array[:, 2:-2, 2:-2].std()
+    assert spread["average"] == pytest.approx(10, rel=0.1)
+    assert spread["sample"] == pytest.approx(20, rel=0.1)

@@ -107,6 +107,25 @@ def test_noise_is_averaged_not_sampled_where_the_grid_is_coarser():
     assert coarse.array.std() == pytest.approx(100 / 4, rel=0.15)
 
 
+def test_pixels_are_sampled_and_slices_averaged_where_a_bundle_says_so():
+    noise = volume(np.random.default_rng(1).normal(0, 100, (8, 64, 64)).astype(np.float32))
+    coarse = resample(noise, spaced_grid(noise, (2.0, 4.0, 4.0)), sampled=True)
+    # a centre lies amid four pixels, of two slices each: 8 values are averaged, not 32
+    assert coarse.shape == (4, 16, 16)
+    assert coarse.array.std() == pytest.approx(100 / 8**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("pixel", [2.0, 3.0, 3.3, 4.0])
+def test_sampled_slices_are_what_linear_interpolation_says(pixel):
+    hu = np.random.default_rng(2).integers(-1000, 2000, (3, 47, 61)).astype(np.int16)
+    ct = volume(hu, (2.5, 1.0, 1.1), (5.0, -20.0, 3.0))
+    grid = spaced_grid(ct, (2.5, pixel, pixel))
+    sampled = resample(ct, grid, sampled=True)
+    assert sampled.spacing_mm == grid.spacing_mm
+    inside = (slice(None), slice(None, -1), slice(None, -1))  # the last centre may lie on the image's outer edge
+    assert sampled.array[inside] == pytest.approx(interpolate(ct, grid).array[inside], abs=0.05)
+
+
 @given(st.tuples(*[st.floats(-0.9, 0.9)] * 3))
 @settings(max_examples=20, deadline=None)
 def test_interpolation_at_any_offset_reproduces_a_plane(offset):

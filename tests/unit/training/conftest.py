@@ -44,6 +44,7 @@ def tiny_recipe(**changes: object) -> Recipe:
         arguments={"width": 8},
         classes=ORGANS,
         spacing_mm=(5.0, 8.0, 8.0),
+        in_plane="sample",
         patch=(40, 24, 24),
         extent_mm=(200.0, 192.0, 192.0),
         jitter=(0, 0, 0),

@@ -78,6 +78,17 @@ def test_an_organ_that_was_not_drawn_is_unknown_and_one_drawn_empty_is_known(cas
     assert not (out.labels == 3).any()
 
 
+def test_pixels_are_made_as_the_recipe_says(case: Case, recipe: Recipe) -> None:
+    noise = np.random.default_rng(4).normal(0, 40, case.ct.shape)
+    noisy = replace(case, ct=case.ct.with_array(np.where(case.ct.array > -900, noise, -1000).astype(np.int16)))
+    y, x = (4 * s for s in case.ct.spacing_mm[1:])
+    coarse = recipe.model_copy(update={"spacing_mm": (case.ct.spacing_mm[0], y, x)})
+    sampled = prepare(noisy, coarse).hu.array
+    averaged = prepare(noisy, coarse.model_copy(update={"in_plane": "average"})).hu.array
+    inside = (sampled > -200) & (averaged > -200)
+    assert np.median(np.abs(sampled[inside])) > 1.5 * np.median(np.abs(averaged[inside]))
+
+
 def test_frequencies_count_only_cases_that_have_the_organ(prepared: Prepared) -> None:
     lacking = replace(prepared, labels=np.where(prepared.labels == 5, 0, prepared.labels),
                       annotated=np.array([True] * 5 + [False]))  # fmt: skip

@@ -89,6 +89,7 @@ def test_the_bundle_holds_averaged_half_precision_weights_and_priors(trained: tu
     assert (parotid.name, parotid.side) == ("Parotid_L", "left")
     assert parotid.volume_ml is not None
     assert bundle.provenance["hardware"] == "a test"
+    assert bundle.in_plane == "sample"
     assert (folder / "MODEL_CARD.md").is_file()
 
 

@@ -14,9 +14,10 @@ def member(alpha: float | None, mirror: bool = False) -> MemberFile:
 
 def test_a_member_goes_on_as_it_was() -> None:
     bundle = tiny_bundle("Brainstem", "Parotid_L", "Parotid_R", members=[member(0.5, mirror=True)])
-    plan = recipe_of(bundle, 10, 1e-4)
+    plan = recipe_of(bundle.model_copy(update={"in_plane": "sample"}), 10, 1e-4)
     own = plan.for_member(plan.members[0])
     assert (own.intensity, own.mirror, own.loss.alpha, own.augment.flip) == (["SLF2"], True, 0.5, 0.5)
+    assert plan.in_plane == "sample"
 
 
 def test_an_organ_of_one_side_is_never_flipped() -> None:

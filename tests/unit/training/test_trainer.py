@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from rtseg_training import runlog, trainer
+from rtseg_training.account import check_plan, plan_of
 from rtseg_training.checkpoint import read_checkpoint
 from rtseg_training.dataset import Prepared, batch_of
 from rtseg_training.errors import CheckpointError, RecipeError
@@ -215,3 +216,12 @@ def test_a_log_that_cannot_be_written_stops_no_run(
 
     monkeypatch.setattr(runlog.RunLog, "_write", full)
     assert Run(short, short.members[0], tmp_path).train([prepared], [prepared], quiet)
+
+
+def test_a_checkpoint_from_before_a_key_was_known_had_its_default(tmp_path: Path) -> None:
+    recipe = tiny_recipe()
+    old = {key: value for key, value in plan_of(recipe.for_member(recipe.members[0])).items() if key != "in_plane"}
+    averaged = tiny_recipe(in_plane="average")
+    check_plan(tmp_path, {"plan": old}, averaged.for_member(averaged.members[0]))
+    with pytest.raises(CheckpointError, match='in_plane: "average", the recipe says "sample"'):
+        check_plan(tmp_path, {"plan": old}, recipe.for_member(recipe.members[0]))
