@@ -27,8 +27,8 @@ from rtseg_daemon.ledger.reception import last_instance_id
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.settings import Delivery as DeliverySettings
+from tests.deliveries import WAITS, World
 from tests.faults.test_reception_errors import Saboteur
-from tests.integration.test_deliver import WAITS, World
 from tests.unit.test_worker import Bench
 from tests.world import Tps
 

@@ -20,8 +20,8 @@ from structlog.testing import capture_logs
 from rtseg_daemon.dicom.deliver import Courier
 from rtseg_daemon.dicom.send import Waits
 from rtseg_daemon.settings import Delivery as DeliverySettings
+from tests.deliveries import World
 from tests.faults.test_delivery_errors import DAY, PROMISED_SECONDS, Clock, run
-from tests.integration.test_deliver import World
 from tests.integration.test_orthanc import Orthanc
 from tests.peers import Storescp
 from tests.synthetic import uid

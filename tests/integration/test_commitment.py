@@ -25,7 +25,7 @@ from rtseg_daemon.dicom.receive import receive
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.schema import Alarm
-from tests.integration.test_deliver import World
+from tests.deliveries import World
 from tests.integration.test_orthanc import Orthanc
 from tests.receiver import answers
 from tests.synthetic import uid
