@@ -32,7 +32,7 @@ from safetensors.torch import save_file
 from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle, mirrored_channels
 from rtseg_daemon.networks import build
 from rtseg_daemon.phantom import make_phantom
-from rtseg_daemon.segment.engine_openvino import cpu_multiplies_bf16
+from rtseg_daemon.segment.engine_openvino import cpu_multiplies
 from rtseg_daemon.segment.engine_torch import load_member
 from rtseg_daemon.segment.ensemble import class_weights
 from rtseg_daemon.segment.infer import blended_tiles, network_input, plan_windows, window_for, windows_of
@@ -260,7 +260,7 @@ def ways(bundle: Bundle, segmenter: Segmenter, ct: Volume) -> dict[str, Callable
         table[name] = lambda: others(predict, bundle, nets, ct)
 
     add("plain torch fp32", lambda: plain_torch(bundle, False))
-    if cpu_multiplies_bf16():
+    if cpu_multiplies("bf16"):
         add("plain torch bf16 autocast", lambda: plain_torch(bundle, True))
     add("MONAI sliding_window_inference fp32", lambda: monai_windows(bundle))
     add("nnU-Net predictor fp32, no mirroring", lambda: nnunet_windows(bundle, False))
@@ -307,16 +307,18 @@ def compare(bundle: Bundle, options: argparse.Namespace) -> None:
     forward: list[float] = []
     peaks: list[float] = []
     own = torch.bfloat16 if "bf16" in segmenter.engine.description else torch.float32
+    long = options.rounds == 1 or (options.random and not options.coarse)
+    """A round takes minutes: none of the others' is spent on warming up."""
     for number in range(options.rounds + 1):
         for name, way in table.items():
-            if number == 0 and not name.startswith("this") and options.rounds == 1:
-                continue  # one round is asked for where a round takes minutes: none is spent on warming up
+            if number == 0 and not name.startswith("this") and long:
+                continue
             began = time.process_time()
             masks[name], parts = way()
             parts["processor"] = time.process_time() - began
             if number:
                 seconds[name].append(parts)
-            print(f"round {number} {name}: {parts}", file=sys.stderr)
+            print(f"round {number} {name}: {parts}", file=sys.stderr, flush=True)
         forward.append(forward_seconds(segmenter, ct))
         peaks.append(matmul_peak(own))
     report(bundle, ct, seconds, masks, options.rounds)

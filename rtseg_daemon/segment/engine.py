@@ -46,10 +46,11 @@ class Choice:
     plan: Plan | None = None
 
 
-def choose(device: str, backend: str, precision: str, threads: int, cuda: int, bf16: bool, trouble: str = "") -> Choice:
-    """What `auto` means on a machine with `cuda` devices whose processor does or does not multiply in bf16.
+def choose(device: str, backend: str, precision: str, threads: int, cuda: int, trouble: str = "") -> Choice:
+    """What `auto` means on a machine with `cuda` devices.
 
-    A GPU before the processor; OpenVINO on the processor, torch on a GPU; 16 bit where the hardware multiplies in it.
+    A GPU before the processor; OpenVINO on the processor, torch on a GPU; fp16 on a GPU and bf16 on a processor (that
+    has it: `engines.on_this_processor`).
     Raises DeviceError where the configuration asks for what is not there; `trouble` is why no CUDA device is usable.
     """
     if device.startswith("cuda") and cuda == 0:
@@ -64,7 +65,7 @@ def choose(device: str, backend: str, precision: str, threads: int, cuda: int, b
     if backend == "openvino" and place != "cpu":
         raise DeviceError(f"compute.backend openvino runs on the processor, not on {place}; set compute.device: cpu")
     runner = ("openvino" if place == "cpu" else "torch") if backend == "auto" else backend
-    half = "fp16" if place != "cpu" else "bf16" if bf16 else "fp32"
+    half = "fp16" if place != "cpu" else "bf16"
     return Choice(place, runner, half if precision == "auto" else precision, threads)
 
 

@@ -26,9 +26,9 @@ model has one shape, 7.8 for sepnet where it takes any."""
 MOST_STREAMS = 4
 
 
-def cpu_multiplies_bf16() -> bool:
-    """Whether this processor has bf16 products in hardware."""
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+def cpu_multiplies(precision: str) -> bool:
+    """Whether this processor has products of `precision` (fp32, bf16, fp16) in hardware."""
+    return precision.upper() in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def cache_key(bundle: Bundle, member: int) -> str:

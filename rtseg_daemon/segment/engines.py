@@ -31,25 +31,29 @@ GPU_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 def choice_for(compute: Compute) -> Choice:
     """The engine that the configuration means on this machine; raises DeviceError where there is none.
 
-    A processor without bf16 products works in float32 where bf16 is asked for: torch's emulation is hundreds of times
-    slower.
+    A processor without products of 16 bit works in float32 where they are asked for: torch's emulation is hundreds of
+    times slower.
     """
-    cuda, trouble, bf16 = 0, "", False
+    cuda, trouble = 0, ""
     if compute.device.startswith("cuda") or (compute.device == "auto" and has_gpu()):
         from rtseg_daemon.segment.engine_torch import cuda_devices
 
         cuda, trouble = cuda_devices()
-    if cuda == 0 and compute.precision in ("auto", "bf16"):
-        from rtseg_daemon.segment.engine_openvino import cpu_multiplies_bf16
-
-        bf16 = cpu_multiplies_bf16()
-    choice = choose(compute.device, compute.backend, compute.precision, compute.threads, cuda, bf16, trouble)
+    choice = choose(compute.device, compute.backend, compute.precision, compute.threads, cuda, trouble)
     if trouble:
         log().warning("no GPU is usable; going on with the CPU", reason=trouble)
-    if choice.device == "cpu" and choice.precision == "bf16" and not bf16:
-        log().warning("this processor does not multiply in bf16; going on in fp32", asked=compute.precision)
-        choice = replace(choice, precision="fp32")
-    return choice
+    return choice if choice.device != "cpu" else on_this_processor(choice, compute.precision)
+
+
+def on_this_processor(choice: Choice, asked: str) -> Choice:
+    """`choice`, in float32 where this processor has no products of its precision; told where they were asked for."""
+    from rtseg_daemon.segment.engine_openvino import cpu_multiplies
+
+    if choice.precision == "fp32" or cpu_multiplies(choice.precision):
+        return choice
+    if asked != "auto":
+        log().warning("this processor does not multiply in the precision asked for; going on in fp32", asked=asked)
+    return replace(choice, precision="fp32")
 
 
 def start_engine(bundle: Bundle, compute: Compute, cache: Path | None) -> tuple[Bundle, Engine]:

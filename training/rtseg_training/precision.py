@@ -4,14 +4,14 @@ import functools
 
 import torch
 
-from rtseg_daemon.segment.engine_openvino import cpu_multiplies_bf16
+from rtseg_daemon.segment.engine_openvino import cpu_multiplies
 from rtseg_training.recipe import Recipe
 
 
 @functools.cache
 def multiplies_bf16(device: torch.device) -> bool:
     """Whether `device` has bf16 products in hardware; emulated ones take hundreds of times as long as float32."""
-    return torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_multiplies_bf16()
+    return torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_multiplies("bf16")
 
 
 def in_bf16(recipe: Recipe, device: torch.device) -> bool:

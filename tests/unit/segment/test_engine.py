@@ -20,18 +20,17 @@ from tests.tiny import make_bundle
 
 
 @pytest.mark.parametrize(
-    ("asked", "cuda", "bf16", "got"),
+    ("asked", "cuda", "got"),
     [
-        (("auto", "auto", "auto"), 0, True, ("cpu", "openvino", "bf16")),
-        (("auto", "auto", "auto"), 0, False, ("cpu", "openvino", "fp32")),
-        (("auto", "auto", "auto"), 2, True, ("cuda", "torch", "fp16")),
-        (("cpu", "auto", "auto"), 2, False, ("cpu", "openvino", "fp32")),
-        (("cuda:1", "auto", "bf16"), 2, False, ("cuda:1", "torch", "bf16")),
-        (("auto", "torch", "fp32"), 0, True, ("cpu", "torch", "fp32")),
+        (("auto", "auto", "auto"), 0, ("cpu", "openvino", "bf16")),
+        (("auto", "auto", "auto"), 2, ("cuda", "torch", "fp16")),
+        (("cpu", "auto", "auto"), 2, ("cpu", "openvino", "bf16")),
+        (("cuda:1", "auto", "bf16"), 2, ("cuda:1", "torch", "bf16")),
+        (("auto", "torch", "fp32"), 0, ("cpu", "torch", "fp32")),
     ],
 )
-def test_what_auto_means(asked, cuda, bf16, got):
-    choice = choose(*asked, 0, cuda, bf16)
+def test_what_auto_means(asked, cuda, got):
+    choice = choose(*asked, 0, cuda)
     assert (choice.device, choice.backend, choice.precision) == got
 
 
@@ -45,17 +44,25 @@ def test_what_auto_means(asked, cuda, bf16, got):
 )
 def test_a_device_that_is_not_there_is_named(asked, cuda, message):
     with pytest.raises(EngineError, match=message) as told:
-        choose(*asked, 0, cuda, False)
+        choose(*asked, 0, cuda)
     assert isinstance(told.value, ConfigError), "the command line ends with exit status 2"
 
 
 @pytest.mark.parametrize("backend", ["openvino", "torch"])
-def test_a_processor_without_bf16_goes_on_in_fp32_and_says_so(backend, monkeypatch, capfd):
-    monkeypatch.setattr(engine_openvino, "cpu_multiplies_bf16", lambda: False)
-    choice = choice_for(Compute(device="cpu", backend=backend, precision="bf16"))
+@pytest.mark.parametrize("asked", ["bf16", "fp16", "auto"])
+def test_a_processor_without_16_bit_goes_on_in_fp32_and_says_so_where_they_were_asked_for(
+    backend, asked, monkeypatch, capfd
+):
+    monkeypatch.setattr(engine_openvino, "cpu_multiplies", lambda precision: False)
+    choice = choice_for(Compute(device="cpu", backend=backend, precision=asked))
     told = capfd.readouterr()
     assert choice.precision == "fp32"
-    assert "going on in fp32" in told.out + told.err
+    assert ("going on in fp32" in told.out + told.err) == (asked != "auto")
+
+
+def test_a_processor_with_bf16_uses_it(monkeypatch):
+    monkeypatch.setattr(engine_openvino, "cpu_multiplies", lambda precision: precision == "bf16")
+    assert choice_for(Compute(device="cpu")).precision == "bf16"
 
 
 OLD = "CUDA initialization: The NVIDIA driver on your system is too old (found version 11040)."

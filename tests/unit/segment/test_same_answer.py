@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from rtseg_daemon.bundles import bundle_names, installed_models, load_bundle
 from rtseg_daemon.phantom import make_phantom
-from rtseg_daemon.segment.engine_openvino import cpu_multiplies_bf16
+from rtseg_daemon.segment.engine_openvino import cpu_multiplies
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
 from rtseg_daemon.segment.volume import Volume
 from rtseg_daemon.settings import Compute
@@ -40,7 +40,7 @@ def case(request, engine_cache) -> tuple[Volume, Segmentation]:
 
 @pytest.mark.parametrize(("backend", "precision"), [("openvino", "fp32"), ("openvino", "bf16"), ("torch", "bf16")])
 def test_masks_flags_and_uncertainty_are_those_of_torch_in_float32(backend, precision, case, engine_cache):
-    if precision == "bf16" and not cpu_multiplies_bf16():
+    if precision == "bf16" and not cpu_multiplies("bf16"):
         pytest.skip("this processor does not multiply in bf16, so nothing runs in it here")
     ct, reference = case
     answer = run(ct, backend, precision, engine_cache)
