@@ -93,7 +93,7 @@ def port_clashes(config: Config) -> Iterator[tuple[Loc, str]]:
     """Two of our own listeners on one port."""
     used: dict[int, str] = {}
     tls = config.dicom.tls
-    listeners: list[tuple[Loc, int]] = [] if tls and tls.only else [(("dicom", "port"), config.dicom.port)]
+    listeners: list[tuple[Loc, int]] = [(("dicom", "port"), port) for port in config.dicom.plain_ports]
     listeners += [(("dicom", "tls", "port"), tls.port)] if tls else []
     listeners += [(("web", "port"), config.web.port)] if config.web.enabled else []
     for loc, port in listeners:

@@ -114,6 +114,16 @@ class Dicom(Section):
     allowed_callers: tuple[Caller, ...] = ()
     tls: Tls | None = None
 
+    @property
+    def plain_ports(self) -> list[int]:
+        """The plain port, unless all come by TLS."""
+        return [] if self.tls is not None and self.tls.only else [self.port]
+
+    @property
+    def ports(self) -> list[int]:
+        """All ports that are listened on."""
+        return self.plain_ports + ([self.tls.port] if self.tls is not None else [])
+
 
 class Storage(Section):
     directory: Path = Path("/var/lib/rtseg")

@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon import case
 from rtseg_daemon.bundles import Bundle, digest_of, installed_models, load_bundle, load_bundles
 from rtseg_daemon.config import Config, Route, load_config
-from rtseg_daemon.errors import EngineError, LeaseLost, RtsegError, SeriesError
+from rtseg_daemon.errors import ConfigError, EngineError, LeaseLost, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import record_event
@@ -143,6 +143,8 @@ class Worker:
     def process(self, paths: list[Path], job: Job, options: case.Options, beat: "Beat") -> case.CaseResult:
         """Segment on this worker's device; where memory runs out in smaller windows, then on the CPU."""
         bundles = load_bundles(self.config.models.directory or installed_models(), job.bundle)
+        if not job.no_send:
+            refuse_research(bundles, self.route_of(job))
         for device, halvings in attempts(self.compute.device, bundles):
             try:
                 return self.process_on(paths, job.id, bundles, device, halvings, options, beat)
@@ -288,6 +290,16 @@ class Beat:
                 jobs.heartbeat(session, self.job_id, self.owner, stage)
         except SQLAlchemyError as error:
             log().warning("a heartbeat could not be written", job=self.job_id, exc_info=error)
+
+
+def refuse_research(bundles: Sequence[Bundle], route: Route | None) -> None:
+    """Raise ConfigError where a route that is not for research would send what a research bundle makes."""
+    for bundle in bundles:
+        if bundle.research and not (route is not None and route.research):
+            raise ConfigError(
+                f"bundle {bundle.name} is for research only and its route does not say `research: true` any more; "
+                "mend the route and restart, then retry the job, or rerun it with --no-send"
+            )
 
 
 def options_for(job: Job, route: Route | None) -> case.Options:

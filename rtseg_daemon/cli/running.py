@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,10 +24,16 @@ def serve(config: ConfigFile = None) -> None:
     raise typer.Exit(run(config))
 
 
-def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
+def status(
+    config: ConfigFile = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit status 1 unless the daemon runs and so do all its processes.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
     """Counts by state, oldest waiting, disk, workers, destinations.
 
-    Example: rtseg-daemon status --json
+    Example: rtseg-daemon status --check --json
     """
     from rtseg_daemon.ledger import views
     from rtseg_daemon.ledger.engine import reading
@@ -39,7 +45,15 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
     with reading(ledger.engine) as session:
         shape = views.status_shape(session, time.time(), round(layout.free_gb(), 1), names, is_locked(layout))
     if as_json:
-        return print_json(shape)
+        print_json(shape)
+    else:
+        print_status(shape)
+    if check and not (shape["running"] and all(process["state"] == "running" for process in shape["processes"])):
+        raise typer.Exit(1)
+
+
+def print_status(shape: dict[str, Any]) -> None:
+    """The same for people."""
     for kind in ("jobs", "series", "deliveries"):
         print_table(kind, ("state", "count"), [item for item in shape[kind].items() if item[1]])
     columns = ("name", "up", "since", "waiting", "error")
@@ -50,7 +64,7 @@ def status(config: ConfigFile = None, as_json: AsJson = False) -> None:
         out.print("the daemon is not running; start it with: rtseg-daemon serve", highlight=False)
     waiting = shape["oldest_waiting_seconds"]
     oldest = "nothing waits" if waiting is None else f"oldest waiting: {waiting:.0f} s"
-    return out.print(f"{oldest}; {shape['disk']['free_gb']} GB free", highlight=False)
+    out.print(f"{oldest}; {shape['disk']['free_gb']} GB free", highlight=False)
 
 
 def echo(
@@ -104,11 +118,19 @@ def doctor(
 def check(
     file: Annotated[Path, typer.Argument(help="The configuration file.", show_default=False)], as_json: AsJson = False
 ) -> None:
-    """Read a configuration; exit status 2 with key and line of every mistake.
+    """Check a configuration; exit status 2 with key and line of every mistake in the file.
+
+    If there is none: whether the bundles of the routes are intact and may be used there, the TLS files, and the organs
+    that destinations name.
 
     Example: rtseg-daemon config check config.yaml
     """
+    from rtseg_daemon.daemon.startup import check_certificates, routed_bundles, unknown_organs
+
     settings = load_config(file)
+    check_certificates(settings)
+    for line in unknown_organs(settings, list(routed_bundles(settings))):
+        typer.echo(line, err=True)
     if as_json:
         print_json(settings.model_dump(mode="json"))
     else:

@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
 from rtseg_daemon.config import Config
 from rtseg_daemon.daemon.backup import back_up
-from rtseg_daemon.errors import ConfigError, StorageError
+from rtseg_daemon.errors import BundleError, ConfigError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
 from rtseg_daemon.storage import Layout
@@ -19,18 +19,30 @@ from rtseg_daemon.storage import Layout
 def routed_bundles(config: Config) -> Iterator[Bundle]:
     """Every bundle that a route names, read and verified.
 
-    Raises BundleError naming the file that is wrong, ConfigError naming the route that may not use one for research.
+    Raises ConfigError naming the route and what is wrong: a bundle that is not there, an altered file of it, or a route
+    that may not use one for research.
     """
     models = config.models.directory or installed_models()
     for route in config.routes:
         for name in route.bundle:
-            bundle = load_bundle(models, name)
+            try:
+                bundle = load_bundle(models, name)
+            except BundleError as error:
+                raise ConfigError(f"route {route.name!r}: {error}") from error
             if bundle.research and not route.research:
                 raise ConfigError(
                     f"route {route.name!r}: bundle {name} is for research only; "
                     "say `research: true` in the route to use it all the same"
                 )
             yield bundle
+
+
+def check_certificates(config: Config) -> None:
+    """Raise ConfigError where a certificate, key or CA is not usable, so that the listener could not start."""
+    if config.dicom.tls is not None:
+        from rtseg_daemon.dicom.tls import server_context
+
+        server_context(config.dicom.tls)
 
 
 def unknown_organs(config: Config, bundles: Sequence[Bundle]) -> Iterator[str]:

@@ -15,10 +15,17 @@ from rtseg_daemon.daemon import auditing
 from rtseg_daemon.daemon.children import Child, Modules, children_of
 from rtseg_daemon.daemon.chores import House, Housekeeper, chores_for
 from rtseg_daemon.daemon.inquiry import Inquiry
-from rtseg_daemon.daemon.startup import prepare_ledger, routed_bundles, unknown_organs, wait_for_port
+from rtseg_daemon.daemon.startup import (
+    check_certificates,
+    prepare_ledger,
+    routed_bundles,
+    unknown_organs,
+    wait_for_port,
+)
 from rtseg_daemon.daemon.watch import Watch
 from rtseg_daemon.ledger import supervision
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.jobs import requeue_all_running, worker_lost
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout, lock_storage
@@ -26,6 +33,8 @@ from rtseg_daemon.storage import Layout, lock_storage
 TICK_SECONDS = 0.2
 WATCH_SECONDS = 1.0
 KILL_SECONDS = 3.0
+MOST_DEATHS = 3
+"""Deaths in a row, none of them after a settled life, until a person is told."""
 
 
 def serve(config_file: Path, modules: Modules = Modules()) -> int:
@@ -42,10 +51,12 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
     layout = Layout(config.storage.directory)
     layout.create()
     bundles = list(routed_bundles(config))
+    check_certificates(config)
     for line in unknown_organs(config, bundles):
         log().warning(line)
     lock = lock_storage(layout)
-    wait_for_port(config.dicom.host, config.dicom.port)
+    for port in config.dicom.ports:
+        wait_for_port(config.dicom.host, port)
     engine = prepare_ledger(config, layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
     house = House(config, layout, engine, receiver=children[0])
@@ -112,6 +123,8 @@ class Supervisor:
             log().error("a child ended", child=child.name, pid=pid, reason=reason, deaths=child.deaths)
             self.lost.append((owner, reason))
             self._note(child, "restarting", reason)
+            if child.deaths >= MOST_DEATHS:
+                self._alarm(child, reason)
         if child.start_if_due():
             log().info("child started", child=child.name, pid=child.process.pid if child.process else None)
             self._note(child, "running")
@@ -121,6 +134,16 @@ class Supervisor:
         try:
             with writing(self.house.engine) as session:
                 supervision.note_process(session, child.name, pid, state, max(child.restarts, 0), detail)
+        except SQLAlchemyError as error:
+            log().error("the ledger cannot be written now", exc_info=error)
+
+    def _alarm(self, child: Child, reason: str) -> None:
+        """Once a day for a child that does not stay alive: nothing may be late while nothing is received."""
+        moment = time.time()
+        message = f"{child.name} does not stay alive: {reason}; the log says why"
+        try:
+            with writing(self.house.engine) as session:
+                raise_alarm(session, "process", f"process:{child.name}:{int(moment // 86400)}", message, at=moment)
         except SQLAlchemyError as error:
             log().error("the ledger cannot be written now", exc_info=error)
 

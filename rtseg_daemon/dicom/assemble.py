@@ -66,24 +66,45 @@ class QuietClock:
 CLOCK = QuietClock()
 
 
+@dataclass(frozen=True)
+class Look:
+    """One open series as the sweep found it: what is decided by the facts holds only while nothing more is heard of it.
+
+    Args:
+        heard: when it was last heard of (images, duplicates and refusals), by the ledger.
+        newest: its newest instance.
+    """
+
+    series_id: int
+    heard: float
+    newest: int
+    facts: SeriesFacts
+
+
 def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK) -> None:
     """Look at every open series once; `now` is written into the ledger."""
     with reading(engine) as session:
-        known = [(series.id, facts_of(session, series, clock)) for series in reception.open_series(session)]
-    clock.forget_all_but([series_id for series_id, _ in known])
-    for series_id, facts in known:
+        looks = [look(session, series, clock) for series in reception.open_series(session)]
+    clock.forget_all_but([one.series_id for one in looks])
+    for one in looks:
         try:
-            look_at(engine, config, series_id, facts, now, clock)
+            look_at(engine, config, one, now, clock)
         except (RtsegError, OSError) as error:
-            log().error("a series cannot be assembled now; trying again", series=series_id, exc_info=error)
+            log().error("a series cannot be assembled now; trying again", series=one.series_id, exc_info=error)
         except SQLAlchemyError:
             raise
         except Exception as error:  # noqa: BLE001 - a stranger's values; one series must not stop the others
-            log().critical("a series breaks its assembly; trying again", series=series_id, exc_info=error)
+            log().critical("a series breaks its assembly; trying again", series=one.series_id, exc_info=error)
 
 
-def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, now: float, clock: QuietClock) -> None:
+def look(session: Session, series: Series, clock: QuietClock) -> Look:
+    newest = reception.last_instance_id(session, series.id)
+    return Look(series.id, series.last_received_at, newest, facts_of(session, series, clock))
+
+
+def look_at(engine: Engine, config: Config, found: Look, now: float, clock: QuietClock) -> None:
     """Decide about one series and act on it."""
+    series_id, facts = found.series_id, found.facts
     if facts.refused:
         tell_refused(engine, series_id, now)
     decision = completeness(facts, patience_of(config))
@@ -93,7 +114,7 @@ def look_at(engine: Engine, config: Config, series_id: int, facts: SeriesFacts, 
     if decision.next is Next.WAIT or still_coming(others, config.series.quiet_seconds):
         stop_overtaken(engine, series_id, now)
     else:
-        settle(engine, config, series_id, decision, now, others)
+        settle(engine, config, found, decision, now, others)
 
 
 def tell_refused(engine: Engine, series_id: int, now: float) -> None:
@@ -194,12 +215,12 @@ def is_overtaken(job: Job, newest: int) -> bool:
 
 
 def settle(
-    engine: Engine, config: Config, series_id: int, decision: Decision, now: float, others: Sequence[Candidate] = ()
+    engine: Engine, config: Config, found: Look, decision: Decision, now: float, others: Sequence[Candidate] = ()
 ) -> None:
-    """Close the series and make its jobs, in one transaction that does nothing if a slice came meanwhile."""
+    """Close the series and make its jobs, in one transaction that does nothing if it was heard of since `found`."""
+    series_id = found.series_id
     with reading(engine) as session:
         series = session.get_one(Series, series_id)
-        heard = series.last_received_at
         instances = reception.kept_instances(session, series_id)
         images = has_images(session, series_id)
         route = route_for(series, config.routes)
@@ -208,10 +229,9 @@ def settle(
     files = [(config.storage.directory / instance.path, instance.sha256) for instance in instances]
     verdicts = {name: judge(files, config, name) for name in (route.jobs if route else ())}
     with writing(engine) as session:
-        if reception.last_instance_id(session, series_id) != (instances[-1].id if instances else 0):
-            return
         series = session.get_one(Series, series_id)
-        if series.state is not SeriesState.OPEN or series.last_received_at != heard:
+        heard = (series.last_received_at, reception.last_instance_id(session, series_id))
+        if series.state is not SeriesState.OPEN or heard != (found.heard, found.newest):
             return
         close_series(session, series_id, decision, left_alone, now)
         for name, verdict in verdicts.items():
@@ -278,6 +298,8 @@ def make_job(
     if reasons and job.state is JobState.QUEUED:
         releasable = verdict.verdict != "hold" or verdict.releasable
         jobs.hold(session, job.id, "; ".join(dict.fromkeys(reasons)), releasable=releasable, at=now)
+    elif not reasons and job.state is JobState.HELD and job.started_at is None:  # nothing but this sweep had held it
+        jobs.move_job(session, job.id, JobState.QUEUED, what="nothing holds it any more", at=now, error=None)
 
 
 def route_for(series: Series, routes: Sequence[Route]) -> Route | None:

@@ -3,8 +3,8 @@
 No sign is trusted alone. Silence must have lasted, and is counted anew after a restart. A gap in the slices waits
 longer, then holds. A transfer that broke off leaves the series open until a later association, ended in order, has
 brought slices of it again, or it is given up; an image that was refused, until that image has come. That an association
-is still open makes silence weaker; its release means nothing by itself (DICOM gives it no meaning). A PACS that tells
-the count decides at once.
+is still open, or was cut off because it brought nothing more, makes silence weaker; its release means nothing by itself
+(DICOM gives it no meaning). A PACS that tells the count decides at once.
 """
 
 from collections.abc import Sequence
@@ -102,7 +102,8 @@ def completeness(facts: SeriesFacts, patience: Patience) -> Decision:
         return after(patience.abandon, facts, *lost, *lacking)
     if lacking:
         return after(patience.gap, facts, *lacking)
-    if any(carrier.ending is Ending.OPEN for carrier in facts.carriers) and facts.silence_seconds < patience.gap:
+    unsaid = any(carrier.ending in (Ending.OPEN, Ending.IDLE) for carrier in facts.carriers)
+    if unsaid and facts.silence_seconds < patience.gap:
         return WAIT
     return COMPLETE
 

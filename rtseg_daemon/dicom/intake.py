@@ -17,11 +17,12 @@ from rtseg_daemon.dicom.group_commit import GroupCommit
 from rtseg_daemon.dicom.netguard import Limits, PeerFault
 from rtseg_daemon.dicom.pixel_digest import pixel_digest
 from rtseg_daemon.dicom.store import FULL, ObjectStore, Spool, file_head
+from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger import reception, refusals
 from rtseg_daemon.ledger.arrivals import add_instance, open_series_of_new, touch
 from rtseg_daemon.ledger.reception import Arrival, Recorded, Repeat
 from rtseg_daemon.ledger.schema import Instance
-from rtseg_daemon.ledger.states import Ending
+from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.logs import log, short
 
 NOTE_SECONDS = 1.0
@@ -39,14 +40,14 @@ class Sender:
     """Who sends on one association; its row in the ledger is made with its first object.
 
     `brought`: when it last brought something of each series (by the ledger's number); `noted`: which of these moments
-    the ledger knows. `no_room`: whether an image found none. `refused`: images (series, instance) that are not kept and
-    of which the ledger does not know yet; a name that is not known is empty.
+    the ledger knows. `refused`: images (series, instance) that are not kept and of which the ledger does not know yet,
+    unknown names empty. `uncounted`: whether there were more of these than are remembered here.
     """
 
     calling_ae: str
     host: str
     association_id: int | None = None
-    no_room: bool = False
+    uncounted: bool = False
     refused: list[tuple[str, str]] = field(default_factory=list)
     brought: dict[int, float] = field(default_factory=dict)
     noted: dict[int, float] = field(default_factory=dict)
@@ -82,7 +83,6 @@ class Intake:
         head, kept = bytearray(), False
         try:
             status = self._take(sender, command, sop_class, transfer_syntax, noted(data, head))
-            sender.no_room |= status.code == dimse.OUT_OF_RESOURCES
             kept = status.code == dimse.SUCCESS
         finally:
             if not kept and is_ct(sop_class):
@@ -94,6 +94,8 @@ class Intake:
         """At once, for an association may stay open for hours; what fails here is done at its end."""
         if len(sender.refused) < MOST_REFUSED:
             sender.refused.append((series_uid, sop_uid if is_uid(sop_uid) else ""))
+        else:
+            sender.uncounted = True
         with contextlib.suppress(SQLAlchemyError, OSError):
             sender.association_id = self.commits.submit(lambda session: enter_refusals(session, sender))
             sender.refused.clear()
@@ -125,7 +127,7 @@ class Intake:
             return Status(dimse.UNSUPPORTED_CLASS, "the class is not that of the presentation context")
         if not is_uid(command.text(dimse.AFFECTED_INSTANCE)):
             return Status(dimse.INVALID_INSTANCE, "SOPInstanceUID is malformed")
-        if self.store.layout.free_gb() < self.minimum_free_gb:
+        if is_ct(sop_class) and self.store.layout.free_gb() < self.minimum_free_gb:
             return Status(dimse.OUT_OF_RESOURCES, "less than storage.minimum_free_gb is left")
         return None
 
@@ -163,7 +165,7 @@ class Intake:
             return self._enter(sender, spool, found)
         except OSError as error:
             return self._storage_failed(error)
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, StateError) as error:
             log().error("the ledger cannot be written; the object is refused", exc_info=error)
             return NO_LEDGER
 
@@ -200,7 +202,8 @@ class Intake:
             if arrival.association_id is not None and sender.due(known, arrival.received_at):
                 touch(session, known, arrival.association_id, arrival.received_at)
             return Recorded(arrival, Repeat.NEW, known)
-        kept = reception.kept_instance(session, found.sop_instance_uid)
+        earlier = reception.known_instance(session, found.sop_instance_uid)
+        kept = earlier if earlier is not None and earlier.state is InstanceState.KEPT else None
         if kept is not None and settled is not None and settled.path == kept.path:
             kept.pixel_sha256 = settled.kept_pixels
             arrival = replace(arrival, pixel_sha256=settled.our_pixels)
@@ -209,26 +212,26 @@ class Intake:
         if arrival.association_id is None:
             opened = reception.open_association(session, sender.calling_ae, sender.host)
             arrival = replace(arrival, association_id=opened)
-        return self._record_at_length(session, spool, kept, arrival)
+        return self._record_at_length(session, spool, earlier, arrival)
 
-    def _record_at_length(self, session: Session, spool: Spool, kept: Instance | None, arrival: Arrival) -> Recorded:
+    def _record_at_length(self, session: Session, spool: Spool, known: Instance | None, arrival: Arrival) -> Recorded:
         """First slices, duplicates and contradictions; a file that was lost or altered is mended by a duplicate."""
-        repeat = reception.compare(kept, arrival)
+        repeat = reception.compare(known, arrival)
         path = ""
         if repeat is not Repeat.DUPLICATE:
             path = self.store.place(spool, quarantine=repeat is not Repeat.NEW)
-        elif kept is not None and not self.store.intact(kept.path, kept.sha256):
-            path = kept.path = self.store.place(spool, quarantine=False)
-            kept.sha256, kept.size = spool.sha256, spool.size
+        elif known is not None and not self.store.intact(known.path, known.sha256):
+            path = known.path = self.store.place(spool, quarantine=False)
+            known.sha256, known.size = spool.sha256, spool.size
         return reception.record_instances(session, [replace(arrival, path=path)])[0]
 
     def end(self, sender: Sender, ending: Ending) -> bool:
         """Note how an association ended, if it brought anything; False where the ledger could not be written for that.
 
-        A transfer of which something found no room has broken off, however orderly it ends: the rest must come again.
-        What could not be noted is an abort to the peer, and is noted as one as soon as that is possible.
+        A transfer of which more was refused than the ledger could be told has broken off, however orderly it ends. What
+        could not be noted is an abort to the peer, and is noted as one as soon as that is possible.
         """
-        if sender.no_room:
+        if sender.uncounted:
             ending = Ending.ABORTED
         if (sender.association_id is None and not sender.refused) or self._note_end(sender, ending):
             return True

@@ -131,9 +131,8 @@ class Listener:
     def _watch(self) -> None:
         """Cut off what is overdue. Threads block in `recv` without a time-out; this ends their waiting."""
         while not self._stopping.wait(WATCH_SECONDS):
-            now = time.monotonic()
             for session in self._open():
-                if now > session.wire.deadline:
+                if session.wire.is_overdue:
                     log().warning("an overdue connection is cut off", host=session.address)
                     session.wire.cut()
 

@@ -89,6 +89,7 @@ class Wire:
         self.deadline = time.monotonic() + limits.request_seconds
         self.worth = time.monotonic()
         self._is_cut = False
+        self._begun = False
         self._head = bytearray(6)
         self._flags: int = socket.MSG_WAITALL  # one call for a whole PDU; threads meet at Python's lock less often
         self._body = bytearray()
@@ -97,6 +98,15 @@ class Wire:
     def allow(self, seconds: float) -> None:
         """The peer has `seconds` from now on."""
         self.deadline = time.monotonic() + seconds
+
+    @property
+    def is_overdue(self) -> bool:
+        return time.monotonic() > self.deadline
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether the peer has not begun to send anything that it was expected to send."""
+        return not self._begun
 
     def cut(self) -> None:
         """Wake whoever waits on this socket, from any thread; it then finds the connection ended."""
@@ -124,6 +134,7 @@ class Wire:
 
     def read_pdu(self, largest: int) -> tuple[int, memoryview]:
         """PDU type and body; raises PeerFault before anything larger than `largest` is read, PeerGone at the end."""
+        self._begun = False
         self._fill(memoryview(self._head))
         kind, length = self._head[0], struct.unpack_from(">I", self._head, 2)[0]
         if not 1 <= kind <= 7:
@@ -144,6 +155,7 @@ class Wire:
                 count = self.socket.recv_into(view[done:], 0, self._flags)
                 if count == 0:
                     raise PeerGone("the peer closed the connection")
+                self._begun = True
                 done += count
         except OSError as error:
             raise PeerGone(f"connection lost ({error.strerror or type(error).__name__})") from error

@@ -49,7 +49,7 @@ def limits_of(config: Config) -> Limits:
 def ports_of(config: Config) -> list[Port]:
     """The listening sockets, plain and TLS; raises OSError where one is taken, ConfigError for a bad certificate."""
     dicom = config.dicom
-    ports = [] if dicom.tls is not None and dicom.tls.only else [open_port(dicom.host, dicom.port)]
+    ports = [open_port(dicom.host, port) for port in dicom.plain_ports]
     if dicom.tls is not None:
         from rtseg_daemon.dicom.tls import ServerTls
 
@@ -81,7 +81,7 @@ def receive(config: Config, stop: threading.Event) -> None:
     listener = Listener(house, ports_of(config))
     commits.start()
     listener.start()
-    log().info("listening", port=config.dicom.port, unfinished_files=left, associations_died=died)
+    log().info("listening", ports=config.dicom.ports, unfinished_files=left, associations_died=died)
     stop.wait()
     listener.stop(min(DRAIN_SECONDS, config.jobs.shutdown_seconds))
     commits.stop()

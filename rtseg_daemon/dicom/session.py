@@ -75,6 +75,8 @@ class Session:
             self._say(release_reply() if self._end(Ending.RELEASED) else abort_pdu(provider=False))
         except PeerGone as gone:
             log().debug("an association ended", host=self.address, reason=str(gone))
+            if self.contexts and not self.busy and self.wire.is_silent and self.wire.is_overdue:
+                self._end(Ending.IDLE)
         except PeerFault as fault:
             log().warning("an association is aborted", host=self.address, reason=str(fault))
             self._say(abort_pdu(provider=True))

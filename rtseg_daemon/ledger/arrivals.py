@@ -15,8 +15,14 @@ from rtseg_daemon.ledger.states import InstanceState, SeriesState
 
 ROOM_BYTES = 5_000_000
 KEPT = select(Instance.id).where(Instance.sop_instance_uid == bindparam("sop"), Instance.state == InstanceState.KEPT)
+REMOVED = select(Instance.id).where(
+    Instance.sop_instance_uid == bindparam("sop"), Instance.state == InstanceState.REMOVED
+)
 ORDINARY = select(Series.id).where(
-    Series.series_instance_uid == bindparam("series"), Series.state == SeriesState.OPEN, ~KEPT.exists()
+    Series.series_instance_uid == bindparam("series"),
+    Series.state == SeriesState.OPEN,
+    ~KEPT.exists(),
+    ~REMOVED.exists(),
 )
 TOUCH_ASSOCIATION = (
     update(SeriesAssociation.__table__)  # type: ignore[arg-type]

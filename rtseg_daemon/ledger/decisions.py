@@ -7,9 +7,15 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
-from rtseg_daemon.ledger.deliveries import settle_job
 from rtseg_daemon.ledger.events import record_event
-from rtseg_daemon.ledger.jobs import add_deliveries, create_job, move_job, refuse_in_doubt, refuse_superseded
+from rtseg_daemon.ledger.jobs import (
+    add_deliveries,
+    create_job,
+    move_job,
+    refuse_in_doubt,
+    refuse_superseded,
+    settle_job,
+)
 from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState
@@ -33,7 +39,7 @@ def release(
     move_job(session, job_id, to, what="released", who=who, detail={"why": why}, at=at, released_by=who, error=None)
     if to is JobState.SEGMENTED and not job.no_send:
         add_deliveries(session, job, destinations, at=at)
-        _wake(session, job_id, (DeliveryState.CANCELLED,), at)
+        _wake(session, job_id, (DeliveryState.CANCELLED, DeliveryState.FAILED), at)
         if any(delivery.state in (DeliveryState.SENDING, *ARRIVED) for delivery in job.deliveries):
             move_job(session, job_id, JobState.DELIVERING, what="was sent before it was held", at=at)
             settle_job(session, job_id, at=at)

@@ -9,11 +9,10 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
-from rtseg_daemon.ledger.jobs import move_job, refuse_in_doubt, refuse_superseded
+from rtseg_daemon.ledger.jobs import move_job, refuse_in_doubt, refuse_superseded, settle_job
 from rtseg_daemon.ledger.retry import due
 from rtseg_daemon.ledger.schema import Delivery, Destination, Instance, Job, Series
 from rtseg_daemon.ledger.states import (
-    ARRIVED,
     DELIVERY_TRANSITIONS,
     SENDABLE,
     DeliveryState,
@@ -183,20 +182,6 @@ def remember_images(session: Session, delivery_id: int, sop_instance_uids: Seque
     """The destination has accepted these CT images; they are not sent to it again for this delivery."""
     delivery = session.get_one(Delivery, delivery_id)
     delivery.images_sent = list(dict.fromkeys([*delivery.images_sent, *sop_instance_uids]))
-
-
-def settle_job(session: Session, job_id: int, *, at: float | None = None) -> None:
-    """DELIVERING becomes DELIVERED when every delivery arrived, FAILED when none is under way and one failed."""
-    job = session.get_one(Job, job_id)
-    deliveries = session.scalars(select(Delivery).where(Delivery.job_id == job_id)).all()
-    if job.state is not JobState.DELIVERING or not deliveries:
-        return
-    if all(delivery.state in ARRIVED for delivery in deliveries):
-        move_job(session, job_id, JobState.DELIVERED, what="delivered", at=at, error=None)
-    elif not any(delivery.state in (DeliveryState.WAITING, DeliveryState.SENDING) for delivery in deliveries):
-        lacking = [d for d in deliveries if d.state not in ARRIVED]
-        reason = "; ".join(f"{d.destination}: {d.last_comment or d.state}" for d in lacking)
-        move_job(session, job_id, JobState.FAILED, what="failed", at=at, error=reason)
 
 
 def resume_interrupted(session: Session, destination: str, *, at: float | None = None) -> int:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.errors import LedgerError
+from rtseg_daemon.errors import ConfigError
 
 BUSY_TIMEOUT_MS = 30_000
 
@@ -19,12 +19,14 @@ def open_ledger(url: str) -> Engine:
     """Engine for `url`. On SQLite every connection has WAL, synchronous=FULL, a busy time-out and foreign keys.
 
     Each process opens its own; no session may cross a thread. Opening does not create or migrate anything
-    (`ledger.migrate.upgrade` does). Raises LedgerError for a URL that is none.
+    (`ledger.migrate.upgrade` does). Raises ConfigError for a URL that is none.
     """
     try:
         engine = create_engine(url)
     except (SQLAlchemyError, ImportError) as error:
-        raise LedgerError(f"database.url {url!r} cannot be opened: {error}") from error
+        raise ConfigError(
+            f"database.url is no database that can be opened ({error}); write it as SQLAlchemy does, or leave it out"
+        ) from error
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin)

@@ -11,7 +11,15 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.errors import LeaseLost, StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.schema import Delivery, Instance, Job
-from rtseg_daemon.ledger.states import ARRIVED, JOB_TRANSITIONS, UNDELIVERED, DeliveryState, InstanceState, JobState
+from rtseg_daemon.ledger.states import (
+    ARRIVED,
+    JOB_TRANSITIONS,
+    SENDABLE,
+    UNDELIVERED,
+    DeliveryState,
+    InstanceState,
+    JobState,
+)
 
 
 def move_job(
@@ -96,8 +104,8 @@ def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: flo
     those of another bundle that lack its slices (a route that changed, or a rerun, made them).
 
     One whose structure set a TPS has, or is just getting, raises an alarm if it was made from other slices: it fits no
-    longer (a series that was fetched again after retention had removed it is no such case). Returns the id of the
-    newest older job of the bundle.
+    longer, and goes to no further TPS (a series that was fetched again after retention had removed it is no such case).
+    Returns the id of the newest older job of the bundle.
     """
     new = _objects(session, session.get_one(Job, by))
     older = session.scalars(select(Job).where(Job.series_id == series_id, Job.id < by).order_by(Job.id)).all()
@@ -107,11 +115,12 @@ def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: flo
             continue
         arrived = job.state is JobState.DELIVERED or any(one.state in ARRIVED for one in job.deliveries)
         leaving = any(delivery.state is DeliveryState.SENDING for delivery in job.deliveries)
-        if (arrived or leaving) and _objects(session, job) != new:
+        outdated = _objects(session, job) != new
+        if (arrived or leaving) and outdated:
             known = "has already been sent" if arrived else "is being sent"
             message = f"job {by} supersedes job {job.id}, whose structure set {known}"
             raise_alarm(session, "superseded", f"superseded:{job.id}", message, at=at)
-        if job.state in (JobState.FAILED, *UNDELIVERED) and not arrived:
+        if (job.state in UNDELIVERED and (outdated or not arrived)) or (job.state is JobState.FAILED and not arrived):
             cancel(session, job.id, who="daemon", why=f"superseded by job {by}", at=at)
     return own[-1] if own else None
 
@@ -290,6 +299,20 @@ def _stop_deliveries(session: Session, job_id: int) -> None:
         .where(Delivery.job_id == job_id, Delivery.state == DeliveryState.WAITING)
         .values(state=DeliveryState.CANCELLED, next_attempt_at=None)
     )
+
+
+def settle_job(session: Session, job_id: int, *, at: float | None = None) -> None:
+    """What its deliveries make of a job: DELIVERED when all arrived, FAILED when one did not and none is under way."""
+    job = session.get_one(Job, job_id)
+    deliveries = session.scalars(select(Delivery).where(Delivery.job_id == job_id)).all()
+    lacking = [delivery for delivery in deliveries if delivery.state not in ARRIVED]
+    if job.state not in SENDABLE or not deliveries:
+        return
+    if not lacking and job.state is JobState.DELIVERING:
+        move_job(session, job_id, JobState.DELIVERED, what="delivered", at=at, error=None)
+    elif lacking and not any(d.state in (DeliveryState.WAITING, DeliveryState.SENDING) for d in lacking):
+        reason = "; ".join(f"{d.destination}: {d.last_comment or d.state}" for d in lacking)
+        move_job(session, job_id, JobState.FAILED, what="failed", at=at, error=reason)
 
 
 def worker_lost(session: Session, owner: str, reason: str, max_attempts: int, *, at: float | None = None) -> list[Job]:

@@ -59,10 +59,26 @@ class Repeat(StrEnum):
     CONTENT_DIFFERS = "CONTENT_DIFFERS"  # other geometry or other pixels
 
 
-def compare(kept: Instance | None, arrival: Arrival) -> Repeat:
-    """Identity first, then geometry and pixels, never the bytes: encoding alone makes no other object."""
-    if kept is None:
+def compare(known: Instance | None, arrival: Arrival) -> Repeat:
+    """Identity first, then geometry and pixels, never the bytes: encoding alone makes no other object.
+
+    An object whose file retention has removed is NEW again, in whatever series, but not as another patient's or of
+    another place: what was made of it may lie in a planning system under the same UIDs.
+    """
+    if known is None:
         return Repeat.NEW
+    return compare_removed(known, arrival) if known.state is InstanceState.REMOVED else compare_kept(known, arrival)
+
+
+def compare_removed(known: Instance, arrival: Arrival) -> Repeat:
+    """An arrival with what the ledger remembers of an object whose file is gone; its pixels cannot be compared."""
+    if known.identity_sha256 != arrival.identity_sha256:
+        return Repeat.IDENTITY_DIFFERS
+    return Repeat.NEW if known.geometry_sha256 == arrival.geometry_sha256 else Repeat.CONTENT_DIFFERS
+
+
+def compare_kept(kept: Instance, arrival: Arrival) -> Repeat:
+    """An arrival with an object on disk."""
     if kept.sha256 == arrival.sha256:
         return Repeat.DUPLICATE
     if (
@@ -84,7 +100,7 @@ def open_association(session: Session, calling_ae: str, calling_host: str, *, at
 
 
 def end_association(session: Session, association_id: int, ending: Ending, *, at: float | None = None) -> None:
-    """Say how an association ended (RELEASED or ABORTED)."""
+    """Say how an association ended (RELEASED, IDLE or ABORTED)."""
     moment = time.time() if at is None else at
     session.execute(update(Association).where(Association.id == association_id).values(ending=ending, ended_at=moment))
 
@@ -126,17 +142,18 @@ class Recorded:
 def record_instances(session: Session, arrivals: Sequence[Arrival]) -> list[Recorded]:
     """Enter arrivals, in order, in the caller's one transaction (the group commit).
 
-    A NEW one becomes an instance and opens its series again where that was closed. A DUPLICATE only touches the
-    series' clock and association: the caller may delete its file. One whose identity or content DIFFERS is entered as
-    QUARANTINED with its path, and its series and the series' undelivered jobs are HELD, not releasable, with an alarm.
+    A NEW one becomes an instance and opens its series again where that was closed. A DUPLICATE touches the clock and
+    association of its series, and opens it again where that was HELD or UNROUTED; the caller may delete its file. One
+    whose identity or content DIFFERS is entered as QUARANTINED with its path; its series and its undelivered jobs are
+    HELD, not releasable, with an alarm.
     """
     return [_record(session, arrival) for arrival in arrivals]
 
 
 def _record(session: Session, arrival: Arrival) -> Recorded:
-    kept = kept_instance(session, arrival.sop_instance_uid)
-    repeat = compare(kept, arrival)
-    series = kept.series if kept is not None else _series_for(session, arrival)
+    known = known_instance(session, arrival.sop_instance_uid)
+    repeat = compare(known, arrival)
+    series = known.series if known is not None and repeat is not Repeat.NEW else _series_for(session, arrival)
     _touch(session, series, arrival)
     if repeat in (Repeat.IDENTITY_DIFFERS, Repeat.CONTENT_DIFFERS):
         _add_instance(session, series, arrival, InstanceState.QUARANTINED)
@@ -145,7 +162,9 @@ def _record(session: Session, arrival: Arrival) -> Recorded:
             _hold_for_conflict(session, _series_for(session, arrival), arrival, repeat)
     elif repeat is Repeat.NEW:
         _add_instance(session, series, arrival, InstanceState.KEPT)
-        _reopen(session, series, arrival.received_at)
+        _reopen(session, series, "new slice", arrival.received_at)
+    elif series.state in (SeriesState.HELD, SeriesState.UNROUTED):
+        _reopen(session, series, "sent again", arrival.received_at)
     return Recorded(arrival, repeat, series.id)
 
 
@@ -153,6 +172,17 @@ def kept_instance(session: Session, sop_instance_uid: str) -> Instance | None:
     """The object held under this SOP Instance UID."""
     query = select(Instance).where(Instance.sop_instance_uid == sop_instance_uid, Instance.state == InstanceState.KEPT)
     return session.scalars(query).one_or_none()
+
+
+def known_instance(session: Session, sop_instance_uid: str) -> Instance | None:
+    """The object held under this SOP Instance UID, or the last one that retention removed."""
+    removed = (
+        select(Instance)
+        .where(Instance.sop_instance_uid == sop_instance_uid, Instance.state == InstanceState.REMOVED)
+        .order_by(Instance.id.desc())
+        .limit(1)
+    )
+    return kept_instance(session, sop_instance_uid) or session.scalars(removed).one_or_none()
 
 
 def _series_for(session: Session, arrival: Arrival) -> Series:
@@ -214,10 +244,10 @@ def _add_instance(session: Session, series: Series, arrival: Arrival, state: Ins
     session.flush()
 
 
-def _reopen(session: Session, series: Series, at: float) -> None:
-    """A new slice opens a closed series again, unless a conflict closed it for good."""
+def _reopen(session: Session, series: Series, what: str, at: float) -> None:
+    """Open a closed series again, unless a conflict closed it for good."""
     if series.state is not SeriesState.OPEN and series.releasable:
-        move_series(session, series.id, SeriesState.OPEN, what="new slice", at=at)
+        move_series(session, series.id, SeriesState.OPEN, what=what, at=at)
 
 
 def _hold_for_conflict(session: Session, series: Series, arrival: Arrival, repeat: Repeat) -> None:

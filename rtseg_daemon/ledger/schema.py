@@ -9,6 +9,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from rtseg_daemon.ledger.states import DeliveryState, Ending, InstanceState, JobState, SeriesState
 
 KEPT = text("state = 'KEPT'")
+REMOVED = text("state = 'REMOVED'")
 
 
 class Base(DeclarativeBase):
@@ -93,6 +94,7 @@ class Instance(Base):
     __tablename__ = "instance"
     __table_args__ = (
         Index("one_kept_instance", "sop_instance_uid", unique=True, sqlite_where=KEPT, postgresql_where=KEPT),
+        Index("removed_instance", "sop_instance_uid", sqlite_where=REMOVED, postgresql_where=REMOVED),
         Index("instance_of_series", "series_id", "state"),
     )
 

@@ -20,7 +20,7 @@ J = JobState
 JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     J.QUEUED: frozenset({J.RUNNING, J.HELD, J.FAILED, J.CANCELLED}),
     J.RUNNING: frozenset({J.QUEUED, J.SEGMENTED, J.HELD, J.FAILED, J.CANCELLED}),
-    J.SEGMENTED: frozenset({J.DELIVERING, J.HELD, J.CANCELLED}),
+    J.SEGMENTED: frozenset({J.DELIVERING, J.HELD, J.FAILED, J.CANCELLED}),
     J.DELIVERING: frozenset({J.DELIVERED, J.FAILED, J.HELD, J.CANCELLED}),
     J.DELIVERED: frozenset(),
     J.HELD: frozenset({J.QUEUED, J.SEGMENTED, J.CANCELLED}),
@@ -51,7 +51,7 @@ SERIES_TRANSITIONS: dict[SeriesState, frozenset[SeriesState]] = {
     S.COMPLETE: frozenset({S.OPEN, S.HELD, S.REMOVED}),
     S.HELD: frozenset({S.OPEN, S.COMPLETE, S.REMOVED}),
     S.UNROUTED: frozenset({S.OPEN, S.HELD, S.REMOVED}),
-    S.REMOVED: frozenset({S.OPEN}),
+    S.REMOVED: frozenset({S.OPEN, S.HELD}),
 }
 
 
@@ -68,6 +68,7 @@ class Ending(StrEnum):
 
     OPEN = "OPEN"  # still there
     RELEASED = "RELEASED"  # the peer released it
+    IDLE = "IDLE"  # cut off here after a long silence between two messages; what it brought was answered
     ABORTED = "ABORTED"  # aborted by either side, or the connection was lost
     DIED = "DIED"  # was open when the receiver died
 

@@ -24,7 +24,8 @@ from rtseg_daemon.dicom.intake import Intake, Sender
 from rtseg_daemon.dicom.netguard import Limits
 from rtseg_daemon.dicom.store import ObjectStore
 from rtseg_daemon.ledger.engine import reading
-from rtseg_daemon.ledger.schema import Association, Instance
+from rtseg_daemon.ledger.refusals import refused_images
+from rtseg_daemon.ledger.schema import Association, Instance, Series
 from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.storage import Layout
 from tests.faults.conftest import Ward, series
@@ -32,6 +33,7 @@ from tests.receiver import command_set, encoded
 from tests.world import wait_for
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
+RTSTRUCT = "1.2.840.10008.5.1.4.1.1.481.3"
 EXPLICIT = "1.2.840.10008.1.2.1"
 
 
@@ -229,6 +231,39 @@ def test_an_end_that_could_not_be_noted_is_noted_as_an_abort_later(
         wait_for(lambda sender=sender, wanted=wanted: desk.ending(sender) is wanted, 5, pause=0.02)
         at += 1
     assert at > 2, "the calls of one end"
+
+
+def test_a_full_disk_breaks_no_transfer_that_brought_its_image_in_the_end(desk: Desk) -> None:
+    """The ledger knows which image is missing, so the association need not count as broken off."""
+    first, second = series("full", 2)
+    sender = Sender("PACS", "127.0.0.1")
+    assert desk.take(sender, first) == 0
+    desk.intake.minimum_free_gb = 1e9
+    assert desk.take(sender, second) == 0xA700
+    report = decode_command(command_set(1, RTSTRUCT, "1.2.3"))
+    assert desk.intake.take(sender, report, RTSTRUCT, EXPLICIT, [memoryview(b"")]).code == 0, "it is not kept anyway"
+    with reading(desk.ledger) as session:
+        assert refused_images(session, session.query(Series).one()) == 1
+    desk.intake.minimum_free_gb = 0
+    assert desk.take(sender, second) == 0
+    assert desk.intake.end(sender, Ending.RELEASED)
+    assert desk.ending(sender) is Ending.RELEASED
+    with reading(desk.ledger) as session:
+        assert refused_images(session, session.query(Series).one()) == 0
+
+
+def test_more_refusals_than_can_be_remembered_break_the_transfer_off(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "MOST_REFUSED", 1)
+    images, sender = series("many", 3), Sender("PACS", "127.0.0.1")
+    assert desk.take(sender, images[0]) == 0
+    for image in images[1:]:
+        desk.saboteur.commits_to_fail = 10
+        assert desk.take(sender, image) == 0xA700
+    desk.saboteur.commits_to_fail = 0
+    assert desk.intake.end(sender, Ending.RELEASED)
+    assert desk.ending(sender) is Ending.ABORTED
 
 
 @pytest.mark.parametrize("points", [25, pytest.param(100, marks=pytest.mark.faults)])

@@ -24,6 +24,7 @@ from tests.receiver import (
     store_pdus,
 )
 from tests.security.conftest import Start, ct_image
+from tests.world import wait_for
 
 ECHO_LIMIT_SECONDS = 1.0
 MEMORY_LIMIT_MB = 200.0
@@ -240,12 +241,17 @@ def test_a_message_that_never_ends_is_cut_off_and_its_file_removed(start: Start)
         assert gone(receiver)
 
 
-def test_an_idle_association_is_ended(start: Start) -> None:
+@pytest.mark.parametrize(("rest", "ending"), [(b"", "IDLE"), (b"\x04\x00\x00", "ABORTED")])
+def test_an_idle_association_is_ended(start: Start, image: Dataset, rest: bytes, ending: str) -> None:
+    """It has not broken off if all it began was answered."""
     with start(dicom={"idle_seconds": 1}) as receiver, Peer(receiver.port, 5.0) as peer:
         assert peer.associate() == 2
+        assert peer.store(image) == 0
+        peer.say(rest)
         began = time.monotonic()
         assert peer.pdu()[0] in (0, 7)
         assert time.monotonic() - began < 3.0
+        wait_for(lambda: receiver.rows("select ending from association") == [(ending,)], 5)
 
 
 def test_endless_empty_fragments_are_cut_off(receiver: Receiver) -> None:

@@ -327,13 +327,20 @@ def test_a_job_done_again_after_a_crash_writes_the_same_uid_and_a_rerun_another(
     assert bench.run()["rtstruct_sop_instance_uid"] != first
 
 
-def with_bundle(bench: Bench, ledger: Engine, names: str, research: bool = False) -> None:
-    """The job is to be done with these bundles instead; those that are not there are made."""
+def with_bundle(bench: Bench, ledger: Engine, names: str, research: bool = False, allowed: bool = True) -> None:
+    """The job is to be done with these bundles instead; those that are not there are made.
+
+    `research`: they are for research; `allowed`: the route says so too.
+    """
     models = bench.worker.config.models.directory
     assert models is not None
     for name in names.split("+"):
         if not (models / name).exists():
             make_bundle(models, name, intended_use="research" if research else "evaluation")
+    if research and allowed:
+        (route,) = bench.worker.config.routes
+        allowing = (route.model_copy(update={"research": True}),)
+        bench.worker.config = bench.worker.config.model_copy(update={"routes": allowing})
     with writing(ledger) as session:
         views.find_job(session, bench.job).bundle = names
 
@@ -353,6 +360,16 @@ def test_the_bundles_of_a_joined_job_run_one_after_the_other_into_one_structure_
     assert sorted(path.name for path in folder.iterdir()) == ["RTSTRUCT.dcm", "entropy-second.npz", "entropy.npz"]
     assert len(bench.worker.segmenters) == 2
     assert [delivery["destination"] for delivery in job["deliveries"]] == ["tps"]
+
+
+def test_research_made_for_a_route_that_allows_it_no_more_is_not_sent(bench: Bench, ledger: Engine) -> None:
+    with_bundle(bench, ledger, "trial", research=True, allowed=False)
+    job = bench.run()
+    assert (job["state"], job["deliveries"]) == ("FAILED", [])
+    assert "bundle trial is for research only" in job["error"]
+    with writing(ledger) as session:
+        bench.job = decisions.rerun(session, bench.job, "anna", no_send=True).id
+    assert bench.run()["state"] == "SEGMENTED"
 
 
 def test_a_job_of_a_bundle_that_is_gone_fails_with_its_name(bench: Bench, ledger: Engine) -> None:

@@ -107,6 +107,15 @@ def test_a_held_job_is_released_with_who_and_why_in_its_events(desk: Desk) -> No
     assert last["who"] not in ("", "daemon")
 
 
+def test_research_is_not_released_to_a_route_that_does_not_allow_it(desk: Desk) -> None:
+    make_bundle(desk.layout.directory.parent / "models", "trial", intended_use="research")
+    job = desk.job("HELD")
+    with writing(desk.ledger) as session:
+        session.get_one(Job, job).bundle = "trial"
+    status, _, err = desk.run("jobs", "release", str(job), "--why", "looked")
+    assert (status, "research" in err) == (1, True)
+
+
 def test_retry_rerun_and_cancel(desk: Desk) -> None:
     job = desk.job("FAILED")
     assert desk.ask("jobs", "retry", str(job))["state"] == "QUEUED"
@@ -145,6 +154,18 @@ def test_status_shows_processes_only_while_a_daemon_lives(desk: Desk) -> None:
     finally:
         os.close(held)
     assert (status["running"], status["workers"][0]["pid"]) == (True, 4711)
+
+
+def test_a_check_of_the_status_fails_unless_everything_runs(desk: Desk) -> None:
+    assert desk.run("status", "--check")[0] == 1
+    held = lock_storage(desk.layout)
+    try:
+        for state, expected in (("running", 0), ("restarting", 1)):
+            with writing(desk.ledger) as session:
+                note_process(session, "receiver", 4711, state, 0)
+            assert desk.run("status", "--check")[0] == expected
+    finally:
+        os.close(held)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +208,16 @@ def test_config_check_exits_2_and_names_the_key(desk: Desk, tmp_path: Path) -> N
     status, _, err = desk.run("config", "check", str(wrong), config=False)
     assert status == 2
     assert "line 2: jobs.max_attempts" in err
+
+
+def test_config_check_looks_at_bundles_and_at_the_organs_that_destinations_name(desk: Desk) -> None:
+    text = desk.config.read_text()
+    desk.config.write_text(text.replace("ae_title: TPS", "ae_title: TPS\n  only: [Brainstemm]"))
+    status, _, err = desk.run("config", "check", str(desk.config), config=False)
+    assert (status, "did you mean Brainstem?" in err) == (0, True)
+    desk.config.write_text(text.replace("bundle: tiny", "bundle: tinny"))
+    status, _, err = desk.run("config", "check", str(desk.config), config=False)
+    assert (status, "no bundle 'tinny'" in err) == (2, True)
 
 
 def test_no_configuration_and_unknown_commands_are_wrong_usage(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

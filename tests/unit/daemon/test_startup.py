@@ -1,21 +1,33 @@
 """What must be true before anything starts."""
 
 import os
+import signal
 import socket
 import sqlite3
+import threading
 from pathlib import Path
 
 import pytest
 from sqlalchemy import text
 
 from rtseg_daemon.config import load_config
-from rtseg_daemon.daemon.startup import prepare_ledger, routed_bundles, unknown_organs, wait_for_port
+from rtseg_daemon.daemon.children import Child
+from rtseg_daemon.daemon.chores import House
+from rtseg_daemon.daemon.startup import (
+    check_certificates,
+    prepare_ledger,
+    routed_bundles,
+    unknown_organs,
+    wait_for_port,
+)
+from rtseg_daemon.daemon.supervisor import Supervisor
 from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
-from rtseg_daemon.ledger.engine import open_ledger
+from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.migrate import check, current_revision, newest_revision
+from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.storage import Layout, lock_storage
 from tests.tiny import make_bundle
-from tests.world import write_config
+from tests.world import wait_for, write_config
 
 
 @pytest.fixture
@@ -66,6 +78,66 @@ def test_a_route_for_research_runs_it_and_a_joined_route_must_be_one_too(tmp_pat
         list(routed_bundles(load_config(write_config(tmp_path, 1, routes=[route]))))
     allowed = load_config(write_config(tmp_path, 1, routes=[route | {"research": True}]))
     assert [bundle.name for bundle in routed_bundles(allowed)] == ["tiny", "trial"]
+
+
+@pytest.mark.parametrize("fault", ["missing", "altered"])
+def test_a_bundle_that_cannot_be_used_is_a_mistake_of_the_configuration(tmp_path: Path, fault: str) -> None:
+    """Exit status 2, so that no service manager starts the daemon again and again."""
+    make_bundle(tmp_path / "models")
+    if fault == "altered":
+        (tmp_path / "models" / "tiny" / "member0.safetensors").write_bytes(b"")
+    bundle = "tinny" if fault == "missing" else "tiny"
+    config = load_config(write_config(tmp_path, 1, routes=[{"name": "hn", "match": {}, "bundle": bundle}]))
+    with pytest.raises(ConfigError, match=r"route 'hn': .*(no bundle 'tinny'|member0\.safetensors was altered)"):
+        list(routed_bundles(config))
+
+
+def test_certificates_that_are_not_there_are_named(tmp_path: Path) -> None:
+    tls = {"port": 2762, "certificate": "own.pem", "key": "own.key", "ca": "ca.pem"}
+    config = load_config(write_config(tmp_path, 1, dicom={"port": 11112, "tls": tls}))
+    with pytest.raises(ConfigError, match=r"own\.pem cannot be used"):
+        check_certificates(config)
+
+
+def test_only_the_ports_that_are_opened_must_be_free(tmp_path: Path) -> None:
+    tls = {"port": 2762, "certificate": "own.pem", "key": "own.key", "ca": "ca.pem"}
+    both = load_config(write_config(tmp_path, 1, dicom={"port": 11112, "tls": tls}))
+    alone = load_config(write_config(tmp_path, 1, dicom={"port": 11112, "tls": tls | {"only": True}}))
+    assert (both.dicom.ports, alone.dicom.ports) == ([11112, 2762], [2762])
+
+
+def test_a_database_that_is_none_is_a_mistake_of_the_configuration() -> None:
+    for url in ("nonsense", "sqlit:///a.db"):
+        with pytest.raises(ConfigError, match=r"database\.url is no database"):
+            open_ledger(url)
+
+
+def test_a_child_that_does_not_stay_alive_raises_an_alarm_once(tmp_path: Path, layout: Layout) -> None:
+    config = load_config(write_config(tmp_path, 1))
+    engine = prepare_ledger(config, layout)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    child = Child("receiver", "tests.nothing_there", (), nothing)
+    supervisor = Supervisor(House(config, layout, engine, receiver=child), [child], threading.Event())
+
+    def died(times: int) -> bool:
+        child.start_at = 0.0
+        supervisor.turn()
+        return child.deaths >= times
+
+    def alarms() -> list[str]:
+        with reading(engine) as session:
+            return [alarm.message for alarm in session.query(Alarm)]
+
+    wait_for(lambda: died(2), 20)
+    assert alarms() == []
+    wait_for(lambda: died(5), 20)
+    (told,) = alarms()
+    assert told.startswith("receiver does not stay alive: receiver ended with exit status 1")
+    child.send(signal.SIGKILL)
+    if child.process is not None:
+        child.process.wait()
+    os.close(nothing)
+    engine.dispose()
 
 
 def test_organs_that_no_bundle_contours_are_named_with_the_likely_one(tmp_path: Path) -> None:

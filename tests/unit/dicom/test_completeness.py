@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -90,8 +91,9 @@ def test_a_transfer_open_when_the_receiver_died_counts_as_broken_off() -> None:
     assert decide(WHOLE, 31, (Carrier(Ending.DIED, 1),)) is Next.WAIT
 
 
-def test_an_association_still_open_makes_silence_weaker_but_not_endless() -> None:
-    still_open = (Carrier(Ending.OPEN, 1),)
+@pytest.mark.parametrize("ending", [Ending.OPEN, Ending.IDLE])
+def test_an_association_that_did_not_say_its_end_makes_silence_weaker_but_not_endless(ending: Ending) -> None:
+    still_open = (Carrier(ending, 1),)
     assert decide(WHOLE, 31, still_open) is Next.WAIT
     assert decide(WHOLE, 120, still_open) is Next.COMPLETE
 

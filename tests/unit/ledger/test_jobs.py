@@ -284,9 +284,44 @@ def test_a_held_job_that_a_newer_one_supersedes_is_not_released(ledger: Engine) 
         deliveries.record_sent(session, job.deliveries[0].id, 0, None)
         jobs.hold_undelivered(session, job.series_id, "new slices", releasable=True)
         newer_job(session, first, 2)
-    assert state_of(ledger, first) is JobState.HELD
-    with writing(ledger) as session, pytest.raises(StateError, match="has them"):
+    assert state_of(ledger, first) is JobState.CANCELLED
+    with writing(ledger) as session, pytest.raises(StateError, match="only a HELD job can be released"):
         decisions.release(session, first, "anna", "looked", ["a", "b"])
+
+
+def test_a_superseded_structure_set_goes_to_no_further_destination(ledger: Engine) -> None:
+    """One destination has it, the other was down when the late slice came."""
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a", "b"])
+        deliveries.begin_delivery(session, job.deliveries[0].id)
+        deliveries.record_sent(session, job.deliveries[0].id, 0, None)
+        newer_job(session, first, 2)
+        assert not deliveries.due_deliveries(session, "b", 1e12, 60.0)
+        assert [one.state for one in job.deliveries] == [DeliveryState.SENT, DeliveryState.CANCELLED]
+        assert "already been sent" in session.query(Alarm).one().message
+    assert state_of(ledger, first) is JobState.CANCELLED
+
+
+def test_a_job_of_which_nothing_was_ever_sent_fails_when_its_only_destination_is_gone(ledger: Engine) -> None:
+    first = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["gone"])
+        deliveries.record_failed(session, job.deliveries[0].id, None, "not configured", "not configured")
+    assert state_of(ledger, first) is JobState.FAILED
+    with writing(ledger) as session:
+        assert decisions.retry(session, first, "anna").state is JobState.DELIVERING
+
+
+def test_a_release_sends_again_what_was_refused_while_the_job_was_held(ledger: Engine) -> None:
+    job_id, delivery = job_on_the_wire(ledger)
+    with writing(ledger) as session:
+        jobs.hold_undelivered(session, session.get_one(Job, job_id).series_id, "new slices", releasable=True)
+        deliveries.record_failed(session, delivery, 0xA900, "refused", "refused")
+        decisions.release(session, job_id, "anna", "looked", ["a"])
+        assert [one.id for one in deliveries.due_deliveries(session, "a", 1e12, 60.0)] == [delivery]
 
 
 def test_nothing_is_sent_while_newer_slices_wait_for_the_sweep(ledger: Engine) -> None:
