@@ -2,11 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rtseg_training.dataset import Prepared
 from rtseg_training.errors import CheckpointError
 from rtseg_training.recipe import Recipe
 
@@ -20,9 +19,9 @@ def plan_of(recipe: Recipe) -> dict[str, Any]:
     return plan | {"seed": recipe.members[0].seed}
 
 
-def cases_of(cases: Sequence[Prepared]) -> str:
-    """A digest of which cases a run learns from."""
-    return hashlib.sha256("\n".join(sorted(case.name for case in cases)).encode()).hexdigest()
+def cases_of(names: Iterable[str]) -> str:
+    """A digest of which cases a run learns from, by their names."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
 
 
 def start_digest(start: Path | None) -> str:
@@ -54,11 +53,13 @@ def check_plan(path: Path, meta: Mapping[str, Any], recipe: Recipe) -> None:
             )
 
 
-def check_same(path: Path, meta: Mapping[str, Any], key: str, now: str, what: str) -> None:
-    """Raise CheckpointError where a digest of `key` is known on both sides and differs."""
+def check_same(
+    path: Path, meta: Mapping[str, Any], key: str, now: str, what: str, then: str = "train into another folder"
+) -> None:
+    """Raise CheckpointError, with what to do `then`, where a digest of `key` is known on both sides and differs."""
     known = meta.get(key, "")
     if known and now and known != now:
-        raise CheckpointError(f"{path} was trained {what}; train into another folder")
+        raise CheckpointError(f"{path} was trained {what}; {then}")
 
 
 def check_finished(path: Path, meta: Mapping[str, Any], recipe: Recipe) -> None:

@@ -14,6 +14,19 @@ LIMITS = (
 )
 
 
+PURPOSE = {
+    "evaluation": "For evaluation and local commissioning, not for treatment as it comes",
+    "clinical": "For treatment planning only in a department that has commissioned it on its own cases",
+    "research": "For research and comparison of methods, not for evaluation at a clinic, never for treatment",
+}
+"""By intended use: what the bundle is for, and what it is not for."""
+
+
+def member_count(bundle: Bundle) -> str:
+    """`1 member`, `6 members`."""
+    return f"{len(bundle.members)} member{'' if len(bundle.members) == 1 else 's'}"
+
+
 def member_lines(bundle: Bundle) -> list[str]:
     own = bundle.figures.get("members", {})
     lines = ["| member | intensity | alpha | DSC alone (network's grid) |", "|---|---|---|---|"]
@@ -75,7 +88,14 @@ def golden_lines(bundle: Bundle) -> list[str]:
     if not bundle.golden:
         return ["None recorded."]
     names = list(bundle.golden[0].dice)
-    lines = [f"| phantom | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    if not names:
+        return ["None: no phantom holds an organ of this bundle."]
+    lines = [
+        "The best Dice on phantoms so far. A later bundle may not fall more than 0.02 below, unless it begins a new "
+        "record.",
+        "",
+    ]
+    lines += [f"| phantom | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for case in bundle.golden:
         lines.append(f"| seed {case.seed}, {case.matrix} | " + " | ".join(f"{case.dice[n]:.3f}" for n in names) + " |")
     return lines
@@ -96,12 +116,12 @@ def model_card(bundle: Bundle) -> str:
     parts = [
         [f"# {bundle.name} {bundle.version}", "", bundle.description],
         [
-            f"Intended use: {bundle.intended_use}. Not a medical device. For evaluation and local commissioning, not "
-            "for treatment as it comes; a person reviews every contour."
+            f"Intended use: {bundle.intended_use}. Not a medical device. {PURPOSE[bundle.intended_use]}; a person "
+            "reviews every contour."
         ],
         [
             "## What it is", "",
-            f"{len(bundle.members)} members of the family `{bundle.family}` ({bundle.arguments}), half-precision "
+            f"{member_count(bundle)} of the family `{bundle.family}` ({bundle.arguments}), half-precision "
             f"weights, windows of {shape}, in voxels of {spacing} mm (z, y, x).{weighing(bundle)}",
             "", *member_lines(bundle),
         ],
@@ -115,10 +135,7 @@ def model_card(bundle: Bundle) -> str:
         ],
         ["## What its uncertainty is worth", "", "Cross-fitted on the same cases.", "", *calibration_lines(bundle)],
         [
-            "## Golden cases", "",
-            "The best Dice on phantoms so far. A later bundle may not fall more than 0.02 below, unless it begins a "
-            "new record.",
-            "", *golden_lines(bundle),
+            "## Golden cases", "", *golden_lines(bundle),
         ],
         ["## Limits", "", *(f"- {limit}" for limit in LIMITS)],
     ]  # fmt: skip

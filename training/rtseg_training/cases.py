@@ -7,7 +7,7 @@ not listed was *not annotated*, and is never taught as background.
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -144,6 +144,21 @@ def refuse_shared(learned: Path, held_out: Path) -> None:
             raise CaseError(
                 f"case {entry['name']} is in {learned} and in {held_out}; a case that was learned cannot be held out"
             )
+
+
+def check_drawn(folder: Path, organs: Sequence[str], what: str, limit: int = 0) -> None:
+    """Raise CaseError if no case of the data set (of its first `limit`; 0: all) has one of `what`'s organs drawn."""
+    entries = read_manifest(folder)
+    for entry in entries[:limit] if limit else entries:
+        status = entry["status"]
+        assert isinstance(status, dict)
+        if any(status.get(organ) == "drawn" for organ in organs):
+            return
+    some = f"no case among the first {limit} of {folder}" if 0 < limit < len(entries) else f"no case of {folder}"
+    raise CaseError(
+        f"{some} has an organ of {what} drawn ({', '.join(organs)}): nothing could be measured; give a data set with "
+        "contours of them, or look into its import.md for names that were not mapped"
+    )
 
 
 def keys_of(entry: dict[str, object]) -> set[object]:

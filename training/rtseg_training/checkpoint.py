@@ -47,6 +47,16 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise CheckpointError(f"{path} is damaged or is no checkpoint of this trainer") from error
 
 
+def read_meta(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself, without its tensors; raises CheckpointError as `read_checkpoint` does."""
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            meta: dict[str, Any] = json.loads((file.metadata() or {})["meta"])
+            return meta
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or is no checkpoint of this trainer") from error
+
+
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors under `prefix.`, without the prefix."""
     return {k[len(prefix) + 1 :]: v for k, v in tensors.items() if k.startswith(prefix + ".")}

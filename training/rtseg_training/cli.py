@@ -14,7 +14,12 @@ from rtseg_training.commands_data import import_command, template_command
 from rtseg_training.commands_train import refresh_command, score_command, train_command
 from rtseg_training.console import console
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+HELP = """From a department's contoured CTs to a bundle that the daemon loads, and how good it is.
+
+In this order: import, audit, train, export, calibrate, evaluate. Each command's --help shows how it is called.
+"""
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
 app.command("import")(import_command)
 app.command("audit")(audit_command)
 app.command("train")(train_command)

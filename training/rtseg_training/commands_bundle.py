@@ -11,7 +11,8 @@ from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_training.audit import audit_case
 from rtseg_training.calibrate import Result, calibrate
-from rtseg_training.cases import Case, load_cases, refuse_shared
+from rtseg_training.card import member_count
+from rtseg_training.cases import Case, check_drawn, load_cases, read_manifest, refuse_shared
 from rtseg_training.collect import collect
 from rtseg_training.commands_train import check_excluded
 from rtseg_training.compare import load_questions
@@ -38,6 +39,11 @@ def some_cases(folder: Path, limit: int) -> list[Case]:
 def learned(cases: list[Case], recipe: Recipe) -> list[Case]:
     """The cases that the recipe's members saw."""
     return [case for case in cases if case.name not in recipe.exclude]
+
+
+def organs_of(bundle: Bundle) -> list[str]:
+    """Names of what the bundle contours."""
+    return [organ.name for organ in bundle.classes]
 
 
 def notes_of(items: list[str]) -> dict[str, str]:
@@ -91,17 +97,23 @@ def export_command(
     new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
     threads: Threads = 0,
 ) -> None:
-    """Make a bundle: rtseg-train export runs/han-oar --recipe R --members a,b --data sets/train --out models/han-oar"""
+    """Make a bundle of finished members, calibrate it where there are validation cases, and promote it.
+
+    Example: rtseg-train export runs/han-oar --recipe runs/han-oar/recipe.yaml --members slf1-a05,slf2-a05
+    --data sets/train --validation sets/validation --out models/han-oar
+    """
     plan, told = load_recipe(recipe), notes_of(note or [])
     check_excluded(plan, data)
+    held_out = read_manifest(validation) if validation else []
     if validation:
         refuse_shared(data, validation)
+        check_drawn(validation, plan.classes, f"recipe {plan.name}", limit)
     with tempfile.TemporaryDirectory(prefix="rtseg-export-") as place:
         staged = Path(place) / out.name
         with console.status("reading the training set"):
             bundle = export(
                 runs, plan, recipe, members.split(","), learned(load_cases(data), plan), staged, version,
-                description or f"Organs at risk by recipe {plan.name}", intended_use,
+                description or f"Organs at risk by recipe {plan.name}", intended_use, held_out,
             )  # fmt: skip
         bundle = bundle.model_copy(update={"provenance": told | bundle.provenance})
         finish(bundle, out, some_cases(validation, limit) if validation else [], report, new_golden, threads)
@@ -118,26 +130,34 @@ def finish(
     with console.status("golden cases"):
         done = promote(write_bundle(bundle, bundle.folder), segmenter, out.resolve(), new_golden)
     size = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6
-    console.print(f"{done.name} {done.version}: {len(done.members)} members, {size:.1f} MB, digest {done.digest[:16]}")
+    console.print(f"{done.name} {done.version}: {member_count(done)}, {size:.1f} MB, digest {done.digest[:16]}")
 
 
 def calibrate_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
     validation: Annotated[Path, typer.Option(help="Validation data set, never trained on.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the calibrated bundle; left out: in place.")] = None,
     report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
     version: Annotated[str, typer.Option(help="The calibrated bundle's version; empty: as it was.")] = "",
     limit: Limit = 0,
     new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
     threads: Threads = 0,
 ) -> None:
-    """Calibrate a bundle on a department's own cases: rtseg-train calibrate models/han-oar --validation sets/own"""
+    """Calibrate a bundle on a department's own cases; it is replaced in place, unless --out names another folder.
+
+    Example: rtseg-train calibrate models/han-oar --validation sets/own --version 2.0
+    """
     known = open_bundle(bundle.resolve())
+    target = (out or bundle).resolve()
+    if target.name != known.name:
+        raise ExportError(f"{target}: a bundle's folder has its name; give one whose last part is {known.name}")
+    check_drawn(validation, organs_of(known), f"bundle {known.name}", limit)
     with tempfile.TemporaryDirectory(prefix="rtseg-calibrate-") as place:
         staged = Path(place) / known.name
         shutil.copytree(known.folder, staged)
         fresh = open_bundle(staged)
         fresh = fresh.model_copy(update={"version": version or fresh.version})
-        finish(fresh, bundle, some_cases(validation, limit), report, new_golden, threads)
+        finish(fresh, target, some_cases(validation, limit), report, new_golden, threads)
 
 
 def evaluate_command(
@@ -149,8 +169,12 @@ def evaluate_command(
     divide: Annotated[int, typer.Option(min=1, help="Divide each pixel N x N first, as if scanned finer.")] = 1,
     threads: Threads = 0,
 ) -> None:
-    """Measure a bundle: rtseg-train evaluate models/han-oar --data sets/validation --out report"""
+    """Measure a bundle on cases with known contours.
+
+    Example: rtseg-train evaluate models/han-oar --data sets/test --out report-test
+    """
     known = open_bundle(bundle.resolve())
+    check_drawn(data, organs_of(known), f"bundle {known.name}", limit)
     cases = some_cases(data, limit)
     segmenter = open_segmenter(known, threads)
     with counted("cases", len(cases)) as tick:
@@ -171,7 +195,11 @@ def results_command(
     logs: Annotated[Path, typer.Option(help="Folder of the scored runs that they name.")] = Path("training/runs"),
     other: Annotated[list[Path] | None, typer.Option(help="A further bundle to list (repeatable).")] = None,
 ) -> None:
-    """Write down what was measured: rtseg-train results models/han-oar --runs R --report P --out docs/results.md"""
+    """Write down what was measured, from the logs and reports of the runs that measured it.
+
+    Example: rtseg-train results models/han-oar --runs training/runs/han-oar
+    --report training/runs/han-oar/report --out results.md
+    """
     for path in (runs, report / "cases.csv", report / "levels.csv"):
         if not path.exists():
             raise ExportError(f"{path} is missing; --runs and --report are what train and export or calibrate wrote")
@@ -187,8 +215,12 @@ def audit_command(
     limit: Limit = 0,
     threads: Threads = 0,
 ) -> None:
-    """List cases whose contours do not fit their CT: rtseg-train audit models/han-oar --data sets/train"""
+    """List cases whose contours do not fit their CT: to be looked at, and left out of a recipe where they are wrong.
+
+    Example: rtseg-train audit models/han-oar --data sets/train
+    """
     known = open_bundle(bundle.resolve())
+    check_drawn(data, organs_of(known), f"bundle {known.name}", limit)
     cases, segmenter = some_cases(data, limit), open_segmenter(known, threads)
     listed = 0
     with counted("cases", len(cases)) as tick:

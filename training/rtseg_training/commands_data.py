@@ -20,7 +20,10 @@ def import_command(
     out: Annotated[Path, typer.Option(help="Folder of the new data set.")],
     names: Annotated[Path | None, typer.Option(help="Table of organ names, an edited copy of synonyms.yaml.")] = None,
 ) -> None:
-    """Make a data set: rtseg-train import data/train --out sets/train"""
+    """Make a data set of contoured CTs.
+
+    Example: rtseg-train import data/train --out sets/train
+    """
     out.mkdir(parents=True, exist_ok=True)
     report = Report()
     folders = find_cases(source)
@@ -57,7 +60,10 @@ def template_command(
     count: Annotated[int, typer.Option(help="How many patients to average.")] = 28,
     rounds: Annotated[int, typer.Option(help="Deformable passes.")] = 2,
 ) -> None:
-    """Average a population for the phantom: rtseg-train template sets/train --out rtseg_daemon/data/template.npz"""
+    """Average a population for the phantom.
+
+    Example: rtseg-train template sets/train --out rtseg_daemon/data/template.npz
+    """
     from rtseg_training.template import DEFAULT_ORGANS, choose_cases, make_template, save_template
 
     names = organs.split(",") if organs else list(DEFAULT_ORGANS)

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,10 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from rtseg_training.cases import load_cases, read_manifest, refuse_shared
+from rtseg_training.cases import check_drawn, load_case, load_cases, read_manifest, refuse_shared
 from rtseg_training.console import console, counted
 from rtseg_training.dataset import Prepared, prepare
-from rtseg_training.distributed import Place, joined
+from rtseg_training.distributed import Place, here, joined
 from rtseg_training.errors import CaseError, RecipeError
 from rtseg_training.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.focus import with_boxes
@@ -27,23 +28,51 @@ from rtseg_training.score import score_run
 from rtseg_training.trainer import Run
 
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
-StopAfter = Annotated[str, typer.Option(help="Stop and save after this time, e.g. 9m; run again to go on.")]
+StopAfter = Annotated[
+    str,
+    typer.Option(help="Stop and save after this time: 90s, 9m or 2h, seconds without a unit; run again to go on."),
+]
 Workers = Annotated[int, typer.Option(help="Threads that prepare patches ahead.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda; torchrun gives each process its own GPU.")]
+
+
+def known_device(name: str) -> str:
+    """`name`, if this process can train on it; a usage error otherwise."""
+    try:
+        here(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one, torchrun gives each process its own.",
+        callback=known_device,
+    ),
+]
 
 
 def prepare_all(folder: Path, recipe: Recipe) -> list[Prepared]:
     """Load and prepare every case of a data set that the recipe does not exclude, two at a time."""
-    cases = [case for case in load_cases(folder) if case.name not in recipe.exclude]
+
+    def prepared(entry: dict[str, object]) -> Prepared:
+        return replace(prepare(load_case(folder, entry), recipe), digest=str(entry["sha256"]))
+
+    entries = [entry for entry in read_manifest(folder) if entry["name"] not in recipe.exclude]
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(lambda case: prepare(case, recipe), cases))
+        return list(pool.map(prepared, entries))
 
 
 def check_excluded(recipe: Recipe, folder: Path) -> None:
     """Raise RecipeError if the recipe excludes a case that the data set `folder` does not have."""
-    unknown = set(recipe.exclude) - {str(entry["name"]) for entry in read_manifest(folder)}
+    unknown = sorted(set(recipe.exclude) - {str(entry["name"]) for entry in read_manifest(folder)})
     if unknown:
-        raise RecipeError(f"recipe {recipe.name} excludes {min(unknown)}, which {folder} does not have")
+        raise RecipeError(
+            f"recipe {recipe.name} excludes {', '.join(unknown)}, which {folder} does not have: it was written for "
+            "another data set; copy the recipe and replace `exclude:` by the cases that `rtseg-train audit` lists for "
+            "yours and that you find wrong, or leave it out"
+        )
 
 
 def seconds(text: str) -> float:
@@ -103,17 +132,23 @@ def train_command(
     workers: Workers = 1,
     threads: Threads = 0,
 ) -> None:
-    """Train a recipe's members; run it again to go on where it stopped (several GPUs: torchrun -m rtseg_training)."""
+    """Train a recipe's members; run it again to go on where it stopped.
+
+    Example: rtseg-train train training/recipes/han-oar.yaml --data sets/train --validation sets/validation
+    --out runs/han-oar
+
+    On several GPUs: torchrun --nproc-per-node 4 -m rtseg_training train, then the same words.
+    """
     recipe, limit = load_recipe(recipe_path), seconds(stop_after)
     chosen = [recipe.member(name) for name in member] if member else list(recipe.members)
     if threads:
         torch.set_num_threads(threads)
     if validation:
         refuse_shared(data, validation)
-    with joined(device) as place:
+    check_excluded(recipe, data)
+    with joined(here(device)) as place:
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
-            check_excluded(recipe, data)
             held = prepare_all(validation, recipe)[: recipe.validate_cases] if validation else []
         recipe = with_boxes(recipe, cases)
         if place.first:
@@ -136,13 +171,18 @@ def refresh_command(
     workers: Workers = 1,
     threads: Threads = 0,
 ) -> None:
-    """Train a bundle's members on with new cases, and compare old and new; calibrate the new one before its use."""
+    """Train a bundle's members on with new cases, and compare old and new; calibrate the new one before its use.
+
+    Example: rtseg-train refresh models/han-oar --data sets/new --validation sets/held-out --runs runs/refresh
+    --out candidates/han-oar --version 2.0
+    """
     refuse_shared(data, validation)
     old = open_bundle(bundle.resolve())
+    check_drawn(validation, [organ.name for organ in old.classes], f"bundle {old.name}")
     recipe, limit = recipe_of(old, steps, rate), seconds(stop_after)
     if threads:
         torch.set_num_threads(threads)
-    with joined(device) as place:
+    with joined(here(device)) as place:
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
         if not train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old)):
@@ -165,7 +205,10 @@ def score_command(
     member: Annotated[list[str] | None, typer.Option(help="These members only (repeatable).")] = None,
     threads: Threads = 0,
 ) -> None:
-    """Measure finished runs case by case, to compare them: rtseg-train score RECIPE --runs R --data sets/validation"""
+    """Measure finished runs case by case, to compare them.
+
+    Example: rtseg-train score runs/comparison-organs/recipe.yaml --runs runs/comparison-organs --data sets/validation
+    """
     recipe = load_recipe(recipe_path)
     if threads:
         torch.set_num_threads(threads)

@@ -27,12 +27,16 @@ from rtseg_training.recipe import Augment, Recipe
 
 @dataclass(frozen=True)
 class Prepared:
-    """A case on the recipe's grid: HU `(z, y, x)` int16, labels uint8, and which classes were looked for."""
+    """A case on the recipe's grid: HU `(z, y, x)` int16, labels uint8, and which classes were looked for.
+
+    `digest`: SHA-256 of the case's file, by which it is known again in another data set; empty where there is no file.
+    """
 
     name: str
     hu: Volume
     labels: Array
     annotated: Array
+    digest: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """One process per device, started by torchrun; a single process is a world of one."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,20 +44,46 @@ class Place:
             distributed.barrier()
 
 
+def chosen_device(name: str, world: int = 1, local: int = 0) -> torch.device:
+    """The device that process `local` of this machine trains on, of `world` processes in all.
+
+    Args:
+        name: `auto` (a GPU where there is one), `cpu`, `cuda` (a GPU for each process), or `cuda:N` for one process.
+
+    Raises ValueError for another name, and for a GPU that is not there.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
+        raise ValueError(f"{name!r} is no device; write auto, cpu, cuda or cuda:N (its number from 0)")
+    if ":" in name and world > 1:
+        raise ValueError(f"{name} is one GPU; torchrun gives each process its own GPU; write cuda")
+    if name == "cpu" or (name == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = int(name.partition(":")[2] or local)
+    if not count:
+        raise ValueError(f"{name}: torch finds no GPU on this machine; write cpu, or look at the driver")
+    if number >= count:
+        raise ValueError(f"there is no cuda:{number}, only {count} GPUs (cuda:0 to cuda:{count - 1})")
+    return torch.device(f"cuda:{number}")
+
+
+def here(name: str) -> torch.device:
+    """This process's device, from the variables that torchrun sets; raises ValueError as `chosen_device` does."""
+    return chosen_device(name, int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0")))
+
+
 @contextmanager
-def joined(device: str = "auto") -> Iterator[Place]:
-    """This process's place, from the variables that torchrun sets; leaves the group at the end."""
+def joined(device: torch.device) -> Iterator[Place]:
+    """This process's place on `device`, from the variables that torchrun sets; leaves the group at the end."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    chosen = torch.device(f"cuda:{local}" if world > 1 else "cuda:0") if cuda else torch.device("cpu")
-    if world == 1:
-        yield Place(device=chosen)
-        return
+    cuda = device.type == "cuda"
     if cuda:
-        torch.cuda.set_device(chosen)
+        torch.cuda.set_device(device)
+    if world == 1:
+        yield Place(device=device)
+        return
     distributed.init_process_group("nccl" if cuda else "gloo")
     try:
-        yield Place(rank, world, chosen)
+        yield Place(rank, world, device)
     finally:
         distributed.destroy_process_group()

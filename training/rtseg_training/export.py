@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,13 @@ from safetensors.torch import save_file
 
 from rtseg_daemon.bundles import FORMAT_VERSION, Bundle, MemberFile, OrganClass
 from rtseg_daemon.dicom.anatomy import anatomy_of
-from rtseg_training.account import check_finished, check_owner, check_plan
+from rtseg_training.account import cases_of, check_finished, check_owner, check_plan, check_same
 from rtseg_training.cases import Case
 from rtseg_training.checkpoint import part, read_checkpoint
 from rtseg_training.errors import CheckpointError, ExportError
 from rtseg_training.evaluate import drawn, open_bundle
+from rtseg_training.focus import check_measured
+from rtseg_training.lineage import Entry, ancestry, refuse_learned
 from rtseg_training.organs import side_of
 from rtseg_training.recipe import Recipe, first_fault
 
@@ -45,22 +47,26 @@ class Prior:
 
 
 def weights_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Averaged weights in half precision, and the checkpoint's own account of itself.
+    """Averaged weights in half precision, counters as they are, and the checkpoint's own account of itself.
 
     Raises CheckpointError if a weight does not fit in half precision.
     """
     tensors, meta = read_checkpoint(checkpoint)
-    half = {key: value.half().contiguous() for key, value in part(tensors, "ema").items()}
-    for key, value in half.items():
-        if not bool(value.isfinite().all()):
+    own = part(tensors, "net")
+    half = {}
+    for key, value in part(tensors, "ema").items():
+        counts = key in own and not own[key].is_floating_point()  # batch norm's number of batches
+        half[key] = value.to(own[key].dtype) if counts else value.half().contiguous()
+        if not bool(half[key].isfinite().all()):
             raise CheckpointError(f"{checkpoint}: {key} is not finite in half precision; train with a lower rate")
     return half, meta
 
 
-def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path) -> MemberFile:
+def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path, cases: Sequence[str] = ()) -> MemberFile:
     """`<name>.safetensors` in `folder`, and its entry in bundle.yaml.
 
-    Raises CheckpointError for a checkpoint of another recipe or member, or of one that is not finished.
+    Raises CheckpointError for a checkpoint of another recipe or member, of one that is not finished, or of one that
+    learned other cases than `cases` (names; none: any).
     """
     changed = recipe.for_member(recipe.member(name))
     path = folder / f"{name}.safetensors"
@@ -68,6 +74,8 @@ def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path) -> M
     check_owner(checkpoint, meta, recipe.name, name)
     check_plan(checkpoint, meta, changed)
     check_finished(checkpoint, meta, changed)
+    given = cases_of(cases) if cases else ""
+    check_same(checkpoint, meta, "cases", given, "on other cases than those of --data", "give the set that it learned")
     save_file(half, str(path))
     return MemberFile(
         name=name,
@@ -120,15 +128,12 @@ def organ_class(organ: str, prior: Prior, members: int) -> OrganClass:
     )
 
 
-def provenance(runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: int) -> dict[str, str]:
-    """Where the weights come from: recipe and its digest, commit, cases, steps and hours of the members' training."""
-    chain: dict[str, dict[str, Any]] = {}
-    for name in members:
-        current: str | None = name
-        while current is not None and current not in chain:
-            path = runs / current / "checkpoint.safetensors"
-            chain[current] = read_checkpoint(path)[1] if path.is_file() else {"step": 0, "seconds": 0.0}
-            current = recipe.member(current).start
+def provenance(chain: Mapping[str, Mapping[str, Any]], recipe_path: Path, cases: int) -> dict[str, str]:
+    """Where the weights come from: recipe and its digest, commit, cases, steps and hours of the members' training.
+
+    Args:
+        chain: the account of each checkpoint that the members go back to, by name (`lineage.ancestry`).
+    """
     hours = sum(float(meta["seconds"]) for meta in chain.values()) / 3600
     return {
         "recipe": f"{recipe_path.name} sha256 {hashlib.sha256(recipe_path.read_bytes()).hexdigest()[:16]}",
@@ -169,17 +174,26 @@ def common_recipe(recipe: Recipe, members: Sequence[str]) -> Recipe:
 
 def export(
     runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: Sequence[Case], folder: Path,
-    version: str, description: str, intended_use: str,
+    version: str, description: str, intended_use: str, held_out: Sequence[Entry] = (),
 ) -> Bundle:  # fmt: skip
     """A bundle with equal member weights and no calibration yet, in `folder` (its name is the bundle's).
 
-    Raises CheckpointError naming a member without a usable checkpoint, ExportError for unusable training data.
+    Args:
+        cases: what the members learned.
+        held_out: the cases on which it will be calibrated, as their manifest lists them.
+
+    Raises CheckpointError naming a member without a usable checkpoint, or one that learned other cases or one that is
+    held out; ExportError for unusable training data; RecipeError for a recipe without what `train` measured.
     """
+    check_measured(recipe)
     folder.mkdir(parents=True, exist_ok=True)
     plan = common_recipe(recipe, members)
+    names = [case.name for case in cases]
     check_sides(cases, recipe.classes)
     classes = [organ_class(organ, volume_prior(cases, organ), len(members)) for organ in recipe.classes]
-    files = [write_member(runs / name / "checkpoint.safetensors", name, recipe, folder) for name in members]
+    files = [write_member(runs / name / "checkpoint.safetensors", name, recipe, folder, names) for name in members]
+    chain = ancestry(runs, recipe, members)
+    refuse_learned(chain, runs, names, held_out)
     kept = {entry.file for entry in files}
     for stale in folder.glob("*.safetensors"):
         if stale.name not in kept:
@@ -199,7 +213,7 @@ def export(
         "window_step": plan.window_step,
         "extent_mm": plan.extent_mm,
         "in_plane": plan.in_plane,
-        "provenance": provenance(runs, recipe, recipe_path, members, len(cases)),
+        "provenance": provenance(chain, recipe_path, len(cases)),
     }
     try:
         bundle = Bundle.model_validate(document)

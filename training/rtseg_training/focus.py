@@ -60,6 +60,15 @@ def with_boxes(recipe: Recipe, cases: Sequence[Prepared]) -> Recipe:
     return recipe.model_copy(update={"arguments": {**recipe.arguments, "small": small, "boxes": boxes}})
 
 
+def check_measured(recipe: Recipe) -> None:
+    """Raise RecipeError if a recipe's small organs have no boxes: `train` measures them and writes them down."""
+    if recipe.small_organs and "boxes" not in recipe.arguments:
+        raise RecipeError(
+            f"recipe {recipe.name} does not say how large the boxes of {', '.join(recipe.small_organs)} are, which "
+            "`train` measures on its cases; use the recipe.yaml beside the runs"
+        )
+
+
 def centres_of(labels: Tensor, small: Sequence[int]) -> Tensor:
     """Centre of gravity in voxels `(batch, small, 3)` of each small organ; -1 where it is not in the patch."""
     out = torch.full((labels.shape[0], len(small), 3), -1.0)

@@ -15,14 +15,15 @@ from pydicom import Dataset
 from pydicom.uid import RTStructureSetStorage
 from scipy import ndimage
 
-from rtseg_daemon.dicom.headers import read_dataset, text, value_of
+from rtseg_daemon.dicom.headers import read_dataset, read_header, text, value_of
 from rtseg_daemon.dicom.quiet import quiet
-from rtseg_daemon.dicom.series import CtSeries, load_series
+from rtseg_daemon.dicom.series import CtSeries, series_of
 from rtseg_daemon.dicom.structures import Structure, rasterised, structures_of
 from rtseg_daemon.errors import SeriesError, StructureSetError
 from rtseg_daemon.segment.volume import Array
 from rtseg_training.cases import Case, make_case
 from rtseg_training.errors import CaseError
+from rtseg_training.import_images import chosen_images
 from rtseg_training.names import NameTable
 
 MOST_SKIPPED = 3
@@ -228,30 +229,35 @@ def chosen_structures(
 
 
 def import_series(
-    paths: Sequence[Path], files: Sequence[StructureFile], names: NameTable, report: Report, used: set[str]
-) -> Case:
-    """One CT with what is drawn on it; raises CaseError if it has no usable geometry or no mapped structure.
+    series_uid: str, paths: Sequence[Path], files: Sequence[StructureFile], names: NameTable, report: Report,
+    used: set[str],
+) -> Case:  # fmt: skip
+    """One CT with what is drawn on it; raises CaseError if it is no usable volume or has no mapped structure.
 
     What the files are called that belong to it is added to `used`.
     """
-    place = report.called(paths[0].parent)
+    case, place = case_name(series_uid), report.called(paths[0].parent)
+
+    def say(text: str) -> None:
+        report.notes.append(f"{case}: {text}")
+
     try:
-        series = load_series(paths)
+        headers = [read_header(path) for path in paths]
+        series = series_of(chosen_images(headers, place, say, report.called))
     except SeriesError as error:
         raise CaseError(f"CT in {place}: {error}") from error
-    case = case_name(series.series_uid)
     fitting = [one for one in files if belongs(one, series)]
     used.update(one.called for one in fitting)
     masks: dict[str, Array] = {}
     status: dict[str, str] = {}
     frame_uid = text(series.header, "FrameOfReferenceUID")
     for name, structure in chosen_structures(fitting, frame_uid, names, report, case).items():
-        found = draw(structure, series, lambda text: report.notes.append(f"{case}: {text}"))
+        found = draw(structure, series, say)
         if found is not None:
             masks[name], status[name] = found
     if not masks:
         raise CaseError(f"case {case}: no structure set with a known organ belongs to the CT in {place}")
-    return make_case(case, series.volume, masks, status, lambda text: report.notes.append(f"{case}: {text}"))
+    return make_case(case, series.volume, masks, status, say)
 
 
 def unreferenced(files: Sequence[StructureFile], series_uids: Set[str], used: Set[str], report: Report) -> None:
@@ -267,9 +273,9 @@ def import_tree(root: Path, series: dict[str, list[Path]], names: NameTable, rep
     """Every CT of `series` (UID to files) with the structure sets below `root`; the unusable go into the report."""
     files = find_structures(root, report)
     used: set[str] = set()
-    for paths in series.values():
+    for uid, paths in series.items():
         try:
-            yield import_series(paths, files, names, report, used)
+            yield import_series(uid, paths, files, names, report, used)
         except CaseError as error:
             report.left_out.append(str(error))
     unreferenced(files, series.keys(), used, report)

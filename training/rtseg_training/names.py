@@ -1,9 +1,11 @@
 """What a department calls an organ becomes its TG-263 name, by a table that the department can edit."""
 
-import re
+import itertools
+import unicodedata
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -12,11 +14,18 @@ from rtseg_training.errors import CaseError
 LEFT = frozenset(("l", "lt", "left", "li", "links", "sin", "g", "gauche"))
 RIGHT = frozenset(("r", "rt", "right", "re", "rechts", "dex", "dx", "d", "droite"))
 
+TWO_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "œ": "oe", "æ": "ae", "ø": "oe"})
+MARKS = range(0x300, 0x370)
+"""Accents and umlauts over letters of European scripts; marks of other scripts make other letters."""
+
 
 def words_of(name: str) -> list[str]:
-    """A name's words in small letters, split at signs, spaces and capitals inside a word."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return [word.lower() for word in re.split(r"[^A-Za-z0-9]+", spaced) if word]
+    """A name's words in small letters, split at signs, spaces and capitals inside a word; letters of every script."""
+    spaced = ""
+    for before, one in itertools.pairwise(" " + unicodedata.normalize("NFKC", name)):
+        spaced += " " if before.islower() and one.isupper() else ""
+        spaced += one if one.isalnum() or unicodedata.category(one).startswith("M") else " "
+    return spaced.lower().split()
 
 
 def key_of(name: str) -> tuple[str, str]:
@@ -25,6 +34,13 @@ def key_of(name: str) -> tuple[str, str]:
     sides = {"_L" for word in words if word in LEFT} | {"_R" for word in words if word in RIGHT}
     rest = [word for word in words if word not in LEFT and word not in RIGHT]
     return "".join(rest), sides.pop() if len(sides) == 1 else ""
+
+
+def spellings(key: str) -> list[str]:
+    """A key as it stands in the table: umlauts as two letters (rueckenmark), and all marks left out (ruckenmark)."""
+    bare = "".join(one for one in unicodedata.normalize("NFKD", key) if ord(one) not in MARKS)
+    both = [key, unicodedata.normalize("NFKC", bare)]
+    return list(dict.fromkeys(one.translate(TWO_LETTERS) for one in both))
 
 
 @dataclass(frozen=True)
@@ -37,30 +53,52 @@ class NameTable:
     def lookup(self, name: str) -> str | None:
         """The TG-263 name, or None if the table does not know it or a paired organ's name does not tell the side."""
         key, side = key_of(name)
-        if side and key in self.sided:
-            return self.sided[key] + side
-        return None if side else self.single.get(key)
+        for spelling in spellings(key) if key else []:
+            if side and spelling in self.sided:
+                return self.sided[spelling] + side
+            if not side and spelling in self.single:
+                return self.single[spelling]
+        return None
 
 
 def load_names(path: Path | None = None) -> NameTable:
     """The table at `path`, or the one that came with the package; raises CaseError naming what is wrong in it."""
     shipped = resources.files("rtseg_training") / "synonyms.yaml"
-    where = path or "synonyms.yaml"
+    where = str(path or "synonyms.yaml")
     try:
-        document = yaml.safe_load((path or shipped).read_text())
-        tables = {part: inverted(document.get(part, {}), str(where)) for part in ("single", "sided")}
-    except (OSError, yaml.YAMLError, AttributeError) as error:
+        document = yaml.safe_load((path or shipped).read_text(encoding="utf-8"))
+        parts = {part: document.get(part) for part in ("single", "sided")}
+    except (OSError, yaml.YAMLError, AttributeError, UnicodeDecodeError) as error:
         raise CaseError(
-            f"{where} is no table of names ({error}); copy the shipped synonyms.yaml and edit it"
+            f"{where} is no table of names in UTF-8 ({error}); copy the shipped synonyms.yaml and edit it"
         ) from error
+    tables = {part: inverted(table or {}, part, where) for part, table in parts.items()}
     return NameTable(tables["single"], tables["sided"])
 
 
-def inverted(table: dict[str, list[str]], where: str) -> dict[str, str]:
-    """Synonym to name; raises CaseError if one synonym stands for two organs."""
+def inverted(table: Any, part: str, where: str) -> dict[str, str]:
+    """Synonym to name; raises CaseError for what is no list of names, and if one synonym stands for two organs."""
+    if not isinstance(table, dict):
+        raise CaseError(f"{where}: {part}: organs with lists of names are expected, as in the shipped synonyms.yaml")
     out: dict[str, str] = {}
     for organ, synonyms in table.items():
-        for synonym in sorted({key_of(str(one))[0] for one in (organ, *synonyms)}):
-            if out.setdefault(synonym, organ) != organ:
-                raise CaseError(f"{where}: {synonym!r} stands for {out[synonym]} and for {organ}")
+        if not isinstance(synonyms, list):
+            raise CaseError(f"{where}: {organ}: a list of names is expected, such as [a, b], and not {synonyms!r}")
+        keys = [key for one in (organ, *synonyms) for key in keys_in(one, organ, where)]
+        for key in sorted(set(keys)):
+            if out.setdefault(key, organ) != organ:
+                raise CaseError(f"{where}: {key!r} stands for {out[key]} and for {organ}")
     return out
+
+
+def keys_in(synonym: Any, organ: Any, where: str) -> list[str]:
+    """The keys of one entry; raises CaseError for one that is no text or would stand for every name."""
+    if not isinstance(synonym, str):
+        raise CaseError(f"{where}: {organ}: {synonym} is no text; put it in quotes")
+    key = key_of(synonym)[0]
+    if not key:
+        raise CaseError(
+            f"{where}: {organ}: {synonym!r} has no letters of its own, signs and words for a side do not count; "
+            "take it out of the table"
+        )
+    return spellings(key)

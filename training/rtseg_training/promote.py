@@ -42,9 +42,10 @@ def promote(staged: Bundle, segmenter: Segmenter, target: Path, new_golden: bool
     """Put the bundle staged in another folder of the same name into `target`; returns it as read back.
 
     Its golden cases are measured, and the best figures so far recorded. Raises ExportError, and leaves `target` alone,
-    if it is worse there than the bundle that stands in `target` (`new_golden`: begin a new record instead).
+    if it is worse there than the bundle that stands in `target`, or where none does than its own record was
+    (`new_golden`: begin a new record instead).
     """
-    old = None if new_golden else current(target)
+    old = None if new_golden else current(target) or staged
     if old is not None and old.golden:
         golden.check(segmenter, old)
     measured = golden.best_of(old.golden if old else [], golden.measure_all(segmenter))

@@ -1,6 +1,7 @@
 """What a run writes while it trains: `log.csv`, and TensorBoard events where tensorboard is installed."""
 
 import csv
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,9 +29,10 @@ class RunLog:
     def __init__(self, folder: Path, classes: list[str], step: int = 0) -> None:
         self.path = folder / "log.csv"
         self.classes = classes
+        self.head = ["step", "seconds", "loss", *classes]
         self.board = tensorboard(folder / "tensorboard", step)
         with suppress(OSError):
-            forget_beyond(self.path, step)
+            forget_beyond(self.path, self.head, step)
 
     def write(self, progress: Progress, seconds: float) -> None:
         with suppress(OSError):
@@ -41,7 +43,7 @@ class RunLog:
         with self.path.open("a", newline="") as file:
             writer = csv.writer(file)
             if fresh:
-                writer.writerow(["step", "seconds", "loss", *self.classes])
+                writer.writerow(self.head)
             scores = [f"{progress.validation[c]:.4f}" if c in progress.validation else "" for c in self.classes]
             writer.writerow([progress.step, f"{seconds:.1f}", f"{progress.loss:.5f}", *scores])
         if self.board is not None:
@@ -55,16 +57,29 @@ class RunLog:
             self.board.close()
 
 
-def forget_beyond(path: Path, step: int) -> None:
-    """Cut off what a run logged after the checkpoint of `step`, from which it goes on."""
+def forget_beyond(path: Path, head: Sequence[str], step: int) -> None:
+    """Cut off what a run logged after the checkpoint of `step`, from which it goes on, and rows that are damaged."""
     if not path.exists():
         return
-    head, *rows = path.read_text().splitlines()
-    kept = [row for row in rows if int(row.split(",")[0]) <= step]
-    if len(kept) < len(rows):
+    written = path.read_text(errors="replace")
+    lines = written.splitlines()[: None if written.endswith("\n") else -1]  # a row without its end was torn
+    kept = [row for row in lines if (logged := step_of(row, len(head))) is not None and logged <= step]
+    if [",".join(head), *kept] != lines or not written.endswith("\n"):
         partial = path.with_suffix(".partial")
-        partial.write_text("\n".join([head, *kept]) + "\n")
+        partial.write_text("\n".join([",".join(head), *kept]) + "\n")
         partial.replace(path)
+
+
+def step_of(row: str, columns: int) -> int | None:
+    """The step of a row of the log, or None where it is no whole row of numbers."""
+    cells = row.split(",")
+    try:
+        for place, cell in enumerate(cells):
+            if cell or place < 3:  # a class may have no score
+                float(cell)
+        return int(cells[0]) if len(cells) == columns else None
+    except ValueError:
+        return None
 
 
 def tensorboard(folder: Path, step: int) -> Any | None:

@@ -9,13 +9,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rtseg_daemon.networks import build
 from rtseg_daemon.segment.transforms import largest_object
-from rtseg_training.checkpoint import load_into, read_checkpoint, read_weights
+from rtseg_training.account import check_finished, check_owner, check_plan
+from rtseg_training.checkpoint import load_into, read_meta, read_weights
 from rtseg_training.dataset import Prepared
-from rtseg_training.focus import answering
+from rtseg_training.focus import answering, check_measured
 from rtseg_training.metrics import dice
 from rtseg_training.recipe import Member, Recipe
+from rtseg_training.trainer import network_of
 from rtseg_training.validation import predict
 
 CSV, FACTS = "validation.csv", "run.json"
@@ -23,7 +24,7 @@ CSV, FACTS = "validation.csv", "run.json"
 
 def trained(recipe: Recipe, checkpoint: Path) -> nn.Module:
     """The network of a run with its averaged weights; raises CheckpointError if they are missing or another's."""
-    net = build(recipe.family, classes=len(recipe.classes) + 1, **recipe.arguments)
+    net = network_of(recipe)
     load_into(checkpoint, net, read_weights(checkpoint))
     return answering(net.eval(), recipe)
 
@@ -42,10 +43,19 @@ def score_case(net: nn.Module, case: Prepared, recipe: Recipe) -> dict[str, floa
 def score_run(
     recipe: Recipe, member: Member, folder: Path, cases: Sequence[Prepared], tick: Callable[[str], None]
 ) -> None:
-    """Measure one run and write `validation.csv` and `run.json` beside its log."""
+    """Measure one run and write `validation.csv` and `run.json` beside its log.
+
+    Raises CheckpointError for a checkpoint of another recipe or member, or of one that is not finished; RecipeError for
+    a recipe without what `train` measured.
+    """
+    check_measured(recipe)
     mine = recipe.for_member(member)
     checkpoint = folder / "checkpoint.safetensors"
-    net, meta = trained(mine, checkpoint), read_checkpoint(checkpoint)[1]
+    meta = read_meta(checkpoint)
+    check_owner(checkpoint, meta, recipe.name, member.name)
+    check_plan(checkpoint, meta, mine)
+    check_finished(checkpoint, meta, mine)
+    net = trained(mine, checkpoint)
     began = time.perf_counter()
     rows: list[tuple[str, str, str]] = []
     for case in cases:

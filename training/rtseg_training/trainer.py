@@ -18,7 +18,7 @@ from rtseg_training.checkpoint import load_into, part, read_checkpoint, read_wei
 from rtseg_training.dataset import Patch, Prepared, batch_of, drawn_counts, label_frequencies
 from rtseg_training.distributed import Place
 from rtseg_training.errors import CheckpointError, RecipeError
-from rtseg_training.focus import Staged, answering
+from rtseg_training.focus import Staged, answering, check_measured
 from rtseg_training.precision import in_bf16
 from rtseg_training.recipe import Loss, Member, Optimizer, Recipe, Schedule
 from rtseg_training.runlog import Progress, RunLog
@@ -127,6 +127,15 @@ class Supervised(nn.Module):
         return self.loss_of(logits, Patch(image, labels, annotated))
 
 
+def network_of(recipe: Recipe) -> nn.Module:
+    """The recipe's network with random weights; raises RecipeError if its arguments do not fit the family."""
+    check_measured(recipe)
+    try:
+        return build(recipe.family, classes=len(recipe.classes) + 1, **recipe.arguments)
+    except TypeError as error:
+        raise RecipeError(f"recipe {recipe.name}: arguments do not fit {recipe.family}: {error}") from error
+
+
 class Run:
     """One member's training in `folder`: `checkpoint.safetensors` and the logs.
 
@@ -149,6 +158,7 @@ class Run:
         self.seconds = 0.0
         self.start = start_digest(start)
         self.cases = ""
+        self.learned: list[tuple[str, str]] = []
         self.lost_steps = 0
         tensors = self._stored()
         if not tensors and start is not None:
@@ -160,12 +170,7 @@ class Run:
         self.average = {k: v.detach().to(self.place.device).float().clone() for k, v in stored.items()}
 
     def _fresh(self) -> nn.Module:
-        try:
-            return build(self.recipe.family, classes=len(self.recipe.classes) + 1, **self.recipe.arguments)
-        except TypeError as error:
-            raise RecipeError(
-                f"recipe {self.recipe.name}: arguments do not fit {self.recipe.family}: {error}"
-            ) from error
+        return network_of(self.recipe)
 
     def _stored(self) -> dict[str, Tensor]:
         """The tensors of this run's own checkpoint, its network already loaded; empty at the very start."""
@@ -177,13 +182,14 @@ class Run:
         check_plan(self.path, meta, self.recipe)
         check_same(self.path, meta, "start", self.start, "from other weights than those it would start from now")
         self.start, self.cases = meta.get("start", self.start), meta.get("cases", "")
+        self.learned = [(name, digest) for name, digest in meta.get("learned", [])]
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
         return tensors
 
     def save(self) -> None:
         """Write the checkpoint; raises CheckpointError, the last one kept, if it cannot be written."""
         meta = {"recipe": self.recipe.name, "member": self.member.name, "step": self.step, "seconds": self.seconds}
-        meta |= {"plan": plan_of(self.recipe), "start": self.start, "cases": self.cases}
+        meta |= {"plan": plan_of(self.recipe), "start": self.start, "cases": self.cases, "learned": self.learned}
         if self.place.first:
             save_checkpoint(self.path, self.net, self.average, self.optimizer, meta)
 
@@ -230,9 +236,9 @@ class Run:
         Raises RecipeError if no case has one of the recipe's classes, CheckpointError if the run began with other
         cases or does not come to finite numbers.
         """
-        cases_now = cases_of(cases)
+        cases_now = cases_of(case.name for case in cases)
         check_same(self.path, {"cases": self.cases}, "cases", cases_now, "on other cases than those given now")
-        self.cases = cases_now
+        self.cases, self.learned = cases_now, [(case.name, case.digest) for case in cases]
         if self.step >= self.recipe.steps:
             return True
         trainee = self.place.shared(self._trainee(cases))

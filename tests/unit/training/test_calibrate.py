@@ -1,17 +1,19 @@
 """Calibration on members whose quality is known: the ranks, scales, predictions and intervals must find it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from rtseg_training.calibrate import Result, calibrate
+from rtseg_training.calibrate import Result, calibrate, voter_scores
 from rtseg_training.card import model_card
 from rtseg_training.cases import Case
 from rtseg_training.collect import Collected, member_scores
 from rtseg_training.errors import CalibrationError
 from rtseg_training.evaluate import truth_on
 from rtseg_training.tables import level_table, markdown, read_csv, summary, write_report
+from rtseg_training.weighing import answer, scale_scores
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
@@ -153,3 +155,20 @@ def test_too_few_cases_are_refused(case: Case, tmp_path: Path) -> None:
     collected = collected_cases(case, bundle, tmp_path, 4)
     with pytest.raises(CalibrationError, match="at least 8 validation cases"):
         calibrate(Segmenter(bundle, NoEngine()), collected)
+
+
+def test_an_organ_that_vanishes_on_the_networks_grid_scores_nothing(case: Case, tmp_path: Path) -> None:
+    bundle = bundle_of(ORGANS)
+    (seen,) = collected_cases(case, bundle, tmp_path, 1)
+    truth = np.where(seen.truth == 1, 0, seen.truth)
+    members = np.asarray([p / 1 for p in np.load(seen.file)])
+    members[:, 1] = 0.0  # nobody finds it
+    np.save(seen.file, members)
+    scores = np.asarray([member_scores(p.astype(np.float32), truth, [True] * len(ORGANS)) for p in members])
+    assert np.isnan(scores[:, 0]).all()
+    assert np.isfinite(scores[:, 1:]).all()
+    vanished = replace(seen, truth=truth, member_dice=scores)
+    ensemble = answer(Segmenter(bundle, NoEngine()), vanished)
+    for found in (voter_scores(vanished, ensemble).T, scale_scores(vanished, ensemble)):
+        assert np.isnan(found[0]).all()
+        assert np.isfinite(found[1:]).all()

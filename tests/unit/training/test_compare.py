@@ -17,10 +17,13 @@ from rtseg_training.compare import (
     verdict,
 )
 from rtseg_training.dataset import Prepared
-from rtseg_training.errors import RecipeError
+from rtseg_training.errors import CheckpointError, RecipeError
+from rtseg_training.focus import with_boxes
 from rtseg_training.recipe import Recipe, load_recipe
 from rtseg_training.score import CSV, FACTS, score_run
 from rtseg_training.trainer import Run
+
+from tests.unit.training.conftest import tiny_recipe
 
 QUESTIONS = Path(__file__).parents[3] / "training" / "comparisons.yaml"
 A = {("p", "Larynx"): 0.5, ("q", "Larynx"): 0.7, ("p", "Brainstem"): 0.9}
@@ -92,13 +95,34 @@ def test_a_wrong_key_in_the_questions_is_named(tmp_path: Path) -> None:
 
 
 def test_a_run_is_scored_case_by_case(recipe: Recipe, prepared: Prepared, tmp_path: Path) -> None:
-    run = Run(recipe.model_copy(update={"steps": 1}), recipe.members[0], tmp_path)
+    short = recipe.model_copy(update={"steps": 1})
+    run = Run(short, short.members[0], tmp_path)
     run.train([prepared], [], lambda _p: None)
-    score_run(recipe, recipe.members[0], tmp_path, [prepared], lambda _name: None)
+    score_run(short, short.members[0], tmp_path, [prepared], lambda _name: None)
     with (tmp_path / CSV).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["organ"] for row in rows] == recipe.classes
     assert json.loads((tmp_path / FACTS).read_text())["parameters"] == sum(p.numel() for p in run.net.parameters())
+
+
+def test_only_a_finished_run_of_this_recipe_is_scored(recipe: Recipe, prepared: Prepared, tmp_path: Path) -> None:
+    first, second = recipe.members
+    Run(recipe, first, tmp_path).save()
+    for plan, member, words in (
+        (recipe, first, "stands at step 0 of 120; train it to its end first"),
+        (recipe, second, "belongs to tiny/a, not to tiny/b"),
+        (recipe.model_copy(update={"ema": 0.5}), first, r"was trained with ema: 0\.9, the recipe says 0\.5"),
+    ):
+        with pytest.raises(CheckpointError, match=words):
+            score_run(plan, member, tmp_path, [prepared], lambda _name: None)
+    assert not (tmp_path / CSV).exists()
+
+
+def test_focusnet_is_scored_by_the_recipe_with_its_boxes(prepared: Prepared, tmp_path: Path) -> None:
+    bare = tiny_recipe(family="focusnet", arguments={"widths": [4, 6, 8]}, small_organs=["Brainstem"])
+    Run(with_boxes(bare, [prepared]), bare.members[0], tmp_path).save()
+    with pytest.raises(RecipeError, match=r"use the recipe\.yaml beside the runs"):
+        score_run(bare, bare.members[0], tmp_path, [prepared], lambda _name: None)
 
 
 def test_every_run_that_the_shipped_questions_name_is_a_member_of_a_shipped_recipe() -> None:

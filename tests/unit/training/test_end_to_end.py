@@ -147,10 +147,18 @@ def test_what_was_learned_cannot_be_held_out(trained: tuple[Path, Path], data_se
         run("export", trained[0] / "runs", "--recipe", trained[0] / "recipe.yaml", "--members", "a", *words)
 
 
-def test_a_misspelt_exclusion_is_named(data_set: Path, tmp_path: Path) -> None:
-    path = write_recipe(tiny_recipe(exclude=["phantom7"]), tmp_path / "recipe.yaml")
-    with pytest.raises(RecipeError, match="excludes phantom7"):
+def test_an_exclusion_of_another_set_is_named_before_anything_is_prepared(
+    data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rtseg_training.commands_train.prepare_all", not_yet)
+    path = write_recipe(tiny_recipe(exclude=["phantom7", "pt_38"]), tmp_path / "recipe.yaml")
+    words = r"excludes phantom7, pt_38, which .* copy the recipe and replace `exclude:` .*`rtseg-train audit`"
+    with pytest.raises(RecipeError, match=words):
         run("train", path, "--data", data_set, "--out", tmp_path / "runs")
+
+
+def not_yet(*_arguments: object) -> object:
+    raise AssertionError("this comes after the check")
 
 
 def test_an_unfinished_or_foreign_member_is_not_exported(

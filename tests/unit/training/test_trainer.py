@@ -188,6 +188,36 @@ def test_a_log_forgets_what_came_after_the_checkpoint(tmp_path: Path, short: Rec
         assert [row["step"] for row in csv.DictReader(file)] == ["6"]
 
 
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("", []),
+        ("\x00\x00\x00\n", []),
+        ("step,sec", []),
+        ("step,seconds,loss,A\n2,1.0,0.5,\n4,2.0,0.4,0.9\n6,3", ["2", "4"]),
+        ("step,seconds,loss,A\n2,1.0,0.5,\n4,2.0,0.\n3,2.0,\x00,\n6,3.0,0.3,0.8\n7,3.5,0.3,\n", ["2", "6"]),
+        ("step,seconds,loss,A\n2,1.0,0.5,\n6,3.0,0.3,0.8", ["2"]),
+    ],
+)
+def test_what_is_damaged_in_a_log_is_dropped(tmp_path: Path, text: str, kept: list[str]) -> None:
+    (tmp_path / "log.csv").write_text(text)
+    log = runlog.RunLog(tmp_path, ["A"], 6)
+    log.write(Progress(8, 9, 0.2, 0.0), 4.0)
+    log.close()
+    with (tmp_path / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == [*kept, "8"]
+    assert all(list(row) == ["step", "seconds", "loss", "A"] for row in rows)
+
+
+def test_a_log_without_damage_is_left_as_it_is(tmp_path: Path) -> None:
+    log = runlog.RunLog(tmp_path, ["A"])
+    log.write(Progress(2, 9, 0.2, 0.0, validation={"A": 0.5}), 4.0)
+    before = (tmp_path / "log.csv").read_bytes()
+    runlog.RunLog(tmp_path, ["A"], 2).close()
+    assert (tmp_path / "log.csv").read_bytes() == before
+
+
 def test_steps_without_finite_numbers_are_not_taken(
     tmp_path: Path, short: Recipe, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
 ) -> None:
