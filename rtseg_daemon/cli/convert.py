@@ -9,8 +9,10 @@ from rtseg_daemon.errors import RtsegError
 
 
 def convert(
-    ct_dir: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="Folder with the CT's DICOM files.")],
-    out: Annotated[Path, typer.Option(help="File to write with --masks, folder with --rtstruct.")],
+    ct_dir: Annotated[
+        Path, typer.Argument(metavar="CT_DIR", exists=True, file_okay=False, help="Folder of the CT series.")
+    ],
+    out: Annotated[Path, typer.Option(help="With --masks the RTSTRUCT to write, with --rtstruct the masks' folder.")],
     masks: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder of NIfTI or NRRD masks, one per ROI.")
     ] = None,
@@ -22,6 +24,8 @@ def convert(
     """Turn masks into an RT Structure Set of a CT, or an RT Structure Set into masks on the CT's grid.
 
     Example: rtseg-daemon convert CT_DIR --masks MASKS_DIR --out rs.dcm
+
+    Example: rtseg-daemon convert CT_DIR --rtstruct rs.dcm --out MASKS_DIR
     """
     if (masks is None) == (rtstruct is None):
         typer.echo("give either --masks DIR or --rtstruct FILE", err=True)

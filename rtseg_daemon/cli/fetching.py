@@ -14,11 +14,15 @@ def fetch(
     study: Annotated[str, typer.Option(help="StudyInstanceUID.")] = "",
     patient: Annotated[str, typer.Option(help="PatientID; all CT series of all studies.")] = "",
     peer: Annotated[str | None, typer.Option("--from", help="Name in `query`; default: the first.")] = None,
-    by_get: Annotated[bool, typer.Option("--get", help="By C-GET where the PACS does not know our address.")] = False,
+    by_get: Annotated[bool, typer.Option("--get", help="By C-GET: the PACS need not know our address.")] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask a configured PACS to send the CT series of a study or patient to the running daemon.
+
+    By C-MOVE the PACS must know our AE title and address. With --get our own AE
+    title must be in dicom.allowed_callers, if there is that list, with the
+    address dicom.host (127.0.0.1 where that is 0.0.0.0).
 
     Example: rtseg-daemon fetch --patient 4711
     """

@@ -165,6 +165,9 @@ def release(
 ) -> None:
     """Let a HELD job go on; you answer for it with your name and reason.
 
+    It covers only what is held now; what is found later holds the job again.
+    Where its structure set is stored, that is sent.
+
     Example: rtseg-daemon jobs release 17 --why "feet first on purpose; sides checked"
     """
     ledger = open_existing(config)

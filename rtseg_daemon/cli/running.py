@@ -31,7 +31,7 @@ def status(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Counts by state, oldest waiting, disk, workers, destinations.
+    """Counts by state, oldest waiting, disk, processes, destinations.
 
     Example: rtseg-daemon status --check --json
     """
@@ -95,10 +95,20 @@ def echo(
 
 def doctor(
     config: ConfigFile = None,
-    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended safely.")] = False,
+    repair: Annotated[
+        bool,
+        typer.Option(
+            "--repair",
+            help="Move unknown images to quarantine; delete unfinished files and results of jobs the ledger does not "
+            "know (nothing younger than an hour).",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare storage and ledger; exit status 1 if something is wrong (and was not repaired).
+
+    After an older ledger was restored, structure sets made since that backup are
+    results it does not know: --repair deletes them.
 
     Example: rtseg-daemon doctor --repair
     """
@@ -120,8 +130,9 @@ def check(
 ) -> None:
     """Check a configuration; exit status 2 with key and line of every mistake in the file.
 
-    If there is none: whether the bundles of the routes are intact and may be used there, the TLS files, and the organs
-    that destinations name.
+    If there is none: whether the bundles of the routes are intact and may be
+    used there, whether the files of dicom.tls can be used, and which organs a
+    destination names that no routed bundle has. No other machine is asked.
 
     Example: rtseg-daemon config check config.yaml
     """

@@ -29,12 +29,20 @@ def segment(
     to: Annotated[Path, typer.Option("--out", help="The RTSTRUCT to write.", show_default=False)],
     bundle: Annotated[str, typer.Option(help="Name of the bundle, or of several: han-oar+han-gtv.")] = DEFAULT_BUNDLE,
     series: Annotated[str | None, typer.Option("--series", help="SeriesInstanceUID, where there are several.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Go on where a gate holds that may be released.")] = False,
-    rings: Annotated[bool, typer.Option("--rings", help="Where members disagree, as ROIs too.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Go on where a gate holds that a person may release.")] = False,
+    rings: Annotated[
+        bool,
+        typer.Option("--rings", help="Add for each organ an ROI (zParotid_L, CONTROL) where members disagree."),
+    ] = False,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Contour one CT series: no network, no ledger.
+
+    Where a gate holds it, exit status 1 and nothing is written. --force goes on
+    where a person might release it. It cannot where the images are not one even
+    volume of one patient (a slice is missing, say), or where the written file
+    does not read back as the organs.
 
     Example: rtseg-daemon segment CT_DIR --out rs.dcm --json
     """

@@ -13,7 +13,7 @@ app = typer.Typer(help="Received series.", no_args_is_help=True)
 
 @app.command("list")
 def list_series(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """All series, newest first; also those that no route takes.
+    """All series, newest first; also those that no route took (UNROUTED), with the reason.
 
     Example: rtseg-daemon series list --json
     """
