@@ -1,5 +1,6 @@
 """Model bundles: a folder with `bundle.yaml`, the members' weights as safetensors, and a model card. Data only."""
 
+import contextlib
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -241,6 +242,15 @@ def load_bundle(models: Path, name: str) -> Bundle:
     bundle._digest = hashlib.sha256(raw).hexdigest()
     verify(bundle)
     return bundle
+
+
+def research_among(models: Path, names: str) -> list[str]:
+    """Which of a job's bundles (`A+B`) are for research; those that are not there, or are damaged, are left out."""
+    found = []
+    for name in names.split(JOINER):
+        with contextlib.suppress(BundleError):
+            found += [name] if load_bundle(models, name).research else []
+    return found
 
 
 def load_bundles(models: Path, names: str) -> tuple[Bundle, ...]:

@@ -16,7 +16,7 @@ from rich.text import Text
 from sqlalchemy import Engine
 
 from rtseg_daemon.config import Config, load_config
-from rtseg_daemon.errors import ConfigError, LedgerError
+from rtseg_daemon.errors import BundleError, ConfigError, LedgerError
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", envvar="RTSEG_CONFIG", help="The configuration file.", show_default=False)
@@ -51,6 +51,24 @@ def require_config(path: Path | None) -> Config:
     if path is None:
         raise ConfigError("no configuration: say --config FILE, or set RTSEG_CONFIG")
     return load_config(path)
+
+
+def refuse_research(ledger: Open, job_id: int) -> None:
+    """Raise BundleError where a job's route may not send what its bundles are for; one that is gone is not asked."""
+    from rtseg_daemon.bundles import installed_models, research_among
+    from rtseg_daemon.ledger import views
+    from rtseg_daemon.ledger.engine import reading
+
+    with reading(ledger.engine) as session:
+        job = views.find_job(session, job_id)
+        names, route_name, no_send = job.bundle, job.route, job.no_send
+    if no_send or any(route.name == route_name and route.research for route in ledger.config.routes):
+        return
+    for name in research_among(ledger.config.models.directory or installed_models(), names):
+        raise BundleError(
+            f"bundle {name} is for research only and route {route_name!r} does not say `research: true`; "
+            f"mend the route, or `rtseg-daemon jobs rerun {job_id} --no-send` to keep the result here"
+        )
 
 
 def open_existing(path: Path | None) -> Open:

@@ -4,10 +4,20 @@ from typing import Annotated
 
 import typer
 
-from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_json, print_table, who
+from rtseg_daemon.cli.common import (
+    AsJson,
+    ConfigFile,
+    open_existing,
+    out,
+    print_json,
+    print_table,
+    refuse_research,
+    who,
+)
 from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.deliveries import retry_delivery
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.schema import Delivery
 from rtseg_daemon.ledger.states import DeliveryState
 
 app = typer.Typer(help="Structure sets on their way to planning systems.", no_args_is_help=True)
@@ -43,6 +53,11 @@ def retry(
     Example: rtseg-daemon deliveries retry 12
     """
     ledger = open_existing(config)
+    with reading(ledger.engine) as session:
+        delivery = session.get(Delivery, delivery_id)
+        job_id = delivery.job_id if delivery else None
+    if job_id is not None:
+        refuse_research(ledger, job_id)
     with writing(ledger.engine) as session:
         delivery = retry_delivery(session, delivery_id, who())
         session.flush()

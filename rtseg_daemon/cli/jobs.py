@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.cli.common import (
     AsJson,
     ConfigFile,
-    Open,
     open_existing,
     out,
     print_facts,
     print_json,
     print_table,
+    refuse_research,
     who,
 )
 from rtseg_daemon.config import Config
@@ -120,14 +120,6 @@ def require_bundles(config: Config, names: str, route_name: str, no_send: bool) 
             )
 
 
-def require_bundles_of(ledger: Open, job_id: int) -> None:
-    """The same for a job that is there."""
-    with reading(ledger.engine) as session:
-        job = views.find_job(session, job_id)
-        names, route, no_send = job.bundle, job.route, job.no_send
-    require_bundles(ledger.config, names, route, no_send)
-
-
 @app.command()
 def retry(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Take a FAILED job up again: only its delivery, if its structure set is stored.
@@ -135,7 +127,7 @@ def retry(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> 
     Example: rtseg-daemon jobs retry 17
     """
     ledger = open_existing(config)
-    require_bundles_of(ledger, job_id)
+    refuse_research(ledger, job_id)
     with writing(ledger.engine) as session:
         tell(decisions.retry(session, job_id, who()), session, ledger.config, as_json)
 
@@ -173,7 +165,7 @@ def release(
     ledger = open_existing(config)
     if not why.strip():
         raise typer.BadParameter("say why", param_hint="--why")
-    require_bundles_of(ledger, job_id)
+    refuse_research(ledger, job_id)
     with writing(ledger.engine) as session:
         job = views.find_job(session, job_id)
         route = next((route for route in ledger.config.routes if route.name == job.route), None)

@@ -298,8 +298,6 @@ def make_job(
     if reasons and job.state is JobState.QUEUED:
         releasable = verdict.verdict != "hold" or verdict.releasable
         jobs.hold(session, job.id, "; ".join(dict.fromkeys(reasons)), releasable=releasable, at=now)
-    elif not reasons and job.state is JobState.HELD and job.started_at is None:  # nothing but this sweep had held it
-        jobs.move_job(session, job.id, JobState.QUEUED, what="nothing holds it any more", at=now, error=None)
 
 
 def route_for(series: Series, routes: Sequence[Route]) -> Route | None:

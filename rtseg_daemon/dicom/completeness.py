@@ -3,8 +3,8 @@
 No sign is trusted alone. Silence must have lasted, and is counted anew after a restart. A gap in the slices waits
 longer, then holds. A transfer that broke off leaves the series open until a later association, ended in order, has
 brought slices of it again, or it is given up; an image that was refused, until that image has come. That an association
-is still open, or was cut off because it brought nothing more, makes silence weaker; its release means nothing by itself
-(DICOM gives it no meaning). A PACS that tells the count decides at once.
+is still open makes silence weaker; its release means nothing by itself (DICOM gives it no meaning). A PACS that tells
+the count decides at once.
 """
 
 from collections.abc import Sequence
@@ -97,13 +97,12 @@ def completeness(facts: SeriesFacts, patience: Patience) -> Decision:
     if facts.silence_seconds < patience.quiet:
         return WAIT
     lacking = [reason for reason in (shortfall(facts), irregular) if reason]
-    broken = "its transfer broke off and was not sent again" if broken_off(facts.carriers) else ""
+    broken = breakage(facts.carriers)
     if lost := [reason for reason in (broken, refusal(facts)) if reason]:
         return after(patience.abandon, facts, *lost, *lacking)
     if lacking:
         return after(patience.gap, facts, *lacking)
-    unsaid = any(carrier.ending in (Ending.OPEN, Ending.IDLE) for carrier in facts.carriers)
-    if unsaid and facts.silence_seconds < patience.gap:
+    if any(carrier.ending is Ending.OPEN for carrier in facts.carriers) and facts.silence_seconds < patience.gap:
         return WAIT
     return COMPLETE
 
@@ -144,11 +143,20 @@ def irregularity(slices: Sequence[Slice], tolerance: float = 0.01) -> str:
     return f"{len(missing)} slices are missing, at {shown} mm along the stack"
 
 
-def broken_off(carriers: Sequence[Carrier]) -> bool:
-    """Whether a transfer was aborted or died, and none that began after it and was released carried slices."""
-    broken = [c for c in carriers if c.ending in (Ending.ABORTED, Ending.DIED)]
+def breakage(carriers: Sequence[Carrier]) -> str:
+    """That a transfer was aborted, cut off or died, and none that began after it and was released carried slices."""
     released = [c for c in carriers if c.ending is Ending.RELEASED]
-    return any(not any(makes_good(later, one) for later in released) for one in broken)
+    broken = [
+        c.ending
+        for c in carriers
+        if c.ending in (Ending.ABORTED, Ending.IDLE, Ending.DIED) and not any(makes_good(one, c) for one in released)
+    ]
+    if broken and all(ending is Ending.IDLE for ending in broken):
+        return (
+            "its association fell silent, was cut off, and it was not sent again; for a sender that keeps associations "
+            "open set dicom.idle_seconds above series.gap_seconds"
+        )
+    return "its transfer broke off and was not sent again" if broken else ""
 
 
 def makes_good(later: Carrier, broken: Carrier) -> bool:

@@ -19,6 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import object_session
 
+from rtseg_daemon.bundles import installed_models, research_among
 from rtseg_daemon.config import Config, Destination, load_config
 from rtseg_daemon.dicom import commitment
 from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
@@ -272,6 +273,20 @@ def give_up_unknown(engine: Engine, configured: Sequence[str]) -> None:
             deliveries.record_failed(session, delivery.id, None, reason, reason)
 
 
+def give_up_research(engine: Engine, config: Config) -> None:
+    """FAILED for every delivery of what a research bundle made, where the route does not allow that any more."""
+    allowed = [route.name for route in config.routes if route.research]
+    models = config.models.directory or installed_models()
+    with reading(engine) as session:
+        unfinished = [(one.id, one.job.bundle) for one in deliveries.unfinished_of_routes_but(session, allowed)]
+    research = {names: research_among(models, names) for names in {names for _, names in unfinished}}
+    with writing(engine) as session:
+        for delivery_id, names in unfinished:
+            if research[names]:
+                reason = f"bundle {research[names][0]} is for research only and its route does not allow that any more"
+                deliveries.record_failed(session, delivery_id, None, reason, reason)
+
+
 def trial_of(delivery: Delivery, now: float) -> Trial:
     """The facts for the decision: what was really waited since the last attempt is added up."""
     waited = really_waited(now, delivery.last_attempt_at, delivery.planned_seconds)
@@ -294,6 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     stop = follow_supervisor()
     engine = open_ledger(config.database_url)
     give_up_unknown(engine, [destination.name for destination in config.destinations])
+    give_up_research(engine, config)
     couriers = [Courier(engine, config, destination, stop) for destination in config.destinations]
     for courier in couriers:
         courier.start()

@@ -109,6 +109,7 @@ class Listener:
         wire = session.wire
         try:
             wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            notice_death(wire.socket, self.house.limits.idle_seconds)
             if secure is not None:
                 wrapped = secure.wrap(wire.socket)
                 wire.secure(wrapped)
@@ -135,6 +136,14 @@ class Listener:
                 if session.wire.is_overdue:
                     log().warning("an overdue connection is cut off", host=session.address)
                     session.wire.cut()
+
+
+def notice_death(sock: socket.socket, seconds: float) -> None:
+    """Let the kernel ask a silent peer's whether it is there; where nobody answers for `seconds`, reading fails."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, share in ((socket.TCP_KEEPIDLE, 4), (socket.TCP_KEEPINTVL, 12)):
+        sock.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds / share)))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 def cut_listener(sock: socket.socket) -> None:

@@ -39,10 +39,10 @@ def release(
     move_job(session, job_id, to, what="released", who=who, detail={"why": why}, at=at, released_by=who, error=None)
     if to is JobState.SEGMENTED and not job.no_send:
         add_deliveries(session, job, destinations, at=at)
-        _wake(session, job_id, (DeliveryState.CANCELLED, DeliveryState.FAILED), at)
+        _wake(session, job_id, (DeliveryState.CANCELLED, DeliveryState.FAILED), at, destinations)
         if any(delivery.state in (DeliveryState.SENDING, *ARRIVED) for delivery in job.deliveries):
             move_job(session, job_id, JobState.DELIVERING, what="was sent before it was held", at=at)
-            settle_job(session, job_id, at=at)
+        settle_job(session, job_id, at=at)
     return job
 
 
@@ -64,12 +64,20 @@ def retry(session: Session, job_id: int, who: str, *, at: float | None = None) -
     return job
 
 
-def _wake(session: Session, job_id: int, states: Sequence[DeliveryState], at: float | None) -> None:
+def _wake(
+    session: Session,
+    job_id: int,
+    states: Sequence[DeliveryState],
+    at: float | None,
+    destinations: Sequence[str] | None = None,
+) -> None:
+    """WAITING again, due now; only to `destinations`, where they are given."""
     moment = time.time() if at is None else at
+    asleep = update(Delivery).where(Delivery.job_id == job_id, Delivery.state.in_(states))
+    if destinations is not None:
+        asleep = asleep.where(Delivery.destination.in_(destinations))
     session.execute(
-        update(Delivery)
-        .where(Delivery.job_id == job_id, Delivery.state.in_(states))
-        .values(
+        asleep.values(
             state=DeliveryState.WAITING,
             next_attempt_at=moment,
             waited_seconds=0.0,

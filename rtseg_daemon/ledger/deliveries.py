@@ -151,6 +151,13 @@ def unfinished_elsewhere(session: Session, configured: Sequence[str]) -> Sequenc
     return session.scalars(query.order_by(Delivery.id)).all()
 
 
+def unfinished_of_routes_but(session: Session, allowed: Sequence[str]) -> Sequence[Delivery]:
+    """Deliveries that wait or were on the wire, of jobs of other routes than `allowed`."""
+    open_states = (DeliveryState.WAITING, DeliveryState.SENDING)
+    query = select(Delivery).join(Job).where(Delivery.state.in_(open_states), Job.route.not_in(allowed))
+    return session.scalars(query.order_by(Delivery.id)).all()
+
+
 def record_failed(
     session: Session, delivery_id: int, status: int | None, reason: str, told: str, *, at: float | None = None
 ) -> Delivery:

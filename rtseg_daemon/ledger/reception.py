@@ -143,8 +143,8 @@ def record_instances(session: Session, arrivals: Sequence[Arrival]) -> list[Reco
     """Enter arrivals, in order, in the caller's one transaction (the group commit).
 
     A NEW one becomes an instance and opens its series again where that was closed. A DUPLICATE touches the clock and
-    association of its series, and opens it again where that was HELD or UNROUTED; the caller may delete its file. One
-    whose identity or content DIFFERS is entered as QUARANTINED with its path; its series and its undelivered jobs are
+    association of its series, and opens it again where that was UNROUTED; the caller may delete its file. One whose
+    identity or content DIFFERS is entered as QUARANTINED with its path; its series and its undelivered jobs are
     HELD, not releasable, with an alarm.
     """
     return [_record(session, arrival) for arrival in arrivals]
@@ -163,7 +163,7 @@ def _record(session: Session, arrival: Arrival) -> Recorded:
     elif repeat is Repeat.NEW:
         _add_instance(session, series, arrival, InstanceState.KEPT)
         _reopen(session, series, "new slice", arrival.received_at)
-    elif series.state in (SeriesState.HELD, SeriesState.UNROUTED):
+    elif series.state is SeriesState.UNROUTED:
         _reopen(session, series, "sent again", arrival.received_at)
     return Recorded(arrival, repeat, series.id)
 

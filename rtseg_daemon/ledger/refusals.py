@@ -70,5 +70,10 @@ def alarm(session: Session, series_id: int, *, at: float) -> bool:
 
 
 def forget(session: Session, before: float) -> None:
-    """Drop what is older than anything that retention keeps."""
-    session.execute(delete(Refusal).where(Refusal.at < before))
+    """Drop what is old and of no series that is here: a held one stays, however old, and still lacks its image."""
+    here = select(Series).where(Series.state != SeriesState.REMOVED).subquery()
+    carried = select(SeriesAssociation.association_id).join(here, here.c.id == SeriesAssociation.series_id)
+    needed = Refusal.series_instance_uid.in_(select(here.c.series_instance_uid)) | (
+        (Refusal.series_instance_uid == "") & Refusal.association_id.in_(carried)
+    )
+    session.execute(delete(Refusal).where(Refusal.at < before, ~needed))

@@ -68,7 +68,7 @@ class Ending(StrEnum):
 
     OPEN = "OPEN"  # still there
     RELEASED = "RELEASED"  # the peer released it
-    IDLE = "IDLE"  # cut off here after a long silence between two messages; what it brought was answered
+    IDLE = "IDLE"  # cut off here after a long silence between two messages
     ABORTED = "ABORTED"  # aborted by either side, or the connection was lost
     DIED = "DIED"  # was open when the receiver died
 

@@ -26,7 +26,8 @@ class Uncertainty:
         pairwise_dice: mean Dice between all pairs of members; None for one member.
         soft_entropy: mean entropy (nats) of the ensemble's probabilities inside the organ.
         expected_dice: the Dice that the ensemble's own probabilities expect of the organ; None where none was found.
-        mutual_information: mean of soft entropy minus the members' own mean entropy inside the organ; None for one.
+        mutual_information: mean inside the organ of the entropy (nats) of the members' mean probability minus the mean
+            of their entropies, at temperature 1: 0 where all say the same; None for one member.
     """
 
     vvc: float | None = None

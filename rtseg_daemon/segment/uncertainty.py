@@ -69,7 +69,8 @@ def organ_uncertainty(
 
     Args:
         votes_h: vote entropy `(z, y, x)` of the whole grid.
-        t: temperature of the soft figures.
+        t: temperature of the soft entropy; mutual information is of the members as they are, or six that say the same
+            would seem to disagree.
     """
     votes = ensemble.votes[(slice(None), *inside)]
     mask = ensemble.labels[inside] == organ
@@ -77,15 +78,16 @@ def organ_uncertainty(
     volumes = [float((votes[m] == organ).sum()) for m in range(votes.shape[0])]
     if not mask.any():
         return Uncertainty(vvc=volume_variation(volumes) if several else None)
-    soft = entropy_of(tempered(ensemble.probabilities[(slice(None), *inside)], t))
-    information = soft - ensemble.member_entropy[inside]
+    p = ensemble.probabilities[(slice(None), *inside)]
+    soft = entropy_of(tempered(p, t))
+    information = entropy_of(p) - ensemble.member_entropy[inside]
     return Uncertainty(
         vvc=volume_variation(volumes) if several else None,
         entropy=float(votes_h[inside][mask].mean()) if several else None,
         pairwise_dice=pairwise_dice(votes, organ) if several else None,
         soft_entropy=float(soft[mask].mean()),
         mutual_information=float(information[mask].mean()) if several else None,
-        expected_dice=expected_dice(ensemble.probabilities[organ][inside], mask),
+        expected_dice=expected_dice(p[organ], mask),
     )
 
 

@@ -7,6 +7,9 @@ from contextlib import contextmanager
 import pytest
 from pydicom import Dataset
 
+from rtseg_daemon.ledger import reception, refusals
+from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from tests.faults.conftest import QUIET, Ward, series
 from tests.receiver import RELEASE, Peer, encoded, store_pdus
@@ -174,3 +177,21 @@ def test_an_altered_file_is_mended_by_a_copy_with_other_bytes(ward: Ward) -> Non
     assert ward.series(images).state is SeriesState.COMPLETE
     (now,) = ward.receiver.rows(f"select path from instance where sop_instance_uid = '{images[3].SOPInstanceUID}'")[0]
     assert (ward.receiver.storage / now).stat().st_size > 1000
+
+
+def test_what_a_held_series_lacks_is_not_forgotten_by_retention(ward: Ward) -> None:
+    """The last image was refused; the series has no gap, so nothing else would tell."""
+    images = series("kept waiting")
+    with associated(ward) as peer:
+        for image in images[:-1]:
+            assert peer.store(image) == 0
+        refuse(peer, images[-1])
+    with writing(ward.engine) as session:
+        found = session.query(Series).filter_by(series_instance_uid=str(images[0].SeriesInstanceUID)).one()
+        assert refusals.refused_images(session, found) == 1
+        refusals.forget(session, before=1e12)
+        assert refusals.refused_images(session, found) == 1
+        reception.hold_series(session, found.id, ["given up"])
+        reception.move_series(session, found.id, SeriesState.REMOVED, what="removed by retention")
+        refusals.forget(session, before=1e12)
+        assert refusals.refused_images(session, found) == 0

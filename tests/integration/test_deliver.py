@@ -18,9 +18,10 @@ from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.deliveries import begin_delivery, retry_delivery
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.schema import Delivery, Destination
+from rtseg_daemon.ledger.schema import Delivery, Destination, Job
 from tests.deliveries import World
 from tests.synthetic import uid
+from tests.tiny import make_bundle
 from tests.world import Tps, patient, wait_for, write_config
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector
@@ -222,6 +223,22 @@ def test_a_destination_that_is_no_longer_configured_fails_its_deliveries_at_the_
     with tps.running(), world.couriers():
         world.until_state("FAILED")
     assert len(tps.structure_sets) == 1
+
+
+def test_what_research_made_is_not_sent_once_its_route_allows_that_no_more(world: World, ledger: Engine) -> None:
+    job = world.job()
+    models = world.config.models.directory
+    assert models is not None
+    make_bundle(models, "trial", intended_use="research")
+    with writing(ledger) as session:
+        session.get_one(Job, job).bundle = "trial"
+    (route,) = world.config.routes
+    allowing = world.config.model_copy(update={"routes": (route.model_copy(update={"research": True}),)})
+    deliver.give_up_research(ledger, allowing)
+    assert world.delivery()["state"] == "WAITING"
+    deliver.give_up_research(ledger, world.config)
+    assert (world.delivery()["state"], world.shape(job)["state"]) == ("FAILED", "FAILED")
+    assert "bundle trial is for research only" in world.delivery()["last_comment"]
 
 
 def test_a_disk_that_cannot_be_used_speaks_not_of_the_destination(

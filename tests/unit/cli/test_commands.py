@@ -116,6 +116,16 @@ def test_research_is_not_released_to_a_route_that_does_not_allow_it(desk: Desk) 
     assert (status, "research" in err) == (1, True)
 
 
+def test_what_is_stored_is_sent_by_hand_though_its_bundle_is_gone_but_no_research(desk: Desk) -> None:
+    job = desk.job("SEGMENTED")
+    with writing(desk.ledger) as session:
+        session.get_one(Job, job).bundle = "gone"
+    assert desk.run("deliveries", "retry", "1")[0] == 0
+    make_bundle(desk.layout.directory.parent / "models", "gone", intended_use="research")
+    status, _, err = desk.run("deliveries", "retry", "1")
+    assert (status, "bundle gone is for research only" in err) == (1, True)
+
+
 def test_retry_rerun_and_cancel(desk: Desk) -> None:
     job = desk.job("FAILED")
     assert desk.ask("jobs", "retry", str(job))["state"] == "QUEUED"

@@ -1,6 +1,5 @@
 from itertools import pairwise
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -91,9 +90,18 @@ def test_a_transfer_open_when_the_receiver_died_counts_as_broken_off() -> None:
     assert decide(WHOLE, 31, (Carrier(Ending.DIED, 1),)) is Next.WAIT
 
 
-@pytest.mark.parametrize("ending", [Ending.OPEN, Ending.IDLE])
-def test_an_association_that_did_not_say_its_end_makes_silence_weaker_but_not_endless(ending: Ending) -> None:
-    still_open = (Carrier(ending, 1),)
+def test_a_transfer_that_fell_silent_and_was_cut_off_waits_like_a_broken_one_and_says_what_to_set() -> None:
+    silent = (Carrier(Ending.IDLE, 1),)
+    assert decide(WHOLE, 3599, silent) is Next.WAIT
+    held = completeness(SeriesFacts(WHOLE, 20, 3600, silent), PATIENCE)
+    assert "set dicom.idle_seconds above series.gap_seconds" in held.reasons[0]
+    both = completeness(SeriesFacts(WHOLE, 20, 3600, (*silent, Carrier(Ending.ABORTED, 2))), PATIENCE)
+    assert both.reasons == ("its transfer broke off and was not sent again",)
+    assert decide(WHOLE, 31, (*silent, Carrier(Ending.RELEASED, 2))) is Next.COMPLETE
+
+
+def test_an_association_still_open_makes_silence_weaker_but_not_endless() -> None:
+    still_open = (Carrier(Ending.OPEN, 1),)
     assert decide(WHOLE, 31, still_open) is Next.WAIT
     assert decide(WHOLE, 120, still_open) is Next.COMPLETE
 

@@ -13,6 +13,7 @@ from pynetdicom import build_context
 from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from rtseg_daemon.dicom.contexts import COMMITMENT, commitment_context, supported_contexts
+from rtseg_daemon.dicom.listener import notice_death
 from rtseg_daemon.dicom.netguard import (
     PYNETDICOM_VERSION,
     UNKNOWN_CALLER,
@@ -170,6 +171,18 @@ def test_release_abort_and_a_lost_connection_are_told_apart(wires: tuple[socket.
     peer.close()
     with pytest.raises(PeerGone, match="closed"):
         wire.read_fragment()
+
+
+@pytest.mark.parametrize(("seconds", "longest"), [(60.0, 30), (1.0, 4), (7200.0, 3600)])
+def test_a_peer_that_died_is_noticed_before_its_silence_is_too_long(seconds: float, longest: int) -> None:
+    with socket.socket() as sock:
+        notice_death(sock, seconds)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        idle, pause, count = (
+            sock.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        )
+        assert idle + count * pause <= longest
 
 
 def test_a_wire_that_is_cut_wakes_its_reader(wires: tuple[socket.socket, Wire]) -> None:

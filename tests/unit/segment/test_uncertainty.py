@@ -1,14 +1,18 @@
 """Uncertainty figures against the papers' values."""
 
+import math
+
 import numpy as np
 import pytest
 
 from rtseg_daemon.bundles import Calibration
+from rtseg_daemon.segment.ensemble import class_weights, combine
 from rtseg_daemon.segment.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.segment.uncertainty import (
     disagreement,
     expected_dice,
     features,
+    organ_uncertainty,
     pairwise_dice,
     predict_dice,
     tempered,
@@ -56,6 +60,21 @@ def test_temperature_flattens_without_changing_the_order():
     assert flat.argmax() == 2
     assert flat[2] < 0.7
     assert tempered(p, 1.0) is p
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.25])
+@pytest.mark.parametrize(
+    ("members", "information"),
+    [([0.8, 0.8, 0.8, 0.8], 0.0), ([1.0, 1.0, 0.0, 0.0], math.log(2)), ([0.9, 0.9, 0.5, 0.5], 0.6109 - 0.5091)],
+)
+def test_mutual_information_is_nothing_where_all_members_say_the_same(members, information, temperature):
+    """H(mean p) - mean H(p): H(0.7) = 0.6109, (H(0.9) + H(0.5)) / 2 = 0.5091 nats, whatever the temperature."""
+    answers = [np.array([1 - p, p], np.float32).reshape(2, 1, 1, 1) for p in members]
+    ensemble = combine(answers, class_weights([[1.0] * 4], 4))
+    whole = (slice(None),) * 3
+    said = organ_uncertainty(ensemble, vote_entropy(ensemble.votes, 2), int(ensemble.labels.item()), whole, temperature)
+    assert ensemble.labels.item() == 1 or members[-1] == 0.0
+    assert said.mutual_information == pytest.approx(information, abs=1e-4)
 
 
 def test_predicted_dice_and_interval_are_linear_and_cut_to_the_possible():
