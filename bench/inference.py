@@ -308,11 +308,9 @@ def compare(bundle: Bundle, options: argparse.Namespace) -> None:
     peaks: list[float] = []
     own = torch.bfloat16 if "bf16" in segmenter.engine.description else torch.float32
     long = options.rounds == 1 or (options.random and not options.coarse)
-    """A round takes minutes: none of the others' is spent on warming up."""
-    for number in range(options.rounds + 1):
+    """A round takes minutes: none is spent on warming up."""
+    for number in range(1 if long else 0, options.rounds + 1):
         for name, way in table.items():
-            if number == 0 and not name.startswith("this") and long:
-                continue
             began = time.process_time()
             masks[name], parts = way()
             parts["processor"] = time.process_time() - began
