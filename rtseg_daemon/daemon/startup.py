@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Engine
 
-from rtseg_daemon.bundles import Bundle, installed_models, load_bundle
+from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle
 from rtseg_daemon.config import Config
 from rtseg_daemon.daemon.backup import back_up
-from rtseg_daemon.errors import BundleError, ConfigError, StorageError
+from rtseg_daemon.errors import ConfigError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
 from rtseg_daemon.storage import Layout
@@ -19,16 +19,16 @@ from rtseg_daemon.storage import Layout
 def routed_bundles(config: Config) -> Iterator[Bundle]:
     """Every bundle that a route names, read and verified.
 
-    Raises ConfigError naming the route and what is wrong: a bundle that is not there, an altered file of it, or a route
-    that may not use one for research.
+    Raises ConfigError naming the route whose bundle is not there or which may not use one for research, BundleError
+    naming the file that is altered or wrong.
     """
     models = config.models.directory or installed_models()
     for route in config.routes:
         for name in route.bundle:
-            try:
-                bundle = load_bundle(models, name)
-            except BundleError as error:
-                raise ConfigError(f"route {route.name!r}: {error}") from error
+            if name not in bundle_names(models):
+                known = ", ".join(bundle_names(models)) or "none"
+                raise ConfigError(f"route {route.name!r}: no bundle {name!r} in {models} (there: {known})")
+            bundle = load_bundle(models, name)
             if bundle.research and not route.research:
                 raise ConfigError(
                     f"route {route.name!r}: bundle {name} is for research only; "
