@@ -242,8 +242,7 @@ def test_a_message_that_never_ends_is_cut_off_and_its_file_removed(start: Start)
 
 
 @pytest.mark.parametrize(("rest", "ending"), [(b"", "IDLE"), (b"\x04\x00\x00", "ABORTED")])
-def test_an_idle_association_is_ended(start: Start, image: Dataset, rest: bytes, ending: str) -> None:
-    """It has not broken off if all it began was answered."""
+def test_one_that_fell_silent_is_ended_and_told_apart(start: Start, image: Dataset, rest: bytes, ending: str) -> None:
     with start(dicom={"idle_seconds": 1}) as receiver, Peer(receiver.port, 5.0) as peer:
         assert peer.associate() == 2
         assert peer.store(image) == 0

@@ -1,11 +1,9 @@
 """The sweep against a ledger, with a clock that the test turns."""
 
-import copy
 import threading
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset
 from sqlalchemy import Engine
 
 from rtseg_daemon.config import Config
@@ -13,80 +11,12 @@ from rtseg_daemon.daemon import inquiry
 from rtseg_daemon.daemon.inquiry import Inquiry
 from rtseg_daemon.dicom import assemble
 from rtseg_daemon.dicom.assemble import QuietClock, sweep
-from rtseg_daemon.dicom.examine import Examined, examine
-from rtseg_daemon.dicom.intake import Sender, arrival_of
-from rtseg_daemon.dicom.store import ObjectStore, file_head
 from rtseg_daemon.errors import DeliveryError
-from rtseg_daemon.ledger import jobs, reception, refusals
+from rtseg_daemon.ledger import reception
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.schema import Alarm, Series
-from rtseg_daemon.ledger.states import Ending, InstanceState, JobState, SeriesState
-from rtseg_daemon.settings import Match
-from rtseg_daemon.storage import Layout
-from tests.faults.conftest import series, tiny_bundle
-from tests.receiver import encoded
-
-EXPLICIT = "1.2.840.10008.1.2.1"
-
-
-class Room:
-    """A ledger and a storage into which the test puts objects as the receiver does."""
-
-    def __init__(self, folder: Path, engine: Engine) -> None:
-        tiny_bundle(folder / "models")
-        self.engine = engine
-        self.store = ObjectStore(Layout(folder / "storage"))
-        self.config = Config.model_validate(
-            {
-                "storage": {"directory": folder / "storage"},
-                "models": {"directory": folder / "models"},
-                "series": {"quiet_seconds": 10},
-                "routes": [{"name": "r", "match": {"modality": "CT"}, "bundle": "tiny"}],
-            }
-        )
-        self.seconds = 0.0
-        self.clock = QuietClock(now=lambda: self.seconds)
-        self.inquiry: Inquiry | None = None
-
-    def put(self, images: list[Dataset], ending: Ending = Ending.RELEASED) -> None:
-        sender = Sender("PACS", "127.0.0.1")
-        with writing(self.engine) as session:
-            sender.association_id = reception.open_association(session, "PACS", "127.0.0.1")
-            for image in images:
-                reception.record_instances(session, [self.stored(image, sender)])
-            if ending is not Ending.OPEN:
-                reception.end_association(session, sender.association_id, ending)
-
-    def stored(self, image: Dataset, sender: Sender) -> reception.Arrival:
-        raw = encoded(image)
-        spool = self.store.begin(file_head(str(image.SOPClassUID), str(image.SOPInstanceUID), EXPLICIT))
-        spool.write(raw)
-        spool.flush()
-        spool.finish()
-        found = examine(memoryview(raw), EXPLICIT, str(image.SOPClassUID), str(image.SOPInstanceUID))
-        assert isinstance(found, Examined)
-        arrival = arrival_of(found, spool, sender)
-        values = vars(arrival) | {"path": self.store.place(spool, quarantine=False)}
-        return reception.Arrival(**values | {"received_at": 1e9 + self.seconds})
-
-    def pass_time(self, seconds: float) -> None:
-        self.look()
-        self.seconds += seconds
-        self.look()
-
-    def look(self) -> None:
-        if self.inquiry is not None:
-            self.inquiry.turn(self.seconds)
-        sweep(self.engine, self.config, 1e9 + self.seconds, self.clock)
-
-    def of(self, images: list[Dataset]) -> Series:
-        with reading(self.engine) as session:
-            found = session.query(Series).filter_by(series_instance_uid=str(images[0].SeriesInstanceUID)).one()
-            list(found.jobs)  # loaded while the session is there
-            return found
-
-    def states(self, images: list[Dataset]) -> list[JobState]:
-        return [job.state for job in self.of(images).jobs]
+from rtseg_daemon.ledger.states import Ending, JobState, SeriesState
+from tests.faults.conftest import series
+from tests.room import Room
 
 
 @pytest.fixture
@@ -348,124 +278,3 @@ def test_a_series_that_breaks_its_assembly_stops_no_other(room: Room, monkeypatc
     room.pass_time(0)
     room.pass_time(11)
     assert [room.of(images).state for images in (first, second)] == [SeriesState.OPEN, SeriesState.COMPLETE]
-
-
-def abandoned(room: Room, images: list[Dataset]) -> None:
-    """A whole series whose transfer was aborted, given up and held."""
-    room.put(images, Ending.ABORTED)
-    room.pass_time(room.config.series.abandon_minutes * 60.0)
-    assert room.of(images).state is SeriesState.HELD
-    assert room.states(images) == [JobState.HELD]
-
-
-def test_what_is_held_waits_for_a_person_whatever_is_sent_again(room: Room) -> None:
-    """One image that is here already tells nothing about those that never came."""
-    images = series("a")
-    abandoned(room, images)
-    room.put(images[:1])
-    room.pass_time(1000)
-    assert room.of(images).state is SeriesState.HELD
-    assert room.states(images) == [JobState.HELD]
-
-
-def test_a_series_that_no_route_matched_is_contoured_when_it_is_sent_again_to_a_mended_route(room: Room) -> None:
-    images, right = series("a"), room.config.routes
-    wrong = right[0].model_copy(update={"match": Match(modality="MR")})
-    room.config = room.config.model_copy(update={"routes": (wrong,)})
-    room.put(images)
-    room.pass_time(10)
-    assert room.of(images).state is SeriesState.UNROUTED
-    room.config = room.config.model_copy(update={"routes": right})
-    room.put(images)
-    room.pass_time(10)
-    assert room.of(images).state is SeriesState.COMPLETE
-    assert room.states(images) == [JobState.QUEUED]
-
-
-@pytest.mark.parametrize("news", ["a refusal", "an image"])
-def test_what_is_heard_while_the_sweep_looks_at_others_opens_the_decision_again(
-    room: Room, monkeypatch: pytest.MonkeyPatch, news: str
-) -> None:
-    """The facts of all series are gathered first; then the last slice of one is refused, or comes."""
-    images = series("a")
-    room.put(images[:-1])
-    room.look()
-    room.seconds += 10
-    decide = assemble.look_at
-
-    def meanwhile(*arguments: object) -> None:
-        if news == "an image":
-            room.put(images[-1:])
-        else:
-            with writing(room.engine) as session:
-                one = reception.open_association(session, "PACS", "127.0.0.1")
-                uids = (str(images[-1].SeriesInstanceUID), str(images[-1].SOPInstanceUID))
-                refusals.note_refusal(session, one, *uids, at=1e9 + room.seconds)
-        decide(*arguments)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(assemble, "look_at", meanwhile)
-    room.look()
-    monkeypatch.setattr(assemble, "look_at", decide)
-    assert room.of(images).state is SeriesState.OPEN
-    assert room.states(images) == []
-    room.put(images[-1:])
-    room.pass_time(10)
-    assert room.states(images) == [JobState.QUEUED]
-
-
-def removed(room: Room, images: list[Dataset]) -> None:
-    """The series was complete, contoured and delivered, and retention took its files."""
-    room.put(images)
-    room.pass_time(10)
-    with writing(room.engine) as session:
-        found = session.query(Series).filter_by(series_instance_uid=str(images[0].SeriesInstanceUID)).one()
-        for job in found.jobs:
-            jobs.cancel(session, job.id, "anna")
-        for instance in found.instances:
-            instance.state = InstanceState.REMOVED
-        session.flush()
-        reception.move_series(session, found.id, SeriesState.REMOVED, what="removed by retention")
-
-
-def changed(images: list[Dataset], **values: object) -> list[Dataset]:
-    out = [copy.deepcopy(image) for image in images]
-    for image in out:
-        for keyword, value in values.items():
-            setattr(image, keyword, value)
-    return out
-
-
-def test_what_retention_removed_comes_again_as_new(room: Room) -> None:
-    images = series("a")
-    removed(room, images)
-    room.put(images)
-    room.pass_time(10)
-    assert room.of(images).state is SeriesState.COMPLETE
-    assert len(room.of(images).jobs) == 2
-
-
-@pytest.mark.parametrize("change", [{"PatientID": "NEW"}, {"PixelSpacing": [0.5, 0.5]}])
-def test_another_patient_or_place_under_the_uids_of_what_retention_removed_is_held(
-    room: Room, change: dict[str, object]
-) -> None:
-    images = series("a")
-    removed(room, images)
-    room.put(changed(images, **change))
-    room.pass_time(1000)
-    found = room.of(images)
-    assert (found.state, found.releasable, len(found.jobs)) == (SeriesState.HELD, False, 1)
-    with reading(room.engine) as session:
-        assert [alarm.kind for alarm in session.query(Alarm)] == ["conflict"]
-    room.put(images)
-    room.pass_time(1000)
-    assert room.of(images).state is SeriesState.HELD
-
-
-def test_a_contradiction_that_names_a_removed_series_holds_both(room: Room) -> None:
-    old, new = series("a"), series("b")
-    removed(room, old)
-    regrouped = changed(old[:1], SeriesInstanceUID=new[0].SeriesInstanceUID)
-    room.put([*regrouped, *new])
-    room.put(old)
-    room.pass_time(1000)
-    assert [room.of(images).state for images in (old, new)] == [SeriesState.HELD, SeriesState.HELD]

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.ledger.states import JobState
 from tests.faults.conftest import series
-from tests.unit.dicom.test_assemble import Room
+from tests.room import Room
 
 
 @pytest.fixture
