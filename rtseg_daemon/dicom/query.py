@@ -1,6 +1,7 @@
 """Query/retrieve as a user (PS3.4, annex C, Study Root): what a PACS has, how many images, and please send it."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from pydicom import Dataset
 from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import build_context, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.dimse_messages import C_FIND_RSP
 
 from rtseg_daemon.config import QueryPeer
 from rtseg_daemon.dicom.contexts import LOSSLESS
@@ -20,6 +22,9 @@ GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
 
 MOST_ANSWERS = 10_000
 """A peer that answers without end is cut off here."""
+
+QUESTIONS = 5
+"""How often a C-FIND is put before lost answers are an error."""
 
 PENDING = (0xFF00, 0xFF01)
 RETRIEVE_WAITS = Waits(answer=600.0)
@@ -58,17 +63,51 @@ def question(level: str, **keys: str) -> Dataset:
     return dataset
 
 
-def find(association: Association, peer: QueryPeer, identifier: Dataset) -> Iterator[Dataset]:
-    """The answers to one C-FIND; raises DeliveryError if it fails, or does not end."""
-    for number, (status, answer) in enumerate(association.send_c_find(identifier, FIND)):
+def find(association: Association, peer: QueryPeer, identifier: Dataset) -> list[Dataset]:
+    """All answers to one C-FIND; raises DeliveryError if it fails, does not end, or holds one that cannot be read.
+
+    pynetdicom's own thread sometimes takes an answer off the queue before its reader does (pynetdicom issue 875): one
+    image fewer would be counted, and a series contoured without it. So what arrived is compared with what was read,
+    and the question put again.
+    """
+    for _ in range(QUESTIONS):
+        with counted(association) as arrived:
+            answers = answers_once(association, peer, identifier)
+        if len(answers) + 1 == len(arrived):
+            return answers
+    raise DeliveryError(f"{peer.name}: answers to C-FIND were lost on this side {QUESTIONS} times in turn; try again")
+
+
+@contextmanager
+def counted(association: Association) -> Iterator[list[int]]:
+    """An item for every C-FIND response that arrives in the block."""
+    arrived: list[int] = []
+
+    def note(event: Any) -> None:
+        if isinstance(event.message, C_FIND_RSP):
+            arrived.append(1)
+
+    association.bind(evt.EVT_DIMSE_RECV, note)
+    try:
+        yield arrived
+    finally:
+        association.unbind(evt.EVT_DIMSE_RECV, note)
+
+
+def answers_once(association: Association, peer: QueryPeer, identifier: Dataset) -> list[Dataset]:
+    """The answers to one C-FIND that reached its reader; raises as `find` does."""
+    answers: list[Dataset] = []
+    for status, answer in association.send_c_find(identifier, FIND):
         if "Status" not in status:
             raise DeliveryError(f"{peer.name}: no answer to C-FIND")
         if status.Status == 0x0000:
-            return
-        if status.Status not in PENDING or number >= MOST_ANSWERS:
+            break
+        if status.Status not in PENDING or len(answers) >= MOST_ANSWERS:
             raise DeliveryError(f"{peer.name}: C-FIND ended with 0x{status.Status:04X}")
-        if answer is not None:
-            yield answer
+        if answer is None:
+            raise DeliveryError(f"{peer.name}: an answer to C-FIND cannot be read; look at the archive's log")
+        answers.append(answer)
+    return answers
 
 
 def count_images(local: Local, peer: QueryPeer, study_uid: str, series_uid: str, waits: Waits = Waits()) -> int | None:
@@ -78,12 +117,11 @@ def count_images(local: Local, peer: QueryPeer, study_uid: str, series_uid: str,
     """
     uids = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
     with associated(local, peer, [build_context(FIND)], waits) as association:
-        answers = list(find(association, peer, question("SERIES", **uids, NumberOfSeriesRelatedInstances="")))
+        answers = find(association, peer, question("SERIES", **uids, NumberOfSeriesRelatedInstances=""))
         said = [whole(answer, "NumberOfSeriesRelatedInstances") for answer in answers]
         if not answers or said[0] is not None:
             return said[0] if said else None
-        images = find(association, peer, question("IMAGE", **uids, SOPInstanceUID=""))
-        return sum(1 for _ in images) or None
+        return len(find(association, peer, question("IMAGE", **uids, SOPInstanceUID=""))) or None
 
 
 def whole(dataset: Dataset, keyword: str) -> int | None:

@@ -2,8 +2,10 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pynetdicom.dimse import DIMSEServiceProvider
 
 from rtseg_daemon.config import QueryPeer
 from rtseg_daemon.dicom.query import count_images, ct_series
@@ -53,3 +55,32 @@ def test_what_the_pacs_says_is_counted_and_silence_is_an_error(tmp_path: Path) -
         assert series.series_uid == uid("series", 1)
     with pytest.raises(DeliveryError, match=r"pacs at 127\.0\.0\.1"):
         count_images(local, peer, uid("study", 1), uid("series", 1))
+
+
+@pytest.mark.parametrize("thefts", [1, 3, 99])
+def test_an_answer_that_the_library_loses_is_never_an_image_fewer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thefts: int
+) -> None:
+    """pynetdicom's own thread takes a response off the queue now and then; here it is made to."""
+    archive = Archive(tmp_path / "pacs", free_port())
+    peer = QueryPeer(name="pacs", ae_title="PACS", host="127.0.0.1", port=archive.port)
+    files = patient(tmp_path / "a", seed=1)
+    taken: list[Any] = []
+    take = DIMSEServiceProvider.get_msg
+
+    def after_the_thief(self: DIMSEServiceProvider, block: bool = False) -> Any:
+        message = take(self, block)
+        if getattr(message[1], "Status", None) == 0xFF00 and len(taken) < thefts:
+            taken.append(message)
+            return take(self, block)
+        return message
+
+    with archive.running():
+        storescu(archive.port, files[:7], called="PACS")
+        monkeypatch.setattr(DIMSEServiceProvider, "get_msg", after_the_thief)
+        if thefts < 99:
+            assert count_images(Local("RTSEG"), peer, uid("study", 1), uid("series", 1)) == 7
+            assert len(taken) == thefts
+        else:
+            with pytest.raises(DeliveryError, match="lost on this side 5 times in turn"):
+                count_images(Local("RTSEG"), peer, uid("study", 1), uid("series", 1))
