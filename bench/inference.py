@@ -3,7 +3,8 @@
     pip install monai nnunetv2          (peers; a row is left out where its package is missing)
     python bench/inference.py                                     phantom, 512 x 512 x 124, shipped bundle
     python bench/inference.py --case ../shared/data/openkbp/validation/pt_201 --slices 130
-    python bench/inference.py --random 48 --members 1 --rounds 1 --slices 130        1 x 1 x 3 mm, crop of 256 x 256
+    python bench/inference.py --random 48 --members 1 --cold --slices 130        1 x 1 x 3 mm, crop of 256 x 256
+    python bench/inference.py --rounds 5 --log rounds.jsonl       interrupted, the same command goes on where it was
 
 Every way runs once per round, in turn, and the medians over the rounds are compared as ratios, since a machine's speed
 drifts. The others: sliding windows for every member, the bundle's weighted mean of the softmax, trilinear interpolation
@@ -13,9 +14,8 @@ of all classes to the CT's grid, argmax; no uncertainty. The matmul peak is meas
 import argparse
 import hashlib
 import os
+import platform
 import resource
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,6 +27,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from rounds import Round, Rounds
 from safetensors.torch import save_file
 
 from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle, mirrored_channels
@@ -43,6 +44,7 @@ from rtseg_daemon.settings import Compute
 
 Masks = dict[str, Array]
 Predict = Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]
+Way = Callable[[], tuple[Masks, dict[str, float]]]
 
 
 def load_case(folder: Path | None, matrix: int, slices: int) -> Volume:
@@ -244,12 +246,10 @@ def dice(a: Masks, b: Masks) -> float:
     return min(scores, default=1.0)
 
 
-def ways(bundle: Bundle, segmenter: Segmenter, ct: Volume) -> dict[str, Callable[[], tuple[Masks, dict[str, float]]]]:
+def ways(bundle: Bundle, segmenter: Segmenter, ct: Volume) -> dict[str, Way]:
     """Every way that can run here, by the name it has in the table."""
     nets = [load_member(bundle, i) for i in range(len(bundle.members))]
-    table: dict[str, Callable[[], tuple[Masks, dict[str, float]]]] = {
-        f"this engine ({segmenter.engine.description})": lambda: ours(segmenter, ct)
-    }
+    table: dict[str, Way] = {f"this engine ({segmenter.engine.description})": lambda: ours(segmenter, ct)}
 
     def add(name: str, make: Callable[[], Predict]) -> None:
         try:
@@ -264,7 +264,7 @@ def ways(bundle: Bundle, segmenter: Segmenter, ct: Volume) -> dict[str, Callable
         add("plain torch bf16 autocast", lambda: plain_torch(bundle, True))
     add("MONAI sliding_window_inference fp32", lambda: monai_windows(bundle))
     add("nnU-Net predictor fp32, no mirroring", lambda: nnunet_windows(bundle, False))
-    add("nnU-Net predictor fp32, mirroring", lambda: nnunet_windows(bundle, True))
+    add("nnU-Net predictor fp32, all mirrorings", lambda: nnunet_windows(bundle, True))
     return table
 
 
@@ -280,6 +280,8 @@ def main() -> None:
     parser.add_argument("--coarse", action="store_true", help="with --random: on the bundle's grid")
     parser.add_argument("--cache", type=Path, help="folder for compiled models")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cold", action="store_true", help="no round to warm up, where one takes minutes")
+    parser.add_argument("--log", type=Path, help="keep every finished round in this file, and go on from those there")
     parser.add_argument("--only", default="", help="only ways whose name holds one of these, separated by commas")
     options = parser.parse_args()
     warnings.simplefilter("ignore")
@@ -293,7 +295,7 @@ def main() -> None:
 
 
 def compare(bundle: Bundle, options: argparse.Namespace) -> None:
-    """All rounds of all ways, and their table."""
+    """The rounds of all ways that are missing, and the table of all."""
     ct = load_case(options.case, options.matrix, options.slices)
     segmenter = Segmenter.load(bundle, Compute(device="cpu"), options.cache)
     wanted = options.only.split(",")
@@ -302,25 +304,63 @@ def compare(bundle: Bundle, options: argparse.Namespace) -> None:
         for name, way in ways(bundle, segmenter, ct).items()
         if name.startswith("this") or any(word in name for word in wanted)
     }
-    seconds: dict[str, list[dict[str, float]]] = {name: [] for name in table}
-    masks: dict[str, Masks] = {}
-    forward: list[float] = []
-    peaks: list[float] = []
+    window, windows = planned(bundle, ct)
+    work = window_gflop(load_member(bundle, 0), window) * windows * len(bundle.members)
+    about = {
+        "case": options.case.name if options.case else "phantom",
+        "ct": [*ct.shape],
+        "bundle": bundle.label,
+        "arguments": bundle.arguments,
+        "members": len(bundle.members),
+        "windows": [windows, *window],
+        "ways": [*table],
+        "machine": machine(),
+    }
+    rounds = Rounds(options.log, about)
+    precision = "bf16" if "bf16" in segmenter.engine.description else "float32"
+    if not options.cold and len(rounds.done) < options.rounds:
+        one_round(0, table, segmenter, ct)
+    for number in range(len(rounds.done) + 1, options.rounds + 1):
+        rounds.add(one_round(number, table, segmenter, ct))
+    print(f"\nCT {ct.shape[2]} x {ct.shape[1]} x {ct.shape[0]}, bundle {bundle.label}, {len(bundle.members)} members, ")
+    print(f"{windows} windows of {window} each, {work:.0f} GFLOP; MONAI and nnU-Net have windows of {bundle.window};")
+    rounds.print_table(reference([*table]))
+    load = " ".join(f"{n:.1f}" for n in os.getloadavg())
+    print(
+        f"\nload averages at the end: {load}; on a busy machine compare processor seconds (all threads of the process)"
+    )
+    rounds.print_peak(work, precision)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(f"peak memory of this process {memory:.1f} GB (all ways)")
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {about['machine']}")
+
+
+def reference(names: list[str]) -> str:
+    """The way whose masks the others are compared with."""
+    return "plain torch fp32" if "plain torch fp32" in names else names[0]
+
+
+def one_round(number: int, table: dict[str, Way], segmenter: Segmenter, ct: Volume) -> Round:
+    """Every way once, in turn."""
+    done, masks = Round(), dict[str, Masks]()
+    for name, way in table.items():
+        began = time.process_time()
+        masks[name], parts = way()
+        done.ways[name] = {**parts, "processor": time.process_time() - began}
+        print(f"round {number} {name}: {done.ways[name]}", file=sys.stderr, flush=True)
+    for name in table:
+        done.ways[name]["dice"] = dice(masks[name], masks[reference([*table])])
+    done.forward = forward_seconds(segmenter, ct)
     own = torch.bfloat16 if "bf16" in segmenter.engine.description else torch.float32
-    long = options.rounds == 1 or (options.random and not options.coarse)
-    """A round takes minutes: none is spent on warming up."""
-    for number in range(1 if long else 0, options.rounds + 1):
-        for name, way in table.items():
-            began = time.process_time()
-            masks[name], parts = way()
-            parts["processor"] = time.process_time() - began
-            if number:
-                seconds[name].append(parts)
-            print(f"round {number} {name}: {parts}", file=sys.stderr, flush=True)
-        forward.append(forward_seconds(segmenter, ct))
-        peaks.append(matmul_peak(own))
-    report(bundle, ct, seconds, masks, options.rounds)
-    report_peak(bundle, ct, statistics.median(forward), max(peaks), str(own).removeprefix("torch."))
+    done.peak, done.peak_float32 = matmul_peak(own), matmul_peak(torch.float32)
+    return done
+
+
+def machine() -> str:
+    """The processor by its name in the kernel, or its architecture where the kernel names none."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
 
 
 def forward_seconds(segmenter: Segmenter, ct: Volume) -> float:
@@ -332,51 +372,6 @@ def forward_seconds(segmenter: Segmenter, ct: Volume) -> float:
     for _ in segmenter.engine.run(work):
         pass
     return time.perf_counter() - began
-
-
-def report_peak(bundle: Bundle, ct: Volume, forward: float, peak: float, precision: str) -> None:
-    """Print how near the forward pass comes to what this machine multiplies in the engine's precision."""
-    window, windows = planned(bundle, ct)
-    work = window_gflop(load_member(bundle, 0), window) * windows * len(bundle.members)
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    speed, single = work / forward, matmul_peak(torch.float32)
-    print(
-        f"\nforward pass {forward:.2f} s, {speed:.0f} GFLOP/s = {100 * speed / peak:.0f} % of the {precision} matmul "
-        f"peak of\n{peak:.0f} GFLOP/s in the same run; {single:.0f} GFLOP/s in float32"
-    )
-    processor = subprocess.run(["uname", "-m"], capture_output=True, text=True, check=False).stdout.strip()
-    print(f"peak memory of this process {memory:.1f} GB (all ways)")
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {processor}")
-
-
-def report(
-    bundle: Bundle, ct: Volume, seconds: dict[str, list[dict[str, float]]], masks: dict[str, Masks], rounds: int
-) -> None:
-    """Print the table as Markdown."""
-    window, windows = planned(bundle, ct)
-    work = window_gflop(load_member(bundle, 0), window) * windows * len(bundle.members)
-    mine = next(iter(seconds))
-    against = "plain torch fp32" if "plain torch fp32" in masks else mine
-    whole = {n: statistics.median(s["network"] + s["around"] for s in runs) for n, runs in seconds.items()}
-    network = {n: statistics.median(s["network"] for s in runs) for n, runs in seconds.items()}
-    print(f"\nCT {ct.shape[2]} x {ct.shape[1]} x {ct.shape[0]}, bundle {bundle.label}, {len(bundle.members)} members, ")
-    print(f"{windows} windows of {window} each, {work:.0f} GFLOP; MONAI and nnU-Net have windows of {bundle.window};")
-    print(f"medians of {rounds} interleaved rounds\n")
-    used = {n: statistics.median(s["processor"] for s in runs) for n, runs in seconds.items()}
-    like = against.split(" (")[0]
-    print(f"| way | whole s | network s | around s | times this engine | processor s | times | least Dice to {like} |")
-    print("|---|---|---|---|---|---|---|---|")
-    for name in seconds:
-        around = statistics.median(s["around"] for s in seconds[name])
-        ratio, work_ratio = whole[name] / whole[mine], used[name] / used[mine]
-        print(
-            f"| {name} | {whole[name]:.2f} | {network[name]:.2f} | {around:.2f} | {ratio:.1f} | {used[name]:.2f} | "
-            f"{work_ratio:.1f} | {dice(masks[name], masks[against]):.4f} |"
-        )
-    load = " ".join(f"{n:.1f}" for n in os.getloadavg())
-    print(
-        f"\nload averages at the end: {load}; on a busy machine compare processor seconds (all threads of the process)"
-    )
 
 
 if __name__ == "__main__":
