@@ -61,6 +61,11 @@ class Config(Section):
         return self.database.url or f"sqlite:///{self.storage.directory.absolute() / 'rtseg.db'}"
 
     @property
+    def destination_names(self) -> list[str]:
+        """In the order of the file."""
+        return [destination.name for destination in self.destinations]
+
+    @property
     def audit_file(self) -> Path:
         return self.audit.file or self.storage.directory / "audit.log"
 
@@ -73,7 +78,7 @@ def cross_check(config: Config) -> Iterator[tuple[Loc, str]]:
             if item.name in seen:
                 yield (section, index, "name"), f"{item.name!r} is used twice; names must be unique"
             seen.add(item.name)
-    known = [destination.name for destination in config.destinations]
+    known = config.destination_names
     for index, route in enumerate(config.routes):
         for name in route.destinations:
             if name not in known:

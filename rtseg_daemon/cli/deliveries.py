@@ -59,7 +59,7 @@ def retry(
     if job_id is not None:
         refuse_research(ledger, job_id)
     with writing(ledger.engine) as session:
-        delivery = retry_delivery(session, delivery_id, who())
+        delivery = retry_delivery(session, delivery_id, who(), configured=ledger.config.destination_names)
         session.flush()
         shape = views.delivery_shape(delivery)
     if as_json:

@@ -129,7 +129,8 @@ def retry(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> 
     ledger = open_existing(config)
     refuse_research(ledger, job_id)
     with writing(ledger.engine) as session:
-        tell(decisions.retry(session, job_id, who()), session, ledger.config, as_json)
+        job = decisions.retry(session, job_id, who(), configured=ledger.config.destination_names)
+        tell(job, session, ledger.config, as_json)
 
 
 @app.command()

@@ -40,10 +40,11 @@ def status(
     from rtseg_daemon.storage import Layout, is_locked
 
     ledger = open_existing(config)
-    names = [destination.name for destination in ledger.config.destinations]
     layout = Layout(ledger.storage)
     with reading(ledger.engine) as session:
-        shape = views.status_shape(session, time.time(), round(layout.free_gb(), 1), names, is_locked(layout))
+        shape = views.status_shape(
+            session, time.time(), round(layout.free_gb(), 1), ledger.config.destination_names, is_locked(layout)
+        )
     if as_json:
         print_json(shape)
     else:

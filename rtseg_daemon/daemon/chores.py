@@ -65,8 +65,7 @@ def write_metrics(house: House) -> None:
     now, config = time.time(), house.config
     free = house.layout.free_bytes()
     with reading(house.engine) as session:
-        names = [destination.name for destination in config.destinations]
-        status = status_shape(session, now, round(free / 1e9, 1), names)
+        status = status_shape(session, now, round(free / 1e9, 1), config.destination_names)
         late = sum(1 for _ in alarms.late_series(session, now - config.series.late_minutes * 60.0))
     text = metrics_text(Facts(status, late, free, dict(house.finished), now))
     write_durably(house.layout.metrics, text.encode())

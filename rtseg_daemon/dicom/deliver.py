@@ -308,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     configure(config.logging, "deliverer")
     stop = follow_supervisor()
     engine = open_ledger(config.database_url)
-    give_up_unknown(engine, [destination.name for destination in config.destinations])
+    give_up_unknown(engine, config.destination_names)
     give_up_research(engine, config)
     couriers = [Courier(engine, config, destination, stop) for destination in config.destinations]
     for courier in couriers:

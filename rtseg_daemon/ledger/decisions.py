@@ -46,10 +46,13 @@ def release(
     return job
 
 
-def retry(session: Session, job_id: int, who: str, *, at: float | None = None) -> Job:
+def retry(
+    session: Session, job_id: int, who: str, *, configured: Sequence[str] | None = None, at: float | None = None
+) -> Job:
     """Take a FAILED job up again: its deliveries if its RTSTRUCT is stored, else the whole work, attempts at 0.
 
-    Raises StateError if it is not FAILED, its series' identity is in doubt, or a newer job supersedes it.
+    Only deliveries to the `configured` destinations wake, where they are given. Raises StateError if the job is not
+    FAILED, its series' identity is in doubt, a newer job supersedes it, or none of its destinations is configured.
     """
     job = session.get(Job, job_id)
     if job is None or job.state is not JobState.FAILED:
@@ -57,8 +60,14 @@ def retry(session: Session, job_id: int, who: str, *, at: float | None = None) -
     refuse_in_doubt(job)
     refuse_superseded(session, job)
     if job.rtstruct_path and job.deliveries:
+        failed = {one.destination for one in job.deliveries if one.state is DeliveryState.FAILED}
+        if configured is not None and failed.isdisjoint(configured):
+            raise StateError(
+                f"job {job_id} goes to {', '.join(sorted(failed))}, no longer configured; configure that and restart "
+                f"the daemon, or `rtseg-daemon jobs rerun {job_id}` for the destinations of its route today"
+            )
         move_job(session, job_id, JobState.DELIVERING, what="retried", who=who, at=at, error=None)
-        _wake(session, job_id, (DeliveryState.FAILED,), at)
+        _wake(session, job_id, (DeliveryState.FAILED,), at, configured)
     else:
         move_job(session, job_id, JobState.QUEUED, what="retried", who=who, at=at, error=None, attempts=0)
     return job

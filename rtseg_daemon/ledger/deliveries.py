@@ -232,12 +232,22 @@ def note_destination(
     return came_back
 
 
-def retry_delivery(session: Session, delivery_id: int, who: str, *, at: float | None = None) -> Delivery:
-    """Send again now: a FAILED delivery, or one WAITING for its next attempt. Raises StateError for others."""
+def retry_delivery(
+    session: Session, delivery_id: int, who: str, *, configured: Sequence[str] | None = None, at: float | None = None
+) -> Delivery:
+    """Send again now: a FAILED delivery, or one WAITING for its next attempt. Raises StateError for others.
+
+    So too for one whose destination is not among the `configured` ones, where they are given.
+    """
     moment = time.time() if at is None else at
     delivery = session.get(Delivery, delivery_id)
     if delivery is None:
         raise StateError(f"there is no delivery {delivery_id}")
+    if configured is not None and delivery.destination not in configured:
+        raise StateError(
+            f"delivery {delivery_id} goes to {delivery.destination}, no longer configured; configure that and restart "
+            f"the daemon, or `rtseg-daemon jobs rerun {delivery.job_id}` for the destinations of its route today"
+        )
     if delivery.job.state not in (*SENDABLE, JobState.FAILED):
         raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
     refuse_in_doubt(delivery.job)

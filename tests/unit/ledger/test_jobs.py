@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.errors import LeaseLost, StateError
-from rtseg_daemon.ledger import decisions, jobs
+from rtseg_daemon.ledger import decisions, deliveries, jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.reception import Arrival, last_instance_id, record_instances
@@ -183,6 +183,28 @@ def test_retry_of_a_failed_delivery_does_not_infer_again(ledger: Engine) -> None
         assert decisions.retry(session, job_id, "anna").state is JobState.DELIVERING
     with reading(ledger) as session:
         assert session.query(Delivery).one().state is DeliveryState.WAITING
+
+
+def test_a_retry_wakes_no_delivery_that_nobody_would_send(ledger: Engine) -> None:
+    job_id = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        job = jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["tps", "gone"])
+        jobs.move_job(session, job_id, JobState.DELIVERING, what="sending")
+        for delivery in job.deliveries:
+            delivery.state = DeliveryState.FAILED
+        session.flush()
+        jobs.move_job(session, job_id, JobState.FAILED, what="failed")
+        gone = next(one.id for one in job.deliveries if one.destination == "gone")
+    with writing(ledger) as session, pytest.raises(StateError, match="gone, tps, no longer configured"):
+        decisions.retry(session, job_id, "anna", configured=["other"])
+    with writing(ledger) as session, pytest.raises(StateError, match=f"rtseg-daemon jobs rerun {job_id}"):
+        deliveries.retry_delivery(session, gone, "anna", configured=["tps"])
+    with writing(ledger) as session:
+        decisions.retry(session, job_id, "anna", configured=["tps"])
+    with reading(ledger) as session:
+        states = {one.destination: one.state for one in session.query(Delivery)}
+    assert states == {"tps": DeliveryState.WAITING, "gone": DeliveryState.FAILED}
 
 
 def test_a_rerun_is_the_next_run_of_the_same_slices(ledger: Engine) -> None:
