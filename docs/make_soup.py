@@ -63,7 +63,9 @@ DIRECT = {
     "pynetdicom": Reason(
         "association PDUs; sending; its acceptor is not used",
         "the DICOM network library of Python, pinned to a version that was read",
-        "believes announced lengths, queues without bound, waits for peers: see docs/security.md",
+        "believes announced lengths, queues without bound, waits for peers: see docs/security.md; its thread takes an "
+        "answer from its reader now and then (its issue 875): answers to C-FIND are counted, a lost one to C-STORE is "
+        "an attempt without answer and repeated",
     ),
     "sqlalchemy": Reason("the ledger", "very wide use", "transaction modes of SQLite: set by hand, tested by kills"),
     "alembic": Reason("migrations of the ledger", "by SQLAlchemy's makers", "a backup is taken before each"),
