@@ -314,10 +314,10 @@ def compare(bundle: Bundle, options: argparse.Namespace) -> None:
         "members": len(bundle.members),
         "windows": [windows, *window],
         "ways": [*table],
+        "torch": torch.__version__,
         "machine": machine(),
     }
     rounds = Rounds(options.log, about)
-    precision = "bf16" if "bf16" in segmenter.engine.description else "float32"
     if not options.cold and len(rounds.done) < options.rounds:
         one_round(0, table, segmenter, ct)
     for number in range(len(rounds.done) + 1, options.rounds + 1):
@@ -329,7 +329,7 @@ def compare(bundle: Bundle, options: argparse.Namespace) -> None:
     print(
         f"\nload averages at the end: {load}; on a busy machine compare processor seconds (all threads of the process)"
     )
-    rounds.print_peak(work, precision)
+    rounds.print_peak(work, str(own_precision(segmenter)).removeprefix("torch."))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"peak memory of this process {memory:.1f} GB (all ways)")
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {about['machine']}")
@@ -351,9 +351,13 @@ def one_round(number: int, table: dict[str, Way], segmenter: Segmenter, ct: Volu
     for name in table:
         done.ways[name]["dice"] = dice(masks[name], masks[reference([*table])])
     done.forward = forward_seconds(segmenter, ct)
-    own = torch.bfloat16 if "bf16" in segmenter.engine.description else torch.float32
-    done.peak, done.peak_float32 = matmul_peak(own), matmul_peak(torch.float32)
+    done.peak, done.peak_float32 = matmul_peak(own_precision(segmenter)), matmul_peak(torch.float32)
     return done
+
+
+def own_precision(segmenter: Segmenter) -> torch.dtype:
+    """What this engine multiplies in."""
+    return torch.bfloat16 if "bf16" in segmenter.engine.description else torch.float32
 
 
 def machine() -> str:

@@ -14,6 +14,7 @@ from rtseg_daemon.ledger.jobs import (
     move_job,
     refuse_in_doubt,
     refuse_superseded,
+    refuse_unconfigured,
     settle_job,
 )
 from rtseg_daemon.ledger.reception import kept_instances
@@ -61,11 +62,7 @@ def retry(
     refuse_superseded(session, job)
     if job.rtstruct_path and job.deliveries:
         failed = {one.destination for one in job.deliveries if one.state is DeliveryState.FAILED}
-        if configured is not None and failed.isdisjoint(configured):
-            raise StateError(
-                f"job {job_id} goes to {', '.join(sorted(failed))}, no longer configured; configure that and restart "
-                f"the daemon, or `rtseg-daemon jobs rerun {job_id}` for the destinations of its route today"
-            )
+        refuse_unconfigured(job_id, failed, configured)
         move_job(session, job_id, JobState.DELIVERING, what="retried", who=who, at=at, error=None)
         _wake(session, job_id, (DeliveryState.FAILED,), at, configured)
     else:

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
-from rtseg_daemon.ledger.jobs import move_job, refuse_in_doubt, refuse_superseded, settle_job
+from rtseg_daemon.ledger.jobs import move_job, refuse_in_doubt, refuse_superseded, refuse_unconfigured, settle_job
 from rtseg_daemon.ledger.retry import due
 from rtseg_daemon.ledger.schema import Delivery, Destination, Instance, Job, Series
 from rtseg_daemon.ledger.states import (
@@ -243,11 +243,7 @@ def retry_delivery(
     delivery = session.get(Delivery, delivery_id)
     if delivery is None:
         raise StateError(f"there is no delivery {delivery_id}")
-    if configured is not None and delivery.destination not in configured:
-        raise StateError(
-            f"delivery {delivery_id} goes to {delivery.destination}, no longer configured; configure that and restart "
-            f"the daemon, or `rtseg-daemon jobs rerun {delivery.job_id}` for the destinations of its route today"
-        )
+    refuse_unconfigured(delivery.job_id, [delivery.destination], configured)
     if delivery.job.state not in (*SENDABLE, JobState.FAILED):
         raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
     refuse_in_doubt(delivery.job)

@@ -1,7 +1,7 @@
 """The life of a job: every change is guarded by the state it comes from and writes its event in its transaction."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -149,6 +149,15 @@ def refuse_superseded(session: Session, job: Job) -> None:
     if newer is not None and _objects(session, newer) != _objects(session, job):
         use = "use that one" if newer.bundle == job.bundle else f"rerun that one with --bundle {job.bundle}"
         raise StateError(f"job {job.id} lacks slices that came later; job {newer.id} has them, {use}")
+
+
+def refuse_unconfigured(job_id: int, destinations: Collection[str], configured: Collection[str] | None) -> None:
+    """Raise StateError where none of these destinations of a job is `configured`: nobody would send to them."""
+    if configured is not None and destinations and set(destinations).isdisjoint(configured):
+        raise StateError(
+            f"job {job_id} goes to {', '.join(sorted(destinations))}, no longer configured; configure that and restart "
+            f"the daemon, or `rtseg-daemon jobs rerun {job_id}` for the destinations of its route today"
+        )
 
 
 def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
