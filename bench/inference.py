@@ -30,7 +30,9 @@ import torch.nn.functional as F
 from rounds import Round, Rounds
 from safetensors.torch import save_file
 
-from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle, mirrored_channels
+from rtseg_daemon.anatomy.sides import mirrored_channels
+from rtseg_daemon.anatomy.volume import Array, Grid, Shape, Volume
+from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle
 from rtseg_daemon.networks import build
 from rtseg_daemon.phantom import make_phantom
 from rtseg_daemon.segment.engine_openvino import cpu_multiplies
@@ -38,8 +40,7 @@ from rtseg_daemon.segment.engine_torch import load_member
 from rtseg_daemon.segment.ensemble import class_weights
 from rtseg_daemon.segment.infer import blended_tiles, network_input, plan_windows, window_for, windows_of
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
-from rtseg_daemon.segment.transforms import Grid, interpolate
-from rtseg_daemon.segment.volume import Array, Shape, Volume
+from rtseg_daemon.segment.transforms import interpolate
 from rtseg_daemon.settings import Compute
 
 Masks = dict[str, Array]

@@ -1,22 +1,20 @@
-"""The map of files in README.md, from each module's first docstring line: `python docs/make_map.py` writes it anew."""
+"""The map of files, docs/map.md, from each module's first docstring line.
+
+`python docs/make_map.py` writes it anew; with `--check` it writes nothing and ends with 1 where the map is out of date.
+"""
 
 import ast
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
-FOLDERS = (
-    "rtseg_daemon",
-    "rtseg_daemon/segment",
-    "rtseg_daemon/networks",
-    "rtseg_daemon/dicom",
-    "rtseg_daemon/ledger",
-    "rtseg_daemon/daemon",
-    "rtseg_daemon/cli",
-    "training/rtseg_training",
-    "bench",
-)
-BEGIN, END = "<!-- map: docs/make_map.py -->\n", "<!-- end of map -->\n"
+MAP = ROOT / "docs" / "map.md"
+TREES = ("rtseg_daemon", "training/rtseg_training", "bench")
+INTRODUCTION = """# Map of files
+
+One line per file, from its own first line. Written by `python docs/make_map.py`; a test compares it with the code.
+`docs/architecture.md` tells how the folders belong together.
+"""
 
 
 def purpose(path: Path) -> str:
@@ -24,28 +22,40 @@ def purpose(path: Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0].rstrip(".")
 
 
+def modules(folder: Path) -> list[Path]:
+    """The modules in a folder that do something of their own."""
+    return [path for path in sorted(folder.glob("*.py")) if not path.name.startswith("__")]
+
+
+def folders() -> list[Path]:
+    """Every folder of code, a parent before its children; migrations speak for themselves."""
+    found = [folder for tree in TREES for folder in (ROOT / tree, *sorted((ROOT / tree).rglob("*/")))]
+    return [folder for folder in found if modules(folder) and "migrations" not in folder.parts]
+
+
+def section(folder: Path) -> str:
+    """One folder: its purpose, and a line per module."""
+    init = folder / "__init__.py"
+    about = purpose(init) if init.is_file() else ""
+    lines = [f"- `{path.name}` {purpose(path)}" for path in modules(folder)]
+    return "\n".join([f"## {folder.relative_to(ROOT)}/", "", *([f"{about}.", ""] if about else []), *lines, ""])
+
+
 def file_map() -> str:
-    """A list per folder, one line per module."""
-    parts = []
-    for folder in FOLDERS:
-        lines = [
-            f"- `{path.name}` {purpose(path)}"
-            for path in sorted((ROOT / folder).glob("*.py"))
-            if not path.name.startswith("__")
-        ]
-        about = purpose(ROOT / folder / "__init__.py") if (ROOT / folder / "__init__.py").is_file() else ""
-        heading = f"**{folder}/**" + (f" {about}" if about else "")
-        parts.append("\n".join([heading, "", *lines, ""]))
-    return "\n".join(parts)
+    """The whole page."""
+    return "\n".join([INTRODUCTION, *map(section, folders())])
 
 
-def renewed(readme: str) -> str:
-    """README.md with the map as it must be now."""
-    before, rest = readme.split(BEGIN)
-    return before + BEGIN + "\n" + file_map() + "\n" + END + rest.split(END)[1]
+def main() -> int:
+    text = file_map()
+    if "--check" in sys.argv[1:]:
+        same = MAP.is_file() and MAP.read_text() == text
+        sys.stderr.write("" if same else "docs/map.md is out of date: python docs/make_map.py\n")
+        return 0 if same else 1
+    MAP.write_text(text)
+    sys.stdout.write(f"{MAP.relative_to(ROOT)}: {text.count('- `')} modules\n")
+    return 0
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(renewed(path.read_text()))
-    sys.stdout.write(f"{path.name}: {file_map().count('- `')} modules\n")
+    sys.exit(main())

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydicom import Dataset
 
+from rtseg_daemon.anatomy.organ import Flag, Organ
 from rtseg_daemon.bundles import Bundle, digest_of
-from rtseg_daemon.segment.organ import Flag, Organ
 from rtseg_daemon.settings import Compute
 
 if TYPE_CHECKING:
+    from rtseg_daemon.anatomy.volume import Volume
     from rtseg_daemon.dicom.series import CtSeries
     from rtseg_daemon.segment.gates import Verdict
     from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.pipeline import Segmenter, Stages
-    from rtseg_daemon.segment.volume import Volume
 
 Report = Callable[[str], None]
 Load = Callable[[Bundle], "Segmenter"]
@@ -209,11 +209,11 @@ def segment_case(result: CaseResult, load: Load, options: Options, stages: "Stag
 
 def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, stages: "Stages") -> "Part":
     """What one bundle finds in a CT, judged by its own limits; its probabilities do not outlive this call."""
+    from rtseg_daemon.anatomy.volume import grid_of
     from rtseg_daemon.segment.gates import judge_organs
     from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.memory import reduced
     from rtseg_daemon.segment.rings import rings_of
-    from rtseg_daemon.segment.transforms import grid_of
 
     with stages.stage("load model"):
         segmenter = load(bundle)
@@ -232,7 +232,7 @@ def doubted(organs: Sequence[Organ], reasons: Sequence[str], let_go: bool) -> li
 
     Where a person let images go that are unlike those of the validation, no predicted Dice either: it holds for those.
     """
-    from rtseg_daemon.segment.organ_gates import flagged
+    from rtseg_daemon.anatomy.organ import flagged
 
     if let_go:
         organs = [replace(organ, predicted_dice=None, interval=None) for organ in organs]
@@ -242,7 +242,7 @@ def doubted(organs: Sequence[Organ], reasons: Sequence[str], let_go: bool) -> li
 
 def unpredicted(organs: Sequence[Organ], shortage: str) -> list[Organ]:
     """The organs of a case for whose windows nothing was validated: REVIEW at best, and no predicted Dice."""
-    from rtseg_daemon.segment.organ_gates import flagged
+    from rtseg_daemon.anatomy.organ import flagged
 
     if not shortage:
         return list(organs)

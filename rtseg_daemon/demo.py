@@ -23,6 +23,8 @@ from pynetdicom import AE, evt
 from rich.console import Console
 from rich.table import Table
 
+from rtseg_daemon.anatomy.organ import Organ
+from rtseg_daemon.anatomy.volume import Array, Volume, grid_of
 from rtseg_daemon.dicom.anatomy import anatomy_of
 from rtseg_daemon.dicom.series import load_series
 from rtseg_daemon.dicom.structures import read_structures, structures_on
@@ -30,9 +32,6 @@ from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.phantom import make_phantom, write_series
 from rtseg_daemon.picture import Outline, draw
 from rtseg_daemon.segment.entropy_map import load_entropy_map
-from rtseg_daemon.segment.organ import Organ
-from rtseg_daemon.segment.transforms import grid_of
-from rtseg_daemon.segment.volume import Array, Volume
 
 VERIFICATION = "1.2.840.10008.1.1"
 SEED = 1

@@ -14,8 +14,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from scipy import ndimage
 
-from rtseg_daemon.segment.transforms import AIR_HU, Grid, interpolate
-from rtseg_daemon.segment.volume import Array, Box, Volume, bounding_box
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Grid, Volume, bounding_box
+from rtseg_daemon.segment.transforms import interpolate
 
 FIELD_OF_VIEW_MM = 500.0
 COUCH_MM = (420.0, 30.0, 4.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtseg_daemon.segment.volume import Array, Box, Volume, bounding_box
+from rtseg_daemon.anatomy.volume import Array, Box, Volume, bounding_box
 
 WINDOW_HU = (-160.0, 240.0)
 """Soft tissue window: level 40, width 400."""

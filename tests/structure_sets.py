@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset
 
+from rtseg_daemon.anatomy.organ import Flag, Organ, Uncertainty
+from rtseg_daemon.anatomy.volume import Volume, bounding_box
 from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity, write_dataset
 from rtseg_daemon.dicom.series import CtSeries, load_series
-from rtseg_daemon.segment.organ import Flag, Organ, Uncertainty
-from rtseg_daemon.segment.volume import Volume, bounding_box
 from tests.synthetic import sample_volume, write_series
 
 SHARED = Path(__file__).parents[1].parent / "shared"

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from rtseg_daemon.segment.volume import Volume
+from rtseg_daemon.anatomy.volume import Volume
 
 ORIENTATIONS: dict[str, tuple[tuple[int, int, int], tuple[int, int, int]]] = {
     "HFS": ((1, 0, 0), (0, 1, 0)),

@@ -14,11 +14,11 @@ from pydicom.uid import (
     RLELossless,
 )
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.dicom.codestream import frame_facts
 from rtseg_daemon.dicom.headers import SliceHeader
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError
-from rtseg_daemon.segment.volume import Array
 
 LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 

@@ -10,10 +10,10 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.dicom.headers import SliceHeader, header_of, is_ct_image, read_dataset, read_header
 from rtseg_daemon.dicom.pixels import stored_values
 from rtseg_daemon.errors import SeriesError
-from rtseg_daemon.segment.volume import Array, Volume
 
 __all__ = [
     "EVEN", "PRECONDITIONS", "RELEASABLE", "CtSeries", "Instance", "SliceHeader", "broken", "check_series",

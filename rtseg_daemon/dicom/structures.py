@@ -8,13 +8,13 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import RTStructureSetStorage
 
+from rtseg_daemon.anatomy.organ import Organ
+from rtseg_daemon.anatomy.volume import Array, Volume, bounding_box
 from rtseg_daemon.dicom.headers import read_dataset, text, value_of, whole
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.dicom.series import CtSeries
 from rtseg_daemon.errors import SeriesError, StructureSetError
 from rtseg_daemon.segment.fill import enclosed
-from rtseg_daemon.segment.organ import Organ
-from rtseg_daemon.segment.volume import Array, Volume, bounding_box
 
 FLAT_MM = 0.01
 """A contour whose z varies by more is not axial; contours closer than this lie in one plane."""

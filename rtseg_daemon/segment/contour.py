@@ -13,9 +13,9 @@ from typing import cast
 import numpy as np
 from contourpy import FillType, contour_generator
 
+from rtseg_daemon.anatomy.organ import Organ
+from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.segment.keyhole import Path, joined
-from rtseg_daemon.segment.organ import Organ
-from rtseg_daemon.segment.volume import Array, Volume
 
 TOLERANCE_MM = 0.1
 """Upper bound of what simplification may move the boundary."""

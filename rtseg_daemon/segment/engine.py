@@ -5,10 +5,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.errors import DeviceError, EngineError
 from rtseg_daemon.segment.memory import Plan
-from rtseg_daemon.segment.volume import Array
 
 Work = tuple[int, Array]
 """A member's number, and a window `(z, y, x)` after that member's intensity transform."""

@@ -11,10 +11,10 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from rtseg_daemon.anatomy.volume import Array, Shape
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.networks import build
 from rtseg_daemon.segment.engine import Choice, Work, named_failure
-from rtseg_daemon.segment.volume import Array, Shape
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 

@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+from rtseg_daemon.anatomy.volume import Shape
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.logs import log
@@ -22,7 +23,6 @@ from rtseg_daemon.segment.memory import (
     out_of_memory,
     plan,
 )
-from rtseg_daemon.segment.volume import Shape
 from rtseg_daemon.settings import Compute
 
 GPU_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtseg_daemon.segment.volume import Array
+from rtseg_daemon.anatomy.volume import Array
 
 
 @dataclass(frozen=True)

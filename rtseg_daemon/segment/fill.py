@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rtseg_daemon.segment.volume import Array
+from rtseg_daemon.anatomy.volume import Array
 
 
 def enclosed(row: Array, column: Array, shape: tuple[int, int]) -> tuple[slice, slice, Array]:

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.bundles import Limits
 from rtseg_daemon.dicom.headers import SliceHeader, is_ct_image
 from rtseg_daemon.dicom.series import EVEN, PRECONDITIONS, RELEASABLE, broken, sorted_positions
 from rtseg_daemon.segment.organ_gates import judge_organs
 from rtseg_daemon.segment.verdict import PASS, Finding, Verdict, verdict_of
-from rtseg_daemon.segment.volume import Array, Volume
 
 __all__ = ["PASS", "Verdict", "judge_organs", "judge_series", "judge_volume", "split_images"]
 

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtseg_daemon.bundles import Bundle, mirrored_channels
+from rtseg_daemon.anatomy.sides import mirrored_channels
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Shape
+from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.engine import Engine, Work
-from rtseg_daemon.segment.transforms import AIR_HU, intensity_knots, segmental_linear
-from rtseg_daemon.segment.volume import Array, Shape
+from rtseg_daemon.segment.transforms import intensity_knots, segmental_linear
 
 Beat = Callable[[], None]
 

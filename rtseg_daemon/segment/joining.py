@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rtseg_daemon.anatomy.organ import Flag, Organ, flagged
+from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.dicom.names import LONGEST_NAME
-from rtseg_daemon.segment.organ import Flag, Organ
-from rtseg_daemon.segment.organ_gates import flagged
 from rtseg_daemon.segment.verdict import Verdict
-from rtseg_daemon.segment.volume import Volume
 
 
 @dataclass(frozen=True)

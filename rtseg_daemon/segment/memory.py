@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtseg_daemon.anatomy.volume import Shape
 from rtseg_daemon.bundles import DIVISOR, ONE_PASS, Bundle
-from rtseg_daemon.segment.volume import Shape
 
 GIB = 2**30
 

@@ -1,23 +1,21 @@
 """Checks on segmented organs: side, place, size, shape and stated uncertainty. Pure; masks `(z, y, x)` in CT axes."""
 
 from collections.abc import Container, Iterable, Sequence
-from dataclasses import replace
 
 import cc3d
 import numpy as np
 
-from rtseg_daemon.bundles import Bundle, OrganClass, twin_of
-from rtseg_daemon.segment.organ import Flag, Organ
+from rtseg_daemon.anatomy.organ import Flag, Organ, flagged
+from rtseg_daemon.anatomy.sides import twin_of
+from rtseg_daemon.anatomy.volume import Array, Volume
+from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.segment.verdict import Finding, Verdict, verdict_of
-from rtseg_daemon.segment.volume import Array, Volume
 
 STRAY_PART = 0.02
 """A separate part larger than this share of the organ is worth a look."""
 
 PAIR_RATIO = 2.0
 """Left and right organs whose volumes differ by more than this factor are implausible."""
-
-GRAVITY = {Flag.OK: 0, Flag.REVIEW: 1, Flag.REJECT: 2}
 
 
 def judge_organs(organs: Sequence[Organ], bundle: Bundle, volume: Volume) -> tuple[list[Organ], Verdict]:
@@ -40,13 +38,6 @@ def judge_organs(organs: Sequence[Organ], bundle: Bundle, volume: Volume) -> tup
     findings += too_few_organs(found, bundle)
     findings += [Finding("flag", f"{o.name}: {'; '.join(o.reasons)}") for o in judged if o.flag is not Flag.OK]
     return judged, verdict_of(findings)
-
-
-def flagged(organ: Organ, notes: Sequence[tuple[Flag, str]]) -> Organ:
-    """The organ with the gravest of its own flag and the notes' flags, reasons in order, none twice."""
-    flag = max([organ.flag, *(flag for flag, _ in notes)], key=GRAVITY.__getitem__)
-    reasons = tuple(dict.fromkeys([*organ.reasons, *(reason for _, reason in notes)]))
-    return replace(organ, flag=flag, reasons=reasons)
 
 
 def organ_notes(organ: Organ, rule: OrganClass, found: dict[str, Organ], slices: int) -> Iterable[tuple[Flag, str]]:

@@ -8,24 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
+from rtseg_daemon.anatomy.organ import Organ, Uncertainty
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Grid, Volume, bounding_box, grid_of
 from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.engine import Engine
 from rtseg_daemon.segment.engines import start_engine
 from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine, corrected
 from rtseg_daemon.segment.infer import member_probabilities
-from rtseg_daemon.segment.organ import Organ, Uncertainty
-from rtseg_daemon.segment.transforms import (
-    AIR_HU,
-    Grid,
-    body_mask,
-    centre_box,
-    grid_of,
-    interpolate,
-    largest_object,
-    resample,
-    spaced_grid,
-)
+from rtseg_daemon.segment.transforms import body_mask, centre_box, interpolate, largest_object, resample, spaced_grid
 from rtseg_daemon.segment.uncertainty import (
     disagreement,
     features,
@@ -33,7 +24,6 @@ from rtseg_daemon.segment.uncertainty import (
     predict_dice,
     vote_entropy,
 )
-from rtseg_daemon.segment.volume import Array, Box, Volume, bounding_box
 from rtseg_daemon.settings import Compute
 
 Report = Callable[[str], None]

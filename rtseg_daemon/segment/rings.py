@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-from rtseg_daemon.segment.organ import Organ
+from rtseg_daemon.anatomy.organ import Organ
+from rtseg_daemon.anatomy.volume import Array, Box, Grid, Triple, bounding_box
 from rtseg_daemon.segment.pipeline import Segmentation, part_of
-from rtseg_daemon.segment.transforms import Grid, interpolate
-from rtseg_daemon.segment.volume import Array, Box, Triple, bounding_box
+from rtseg_daemon.segment.transforms import interpolate
 
 REACH_MM = 10.0
 """A ring keeps within this distance of the organ's boundary: a member's false find elsewhere is none of it."""

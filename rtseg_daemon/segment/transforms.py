@@ -1,15 +1,12 @@
 """What happens to a CT before a network sees it, and the way back to the CT's grid."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cc3d
 import numpy as np
 import SimpleITK as sitk
 
-from rtseg_daemon.segment.volume import Array, Box, Shape, Triple, Volume, bounding_box
-
-AIR_HU = -1000.0
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Grid, Shape, Triple, Volume, bounding_box
 
 SLF_LEVELS = (0.0, 0.2, 0.8, 1.0)
 """Output levels of the segmental linear functions (seed paper, Eq. 1 as corrected)."""
@@ -157,19 +154,6 @@ def to_image(volume: Volume) -> sitk.Image:
     image.SetSpacing([float(s) for s in reversed(volume.spacing_mm)])
     image.SetOrigin([float(o) for o in reversed(volume.origin_mm)])
     return image
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Where voxels lie, without their values: shape (z, y, x), spacing and origin in mm (z, y, x)."""
-
-    shape: Shape
-    spacing_mm: Triple
-    origin_mm: Triple
-
-
-def grid_of(volume: Volume) -> Grid:
-    return Grid(volume.shape, volume.spacing_mm, volume.origin_mm)
 
 
 def spaced_grid(volume: Volume, spacing_mm: Triple) -> Grid:

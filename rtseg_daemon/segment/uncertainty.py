@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rtseg_daemon.anatomy.organ import Uncertainty
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Calibration
 from rtseg_daemon.segment.ensemble import Ensemble, entropy_of
-from rtseg_daemon.segment.organ import Uncertainty
-from rtseg_daemon.segment.volume import Array
 
 FEATURES = ("vvc", "entropy", "pairwise_dice", "soft_entropy", "mutual_information", "expected_dice", "log_volume")
 """Names a calibration may use: those of `Uncertainty`, and the natural logarithm of the volume in ml."""

@@ -16,8 +16,8 @@ import SimpleITK as sitk
 from pydicom import Dataset
 from rt_utils import RTStructBuilder
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import installed_models
-from rtseg_daemon.segment.volume import Array
 from tests.peers import Storescp, program, storescu
 from tests.world import ROOT, Daemon, wait_for, write_config
 

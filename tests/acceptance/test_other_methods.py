@@ -15,8 +15,8 @@ import pytest
 import SimpleITK as sitk
 from pydicom import Dataset, dcmread
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle
-from rtseg_daemon.segment.volume import Array
 from tests.structure_sets import patients
 from tests.world import ROOT
 

@@ -12,12 +12,12 @@ import yaml
 from pydicom import Dataset
 from sqlalchemy import Engine
 
+from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.config import Config, load_config
 from rtseg_daemon.dicom.assemble import QuietClock, sweep
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.schema import Alarm, Job, Series
-from rtseg_daemon.segment.volume import Volume
 from tests.receiver import Peer, Receiver
 from tests.synthetic import slice_dataset
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
-from rtseg_daemon.segment.volume import Volume
+from rtseg_daemon.anatomy.volume import Volume
 from tests.receiver import Receiver, running
 from tests.synthetic import slice_dataset
 

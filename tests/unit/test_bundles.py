@@ -3,7 +3,8 @@
 import pytest
 import yaml
 
-from rtseg_daemon.bundles import bundle_names, digest_of, load_bundle, load_bundles, mirrored_channels, one_sided
+from rtseg_daemon.anatomy.sides import mirrored_channels, one_sided
+from rtseg_daemon.bundles import bundle_names, digest_of, load_bundle, load_bundles
 from rtseg_daemon.errors import BundleError
 from tests.tiny import make_bundle
 

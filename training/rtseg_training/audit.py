@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtseg_daemon.anatomy.organ import Organ
+from rtseg_daemon.anatomy.volume import Array, Triple
 from rtseg_daemon.bundles import OrganClass
-from rtseg_daemon.segment.organ import Organ
-from rtseg_daemon.segment.volume import Array, Triple
 from rtseg_training.cases import Case
 from rtseg_training.evaluate import drawn, full_mask
 from rtseg_training.metrics import dice

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle, Calibration
 from rtseg_daemon.segment.ensemble import Ensemble
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_daemon.segment.uncertainty import FEATURES
-from rtseg_daemon.segment.volume import Array
 from rtseg_training import statistics as st
 from rtseg_training.collect import Collected
 from rtseg_training.errors import CalibrationError

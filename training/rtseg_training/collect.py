@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.segment.infer import member_probabilities
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
-from rtseg_daemon.segment.volume import Array, Volume
 from rtseg_training.cases import Case
 from rtseg_training.evaluate import truth_on
 from rtseg_training.metrics import dice

@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rtseg_daemon.segment.volume import Array
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_training.errors import RecipeError
 from rtseg_training.recipe import first_fault
 from rtseg_training.score import CSV, FACTS

@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.networks.focusnet import FocusNet, Parts
-from rtseg_daemon.segment.volume import Array
 from rtseg_training import losses
 from rtseg_training.dataset import Patch, Prepared
 from rtseg_training.errors import RecipeError

@@ -15,12 +15,12 @@ from pydicom import Dataset
 from pydicom.uid import RTStructureSetStorage
 from scipy import ndimage
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.dicom.headers import read_dataset, read_header, text, value_of
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.dicom.series import CtSeries, series_of
 from rtseg_daemon.dicom.structures import Structure, rasterised, structures_of
 from rtseg_daemon.errors import SeriesError, StructureSetError
-from rtseg_daemon.segment.volume import Array
 from rtseg_training.cases import Case, make_case
 from rtseg_training.errors import CaseError
 from rtseg_training.import_images import chosen_images

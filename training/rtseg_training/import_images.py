@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.dicom.headers import SliceHeader, read_dataset
 from rtseg_daemon.dicom.pixels import stored_values
 from rtseg_daemon.segment.gates import split_images
-from rtseg_daemon.segment.volume import Array
 from rtseg_training.errors import CaseError
 
 FACTS = ("position_mm", "orientation", "pixel_spacing_mm", "rows", "columns", "frame_uid")

@@ -9,7 +9,7 @@ import numpy as np
 import surface_distance as sd
 from scipy import ndimage
 
-from rtseg_daemon.segment.volume import Array, Triple, bounding_box
+from rtseg_daemon.anatomy.volume import Array, Triple, bounding_box
 
 
 @dataclass(frozen=True)

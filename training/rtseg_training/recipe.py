@@ -6,7 +6,8 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
-from rtseg_daemon.bundles import Family, InPlane, Intensity, not_multiples, one_sided
+from rtseg_daemon.anatomy.sides import one_sided
+from rtseg_daemon.bundles import Family, InPlane, Intensity, not_multiples
 from rtseg_training.errors import RecipeError
 
 

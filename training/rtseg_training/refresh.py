@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rtseg_daemon.bundles import Bundle, one_sided
+from rtseg_daemon.anatomy.sides import one_sided
+from rtseg_daemon.bundles import Bundle
 from rtseg_training.errors import ExportError
 from rtseg_training.evaluate import Evaluation
 from rtseg_training.export import write_bundle, write_member

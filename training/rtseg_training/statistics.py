@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtseg_daemon.segment.volume import Array
+from rtseg_daemon.anatomy.volume import Array
 
 
 def folds_of(count: int, folds: int, seed: int = 0) -> Array:

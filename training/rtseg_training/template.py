@@ -11,14 +11,8 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from rtseg_daemon.segment.transforms import (
-    AIR_HU,
-    Grid,
-    intensity_knots,
-    segmental_linear,
-    to_image,
-)
-from rtseg_daemon.segment.volume import Array, Shape, Triple, Volume, bounding_box
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Grid, Shape, Triple, Volume, bounding_box
+from rtseg_daemon.segment.transforms import intensity_knots, segmental_linear, to_image
 from rtseg_training.cases import Case
 from rtseg_training.errors import CaseError
 

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from rtseg_daemon.bundles import mirrored_channels
+from rtseg_daemon.anatomy.sides import mirrored_channels
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Shape
 from rtseg_daemon.segment.infer import (
     gaussian_weights,
     network_input,
@@ -19,8 +20,6 @@ from rtseg_daemon.segment.infer import (
     turned_back,
     window_for,
 )
-from rtseg_daemon.segment.transforms import AIR_HU
-from rtseg_daemon.segment.volume import Array, Shape
 from rtseg_training.dataset import Prepared, class_names
 from rtseg_training.metrics import dice
 from rtseg_training.precision import in_bf16

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtseg_daemon.anatomy.volume import Array, grid_of
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.ensemble import Ensemble, combine, corrected
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter, Stages
-from rtseg_daemon.segment.transforms import grid_of
 from rtseg_daemon.segment.uncertainty import tempered
-from rtseg_daemon.segment.volume import Array
 from rtseg_training import statistics as st
 from rtseg_training.collect import Collected
 from rtseg_training.export import rank_table

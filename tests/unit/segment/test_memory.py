@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from rtseg_daemon.bundles import load_bundle
 from rtseg_daemon.segment.pipeline import Segmenter
-from rtseg_daemon.segment.volume import Volume
+from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.settings import Compute
 
 hu = np.full((300, 512, 512), -1000, np.int16)

@@ -3,10 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rtseg_daemon.anatomy.organ import Flag, Organ
+from rtseg_daemon.anatomy.volume import Box, Volume
 from rtseg_daemon.bundles import Bundle, Limits, OrganClass
-from rtseg_daemon.segment.organ import Flag, Organ
 from rtseg_daemon.segment.organ_gates import judge_organs
-from rtseg_daemon.segment.volume import Box, Volume
 
 
 def bundle(*classes: OrganClass, **changes: Any) -> Bundle:

@@ -5,13 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from rtseg_daemon.anatomy.organ import Flag, Organ, Uncertainty
+from rtseg_daemon.anatomy.volume import Array, Grid, Volume, bounding_box
 from rtseg_daemon.segment.ensemble import Ensemble
-from rtseg_daemon.segment.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.segment.pipeline import Segmentation
 from rtseg_daemon.segment.rings import REACH_MM, rings_of
-from rtseg_daemon.segment.transforms import Grid
 from rtseg_daemon.segment.uncertainty import vote_entropy
-from rtseg_daemon.segment.volume import Array, Volume, bounding_box
 
 NETWORK = Grid((20, 30, 30), (3.0, 2.0, 2.0), (-28.5, -29.0, -29.0))
 CT = Grid((30, 64, 60), (2.0, 1.0, 1.0), (-29.0, -32.0, -30.0))

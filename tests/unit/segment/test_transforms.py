@@ -7,15 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
+from rtseg_daemon.anatomy.volume import Grid, Volume, grid_of
 from rtseg_daemon.segment.transforms import (
-    Grid,
     block_mean,
     body_mask,
     centre_box,
     dilated,
     eroded,
     filled,
-    grid_of,
     intensity_knots,
     interpolate,
     largest_object,
@@ -23,7 +22,6 @@ from rtseg_daemon.segment.transforms import (
     segmental_linear,
     spaced_grid,
 )
-from rtseg_daemon.segment.volume import Volume
 
 
 def volume(array, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0)):

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
+from rtseg_daemon.anatomy.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.bundles import Calibration
 from rtseg_daemon.segment.ensemble import class_weights, combine
-from rtseg_daemon.segment.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.segment.uncertainty import (
     disagreement,
     expected_dice,

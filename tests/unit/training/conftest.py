@@ -14,8 +14,8 @@ from rtseg_training.cases import Case, make_case, save_case, write_manifest
 from rtseg_training.dataset import Prepared, prepare
 from rtseg_training.recipe import Augment, Loss, Member, Optimizer, Recipe, Schedule
 
+from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.phantom import make_phantom
-from rtseg_daemon.segment.volume import Array, Volume
 
 ORGANS = ["Brainstem", "SpinalCord", "Parotid_L", "Parotid_R", "Bone_Mandible"]
 

@@ -4,9 +4,9 @@ import numpy as np
 from rtseg_training.audit import audit_case, common_shift
 from rtseg_training.cases import Case, make_case
 
+from rtseg_daemon.anatomy.organ import Organ
+from rtseg_daemon.anatomy.volume import bounding_box
 from rtseg_daemon.bundles import OrganClass
-from rtseg_daemon.segment.organ import Organ
-from rtseg_daemon.segment.volume import bounding_box
 from tests.unit.training.conftest import ORGANS
 
 CLASSES = [OrganClass(name=name) for name in ORGANS]

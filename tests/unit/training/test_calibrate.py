@@ -15,9 +15,9 @@ from rtseg_training.evaluate import truth_on
 from rtseg_training.tables import level_table, markdown, read_csv, summary, write_report
 from rtseg_training.weighing import answer, scale_scores
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
-from rtseg_daemon.segment.volume import Array
 from tests.unit.training.conftest import ORGANS
 
 MEMBERS = ("good", "fair", "poor")

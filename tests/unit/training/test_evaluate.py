@@ -11,8 +11,8 @@ from rtseg_training.errors import CaseError, ExportError
 from rtseg_training.evaluate import divided, doubtful_level, joined_pixels
 from typer.testing import CliRunner
 
-from rtseg_daemon.segment.organ import Organ
-from rtseg_daemon.segment.volume import Box, Volume
+from rtseg_daemon.anatomy.organ import Organ
+from rtseg_daemon.anatomy.volume import Box, Volume
 from tests.tiny import make_bundle
 
 

@@ -9,7 +9,7 @@ from rtseg_training.metrics import added_path_mm, compare, dice
 from rtseg_training.organs import side_of, weighted_mean
 from scipy import ndimage
 
-from rtseg_daemon.segment.volume import Array
+from rtseg_daemon.anatomy.volume import Array
 
 SPACING = (2.5, 1.0, 1.0)
 

@@ -85,3 +85,19 @@ def bounding_box(mask: Array) -> Box | None:
         start.append(int(hit[0]))
         stop.append(int(hit[-1]) + 1)
     return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+
+
+AIR_HU = -1000.0
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where voxels lie, without their values: shape (z, y, x), spacing and origin in mm (z, y, x)."""
+
+    shape: Shape
+    spacing_mm: Triple
+    origin_mm: Triple
+
+
+def grid_of(volume: Volume) -> Grid:
+    return Grid(volume.shape, volume.spacing_mm, volume.origin_mm)

@@ -1,11 +1,11 @@
 """One segmented organ, and the line about it that the physicist reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
-from rtseg_daemon.segment.volume import Array, Box
+from rtseg_daemon.anatomy.volume import Array, Box
 
 
 class Flag(StrEnum):
@@ -109,3 +109,13 @@ def rings_to_send(rings: Sequence[Organ], organs: Sequence[Organ], rejected: Lit
 def shown(value: float | None, digits: int) -> str:
     """A figure for the comment line; `na` where there is none."""
     return "na" if value is None else f"{value:.{digits}f}"
+
+
+GRAVITY = {Flag.OK: 0, Flag.REVIEW: 1, Flag.REJECT: 2}
+
+
+def flagged(organ: Organ, notes: Sequence[tuple[Flag, str]]) -> Organ:
+    """The organ with the gravest of its own flag and the notes' flags, reasons in order, none twice."""
+    flag = max([organ.flag, *(flag for flag, _ in notes)], key=GRAVITY.__getitem__)
+    reasons = tuple(dict.fromkeys([*organ.reasons, *(reason for _, reason in notes)]))
+    return replace(organ, flag=flag, reasons=reasons)
