@@ -33,6 +33,7 @@ from safetensors.torch import save_file
 from rtseg_daemon.anatomy.sides import mirrored_channels
 from rtseg_daemon.anatomy.volume import Array, Grid, Shape, Volume
 from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle
+from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.networks import build
 from rtseg_daemon.phantom import make_phantom
 from rtseg_daemon.segment.engine_openvino import cpu_multiplies
@@ -41,7 +42,6 @@ from rtseg_daemon.segment.ensemble import class_weights
 from rtseg_daemon.segment.infer import blended_tiles, network_input, plan_windows, window_for, windows_of
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
 from rtseg_daemon.segment.transforms import interpolate
-from rtseg_daemon.settings import Compute
 
 Masks = dict[str, Array]
 Predict = Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]

@@ -22,7 +22,7 @@ def main(arguments: list[str]) -> int:
     with atheris.instrument_imports(include=INSTRUMENTED):
         from fuzz.targets import TARGETS
     from fuzz.seeds import SEEDS
-    from rtseg_daemon.config import Config
+    from rtseg_daemon.config.file import Config
     from rtseg_daemon.logs import configure
 
     if not arguments or arguments[0] not in TARGETS:

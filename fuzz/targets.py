@@ -17,7 +17,7 @@ from pydicom.uid import (
     JPEG2000Lossless,
 )
 
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.dicom.callers import Callers
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.dimse import Command, Status, decode_command, encode_response

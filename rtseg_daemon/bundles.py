@@ -10,8 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from rtseg_daemon.anatomy.sides import one_sided
+from rtseg_daemon.config.sections import JOINER
 from rtseg_daemon.errors import BundleError
-from rtseg_daemon.settings import JOINER
 
 FORMAT_VERSION = 1
 

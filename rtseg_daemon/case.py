@@ -9,7 +9,7 @@ from pydicom import Dataset
 
 from rtseg_daemon.anatomy.organ import Flag, Organ
 from rtseg_daemon.bundles import Bundle, digest_of
-from rtseg_daemon.settings import Compute
+from rtseg_daemon.config.sections import Compute
 
 if TYPE_CHECKING:
     from rtseg_daemon.anatomy.volume import Volume

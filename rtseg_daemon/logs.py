@@ -15,7 +15,7 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from rtseg_daemon.settings import Logging
+from rtseg_daemon.config.sections import Logging
 
 FORBIDDEN = frozenset({"patient_id", "patient_name", "birth_date", "dataset"})
 """Keys that are never printed, whoever hands them over."""

@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon import case
 from rtseg_daemon.bundles import Bundle, digest_of, installed_models, load_bundle, load_bundles
-from rtseg_daemon.config import Config, Route, load_config
+from rtseg_daemon.config.file import Config, Route, load_config
+from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import ConfigError, EngineError, LeaseLost, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
@@ -31,7 +32,6 @@ from rtseg_daemon.lifeline import follow_supervisor
 from rtseg_daemon.logs import configure, describe, log
 from rtseg_daemon.segment.entropy_map import save_entropy_map
 from rtseg_daemon.segment.memory import attempts, halved, out_of_memory, reduced
-from rtseg_daemon.settings import Compute
 from rtseg_daemon.storage import Layout, check_files
 
 if TYPE_CHECKING:

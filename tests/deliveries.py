@@ -10,7 +10,7 @@ from typing import Any
 from pydicom import Dataset, dcmread
 from sqlalchemy import Engine
 
-from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.dicom.deliver import Courier
 from rtseg_daemon.dicom.send import Waits
 from rtseg_daemon.ledger import jobs, views

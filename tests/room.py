@@ -5,7 +5,7 @@ from pathlib import Path
 from pydicom import Dataset
 from sqlalchemy import Engine
 
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon.inquiry import Inquiry
 from rtseg_daemon.dicom.assemble import QuietClock, sweep
 from rtseg_daemon.dicom.examine import Examined, examine

@@ -20,7 +20,7 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, RTStructureSetStorage, Verification
 
 from rtseg_daemon.anatomy.volume import Volume
-from rtseg_daemon.config import load_config
+from rtseg_daemon.config.file import load_config
 from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.supervision import processes

@@ -16,7 +16,7 @@ from rtseg_daemon.cli.common import (
     refuse_research,
     who,
 )
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import BundleError, StateError
 from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing

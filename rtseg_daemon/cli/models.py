@@ -7,7 +7,7 @@ import typer
 
 from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_facts, print_json, print_table
-from rtseg_daemon.config import load_config
+from rtseg_daemon.config.file import load_config
 from rtseg_daemon.errors import BundleError
 
 app = typer.Typer(help="Model bundles.", no_args_is_help=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_json, print_table, require_config
-from rtseg_daemon.config import load_config
+from rtseg_daemon.config.file import load_config
 
 config_app = typer.Typer(help="The configuration.", no_args_is_help=True)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from rtseg_daemon.bundles import installed_models, load_bundles
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_json, print_table
-from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.errors import BundleError, SeriesError, StorageError
 from rtseg_daemon.logs import configure
 

@@ -12,12 +12,12 @@ from http.client import HTTPException
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.config.sections import Alarms, Mail
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.schema import Alarm, Job, Series, Setting
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.logs import log
-from rtseg_daemon.settings import Alarms, Mail
 
 TIMEOUT_SECONDS = 10.0
 FIRST_PAUSE_SECONDS = 5.0

@@ -18,11 +18,11 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon import audit
 from rtseg_daemon.audit import Message, Participant, Trail
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import Collector
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Association, Delivery, Event, Instance, Job, Series, SeriesAssociation, Setting
 from rtseg_daemon.logs import log
-from rtseg_daemon.settings import Collector
 from rtseg_daemon.storage import write_durably
 
 BATCH = 500

@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import DeviceError
 from rtseg_daemon.ledger.retry import restart_seconds
 

@@ -10,7 +10,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon import alarms, auditing, retention
 from rtseg_daemon.daemon.backup import back_up, prune
 from rtseg_daemon.daemon.children import Child

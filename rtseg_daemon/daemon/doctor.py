@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger.engine import database_file, reading
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState, JobState

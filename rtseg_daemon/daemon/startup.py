@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from sqlalchemy import Engine
 
 from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon.backup import back_up
 from rtseg_daemon.errors import ConfigError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.audit import Trail
-from rtseg_daemon.config import load_config
+from rtseg_daemon.config.file import load_config
 from rtseg_daemon.daemon import auditing
 from rtseg_daemon.daemon.children import Child, Modules, children_of
 from rtseg_daemon.daemon.chores import House, Housekeeper, chores_for

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from rtseg_daemon.config.sections import Delivery
 from rtseg_daemon.ledger.retry import backoff_seconds
-from rtseg_daemon.settings import Delivery
 
 SUCCESS = 0x0000
 NO_SUCH_OBJECT = 0x0110  # processing failure; often "the CT or the patient is not here yet"

@@ -13,7 +13,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.bundles import Bundle, Limits, installed_models, load_bundle
-from rtseg_daemon.config import Config, Route
+from rtseg_daemon.config.file import Config, Route
+from rtseg_daemon.config.sections import JOINER, Match
 from rtseg_daemon.dicom.completeness import (
     Carrier,
     Decision,
@@ -35,7 +36,6 @@ from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState
 from rtseg_daemon.logs import log
 from rtseg_daemon.segment.gates import Verdict, is_axial_image, judge_series
 from rtseg_daemon.segment.verdict import gravest
-from rtseg_daemon.settings import JOINER, Match
 from rtseg_daemon.storage import damage
 
 OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"

@@ -11,7 +11,7 @@ import warnings
 from functools import partial
 from pathlib import Path
 
-from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.dicom.callers import Callers
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.door import Door

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rtseg_daemon.anatomy.volume import Shape
 from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.logs import log
 from rtseg_daemon.segment.engine import Choice, Engine, choose, named_failure
@@ -23,7 +24,6 @@ from rtseg_daemon.segment.memory import (
     out_of_memory,
     plan,
 )
-from rtseg_daemon.settings import Compute
 
 GPU_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 

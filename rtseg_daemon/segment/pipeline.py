@@ -11,6 +11,7 @@ import numpy as np
 from rtseg_daemon.anatomy.organ import Organ, Uncertainty
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Grid, Volume, bounding_box, grid_of
 from rtseg_daemon.bundles import Bundle, OrganClass
+from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.engine import Engine
 from rtseg_daemon.segment.engines import start_engine
@@ -24,7 +25,6 @@ from rtseg_daemon.segment.uncertainty import (
     predict_dice,
     vote_entropy,
 )
-from rtseg_daemon.settings import Compute
 
 Report = Callable[[str], None]
 

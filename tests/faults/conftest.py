@@ -13,7 +13,7 @@ from pydicom import Dataset
 from sqlalchemy import Engine
 
 from rtseg_daemon.anatomy.volume import Volume
-from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.dicom.assemble import QuietClock, sweep
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.reception import kept_instances

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, event
 from structlog.testing import capture_logs
 
 from rtseg_daemon import worker as worker_module
+from rtseg_daemon.config.sections import Delivery as DeliverySettings
 from rtseg_daemon.dicom import deliver
 from rtseg_daemon.dicom.deliver import Courier
 from rtseg_daemon.ledger import deliveries, jobs
@@ -26,7 +27,6 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import last_instance_id
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import JobState
-from rtseg_daemon.settings import Delivery as DeliverySettings
 from tests.deliveries import WAITS, World
 from tests.faults.test_reception_errors import Saboteur
 from tests.unit.test_worker import Bench

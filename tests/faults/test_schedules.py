@@ -13,7 +13,7 @@ from pydicom import Dataset, dcmread
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
-from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.dicom import assemble
 from rtseg_daemon.dicom.assemble import QuietClock, sweep
 from rtseg_daemon.ledger import jobs, reception

@@ -12,7 +12,7 @@ from pynetdicom import evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 from sqlalchemy import Engine
 
-from rtseg_daemon.config import load_config
+from rtseg_daemon.config.file import load_config
 from rtseg_daemon.dicom import deliver
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger import decisions, jobs

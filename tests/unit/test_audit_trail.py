@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon import audit
 from rtseg_daemon.audit import Message, Participant, Trail
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon import auditing
 from rtseg_daemon.ledger import reception
 from rtseg_daemon.ledger.engine import writing

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import yaml
 
-from rtseg_daemon.settings import Jobs
+from rtseg_daemon.config.sections import Jobs
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
+from rtseg_daemon.config.sections import Logging
 from rtseg_daemon.logs import configure, describe, log, short
-from rtseg_daemon.settings import Logging
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:

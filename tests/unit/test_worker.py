@@ -11,7 +11,8 @@ from pydicom import dcmread
 from sqlalchemy import Engine
 
 from rtseg_daemon import case, worker
-from rtseg_daemon.config import load_config
+from rtseg_daemon.config.file import load_config
+from rtseg_daemon.config.sections import Logging
 from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
 from rtseg_daemon.ledger import decisions, events, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
@@ -20,7 +21,6 @@ from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import configure
 from rtseg_daemon.segment.verdict import Verdict
-from rtseg_daemon.settings import Logging
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.worker import Beat, Worker, options_for
 from tests.stub import load_stub

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from rtseg_daemon import case, cli
 from rtseg_daemon.cli import common
-from rtseg_daemon.config import load_config
+from rtseg_daemon.config.file import load_config
 from rtseg_daemon.demo import DemoError, make_room
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, writing

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rtseg_daemon.config import Config, load_config
+from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.storage import Layout
 from tests.world import write_config
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon import doctor, retention
 from rtseg_daemon.daemon.backup import back_up, prune
 from rtseg_daemon.daemon.children import Child

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon.chores import Chore, House, Housekeeper, chores_for, write_metrics
 from rtseg_daemon.daemon.metrics import Facts, Metric, metrics_of, metrics_text, rendered
 from rtseg_daemon.ledger.engine import writing

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from rtseg_daemon.config import load_config
+from rtseg_daemon.config.file import load_config
 from rtseg_daemon.daemon.children import Child
 from rtseg_daemon.daemon.chores import House
 from rtseg_daemon.daemon.startup import (

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rtseg_daemon.config.sections import Delivery
 from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
-from rtseg_daemon.settings import Delivery
 
 SETTINGS = Delivery()
 FRESH = Trial(attempts=1, waited_seconds=0.0, refused_seconds=0.0)

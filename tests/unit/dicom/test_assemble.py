@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from rtseg_daemon.config import Config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon import inquiry
 from rtseg_daemon.daemon.inquiry import Inquiry
 from rtseg_daemon.dicom import assemble

@@ -7,12 +7,12 @@ import pytest
 from pydicom import Dataset
 from sqlalchemy import Engine
 
+from rtseg_daemon.config.sections import Match
 from rtseg_daemon.dicom import assemble
 from rtseg_daemon.ledger import jobs, reception, refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Alarm, Series
 from rtseg_daemon.ledger.states import Ending, InstanceState, JobState, SeriesState
-from rtseg_daemon.settings import Match
 from tests.faults.conftest import series
 from tests.room import Room
 

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from rtseg_daemon.bundles import load_bundle
+from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import ConfigError, EngineError
 from rtseg_daemon.segment import engine_openvino, engine_torch, engines
 from rtseg_daemon.segment.engine import Choice, choose
 from rtseg_daemon.segment.engines import choice_for, load_engine, plan_for, start_engine
 from rtseg_daemon.segment.memory import Plan
-from rtseg_daemon.settings import Compute
 from tests.tiny import make_bundle
 
 
@@ -266,7 +266,7 @@ from pathlib import Path
 import numpy as np
 from rtseg_daemon.bundles import load_bundle
 from rtseg_daemon.segment.engines import start_engine
-from rtseg_daemon.settings import Compute
+from rtseg_daemon.config.sections import Compute
 
 bundle, engine = start_engine(load_bundle(Path(sys.argv[1]), "tiny"), Compute(precision="fp32"), Path(sys.argv[2]))
 print(next(engine.run(iter([(0, np.zeros(bundle.window, np.float32))]))).shape, "torch" in sys.modules)

@@ -13,7 +13,7 @@ import numpy as np
 from rtseg_daemon.bundles import load_bundle
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_daemon.anatomy.volume import Volume
-from rtseg_daemon.settings import Compute
+from rtseg_daemon.config.sections import Compute
 
 hu = np.full((300, 512, 512), -1000, np.int16)
 z, y, x = np.ogrid[:300, :512, :512]

@@ -8,10 +8,10 @@ import SimpleITK as sitk
 
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.bundles import bundle_names, installed_models, load_bundle
+from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.phantom import make_phantom
 from rtseg_daemon.segment.engine_openvino import cpu_multiplies
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
-from rtseg_daemon.settings import Compute
 from tests.structure_sets import patients
 
 pytestmark = pytest.mark.skipif(not bundle_names(installed_models()), reason="no bundle is installed")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from rtseg_daemon.config import Config, load_config, parse_config
+from rtseg_daemon.config.file import Config, load_config, parse_config
 from rtseg_daemon.errors import ConfigError
 
 HERE = Path("/etc/rtseg/config.yaml")
@@ -24,7 +24,7 @@ def test_an_empty_file_is_the_documented_defaults() -> None:
 
 
 def test_the_example_file_is_valid_and_states_the_defaults() -> None:
-    example = load_config(Path(__file__).parents[2] / "config.example.yaml")
+    example = load_config(Path(__file__).parents[3] / "config.example.yaml")
     plain = example.model_copy(update={"routes": (), "destinations": ()})
     plain = plain.model_copy(update={"dicom": plain.dicom.model_copy(update={"allowed_callers": ()})})
     assert plain == Config()

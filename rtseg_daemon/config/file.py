@@ -9,8 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rtseg_daemon.errors import ConfigError
-from rtseg_daemon.settings import (
+from rtseg_daemon.config.sections import (
     Alarms,
     Audit,
     Caller,
@@ -30,6 +29,7 @@ from rtseg_daemon.settings import (
     Tls,
     Web,
 )
+from rtseg_daemon.errors import ConfigError
 
 __all__ = ["Caller", "Config", "Destination", "QueryPeer", "Route", "Tls", "load_config", "parse_config"]
 
