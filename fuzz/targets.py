@@ -18,12 +18,12 @@ from pydicom.uid import (
 )
 
 from rtseg_daemon.config.file import Config
+from rtseg_daemon.ct.headers import read_header
 from rtseg_daemon.dicom.callers import Callers
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.dimse import Command, Status, decode_command, encode_response
 from rtseg_daemon.dicom.door import Door
 from rtseg_daemon.dicom.examine import Examined, examine
-from rtseg_daemon.dicom.headers import read_header
 from rtseg_daemon.dicom.intake import Intake, Sender
 from rtseg_daemon.dicom.netguard import Limits, PeerFault, Wire
 from rtseg_daemon.dicom.receive import limits_of

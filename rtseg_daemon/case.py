@@ -13,10 +13,10 @@ from rtseg_daemon.config.sections import Compute
 
 if TYPE_CHECKING:
     from rtseg_daemon.anatomy.volume import Volume
-    from rtseg_daemon.dicom.series import CtSeries
-    from rtseg_daemon.segment.gates import Verdict
+    from rtseg_daemon.ct.series import CtSeries
     from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.pipeline import Segmenter, Stages
+    from rtseg_daemon.segment.verdict import Verdict
 
 Report = Callable[[str], None]
 Load = Callable[[Bundle], "Segmenter"]
@@ -163,9 +163,10 @@ def gate_of(gate: str, bundle: Bundle, bundles: Sequence[Bundle]) -> str:
 
 def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options, stages: "Stages") -> CaseResult:
     """The series as a volume, judged by its headers and then by its voxels."""
-    from rtseg_daemon.dicom.headers import read_header
-    from rtseg_daemon.dicom.series import RELEASABLE, series_of
-    from rtseg_daemon.segment.gates import judge_series, judge_volume, split_images
+    from rtseg_daemon.ct.headers import read_header, split_images
+    from rtseg_daemon.ct.preconditions import RELEASABLE
+    from rtseg_daemon.ct.series import series_of
+    from rtseg_daemon.segment.gates import judge_series, judge_volume
 
     with stages.stage("read headers"):
         headers = [read_header(path) for path in paths]
@@ -210,9 +211,9 @@ def segment_case(result: CaseResult, load: Load, options: Options, stages: "Stag
 def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, stages: "Stages") -> "Part":
     """What one bundle finds in a CT, judged by its own limits; its probabilities do not outlive this call."""
     from rtseg_daemon.anatomy.volume import grid_of
-    from rtseg_daemon.segment.gates import judge_organs
     from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.memory import reduced
+    from rtseg_daemon.segment.organ_gates import judge_organs
     from rtseg_daemon.segment.rings import rings_of
 
     with stages.stage("load model"):
@@ -260,7 +261,7 @@ def write_case(result: CaseResult, path: Path) -> None:
 def checked(result: CaseResult, path: Path, options: Options) -> CaseResult:
     """The result with the verdict on the file that was written: it is read again by code of its own."""
     from rtseg_daemon.dicom.readback import check
-    from rtseg_daemon.segment.gates import Verdict
+    from rtseg_daemon.segment.verdict import Verdict
 
     assert result.series is not None
     reasons = check(path, result.series, result.organs, rejected=options.rejected, rings=result.rings)

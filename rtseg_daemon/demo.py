@@ -25,8 +25,8 @@ from rich.table import Table
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Volume, grid_of
+from rtseg_daemon.ct.series import load_series
 from rtseg_daemon.dicom.anatomy import anatomy_of
-from rtseg_daemon.dicom.series import load_series
 from rtseg_daemon.dicom.structures import read_structures, structures_on
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.phantom import make_phantom, write_series

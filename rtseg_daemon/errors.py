@@ -16,7 +16,7 @@ class BundleError(RtsegError):
 class SeriesError(RtsegError):
     """A CT series cannot be made into a volume; the message says which precondition fails.
 
-    `precondition` is its short name (see `rtseg_daemon.dicom.series.PRECONDITIONS`), empty if none is meant.
+    `precondition` is its short name (see `rtseg_daemon.ct.preconditions.PRECONDITIONS`), empty if none is meant.
     """
 
     def __init__(self, message: str, precondition: str = "") -> None:

@@ -19,8 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon import case
 from rtseg_daemon.bundles import Bundle, digest_of, installed_models, load_bundle, load_bundles
-from rtseg_daemon.config.file import Config, Route, load_config
-from rtseg_daemon.config.sections import Compute
+from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.config.sections import Compute, Route
 from rtseg_daemon.errors import ConfigError, EngineError, LeaseLost, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing

@@ -6,7 +6,8 @@ import typer
 from rich.console import Console
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, print_json, print_table, require_config
-from rtseg_daemon.config.file import Config, QueryPeer
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import QueryPeer
 from rtseg_daemon.errors import DeliveryError
 
 

@@ -67,7 +67,7 @@ def segment(
 
 def choose_series(folder: Path, wanted: str | None) -> list[Path]:
     """The files of the one CT series below `folder`, or of the `wanted` one; several and no choice is wrong usage."""
-    from rtseg_daemon.dicom.series import list_series
+    from rtseg_daemon.ct.series import list_series
 
     found = list_series(folder)
     if not found:

@@ -12,7 +12,6 @@ from pydantic_core import ErrorDetails
 from rtseg_daemon.config.sections import (
     Alarms,
     Audit,
-    Caller,
     Compute,
     Database,
     Delivery,
@@ -26,12 +25,9 @@ from rtseg_daemon.config.sections import (
     Section,
     Series,
     Storage,
-    Tls,
     Web,
 )
 from rtseg_daemon.errors import ConfigError
-
-__all__ = ["Caller", "Config", "Destination", "QueryPeer", "Route", "Tls", "load_config", "parse_config"]
 
 Loc = tuple[str | int, ...]
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.config.file import Config, QueryPeer
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import QueryPeer
 from rtseg_daemon.dicom.query import count_images
 from rtseg_daemon.dicom.send import Local, Waits
 from rtseg_daemon.errors import DeliveryError

@@ -13,8 +13,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.bundles import Bundle, Limits, installed_models, load_bundle
-from rtseg_daemon.config.file import Config, Route
-from rtseg_daemon.config.sections import JOINER, Match
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import JOINER, Match, Route
+from rtseg_daemon.ct.headers import is_axial_image, read_header
 from rtseg_daemon.dicom.completeness import (
     Carrier,
     Decision,
@@ -25,7 +26,6 @@ from rtseg_daemon.dicom.completeness import (
     completeness,
     irregularity,
 )
-from rtseg_daemon.dicom.headers import read_header
 from rtseg_daemon.dicom.reconstructions import Candidate, preferred, still_coming
 from rtseg_daemon.errors import RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs, reception, refusals
@@ -34,8 +34,8 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState
 from rtseg_daemon.logs import log
-from rtseg_daemon.segment.gates import Verdict, is_axial_image, judge_series
-from rtseg_daemon.segment.verdict import gravest
+from rtseg_daemon.segment.gates import judge_series
+from rtseg_daemon.segment.verdict import Verdict, gravest
 from rtseg_daemon.storage import damage
 
 OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"

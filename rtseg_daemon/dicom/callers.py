@@ -5,7 +5,7 @@ import socket
 import time
 from dataclasses import dataclass, field
 
-from rtseg_daemon.config.file import Caller
+from rtseg_daemon.config.sections import Caller
 from rtseg_daemon.dicom.netguard import UNKNOWN_CALLED, UNKNOWN_CALLER, Refusal
 
 RESOLVE_SECONDS = 60.0

@@ -13,8 +13,8 @@ from enum import StrEnum
 
 import numpy as np
 
+from rtseg_daemon.ct.preconditions import gaps
 from rtseg_daemon.ledger.states import Ending
-from rtseg_daemon.segment.gates import gaps
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import object_session
 
 from rtseg_daemon.bundles import installed_models, research_among
-from rtseg_daemon.config.file import Config, Destination, load_config
+from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.config.sections import Destination
 from rtseg_daemon.dicom import commitment
 from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
 from rtseg_daemon.dicom.renamed import for_destination

@@ -34,8 +34,9 @@ def undecodable(path: Path) -> str:
 def main(path: Path) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    from rtseg_daemon.dicom.headers import header_of, read_dataset
-    from rtseg_daemon.dicom.pixels import stored_values
+    from rtseg_daemon.ct.headers import header_of
+    from rtseg_daemon.ct.pixels import stored_values
+    from rtseg_daemon.dicom.files import read_dataset
     from rtseg_daemon.errors import SeriesError
 
     try:

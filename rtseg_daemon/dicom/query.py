@@ -11,7 +11,7 @@ from pynetdicom import build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_FIND_RSP
 
-from rtseg_daemon.config.file import QueryPeer
+from rtseg_daemon.config.sections import QueryPeer
 from rtseg_daemon.dicom.contexts import LOSSLESS
 from rtseg_daemon.dicom.send import Local, Waits, associated
 from rtseg_daemon.errors import DeliveryError

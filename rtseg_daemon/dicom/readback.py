@@ -16,9 +16,9 @@ from skimage.draw import polygon
 
 from rtseg_daemon.anatomy.organ import Organ, rings_to_send
 from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.dicom.headers import SliceHeader, read_header
+from rtseg_daemon.ct.headers import SliceHeader, read_header
+from rtseg_daemon.ct.series import CtSeries
 from rtseg_daemon.dicom.names import names_of_rois
-from rtseg_daemon.dicom.series import CtSeries
 
 LEAST_DICE = 0.99
 LEAST_DICE_SMALL = 0.97

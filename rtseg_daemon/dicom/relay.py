@@ -5,7 +5,8 @@ from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRL
 from pynetdicom import build_context
 from pynetdicom.association import Association
 
-from rtseg_daemon.config.file import Config, Destination, QueryPeer
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import Destination, QueryPeer
 from rtseg_daemon.dicom.contexts import LOSSLESS
 from rtseg_daemon.dicom.query import RETRIEVE_WAITS, RemoteSeries, Retrieved, get
 from rtseg_daemon.dicom.send import Local, associated

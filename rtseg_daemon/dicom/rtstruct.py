@@ -17,12 +17,12 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
 from rtseg_daemon.anatomy.organ import Flag, Organ, rings_to_send
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.config.sections import JOINER
+from rtseg_daemon.ct.series import CtSeries
 from rtseg_daemon.dicom.anatomy import RING, Anatomy, Colour, anatomy_of
 from rtseg_daemon.dicom.copied import copy_identity, keep_bytes
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from rtseg_daemon.dicom.names import ascii_line, names_of_rois
 from rtseg_daemon.dicom.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
-from rtseg_daemon.dicom.series import CtSeries
 from rtseg_daemon.segment.contour import trace
 
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"

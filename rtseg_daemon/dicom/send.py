@@ -15,7 +15,7 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from rtseg_daemon.config.file import Destination, QueryPeer, Tls
+from rtseg_daemon.config.sections import Destination, QueryPeer, Tls
 from rtseg_daemon.dicom.commitment import PUSH_MODEL
 from rtseg_daemon.dicom.contexts import VERIFICATION
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION

@@ -10,9 +10,9 @@ from pydicom.uid import RTStructureSetStorage
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Volume, bounding_box
-from rtseg_daemon.dicom.headers import read_dataset, text, value_of, whole
+from rtseg_daemon.ct.series import CtSeries
+from rtseg_daemon.dicom.files import read_dataset, text, value_of, whole
 from rtseg_daemon.dicom.quiet import quiet
-from rtseg_daemon.dicom.series import CtSeries
 from rtseg_daemon.errors import SeriesError, StructureSetError
 from rtseg_daemon.segment.fill import enclosed
 

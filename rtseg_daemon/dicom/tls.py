@@ -10,7 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rtseg_daemon.config.file import Tls
+from rtseg_daemon.config.sections import Tls
 from rtseg_daemon.dicom.callers import Certificate
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.logs import log

@@ -11,18 +11,13 @@ import numpy as np
 
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.bundles import Limits
-from rtseg_daemon.dicom.headers import SliceHeader, is_ct_image
-from rtseg_daemon.dicom.series import EVEN, PRECONDITIONS, RELEASABLE, broken, sorted_positions
-from rtseg_daemon.segment.organ_gates import judge_organs
-from rtseg_daemon.segment.verdict import PASS, Finding, Verdict, verdict_of
-
-__all__ = ["PASS", "Verdict", "judge_organs", "judge_series", "judge_volume", "split_images"]
+from rtseg_daemon.ct.headers import SliceHeader, split_images
+from rtseg_daemon.ct.preconditions import EVEN, PRECONDITIONS, RELEASABLE, broken, gaps, sorted_positions
+from rtseg_daemon.segment.verdict import Finding, Verdict, verdict_of
 
 FUNDAMENTAL = ("slices", "position", "orientation")
 """Preconditions without which the later ones mean nothing."""
 
-NOT_AXIAL_IMAGES = frozenset({"LOCALIZER", "REF_SURVIEW", "PATIENT_INFO", "DOSE_INFO", "RESULTS", "SCREEN SAVE"})
-"""ImageType values of scout images, dose reports and screens that call themselves CT (PS3.3, C.8.2.1.1.1; Philips)."""
 
 CONE_BEAM = re.compile(r"on.?board|\bobi\b|\bxvi\b|cone.?beam|\bcbct\b|halcyon|ethos|truebeam|synergy|versa ?hd", re.I)
 """Manufacturers' names of treatment machines whose images are cone-beam CT; their ImageType does not tell."""
@@ -44,20 +39,6 @@ SOFT_TISSUE_HU = (-150.0, 200.0)
 LARGEST_HU = 20_000.0
 METAL_SHARE = 1e-3
 """Implants reach past LARGEST_HU in a few voxels of some scans; more than this share is no anatomy."""
-
-
-def split_images(headers: Iterable[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
-    """The axial CT images, and what is only called CT: localizers, dose reports, screens."""
-    images: list[SliceHeader] = []
-    dropped: list[SliceHeader] = []
-    for header in headers:
-        (images if is_axial_image(header.image_type) and is_ct_image(header) else dropped).append(header)
-    return images, dropped
-
-
-def is_axial_image(image_type: Iterable[str]) -> bool:
-    """Whether ImageType does not say localizer, dose report or screen."""
-    return not NOT_AXIAL_IMAGES & {part.strip().upper() for part in image_type}
 
 
 # --- before inference ------------------------------------------------------------------------------------------------
@@ -89,26 +70,6 @@ def missing_places(images: Sequence[SliceHeader]) -> str:
     places = gaps(z)
     shown = ", ".join(f"{place:.1f}" for place in places[:8]) + (", ..." if len(places) > 8 else "")
     return f"; missing at z = {shown} mm" if places else ""
-
-
-def gaps(positions: Sequence[float]) -> list[float]:
-    """Where slices are missing between sorted `positions` (mm).
-
-    A gap of k usual distances lacks k - 1 slices; where any distance is no whole multiple, nobody can say: empty.
-    """
-    with np.errstate(over="ignore"):  # positions of a stranger's file may lie at the ends of what a number holds
-        steps = np.diff(np.asarray(positions, float))
-    usual = float(np.median(steps)) if steps.size > 1 else 0.0
-    if (
-        usual <= 0
-        or not np.isfinite(steps).all()
-        or bool((np.abs(steps / usual - np.round(steps / usual)) > 0.1).any())
-    ):
-        return []
-    missing: list[float] = []
-    for start, step in zip(positions, steps, strict=False):
-        missing += [start + usual * (k + 1) for k in range(min(round(float(step) / usual) - 1, 1000))]
-    return missing
 
 
 def too_few(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 
-from rtseg_daemon.ledger.reception import Ending
+from rtseg_daemon.ledger.states import Ending
 from tests.faults.conftest import series
 from tests.receiver import Peer, Receiver, encoded
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pynetdicom.dimse import DIMSEServiceProvider
 
-from rtseg_daemon.config.file import QueryPeer
+from rtseg_daemon.config.sections import QueryPeer
 from rtseg_daemon.dicom.query import count_images, ct_series
 from rtseg_daemon.dicom.send import Local
 from rtseg_daemon.errors import DeliveryError

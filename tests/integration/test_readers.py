@@ -15,9 +15,9 @@ from scipy import ndimage
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Volume, bounding_box
 from rtseg_daemon.convert import mask_on
+from rtseg_daemon.ct.series import CtSeries, load_series
 from rtseg_daemon.dicom.readback import check
 from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity, write_dataset
-from rtseg_daemon.dicom.series import CtSeries, load_series
 from rtseg_daemon.dicom.structures import boxed
 from tests.structure_sets import dciodvfy_errors, debian, organ_of, patients, tiny_bundle
 from tests.synthetic import ORIENTATIONS, write_series

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rtseg_daemon.dicom.series import list_series
+from rtseg_daemon.ct.series import list_series
 from rtseg_training.cases import Case, load_cases, save_case, write_manifest
 from rtseg_training.console import console, counted
 from rtseg_training.errors import CaseError

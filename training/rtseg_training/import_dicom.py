@@ -16,9 +16,10 @@ from pydicom.uid import RTStructureSetStorage
 from scipy import ndimage
 
 from rtseg_daemon.anatomy.volume import Array
-from rtseg_daemon.dicom.headers import read_dataset, read_header, text, value_of
+from rtseg_daemon.ct.headers import read_header
+from rtseg_daemon.ct.series import CtSeries, series_of
+from rtseg_daemon.dicom.files import read_dataset, text, value_of
 from rtseg_daemon.dicom.quiet import quiet
-from rtseg_daemon.dicom.series import CtSeries, series_of
 from rtseg_daemon.dicom.structures import Structure, rasterised, structures_of
 from rtseg_daemon.errors import SeriesError, StructureSetError
 from rtseg_training.cases import Case, make_case

@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.dicom.series import ALIGNED
+from rtseg_daemon.ct.preconditions import ALIGNED
 from rtseg_training.cases import MOST_STRUCTURES, Case, make_case, silent
 from rtseg_training.errors import CaseError
 from rtseg_training.names import NameTable

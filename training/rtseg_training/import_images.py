@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from rtseg_daemon.anatomy.volume import Array
-from rtseg_daemon.dicom.headers import SliceHeader, read_dataset
-from rtseg_daemon.dicom.pixels import stored_values
-from rtseg_daemon.segment.gates import split_images
+from rtseg_daemon.ct.headers import SliceHeader, split_images
+from rtseg_daemon.ct.pixels import stored_values
+from rtseg_daemon.dicom.files import read_dataset
 from rtseg_training.errors import CaseError
 
 FACTS = ("position_mm", "orientation", "pixel_spacing_mm", "rows", "columns", "frame_uid")

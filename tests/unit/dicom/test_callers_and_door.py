@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from rtseg_daemon.config.file import Caller
+from rtseg_daemon.config.sections import Caller
 from rtseg_daemon.dicom import door as door_module
 from rtseg_daemon.dicom.callers import Callers, Certificate, Resolver, bound, plain_address
 from rtseg_daemon.dicom.door import Door, idlest

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 from pydantic import ValidationError
 
-from rtseg_daemon.config.file import Destination
+from rtseg_daemon.config.sections import Destination
 from rtseg_daemon.dicom.renamed import for_destination
 from rtseg_daemon.errors import StructureSetError
 from tests.structure_sets import Case, dciodvfy_errors

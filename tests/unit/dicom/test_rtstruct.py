@@ -14,10 +14,10 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.tag import Tag
 
 from rtseg_daemon.bundles import Bundle, OrganClass, bundle_names, digest_of, installed_models, load_bundle
+from rtseg_daemon.ct.series import load_series
 from rtseg_daemon.dicom.anatomy import ANATOMY, anatomy_of
 from rtseg_daemon.dicom.names import ascii_line, file_stem, unique_names
 from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity, label
-from rtseg_daemon.dicom.series import load_series
 from tests.structure_sets import Case, dciodvfy_errors, organ_of, tiny_bundle
 from tests.synthetic import ORIENTATIONS
 

@@ -8,7 +8,7 @@ import pytest
 from pydicom import Dataset
 
 from rtseg_daemon.anatomy.volume import Volume
-from rtseg_daemon.dicom.series import list_series, load_series
+from rtseg_daemon.ct.series import list_series, load_series
 from rtseg_daemon.dicom.structures import rasterised, read_structures, structures_on
 from rtseg_daemon.errors import StructureSetError
 from tests.structure_sets import Case, patients

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.bundles import Limits
-from rtseg_daemon.dicom.headers import SliceHeader
-from rtseg_daemon.segment.gates import COSINES, judge_series, judge_volume, split_images
+from rtseg_daemon.ct.headers import SliceHeader, split_images
+from rtseg_daemon.segment.gates import COSINES, judge_series, judge_volume
 
 
 def header(k: int, **changes: Any) -> SliceHeader:

@@ -17,8 +17,8 @@ from rtseg_training.names import load_names
 from typer.testing import CliRunner
 
 from rtseg_daemon.anatomy.volume import Array, Volume
+from rtseg_daemon.ct.series import list_series, load_series
 from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity, write_dataset
-from rtseg_daemon.dicom.series import list_series, load_series
 from rtseg_daemon.phantom import make_phantom, write_series
 from tests.structure_sets import organ_of, patients, tiny_bundle
 

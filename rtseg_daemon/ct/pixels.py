@@ -15,8 +15,8 @@ from pydicom.uid import (
 )
 
 from rtseg_daemon.anatomy.volume import Array
-from rtseg_daemon.dicom.codestream import frame_facts
-from rtseg_daemon.dicom.headers import SliceHeader
+from rtseg_daemon.ct.codestream import frame_facts
+from rtseg_daemon.ct.headers import SliceHeader
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from pydicom.uid import UID
 
-from rtseg_daemon.dicom.codestream import frame_facts
-from rtseg_daemon.dicom.headers import read_dataset, read_header
-from rtseg_daemon.dicom.pixels import stored_values
+from rtseg_daemon.ct.codestream import frame_facts
+from rtseg_daemon.ct.headers import read_header
+from rtseg_daemon.ct.pixels import stored_values
+from rtseg_daemon.dicom.files import read_dataset
 from rtseg_daemon.errors import SeriesError
 from tests.structure_sets import patients
 

@@ -1,21 +1,14 @@
 """What one CT image file says of itself, read without its pixels; strangers' files are met here."""
 
-import io
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import pydicom
 from pydicom import Dataset
-from pydicom.uid import CTImageStorage, DeflatedExplicitVRLittleEndian
+from pydicom.uid import CTImageStorage
 
+from rtseg_daemon.dicom.files import number, numbers, read_dataset, text, texts, whole
 from rtseg_daemon.dicom.quiet import quiet
-from rtseg_daemon.errors import SeriesError
-
-LARGEST_FILE_BYTES = 256 * 2**20
-"""A CT image is about half a MB; nothing larger than this is opened."""
 
 KEYWORDS = (
     "SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "Modality", "Manufacturer", "PatientName",
@@ -85,36 +78,6 @@ class SliceHeader:
         return None if self.position_mm is None else self.position_mm[2]
 
 
-def read_dataset(path: Path, pixels: bool, keywords: Sequence[str] | None = None, headless: bool = False) -> Dataset:
-    """Parse a DICOM file of a stranger; raises SeriesError whatever is wrong with it.
-
-    Files that would grow when opened (deflated syntax) and files over LARGEST_FILE_BYTES are not opened; files without
-    preamble and file meta information only if `headless`.
-    """
-    try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise SeriesError(f"{path.name} is larger than {LARGEST_FILE_BYTES // 2**20} MiB; it is not opened")
-        source = io.BytesIO(path.read_bytes()) if pixels else path
-        tags: Any = list(keywords) if keywords else None
-        with quiet():
-            refuse_deflated(path)
-            return pydicom.dcmread(source, stop_before_pixels=not pixels, specific_tags=tags, force=headless)
-    except SeriesError:
-        raise
-    except Exception as error:  # any bytes may stand in a file that came over the network
-        raise SeriesError(f"{path.name} cannot be read as DICOM ({type(error).__name__}); send it again") from error
-
-
-def refuse_deflated(path: Path) -> None:
-    """Raise SeriesError for a file in the deflated syntax, which may grow a thousandfold in memory."""
-    with path.open("rb") as stream:
-        if not pydicom.filereader.read_preamble(stream, force=True):
-            return
-    meta = pydicom.filereader.read_file_meta_info(path)
-    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
-        raise SeriesError(f"{path.name} is deflated, which is not accepted; send it uncompressed")
-
-
 def read_header(path: Path) -> SliceHeader:
     """The facts of one file, without its pixels; raises SeriesError if it is no readable DICOM file."""
     dataset = read_dataset(path, pixels=False, keywords=KEYWORDS)
@@ -164,44 +127,6 @@ def header_of(dataset: Dataset, path: Path) -> SliceHeader:
     )
 
 
-def value_of(dataset: Dataset, keyword: str) -> Any:
-    """The element's value, or None if it is absent or breaks its VR."""
-    try:
-        return dataset.get(keyword)
-    except Exception:  # noqa: BLE001 - pydicom parses on access, and a stranger's bytes may raise anything there
-        return None
-
-
-def text(dataset: Dataset, keyword: str) -> str:
-    value = value_of(dataset, keyword)
-    if value is None:
-        return ""
-    return "\\".join(map(str, value)) if isinstance(value, pydicom.multival.MultiValue) else str(value)
-
-
-def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    return tuple(part for part in text(dataset, keyword).split("\\") if part)
-
-
-def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """All values as finite floats; empty if any of them is no number."""
-    try:
-        found = tuple(float(part) for part in texts(dataset, keyword))
-    except ValueError:
-        return ()
-    return found if all(math.isfinite(v) for v in found) else ()
-
-
-def number(dataset: Dataset, keyword: str) -> float | None:
-    found = numbers(dataset, keyword)
-    return found[0] if found else None
-
-
-def whole(dataset: Dataset, keyword: str) -> int | None:
-    found = number(dataset, keyword)
-    return None if found is None else int(found)
-
-
 def _exactly(found: tuple[float, ...], count: int) -> tuple[float, ...] | None:
     return found if len(found) == count else None
 
@@ -217,3 +142,21 @@ def _pair(found: tuple[float, ...]) -> tuple[float, float] | None:
 def is_ct_image(header: SliceHeader) -> bool:
     """A single-frame CT image with a series to belong to; enhanced CT and everything else is another SOP class."""
     return header.sop_class_uid == CTImageStorage and bool(header.series_uid) and bool(header.sop_instance_uid)
+
+
+NOT_AXIAL_IMAGES = frozenset({"LOCALIZER", "REF_SURVIEW", "PATIENT_INFO", "DOSE_INFO", "RESULTS", "SCREEN SAVE"})
+"""ImageType values of scout images, dose reports and screens that call themselves CT (PS3.3, C.8.2.1.1.1; Philips)."""
+
+
+def split_images(headers: Iterable[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:
+    """The axial CT images, and what is only called CT: localizers, dose reports, screens."""
+    images: list[SliceHeader] = []
+    dropped: list[SliceHeader] = []
+    for header in headers:
+        (images if is_axial_image(header.image_type) and is_ct_image(header) else dropped).append(header)
+    return images, dropped
+
+
+def is_axial_image(image_type: Iterable[str]) -> bool:
+    """Whether ImageType does not say localizer, dose report or screen."""
+    return not NOT_AXIAL_IMAGES & {part.strip().upper() for part in image_type}

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
 
-from rtseg_daemon.dicom.series import list_series, load_series, read_header, sorted_positions, storage_axes
+from rtseg_daemon.ct.headers import read_header
+from rtseg_daemon.ct.preconditions import sorted_positions, storage_axes
+from rtseg_daemon.ct.series import list_series, load_series
 from rtseg_daemon.errors import SeriesError
 from tests.structure_sets import patients
 from tests.synthetic import ORIENTATIONS, Change, sample_volume, write_series

@@ -1,107 +1,23 @@
-"""A CT series as files becomes a volume; its geometry comes from the files' own coordinates, never from their order."""
+"""What must hold before slices make one volume: one named check each."""
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from pydicom import Dataset
-from pydicom.uid import UID
 
-from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.dicom.headers import SliceHeader, header_of, is_ct_image, read_dataset, read_header
-from rtseg_daemon.dicom.pixels import stored_values
+from rtseg_daemon.ct.headers import SliceHeader, is_ct_image
 from rtseg_daemon.errors import SeriesError
-
-__all__ = [
-    "EVEN", "PRECONDITIONS", "RELEASABLE", "CtSeries", "Instance", "SliceHeader", "broken", "check_series",
-    "header_of", "is_ct_image", "list_series", "load_series", "read_header", "series_of", "sorted_positions",
-    "storage_axes",
-]  # fmt: skip
 
 ALIGNED = 4e-4
 """Largest direction cosine off its axis: 0.1 mm at 250 mm from the centre."""
 
+
 SAME_PLACE_MM = 0.01
 """Slices closer than this stand at one position; in-plane origins closer than this are the same."""
 
+
 EVEN = 0.01
 """Share of the usual slice distance by which one may be off unless more is tolerated."""
-
-DECODERS = 4
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One CT image: the file that holds it and what an RTSTRUCT needs to refer to it; `z_mm` is its patient z."""
-
-    path: Path
-    sop_class_uid: str
-    sop_instance_uid: str
-    z_mm: float | None = None
-
-
-@dataclass(frozen=True)
-class CtSeries:
-    """A complete CT series.
-
-    Args:
-        volume: int16 or float32 HU; slice k of the array is `instances[k]`, inferior to superior.
-        instances: one per slice.
-        header: the first instance's data set without its pixels: patient, study, frame of reference, equipment.
-    """
-
-    volume: Volume
-    instances: tuple[Instance, ...]
-    header: Dataset
-
-    @property
-    def series_uid(self) -> str:
-        return str(self.header.SeriesInstanceUID)
-
-    @property
-    def slice_z_mm(self) -> list[float]:
-        """Patient z of every slice, as its own file says it; from the grid where that is unknown."""
-        start, step = self.volume.origin_mm[0], self.volume.spacing_mm[0]
-        return [start + k * step if one.z_mm is None else one.z_mm for k, one in enumerate(self.instances)]
-
-
-def list_series(folder: Path) -> dict[str, list[Path]]:
-    """CT image files below `folder` by SeriesInstanceUID, paths sorted; every other file is passed over."""
-    found: dict[str, list[Path]] = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-        try:
-            header = read_header(path)
-        except SeriesError:
-            continue
-        if is_ct_image(header):
-            found.setdefault(header.series_uid, []).append(path)
-    return found
-
-
-def load_series(paths: Sequence[Path], allow: frozenset[str] = frozenset(), tolerance: float = EVEN) -> CtSeries:
-    """`series_of` the headers of these files; raises SeriesError also where one of them is no DICOM file."""
-    return series_of([read_header(path) for path in paths], allow, tolerance)
-
-
-def series_of(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset(), tolerance: float = EVEN) -> CtSeries:
-    """Read the files of one series, in any order, as a volume in patient axes.
-
-    Every precondition in PRECONDITIONS is checked in that order; raises SeriesError naming the first that fails. Those
-    in `allow` are passed over, if they are RELEASABLE: of slices at one position the first by InstanceNumber is kept.
-    `tolerance` is that of slice distances; contours lie where each slice says it is, however even the grid.
-    """
-    check_series(headers, allow, tolerance)
-    slices = sorted_positions(headers)
-    volume = _empty_volume(slices)
-    jobs = [(header, volume.array[k]) for k, header in enumerate(slices)]
-    with ThreadPoolExecutor(DECODERS) as pool:
-        for _ in pool.map(lambda job: _decode_into(*job), jobs):
-            pass
-    instances = tuple(Instance(h.path, h.sop_class_uid, h.sop_instance_uid, h.z_mm) for h in slices)
-    return CtSeries(volume, instances, read_dataset(slices[0].path, pixels=False))
 
 
 def sorted_positions(headers: Iterable[SliceHeader]) -> list[SliceHeader]:
@@ -132,8 +48,6 @@ def storage_axes(orientation: Sequence[float]) -> tuple[int, int, int, int] | No
 def _z(header: SliceHeader) -> float:
     return header.position_mm[2] if header.position_mm else 0.0
 
-
-# --- preconditions: each returns a reason, or an empty string where it holds -----------------------------------------
 
 Check = Callable[[Sequence[SliceHeader]], str]
 
@@ -287,55 +201,21 @@ def check_series(headers: Sequence[SliceHeader], allow: frozenset[str] = frozens
             raise SeriesError(f"{name}: {reason}; correct the series at its source and send it under new UIDs", name)
 
 
-# --- from stored pixels to patient axes ------------------------------------------------------------------------------
+def gaps(positions: Sequence[float]) -> list[float]:
+    """Where slices are missing between sorted `positions` (mm).
 
-Fact = TypeVar("Fact")
-
-
-def known(fact: Fact | None) -> Fact:
-    """A fact that check_series has found to be there."""
-    if fact is None:
-        raise SeriesError("a slice lacks a fact that was checked before; check the series first")
-    return fact
-
-
-def _empty_volume(slices: Sequence[SliceHeader]) -> Volume:
-    """The volume's grid and its memory, still without values."""
-    first = slices[0]
-    row_axis, row_sign, _, column_sign = storage_axes(known(first.orientation)) or (0, 1, 1, 1)
-    between_rows, between_columns = known(first.pixel_spacing_mm)
-    along_row = (row_sign, between_columns, first.columns)
-    along_column = (column_sign, between_rows, first.rows)
-    x, y = (along_row, along_column) if row_axis == 0 else (along_column, along_row)
-    origin = [
-        p - (n - 1) * s if sign < 0 else p for p, (sign, s, n) in zip(known(first.position_mm), (x, y), strict=False)
-    ]
-    z = [_z(h) for h in slices]
-    whole_hu = all(float(h.slope or 0).is_integer() and float(h.intercept or 0).is_integer() for h in slices)
-    array = np.empty((len(slices), y[2], x[2]), np.int16 if whole_hu else np.float32)
-    return Volume(array, ((z[-1] - z[0]) / (len(z) - 1), y[1], x[1]), (z[0], origin[1], origin[0]))
-
-
-def _decode_into(header: SliceHeader, target: Array) -> None:
-    """HU of one file, turned to (y, x) in patient axes, written into `target`."""
-    row_axis, row_sign, _, column_sign = storage_axes(known(header.orientation)) or (0, 1, 1, 1)
-    slope, intercept = known(header.slope), known(header.intercept)
-    turned = target if row_axis == 0 else target.T
-    view = turned[::column_sign, ::row_sign]
-    wanted = None if UID(header.transfer_syntax_uid).is_compressed else ("PixelData",)
-    values = stored_values(read_dataset(header.path, pixels=True, keywords=wanted), header)
-    if target.dtype == np.float32:
-        view[...] = values * np.float32(slope) + np.float32(intercept)
-        return
-    ends = sorted(int(v) * int(slope) + int(intercept) for v in (values.min(), values.max()))
-    if ends[0] < -32768 or ends[1] > 32767:
-        raise SeriesError(f"values: {ends[0]} to {ends[1]} HU cannot be; check the scanner's rescale", "values")
-    view[...] = wrapped(values)
-    if slope != 1:
-        target *= wrapped(np.array(int(slope)))
-    target += wrapped(np.array(int(intercept)))
-
-
-def wrapped(values: Array) -> Array:
-    """Integers modulo 2^16 as int16: sums and products of them are right wherever their true result fits."""
-    return values.astype(np.int16)
+    A gap of k usual distances lacks k - 1 slices; where any distance is no whole multiple, nobody can say: empty.
+    """
+    with np.errstate(over="ignore"):  # positions of a stranger's file may lie at the ends of what a number holds
+        steps = np.diff(np.asarray(positions, float))
+    usual = float(np.median(steps)) if steps.size > 1 else 0.0
+    if (
+        usual <= 0
+        or not np.isfinite(steps).all()
+        or bool((np.abs(steps / usual - np.round(steps / usual)) > 0.1).any())
+    ):
+        return []
+    missing: list[float] = []
+    for start, step in zip(positions, steps, strict=False):
+        missing += [start + usual * (k + 1) for k in range(min(round(float(step) / usual) - 1, 1000))]
+    return missing

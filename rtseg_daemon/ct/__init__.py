@@ -1,0 +1,1 @@
+"""A CT series read from its files: headers, preconditions, pixels, the volume."""
