@@ -25,8 +25,8 @@ from scipy import ndimage
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Volume, bounding_box
 from rtseg_daemon.ct.series import CtSeries, load_series
-from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity, write_dataset
-from rtseg_daemon.dicom.structures import Structure, boxed, read_structures, structures_on
+from rtseg_daemon.rtstruct.reading import Structure, boxed, read_structures, structures_on
+from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from tests.synthetic import write_series
 
 ORGANS = ("Lens_L", "Parotid_L")

@@ -14,9 +14,9 @@ from rtseg_daemon.config.sections import Compute
 if TYPE_CHECKING:
     from rtseg_daemon.anatomy.volume import Volume
     from rtseg_daemon.ct.series import CtSeries
+    from rtseg_daemon.gates.verdict import Verdict
     from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.pipeline import Segmenter, Stages
-    from rtseg_daemon.segment.verdict import Verdict
 
 Report = Callable[[str], None]
 Load = Callable[[Bundle], "Segmenter"]
@@ -166,7 +166,8 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
     from rtseg_daemon.ct.headers import read_header, split_images
     from rtseg_daemon.ct.preconditions import RELEASABLE
     from rtseg_daemon.ct.series import series_of
-    from rtseg_daemon.segment.gates import judge_series, judge_volume
+    from rtseg_daemon.gates.series import judge_series
+    from rtseg_daemon.gates.voxels import judge_volume
 
     with stages.stage("read headers"):
         headers = [read_header(path) for path in paths]
@@ -184,7 +185,7 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
 
 def segment_case(result: CaseResult, load: Load, options: Options, stages: "Stages") -> CaseResult:
     """The organs, judged, and their structure set; made also where a gate holds them: a release infers nothing."""
-    from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity
+    from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity
     from rtseg_daemon.segment.joining import joined
 
     series, bundles = result.series, result.bundles
@@ -211,9 +212,9 @@ def segment_case(result: CaseResult, load: Load, options: Options, stages: "Stag
 def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, stages: "Stages") -> "Part":
     """What one bundle finds in a CT, judged by its own limits; its probabilities do not outlive this call."""
     from rtseg_daemon.anatomy.volume import grid_of
+    from rtseg_daemon.gates.organs import judge_organs
     from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.memory import reduced
-    from rtseg_daemon.segment.organ_gates import judge_organs
     from rtseg_daemon.segment.rings import rings_of
 
     with stages.stage("load model"):
@@ -252,7 +253,7 @@ def unpredicted(organs: Sequence[Organ], shortage: str) -> list[Organ]:
 
 def write_case(result: CaseResult, path: Path) -> None:
     """Write the structure set durably to `path`; raises OSError where that is not possible."""
-    from rtseg_daemon.dicom.rtstruct import write_dataset
+    from rtseg_daemon.rtstruct.writing import write_dataset
 
     assert result.dataset is not None
     write_dataset(result.dataset, path)
@@ -260,8 +261,8 @@ def write_case(result: CaseResult, path: Path) -> None:
 
 def checked(result: CaseResult, path: Path, options: Options) -> CaseResult:
     """The result with the verdict on the file that was written: it is read again by code of its own."""
-    from rtseg_daemon.dicom.readback import check
-    from rtseg_daemon.segment.verdict import Verdict
+    from rtseg_daemon.gates.verdict import Verdict
+    from rtseg_daemon.gates.written_file import check
 
     assert result.series is not None
     reasons = check(path, result.series, result.organs, rejected=options.rejected, rings=result.rings)

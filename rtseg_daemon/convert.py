@@ -11,11 +11,11 @@ import SimpleITK as sitk
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.ct.series import CtSeries, list_series, load_series
-from rtseg_daemon.dicom.names import file_stem, unique_names
-from rtseg_daemon.dicom.readback import check
-from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity, write_dataset
-from rtseg_daemon.dicom.structures import boxed, read_structures, structures_on
 from rtseg_daemon.errors import SeriesError, StructureSetError
+from rtseg_daemon.gates.written_file import check
+from rtseg_daemon.rtstruct.names import file_stem, unique_names
+from rtseg_daemon.rtstruct.reading import boxed, read_structures, structures_on
+from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from rtseg_daemon.segment.transforms import to_image
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr")

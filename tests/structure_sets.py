@@ -15,7 +15,7 @@ from rtseg_daemon.anatomy.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.anatomy.volume import Volume, bounding_box
 from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.ct.series import CtSeries, load_series
-from rtseg_daemon.dicom.rtstruct import build_rtstruct, derive_identity, write_dataset
+from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from tests.synthetic import sample_volume, write_series
 
 SHARED = Path(__file__).parents[1].parent / "shared"

@@ -28,14 +28,14 @@ from rtseg_daemon.dicom.completeness import (
 )
 from rtseg_daemon.dicom.reconstructions import Candidate, preferred, still_coming
 from rtseg_daemon.errors import RtsegError, SeriesError
+from rtseg_daemon.gates.series import judge_series
+from rtseg_daemon.gates.verdict import Verdict, gravest
 from rtseg_daemon.ledger import jobs, reception, refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState
 from rtseg_daemon.logs import log
-from rtseg_daemon.segment.gates import judge_series
-from rtseg_daemon.segment.verdict import Verdict, gravest
 from rtseg_daemon.storage import damage
 
 OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"

@@ -24,7 +24,6 @@ from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.config.sections import Destination
 from rtseg_daemon.dicom import commitment
 from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
-from rtseg_daemon.dicom.renamed import for_destination
 from rtseg_daemon.dicom.send import ContextRefused, Local, Waits, associated, contexts_for, echo, store
 from rtseg_daemon.errors import DeliveryError, RtsegError, StateError, StorageError, StructureSetError
 from rtseg_daemon.ledger import deliveries
@@ -34,6 +33,7 @@ from rtseg_daemon.ledger.retry import really_waited
 from rtseg_daemon.ledger.schema import Delivery, Instance
 from rtseg_daemon.lifeline import follow_supervisor
 from rtseg_daemon.logs import configure, describe, log
+from rtseg_daemon.rtstruct.renamed import for_destination
 from rtseg_daemon.storage import Layout, check_files
 
 IDLE_SECONDS = 0.5

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from rtseg_daemon.anatomy.organ import Flag, Organ, flagged
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.dicom.names import LONGEST_NAME
-from rtseg_daemon.segment.verdict import Verdict
+from rtseg_daemon.gates.verdict import Verdict
+from rtseg_daemon.rtstruct.names import LONGEST_NAME
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from structlog.testing import capture_logs
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.dicom import assemble
 from rtseg_daemon.dicom.assemble import QuietClock, sweep
+from rtseg_daemon.gates.verdict import PASS
 from rtseg_daemon.ledger import jobs, reception
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.reception import Arrival
 from rtseg_daemon.ledger.schema import Alarm, Job, Series
 from rtseg_daemon.ledger.states import Ending, JobState
-from rtseg_daemon.segment.verdict import PASS
 from tests.receiver import Peer
 from tests.synthetic import slice_dataset
 from tests.world import Daemon, Tps, body_volume, wait_for, write_config

@@ -14,13 +14,13 @@ from rtseg_daemon import case, worker
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import Logging
 from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
+from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import decisions, events, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances
 from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import configure
-from rtseg_daemon.segment.verdict import Verdict
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.worker import Beat, Worker, options_for
 from tests.stub import load_stub
@@ -311,7 +311,7 @@ def test_a_full_disk_costs_time_and_not_the_result(bench: Bench, monkeypatch: py
 def test_a_file_that_differs_from_the_organs_is_held_and_nobody_may_release_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtseg_daemon.dicom.readback.check", lambda *_a, **_k: ["Brainstem: overlaps by 0.5"])
+    monkeypatch.setattr("rtseg_daemon.gates.written_file.check", lambda *_a, **_k: ["Brainstem: overlaps by 0.5"])
     job = bench.run()
     assert (job["state"], job["releasable"]) == ("HELD", False)
 

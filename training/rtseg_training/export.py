@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from rtseg_daemon.bundles import FORMAT_VERSION, Bundle, MemberFile, OrganClass
-from rtseg_daemon.dicom.anatomy import anatomy_of
+from rtseg_daemon.rtstruct.codes import anatomy_of
 from rtseg_training.account import cases_of, check_finished, check_owner, check_plan, check_same
 from rtseg_training.cases import Case
 from rtseg_training.checkpoint import part, read_checkpoint

@@ -20,8 +20,8 @@ from rtseg_daemon.ct.headers import read_header
 from rtseg_daemon.ct.series import CtSeries, series_of
 from rtseg_daemon.dicom.files import read_dataset, text, value_of
 from rtseg_daemon.dicom.quiet import quiet
-from rtseg_daemon.dicom.structures import Structure, rasterised, structures_of
 from rtseg_daemon.errors import SeriesError, StructureSetError
+from rtseg_daemon.rtstruct.reading import Structure, rasterised, structures_of
 from rtseg_training.cases import Case, make_case
 from rtseg_training.errors import CaseError
 from rtseg_training.import_images import chosen_images

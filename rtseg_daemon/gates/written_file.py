@@ -18,7 +18,7 @@ from rtseg_daemon.anatomy.organ import Organ, rings_to_send
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.ct.headers import SliceHeader, read_header
 from rtseg_daemon.ct.series import CtSeries
-from rtseg_daemon.dicom.names import names_of_rois
+from rtseg_daemon.rtstruct.names import names_of_rois
 
 LEAST_DICE = 0.99
 LEAST_DICE_SMALL = 0.97

@@ -9,8 +9,8 @@ from pydicom import Dataset
 
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.ct.series import list_series, load_series
-from rtseg_daemon.dicom.structures import rasterised, read_structures, structures_on
 from rtseg_daemon.errors import StructureSetError
+from rtseg_daemon.rtstruct.reading import rasterised, read_structures, structures_on
 from tests.structure_sets import Case, patients
 from tests.synthetic import ORIENTATIONS, sample_volume, write_series
 

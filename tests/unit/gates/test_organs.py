@@ -6,7 +6,7 @@ import pytest
 from rtseg_daemon.anatomy.organ import Flag, Organ
 from rtseg_daemon.anatomy.volume import Box, Volume
 from rtseg_daemon.bundles import Bundle, Limits, OrganClass
-from rtseg_daemon.segment.organ_gates import judge_organs
+from rtseg_daemon.gates.organs import judge_organs
 
 
 def bundle(*classes: OrganClass, **changes: Any) -> Bundle:

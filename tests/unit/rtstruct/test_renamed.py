@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from rtseg_daemon.config.sections import Destination
-from rtseg_daemon.dicom.renamed import for_destination
 from rtseg_daemon.errors import StructureSetError
+from rtseg_daemon.rtstruct.renamed import for_destination
 from tests.structure_sets import Case, dciodvfy_errors
 
 

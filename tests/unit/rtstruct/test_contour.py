@@ -10,8 +10,8 @@ from skimage.draw import polygon
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Box, Volume
-from rtseg_daemon.segment.contour import TOLERANCE_MM, area, outline, segment_distance, signed_field, trace
-from rtseg_daemon.segment.fill import enclosed
+from rtseg_daemon.rtstruct.contour import TOLERANCE_MM, area, outline, segment_distance, signed_field, trace
+from rtseg_daemon.rtstruct.fill import enclosed
 from tests.structure_sets import ball
 
 SPACING_MM = (2.5, 0.7, 0.9)

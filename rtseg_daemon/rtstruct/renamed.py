@@ -10,8 +10,8 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 
 from rtseg_daemon.config.sections import Destination
-from rtseg_daemon.dicom.names import LONGEST_NAME, ascii_line, names_of_rois
 from rtseg_daemon.errors import StructureSetError
+from rtseg_daemon.rtstruct.names import LONGEST_NAME, ascii_line, names_of_rois
 from rtseg_daemon.storage import write_durably
 
 

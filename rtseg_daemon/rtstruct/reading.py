@@ -14,7 +14,7 @@ from rtseg_daemon.ct.series import CtSeries
 from rtseg_daemon.dicom.files import read_dataset, text, value_of, whole
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError, StructureSetError
-from rtseg_daemon.segment.fill import enclosed
+from rtseg_daemon.rtstruct.fill import enclosed
 
 FLAT_MM = 0.01
 """A contour whose z varies by more is not axial; contours closer than this lie in one plane."""

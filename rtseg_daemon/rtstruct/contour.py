@@ -15,7 +15,7 @@ from contourpy import FillType, contour_generator
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.segment.keyhole import Path, joined
+from rtseg_daemon.rtstruct.keyhole import Path, joined
 
 TOLERANCE_MM = 0.1
 """Upper bound of what simplification may move the boundary."""

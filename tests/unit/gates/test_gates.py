@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.bundles import Limits
 from rtseg_daemon.ct.headers import SliceHeader, split_images
-from rtseg_daemon.segment.gates import COSINES, judge_series, judge_volume
+from rtseg_daemon.gates.series import COSINES, judge_series
+from rtseg_daemon.gates.voxels import judge_volume
 
 
 def header(k: int, **changes: Any) -> SliceHeader:

@@ -9,7 +9,7 @@ from rtseg_daemon.anatomy.organ import Flag, Organ, flagged
 from rtseg_daemon.anatomy.sides import twin_of
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.bundles import Bundle, OrganClass
-from rtseg_daemon.segment.verdict import Finding, Verdict, verdict_of
+from rtseg_daemon.gates.verdict import Finding, Verdict, verdict_of
 
 STRAY_PART = 0.02
 """A separate part larger than this share of the organ is worth a look."""

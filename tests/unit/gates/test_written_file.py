@@ -9,7 +9,7 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from rtseg_daemon.dicom.readback import check
+from rtseg_daemon.gates.written_file import check
 from tests.structure_sets import Case
 from tests.synthetic import ORIENTATIONS
 

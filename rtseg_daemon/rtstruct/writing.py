@@ -18,12 +18,12 @@ from rtseg_daemon.anatomy.organ import Flag, Organ, rings_to_send
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.config.sections import JOINER
 from rtseg_daemon.ct.series import CtSeries
-from rtseg_daemon.dicom.anatomy import RING, Anatomy, Colour, anatomy_of
-from rtseg_daemon.dicom.copied import copy_identity, keep_bytes
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
-from rtseg_daemon.dicom.names import ascii_line, names_of_rois
-from rtseg_daemon.dicom.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
-from rtseg_daemon.segment.contour import trace
+from rtseg_daemon.rtstruct.codes import RING, Anatomy, Colour, anatomy_of
+from rtseg_daemon.rtstruct.contour import trace
+from rtseg_daemon.rtstruct.copied import copy_identity, keep_bytes
+from rtseg_daemon.rtstruct.names import ascii_line, names_of_rois
+from rtseg_daemon.rtstruct.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
 
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management: retired, but what every planning system writes and expects here."""

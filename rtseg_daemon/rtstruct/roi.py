@@ -10,10 +10,10 @@ from pydicom.tag import Tag
 
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.ct.series import Instance
-from rtseg_daemon.dicom.anatomy import LATERALITY, Anatomy, Colour
-from rtseg_daemon.dicom.copied import keep_bytes
-from rtseg_daemon.dicom.names import ascii_line
-from rtseg_daemon.segment.contour import Contour
+from rtseg_daemon.rtstruct.codes import LATERALITY, Anatomy, Colour
+from rtseg_daemon.rtstruct.contour import Contour
+from rtseg_daemon.rtstruct.copied import keep_bytes
+from rtseg_daemon.rtstruct.names import ascii_line
 
 CONTOUR_DATA = Tag(0x3006, 0x0050)
 

@@ -1,0 +1,1 @@
+"""The RT Structure Set: written, and read back."""
