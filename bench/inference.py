@@ -36,12 +36,12 @@ from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_model
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.networks import build
 from rtseg_daemon.phantom import make_phantom
-from rtseg_daemon.segment.engine_openvino import cpu_multiplies
-from rtseg_daemon.segment.engine_torch import load_member
+from rtseg_daemon.segment.engines.openvino_engine import cpu_multiplies
+from rtseg_daemon.segment.engines.torch_engine import load_member
 from rtseg_daemon.segment.ensemble import class_weights
 from rtseg_daemon.segment.infer import blended_tiles, network_input, plan_windows, window_for, windows_of
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
-from rtseg_daemon.segment.transforms import interpolate
+from rtseg_daemon.segment.resample import interpolate
 
 Masks = dict[str, Array]
 Predict = Callable[[torch.nn.Module, torch.Tensor], torch.Tensor]

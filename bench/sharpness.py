@@ -16,7 +16,7 @@ from rtseg_training.cases import load_case, read_manifest
 
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.ct.series import list_series, load_series
-from rtseg_daemon.segment.transforms import resample, spaced_grid
+from rtseg_daemon.segment.resample import resample, spaced_grid
 
 SOFT_HU = (-150, 250)
 

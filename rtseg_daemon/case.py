@@ -213,8 +213,8 @@ def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, st
     """What one bundle finds in a CT, judged by its own limits; its probabilities do not outlive this call."""
     from rtseg_daemon.anatomy.volume import grid_of
     from rtseg_daemon.gates.organs import judge_organs
+    from rtseg_daemon.segment.engines.memory import reduced
     from rtseg_daemon.segment.joining import Part
-    from rtseg_daemon.segment.memory import reduced
     from rtseg_daemon.segment.rings import rings_of
 
     with stages.stage("load model"):

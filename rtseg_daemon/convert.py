@@ -16,7 +16,7 @@ from rtseg_daemon.gates.written_file import check
 from rtseg_daemon.rtstruct.names import file_stem, unique_names
 from rtseg_daemon.rtstruct.reading import boxed, read_structures, structures_on
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
-from rtseg_daemon.segment.transforms import to_image
+from rtseg_daemon.segment.resample import to_image
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 

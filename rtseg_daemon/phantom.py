@@ -15,7 +15,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 from scipy import ndimage
 
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Grid, Volume, bounding_box
-from rtseg_daemon.segment.transforms import interpolate
+from rtseg_daemon.segment.resample import interpolate
 
 FIELD_OF_VIEW_MM = 500.0
 COUCH_MM = (420.0, 30.0, 4.0)

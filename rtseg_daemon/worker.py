@@ -30,8 +30,8 @@ from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.lifeline import follow_supervisor
 from rtseg_daemon.logs import configure, describe, log
+from rtseg_daemon.segment.engines.memory import attempts, halved, out_of_memory, reduced
 from rtseg_daemon.segment.entropy_map import save_entropy_map
-from rtseg_daemon.segment.memory import attempts, halved, out_of_memory, reduced
 from rtseg_daemon.storage import Layout, check_files
 
 if TYPE_CHECKING:

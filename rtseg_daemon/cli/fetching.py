@@ -53,8 +53,8 @@ def choose_peer(settings: Config, name: str | None) -> QueryPeer:
 def retrieve(settings: Config, pacs: QueryPeer, study: str, patient: str, by_get: bool) -> list[dict[str, Any]]:
     """Find the series and have each sent; raises DeliveryError if the PACS cannot be asked."""
     from rtseg_daemon.dicom import query
+    from rtseg_daemon.dicom.association import Local
     from rtseg_daemon.dicom.relay import relay
-    from rtseg_daemon.dicom.send import Local
 
     local = Local(settings.dicom.ae_title, settings.dicom.tls)
     shapes = []

@@ -77,7 +77,7 @@ def echo(
 
     Example: rtseg-daemon echo eclipse
     """
-    from rtseg_daemon.dicom.send import Local, Peer, echo_and_security
+    from rtseg_daemon.dicom.association import Local, Peer, echo_and_security
 
     settings = require_config(config)
     known: list[Peer] = [*settings.query, *settings.destinations]

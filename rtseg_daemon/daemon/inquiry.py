@@ -9,8 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import QueryPeer
+from rtseg_daemon.dicom.association import Local, Waits
 from rtseg_daemon.dicom.query import count_images
-from rtseg_daemon.dicom.send import Local, Waits
 from rtseg_daemon.errors import DeliveryError
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import expect, last_instance_id, open_series

@@ -6,17 +6,10 @@ import time
 from dataclasses import dataclass, field
 
 from rtseg_daemon.config.sections import Caller
-from rtseg_daemon.dicom.netguard import UNKNOWN_CALLED, UNKNOWN_CALLER, Refusal
+from rtseg_daemon.dicom.tls import Certificate
+from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, UNKNOWN_CALLER, Refusal
 
 RESOLVE_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What a peer's verified certificate says: its SHA-256 fingerprint and its subject alternative names."""
-
-    fingerprint: str
-    names: tuple[str, ...] = ()
 
 
 @dataclass

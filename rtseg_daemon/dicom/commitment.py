@@ -9,10 +9,10 @@ from pydicom.uid import UID, generate_uid
 from pynetdicom.association import Association
 from sqlalchemy import Engine
 
+from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.ledger.deliveries import record_commitment
 from rtseg_daemon.ledger.engine import writing
 
-PUSH_MODEL = UID("1.2.840.10008.1.20.1")
 PUSH_MODEL_INSTANCE = UID("1.2.840.10008.1.20.1.1")
 REQUEST_COMMITMENT = 1
 ALL_COMMITTED = 1
@@ -44,7 +44,7 @@ def ask(association: Association, transaction_uid: str, objects: Sequence[tuple[
         answer, _ = association.send_n_action(
             request(transaction_uid, objects),
             REQUEST_COMMITMENT,
-            PUSH_MODEL,
+            COMMITMENT,
             PUSH_MODEL_INSTANCE,
         )
     except (ValueError, RuntimeError):

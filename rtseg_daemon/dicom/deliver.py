@@ -22,9 +22,10 @@ from sqlalchemy.orm import object_session
 from rtseg_daemon.bundles import installed_models, research_among
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.config.sections import Destination
+from rtseg_daemon.deliver.send import ContextRefused, contexts_for, store
 from rtseg_daemon.dicom import commitment
 from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
-from rtseg_daemon.dicom.send import ContextRefused, Local, Waits, associated, contexts_for, echo, store
+from rtseg_daemon.dicom.association import Local, Waits, associated, echo
 from rtseg_daemon.errors import DeliveryError, RtsegError, StateError, StorageError, StructureSetError
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing

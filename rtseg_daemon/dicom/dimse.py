@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from rtseg_daemon.dicom.netguard import PeerFault
+from rtseg_daemon.dicom.wire import PeerFault
 
 C_STORE_RQ, C_ECHO_RQ, N_EVENT_REPORT_RQ, C_CANCEL_RQ = 0x0001, 0x0030, 0x0100, 0x0FFF
 RESPONSE = 0x8000

@@ -4,7 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -14,54 +14,24 @@ from rtseg_daemon.dicom.contexts import is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.examine import Examined, examine, is_ct, is_uid, named_series
 from rtseg_daemon.dicom.group_commit import GroupCommit
-from rtseg_daemon.dicom.netguard import Limits, PeerFault
 from rtseg_daemon.dicom.pixel_digest import pixel_digest
 from rtseg_daemon.dicom.store import FULL, ObjectStore, Spool, file_head
+from rtseg_daemon.dicom.wire import Limits, PeerFault
 from rtseg_daemon.errors import StateError
-from rtseg_daemon.ledger import reception, refusals
+from rtseg_daemon.ledger import reception
 from rtseg_daemon.ledger.arrivals import add_instance, open_series_of_new, touch
 from rtseg_daemon.ledger.reception import Arrival, Recorded, Repeat
 from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.logs import log, short
+from rtseg_daemon.receive.sender import MOST_REFUSED, Sender, enter_refusals
 
-NOTE_SECONDS = 1.0
 OWED_SECONDS = 1.0
 """Until it is tried again to note an end that the ledger would not take."""
 HEAD_BYTES = 64 * 1024
 """Of an object that is not kept, looked at for the series that it names."""
-MOST_REFUSED = 1000
 NO_SPACE = Status(dimse.OUT_OF_RESOURCES, "no space left on the storage")
 NO_LEDGER = Status(dimse.OUT_OF_RESOURCES, "the ledger cannot be written now")
-
-
-@dataclass
-class Sender:
-    """Who sends on one association; its row in the ledger is made with its first object.
-
-    `brought`: when it last brought something of each series (by the ledger's number); `noted`: which of these moments
-    the ledger knows. `refused`: images (series, instance) that are not kept and of which the ledger does not know yet,
-    unknown names empty. `uncounted`: whether there were more of these than are remembered here.
-    """
-
-    calling_ae: str
-    host: str
-    association_id: int | None = None
-    uncounted: bool = False
-    refused: list[tuple[str, str]] = field(default_factory=list)
-    brought: dict[int, float] = field(default_factory=dict)
-    noted: dict[int, float] = field(default_factory=dict)
-
-    def remember(self, recorded: Recorded, noted: bool) -> None:
-        """After the commit, so that nothing is believed that was rolled back."""
-        self.association_id = recorded.arrival.association_id
-        self.brought[recorded.series_id] = recorded.arrival.received_at
-        if noted:
-            self.noted[recorded.series_id] = recorded.arrival.received_at
-
-    def due(self, series_id: int, moment: float) -> bool:
-        """Whether the ledger should be told again that something of the series came."""
-        return abs(moment - self.noted[series_id]) >= NOTE_SECONDS
 
 
 class Intake:
@@ -267,16 +237,6 @@ class Doubt:
     sha256: str
     kept_pixels: str = ""
     our_pixels: str = ""
-
-
-def enter_refusals(session: Session, sender: Sender) -> int:
-    """Enter what this association did not get kept; returns the association's row, made where there is none yet."""
-    association_id = sender.association_id
-    if association_id is None:
-        association_id = reception.open_association(session, sender.calling_ae, sender.host)
-    for series_uid, sop_uid in sender.refused:
-        refusals.note_refusal(session, association_id, series_uid, sop_uid)
-    return association_id
 
 
 def noted(data: Iterable[memoryview], head: bytearray) -> Iterator[memoryview]:

@@ -8,9 +8,10 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from rtseg_daemon.dicom.callers import Certificate, plain_address
-from rtseg_daemon.dicom.netguard import Wire
+from rtseg_daemon.dicom.callers import plain_address
 from rtseg_daemon.dicom.session import House, Session
+from rtseg_daemon.dicom.tls import Certificate
+from rtseg_daemon.dicom.wire import Wire
 from rtseg_daemon.logs import log
 
 BACKLOG = 128

@@ -12,8 +12,8 @@ from pynetdicom.association import Association
 from pynetdicom.dimse_messages import C_FIND_RSP
 
 from rtseg_daemon.config.sections import QueryPeer
+from rtseg_daemon.dicom.association import Local, Waits, associated
 from rtseg_daemon.dicom.contexts import LOSSLESS
-from rtseg_daemon.dicom.send import Local, Waits, associated
 from rtseg_daemon.errors import DeliveryError
 
 FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")

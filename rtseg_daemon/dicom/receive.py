@@ -19,9 +19,9 @@ from rtseg_daemon.dicom.event_reports import take_event_report
 from rtseg_daemon.dicom.group_commit import GroupCommit
 from rtseg_daemon.dicom.intake import Intake
 from rtseg_daemon.dicom.listener import Listener, Port, open_port
-from rtseg_daemon.dicom.netguard import Limits
 from rtseg_daemon.dicom.session import House
 from rtseg_daemon.dicom.store import ObjectStore
+from rtseg_daemon.dicom.wire import Limits
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.arrivals import make_room
 from rtseg_daemon.ledger.engine import open_ledger, writing

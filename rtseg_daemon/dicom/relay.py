@@ -7,9 +7,9 @@ from pynetdicom.association import Association
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Destination, QueryPeer
+from rtseg_daemon.dicom.association import Local, associated
 from rtseg_daemon.dicom.contexts import LOSSLESS
 from rtseg_daemon.dicom.query import RETRIEVE_WAITS, RemoteSeries, Retrieved, get
-from rtseg_daemon.dicom.send import Local, associated
 
 REFUSED = 0xA700
 

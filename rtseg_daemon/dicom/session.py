@@ -8,29 +8,26 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from rtseg_daemon.dicom import dimse
-from rtseg_daemon.dicom.callers import Callers, Certificate
+from rtseg_daemon.dicom.callers import Callers
 from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.door import Door
-from rtseg_daemon.dicom.intake import Intake, Sender
-from rtseg_daemon.dicom.netguard import (
+from rtseg_daemon.dicom.intake import Intake
+from rtseg_daemon.dicom.tls import Certificate
+from rtseg_daemon.dicom.wire import (
     ASSOCIATE_RQ,
-    TOO_MANY,
     Fragment,
     Limits,
     PeerFault,
     PeerGone,
     PeerReleased,
-    Refusal,
     Wire,
-    abort_pdu,
-    accept,
-    decode_request,
     encode_command,
-    release_reply,
 )
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log
+from rtseg_daemon.receive.negotiation import TOO_MANY, Refusal, abort_pdu, accept, decode_request, release_reply
+from rtseg_daemon.receive.sender import Sender
 
 WORTH_BYTES = 16 * 1024
 """So much data show that a peer is at work (see `door`)."""

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtseg_daemon.config.sections import Tls
-from rtseg_daemon.dicom.callers import Certificate
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.logs import log
 
@@ -19,6 +18,14 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
 """What TLS 1.2 may use (RFC 9325, 4.2); TLS 1.3 has no others."""
 
 Stamp = tuple[tuple[int, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What a peer's verified certificate says: its SHA-256 fingerprint and its subject alternative names."""
+
+    fingerprint: str
+    names: tuple[str, ...] = ()
 
 
 def strict(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:

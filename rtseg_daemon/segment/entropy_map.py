@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from rtseg_daemon.anatomy.volume import Grid, Volume
-from rtseg_daemon.segment.transforms import interpolate
+from rtseg_daemon.segment.resample import interpolate
 
 STEP_NATS = 0.01
 """Resolution of the stored entropies; 255 steps reach past ln 6, the largest that six members give."""

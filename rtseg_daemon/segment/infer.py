@@ -15,8 +15,8 @@ import numpy as np
 from rtseg_daemon.anatomy.sides import mirrored_channels
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Shape
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.segment.engine import Engine, Work
-from rtseg_daemon.segment.transforms import intensity_knots, segmental_linear
+from rtseg_daemon.segment.engines.engine import Engine, Work
+from rtseg_daemon.segment.intensity import intensity_knots, segmental_linear
 
 Beat = Callable[[], None]
 

@@ -13,11 +13,12 @@ from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Grid, Volume, boundi
 from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import SeriesError
-from rtseg_daemon.segment.engine import Engine
-from rtseg_daemon.segment.engines import start_engine
+from rtseg_daemon.segment.body import body_mask, centre_box, largest_object
+from rtseg_daemon.segment.engines.engine import Engine
+from rtseg_daemon.segment.engines.start import start_engine
 from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine, corrected
 from rtseg_daemon.segment.infer import member_probabilities
-from rtseg_daemon.segment.transforms import body_mask, centre_box, interpolate, largest_object, resample, spaced_grid
+from rtseg_daemon.segment.resample import box_on, interpolate, part_of, resample, spaced_grid
 from rtseg_daemon.segment.uncertainty import (
     disagreement,
     features,
@@ -185,25 +186,6 @@ def cut_end(coarse: Box, network: Volume, ct: Grid) -> str:
     if coarse.stop[0] == network.shape[0] and ct.origin_mm[0] + ct.spacing_mm[0] * (ct.shape[0] - 1) - last > beyond:
         return "superior"
     return ""
-
-
-def box_on(ct: Grid, volume: Volume) -> Box:
-    """The box of the grid `ct` that holds every voxel of `volume`, edges included, cut at the grid's edge."""
-    start, stop = [], []
-    for axis in range(3):
-        first, step = volume.origin_mm[axis], volume.spacing_mm[axis]
-        last = first + step * (volume.shape[axis] - 1)
-        low = np.floor((first - step / 2 - ct.origin_mm[axis]) / ct.spacing_mm[axis])
-        high = np.ceil((last + step / 2 - ct.origin_mm[axis]) / ct.spacing_mm[axis])
-        start.append(int(min(max(low, 0), ct.shape[axis] - 1)))
-        stop.append(int(min(max(high + 1, start[-1] + 1), ct.shape[axis])))
-    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
-
-
-def part_of(grid: Grid, box: Box) -> Grid:
-    """The part of `grid` inside `box`."""
-    origin = [o + s * b for o, s, b in zip(grid.origin_mm, grid.spacing_mm, box.start, strict=True)]
-    return Grid(box.shape, grid.spacing_mm, (origin[0], origin[1], origin[2]))
 
 
 def moved(box: Box, by: tuple[int, int, int]) -> Box:

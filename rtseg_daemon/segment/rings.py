@@ -13,8 +13,8 @@ from scipy import ndimage
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Box, Grid, Triple, bounding_box
-from rtseg_daemon.segment.pipeline import Segmentation, part_of
-from rtseg_daemon.segment.transforms import interpolate
+from rtseg_daemon.segment.pipeline import Segmentation
+from rtseg_daemon.segment.resample import interpolate, part_of
 
 REACH_MM = 10.0
 """A ring keeps within this distance of the organ's boundary: a member's false find elsewhere is none of it."""

@@ -59,7 +59,7 @@ def real_patient(folder: Path) -> Case:
 def phantom(folder: Path) -> Case:
     """The demo's patient that never lived."""
     from rtseg_daemon.phantom import make_phantom, write_series
-    from rtseg_daemon.segment.transforms import to_image
+    from rtseg_daemon.segment.resample import to_image
 
     ct, masks = make_phantom(7)
     write_series(ct, folder, 7)

@@ -8,8 +8,8 @@ import pytest
 from pynetdicom.dimse import DIMSEServiceProvider
 
 from rtseg_daemon.config.sections import QueryPeer
+from rtseg_daemon.dicom.association import Local
 from rtseg_daemon.dicom.query import count_images, ct_series
-from rtseg_daemon.dicom.send import Local
 from rtseg_daemon.errors import DeliveryError
 from tests.peers import Archive, storescu
 from tests.synthetic import uid

@@ -16,7 +16,7 @@ import yaml
 from pydicom import Dataset
 
 from rtseg_daemon.config.sections import Destination, Tls
-from rtseg_daemon.dicom.send import Local, Waits, echo_and_security
+from rtseg_daemon.dicom.association import Local, Waits, echo_and_security
 from rtseg_daemon.dicom.tls import client_context
 from rtseg_daemon.errors import DeliveryError
 from tests.certificates import Authority, Pair, openssl

@@ -8,7 +8,7 @@ import pytest
 
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.phantom import Template, load_template, make_phantom, write_series
-from rtseg_daemon.segment.transforms import body_mask
+from rtseg_daemon.segment.body import body_mask
 
 ORGANS = ("Brainstem", "SpinalCord", "Parotid_L", "Parotid_R", "Bone_Mandible", "Larynx", "Esophagus")
 Made = tuple[Volume, dict[str, Array]]

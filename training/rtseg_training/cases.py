@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Volume, bounding_box
-from rtseg_daemon.segment.transforms import body_mask
+from rtseg_daemon.segment.body import body_mask
 from rtseg_training.errors import CaseError
 
 STATUSES = ("drawn", "empty", "outside")

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 
 from rtseg_daemon.anatomy.sides import mirrored_channels
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Shape, Volume
+from rtseg_daemon.segment.body import body_mask, centre_box
 from rtseg_daemon.segment.infer import network_input, padded_window
-from rtseg_daemon.segment.transforms import body_mask, centre_box, interpolate, resample, spaced_grid
+from rtseg_daemon.segment.resample import interpolate, resample, spaced_grid
 from rtseg_training.cases import Case
 from rtseg_training.recipe import Augment, Recipe
 

@@ -14,7 +14,7 @@ from rtseg_daemon.bundles import Bundle, OrganClass, load_bundle
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
-from rtseg_daemon.segment.transforms import block_mean, interpolate, spaced_grid
+from rtseg_daemon.segment.resample import block_mean, interpolate, spaced_grid
 from rtseg_daemon.segment.uncertainty import features
 from rtseg_training.cases import STATUSES, Case
 from rtseg_training.metrics import Scores, compare

@@ -4,7 +4,7 @@ import functools
 
 import torch
 
-from rtseg_daemon.segment.engine_openvino import cpu_multiplies
+from rtseg_daemon.segment.engines.openvino_engine import cpu_multiplies
 from rtseg_training.recipe import Recipe
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from rtseg_daemon.segment.transforms import largest_object
+from rtseg_daemon.segment.body import largest_object
 from rtseg_training.account import check_finished, check_owner, check_plan
 from rtseg_training.checkpoint import load_into, read_meta, read_weights
 from rtseg_training.dataset import Prepared

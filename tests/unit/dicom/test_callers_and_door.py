@@ -4,9 +4,10 @@ import pytest
 
 from rtseg_daemon.config.sections import Caller
 from rtseg_daemon.dicom import door as door_module
-from rtseg_daemon.dicom.callers import Callers, Certificate, Resolver, bound, plain_address
+from rtseg_daemon.dicom.callers import Callers, Resolver, bound, plain_address
 from rtseg_daemon.dicom.door import Door, idlest
-from rtseg_daemon.dicom.netguard import UNKNOWN_CALLED, UNKNOWN_CALLER
+from rtseg_daemon.dicom.tls import Certificate
+from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, UNKNOWN_CALLER
 
 PRINT = "ab" * 32
 

@@ -7,7 +7,7 @@ from pynetdicom.dsutils import decode
 
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.dimse import Status, decode_command, encode_command_set, encode_response
-from rtseg_daemon.dicom.netguard import PeerFault
+from rtseg_daemon.dicom.wire import PeerFault
 from tests.receiver import command_set
 
 CT = "1.2.840.10008.5.1.4.1.1.2"

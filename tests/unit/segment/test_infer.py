@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from rtseg_daemon.anatomy.volume import AIR_HU
 from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass
+from rtseg_daemon.segment.body import centre_box
 from rtseg_daemon.segment.infer import (
     member_probabilities,
     network_input,
@@ -15,7 +16,6 @@ from rtseg_daemon.segment.infer import (
     window_for,
     window_starts,
 )
-from rtseg_daemon.segment.transforms import centre_box
 
 
 @given(st.integers(1, 400), st.integers(8, 96), st.floats(0, 0.7))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from rtseg_daemon.segment.memory import attempts, halved
+from rtseg_daemon.segment.engines.memory import attempts, halved
 from tests.structure_sets import tiny_bundle
 
 WHOLE = (84, 80, 64)

@@ -13,7 +13,8 @@ from rtseg_daemon.bundles import OrganClass, load_bundle
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.ensemble import Ensemble
-from rtseg_daemon.segment.pipeline import Segmenter, box_on, organ_on_ct, signed_margin, to_network_grid
+from rtseg_daemon.segment.pipeline import Segmenter, organ_on_ct, signed_margin, to_network_grid
+from rtseg_daemon.segment.resample import box_on
 from tests.tiny import ORGANS, make_bundle
 
 

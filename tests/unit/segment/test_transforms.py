@@ -8,20 +8,9 @@ from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
 from rtseg_daemon.anatomy.volume import Grid, Volume, grid_of
-from rtseg_daemon.segment.transforms import (
-    block_mean,
-    body_mask,
-    centre_box,
-    dilated,
-    eroded,
-    filled,
-    intensity_knots,
-    interpolate,
-    largest_object,
-    resample,
-    segmental_linear,
-    spaced_grid,
-)
+from rtseg_daemon.segment.body import body_mask, centre_box, dilated, eroded, filled, largest_object
+from rtseg_daemon.segment.intensity import intensity_knots, segmental_linear
+from rtseg_daemon.segment.resample import block_mean, interpolate, resample, spaced_grid
 
 
 def volume(array, spacing=(1.0, 1.0, 1.0), origin=(0.0, 0.0, 0.0)):

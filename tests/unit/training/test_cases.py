@@ -11,7 +11,7 @@ from rtseg_training.import_folders import find_cases, import_case
 from rtseg_training.names import load_names
 
 from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.segment.transforms import to_image
+from rtseg_daemon.segment.resample import to_image
 from tests.unit.training.conftest import no_room
 
 Phantom = tuple[Volume, dict[str, Array]]

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from rtseg_daemon.bundles import Golden, load_bundle
 from rtseg_daemon.config.sections import Compute
-from rtseg_daemon.segment.engine_torch import load_member
+from rtseg_daemon.segment.engines.torch_engine import load_member
 from tests.unit.training.conftest import ORGANS, tiny_recipe, write_recipe
 
 

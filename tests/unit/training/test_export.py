@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from rtseg_daemon.bundles import MemberFile
 from rtseg_daemon.networks import build
-from rtseg_daemon.segment.engine_torch import load_member
+from rtseg_daemon.segment.engines.torch_engine import load_member
 from tests.structure_sets import tiny_bundle
 from tests.unit.training.conftest import tiny_recipe, write_recipe
 

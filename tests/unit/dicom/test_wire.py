@@ -14,19 +14,13 @@ from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from rtseg_daemon.dicom.contexts import COMMITMENT, commitment_context, supported_contexts
 from rtseg_daemon.dicom.listener import notice_death
-from rtseg_daemon.dicom.netguard import (
+from rtseg_daemon.dicom.wire import Limits, PeerFault, PeerGone, PeerReleased, Wire, encode_command, fragments
+from rtseg_daemon.receive.negotiation import (
     PYNETDICOM_VERSION,
     UNKNOWN_CALLER,
-    Limits,
-    PeerFault,
-    PeerGone,
-    PeerReleased,
-    Wire,
     abort_pdu,
     accept,
     decode_request,
-    encode_command,
-    fragments,
     release_reply,
 )
 from tests.receiver import RELEASE, pdata, request_pdu

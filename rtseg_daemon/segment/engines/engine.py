@@ -8,7 +8,7 @@ from typing import Protocol
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.errors import DeviceError, EngineError
-from rtseg_daemon.segment.memory import Plan
+from rtseg_daemon.segment.engines.memory import Plan
 
 Work = tuple[int, Array]
 """A member's number, and a window `(z, y, x)` after that member's intensity transform."""

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtseg_daemon.segment.memory import (
+from rtseg_daemon.segment.engines.memory import (
     COMFORT_BYTES,
     GIB,
     RESERVE_BYTES,

@@ -12,10 +12,10 @@ import torch
 from rtseg_daemon.bundles import load_bundle
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import ConfigError, EngineError
-from rtseg_daemon.segment import engine_openvino, engine_torch, engines
-from rtseg_daemon.segment.engine import Choice, choose
-from rtseg_daemon.segment.engines import choice_for, load_engine, plan_for, start_engine
-from rtseg_daemon.segment.memory import Plan
+from rtseg_daemon.segment.engines import openvino_engine, start, torch_engine
+from rtseg_daemon.segment.engines.engine import Choice, choose
+from rtseg_daemon.segment.engines.memory import Plan
+from rtseg_daemon.segment.engines.start import choice_for, load_engine, plan_for, start_engine
 from tests.tiny import make_bundle
 
 
@@ -53,7 +53,7 @@ def test_a_device_that_is_not_there_is_named(asked, cuda, message):
 def test_a_processor_without_16_bit_goes_on_in_fp32_and_says_so_where_they_were_asked_for(
     backend, asked, monkeypatch, capfd
 ):
-    monkeypatch.setattr(engine_openvino, "cpu_multiplies", lambda precision: False)
+    monkeypatch.setattr(openvino_engine, "cpu_multiplies", lambda precision: False)
     choice = choice_for(Compute(device="cpu", backend=backend, precision=asked))
     told = capfd.readouterr()
     assert choice.precision == "fp32"
@@ -61,7 +61,7 @@ def test_a_processor_without_16_bit_goes_on_in_fp32_and_says_so_where_they_were_
 
 
 def test_a_processor_with_bf16_uses_it(monkeypatch):
-    monkeypatch.setattr(engine_openvino, "cpu_multiplies", lambda precision: precision == "bf16")
+    monkeypatch.setattr(openvino_engine, "cpu_multiplies", lambda precision: precision == "bf16")
     assert choice_for(Compute(device="cpu")).precision == "bf16"
 
 
@@ -69,7 +69,7 @@ OLD = "CUDA initialization: The NVIDIA driver on your system is too old (found v
 
 
 def test_an_old_driver_is_named_where_a_gpu_was_asked_for(monkeypatch):
-    monkeypatch.setattr(engine_torch, "cuda_devices", lambda: (0, OLD))
+    monkeypatch.setattr(torch_engine, "cuda_devices", lambda: (0, OLD))
     with pytest.raises(EngineError, match=r"driver on your system is too old.*set compute.device: auto or cpu"):
         choice_for(Compute(device="cuda"))
 
@@ -79,8 +79,8 @@ def test_an_old_driver_is_told_in_one_sentence_where_the_cpu_may_do(monkeypatch,
         warnings.warn(OLD, stacklevel=1)
         return False
 
-    monkeypatch.setattr(engines, "GPU_NODES", ("/",))
-    monkeypatch.setattr(engine_torch.torch.cuda, "is_available", available)
+    monkeypatch.setattr(start, "GPU_NODES", ("/",))
+    monkeypatch.setattr(torch_engine.torch.cuda, "is_available", available)
     assert choice_for(Compute(precision="fp32")).device == "cpu"
     told = capsys.readouterr()
     assert "going on with the CPU" in told.out + told.err
@@ -161,13 +161,13 @@ def test_whole_volumes_of_several_shapes_answer_as_torch_does(growing, backend):
     assert fitted.window_step == (8, 8, 8)
     for (member, image), p in zip(work, answers(engine, work), strict=True):
         with torch.inference_mode():
-            net = engine_torch.load_member(growing, member)
+            net = torch_engine.load_member(growing, member)
             expected = net(torch.from_numpy(image)[None, None]).softmax(1)[0].numpy()
         assert p == pytest.approx(expected, abs=5e-3)
 
 
 def test_where_memory_is_short_whole_volumes_go_in_windows_of_training_and_this_is_said(growing, monkeypatch, capsys):
-    monkeypatch.setattr(engines, "available_bytes", lambda: 4 * 2**20)
+    monkeypatch.setattr(start, "available_bytes", lambda: 4 * 2**20)
     fitted, engine = start_engine(growing, Compute(device="cpu", backend="torch", precision="fp32"), None)
     assert (fitted.window, fitted.window_step) == (growing.window, None)
     told = capsys.readouterr()
@@ -177,7 +177,7 @@ def test_where_memory_is_short_whole_volumes_go_in_windows_of_training_and_this_
 
 def test_where_memory_is_short_the_engine_takes_smaller_windows_than_those_of_training(tiny, monkeypatch):
     large = tiny.model_copy(update={"window": (64, 48, 48)})
-    monkeypatch.setattr(engines, "available_bytes", lambda: 4 * 2**20)
+    monkeypatch.setattr(start, "available_bytes", lambda: 4 * 2**20)
     fitted, engine = start_engine(large, Compute(device="cpu", backend="torch", precision="fp32"), None)
     assert fitted.window == (32, 48, 48)
     assert fitted.digest == tiny.digest
@@ -185,8 +185,8 @@ def test_where_memory_is_short_the_engine_takes_smaller_windows_than_those_of_tr
 
 
 def test_counting_layers_needs_no_memory(tiny):
-    assert engine_torch.count_largest_layer(tiny, (16, 24, 24)) == 4 * 16 * 24 * 24
-    assert engine_torch.count_largest_layer(tiny, (8000, 8000, 8000)) == 4 * 8000**3
+    assert torch_engine.count_largest_layer(tiny, (16, 24, 24)) == 4 * 16 * 24 * 24
+    assert torch_engine.count_largest_layer(tiny, (8000, 8000, 8000)) == 4 * 8000**3
 
 
 def broken(*_arguments):
@@ -194,7 +194,7 @@ def broken(*_arguments):
 
 
 def test_a_network_that_openvino_cannot_compile_is_run_by_torch_and_this_is_said(tiny, monkeypatch, capsys):
-    monkeypatch.setattr(engine_openvino, "convert", broken)
+    monkeypatch.setattr(openvino_engine, "convert", broken)
     _, engine = start_engine(tiny, Compute(device="cpu", precision="fp32"), None)
     assert engine.description.startswith("torch")
     told = capsys.readouterr()
@@ -203,7 +203,7 @@ def test_a_network_that_openvino_cannot_compile_is_run_by_torch_and_this_is_said
 
 
 def test_a_network_that_openvino_cannot_compile_is_an_error_where_openvino_was_asked_for(tiny, monkeypatch):
-    monkeypatch.setattr(engine_openvino, "convert", broken)
+    monkeypatch.setattr(openvino_engine, "convert", broken)
     with pytest.raises(EngineError, match="cannot run with openvino fp32 on cpu: no converter"):
         start_engine(tiny, Compute(device="cpu", backend="openvino", precision="fp32"), None)
 
@@ -255,7 +255,7 @@ def test_a_cache_of_another_version_is_left_alone_and_made_again(tiny, tmp_path,
     old = set(tmp_path.glob("*.xml"))
     for path in old:
         path.write_text("what another version wrote")
-    monkeypatch.setattr(engine_openvino.ov, "__version__", "2099.1.0")
+    monkeypatch.setattr(openvino_engine.ov, "__version__", "2099.1.0")
     assert np.array_equal(probabilities(tiny, "openvino", "fp32", tmp_path), first)
     assert len(set(tmp_path.glob("*.xml")) - old) == 2
 
@@ -265,7 +265,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from rtseg_daemon.bundles import load_bundle
-from rtseg_daemon.segment.engines import start_engine
+from rtseg_daemon.segment.engines.start import start_engine
 from rtseg_daemon.config.sections import Compute
 
 bundle, engine = start_engine(load_bundle(Path(sys.argv[1]), "tiny"), Compute(precision="fp32"), Path(sys.argv[2]))
@@ -273,7 +273,7 @@ print(next(engine.run(iter([(0, np.zeros(bundle.window, np.float32))]))).shape, 
 """
 
 
-@pytest.mark.skipif(engines.has_gpu(), reason="torch is asked about the GPU")
+@pytest.mark.skipif(start.has_gpu(), reason="torch is asked about the GPU")
 @pytest.mark.parametrize("damage", [None, "[1, 2]", "{"])
 def test_a_warm_start_spends_no_time_on_importing_torch(tiny, tmp_path, damage):
     program, cache = tmp_path / "warm.py", tmp_path / "cache"
@@ -291,8 +291,8 @@ import resource, signal, sys
 from pathlib import Path
 import numpy as np
 from rtseg_daemon.bundles import load_bundle
-from rtseg_daemon.segment.engine import Choice
-from rtseg_daemon.segment.engines import load_engine
+from rtseg_daemon.segment.engines.engine import Choice
+from rtseg_daemon.segment.engines.start import load_engine
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 bundle = load_bundle(Path(sys.argv[1]), "tiny")

@@ -14,16 +14,9 @@ from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.logs import log
-from rtseg_daemon.segment.engine import Choice, Engine, choose, named_failure
+from rtseg_daemon.segment.engines.engine import Choice, Engine, choose, named_failure
+from rtseg_daemon.segment.engines.memory import Plan, available_bytes, divisor_of, fitted, out_of_memory, plan
 from rtseg_daemon.segment.infer import window_for
-from rtseg_daemon.segment.memory import (
-    Plan,
-    available_bytes,
-    divisor_of,
-    fitted,
-    out_of_memory,
-    plan,
-)
 
 GPU_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
@@ -36,7 +29,7 @@ def choice_for(compute: Compute) -> Choice:
     """
     cuda, trouble = 0, ""
     if compute.device.startswith("cuda") or (compute.device == "auto" and has_gpu()):
-        from rtseg_daemon.segment.engine_torch import cuda_devices
+        from rtseg_daemon.segment.engines.torch_engine import cuda_devices
 
         cuda, trouble = cuda_devices()
     choice = choose(compute.device, compute.backend, compute.precision, compute.threads, cuda, trouble)
@@ -47,7 +40,7 @@ def choice_for(compute: Compute) -> Choice:
 
 def on_this_processor(choice: Choice, asked: str) -> Choice:
     """`choice`, in float32 where this processor has no products of its precision; told where they were asked for."""
-    from rtseg_daemon.segment.engine_openvino import cpu_multiplies
+    from rtseg_daemon.segment.engines.openvino_engine import cpu_multiplies
 
     if choice.precision == "fp32" or cpu_multiplies(choice.precision):
         return choice
@@ -86,16 +79,16 @@ def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bu
 def plan_for(bundle: Bundle, choice: Choice, cache: Path | None = None) -> Plan:
     """Window and streams for a bundle within the memory that the device has left."""
     if choice.backend == "openvino":
-        from rtseg_daemon.segment import engine_openvino
+        from rtseg_daemon.segment.engines import openvino_engine
 
-        live, streams = engine_openvino.LIVE_LAYERS, engine_openvino.streams_of(choice.threads)
+        live, streams = openvino_engine.LIVE_LAYERS, openvino_engine.streams_of(choice.threads)
         available = available_bytes()
     else:
-        from rtseg_daemon.segment import engine_torch
+        from rtseg_daemon.segment.engines import torch_engine
 
         on_cpu = choice.device == "cpu"
-        live, streams = engine_torch.LIVE_LAYERS, 1 if on_cpu else engine_torch.MOST_AT_ONCE
-        available = available_bytes() if on_cpu else engine_torch.free_bytes(choice.device)
+        live, streams = torch_engine.LIVE_LAYERS, 1 if on_cpu else torch_engine.MOST_AT_ONCE
+        available = available_bytes() if on_cpu else torch_engine.free_bytes(choice.device)
     size = 4 if choice.precision == "fp32" else 2
 
     def need(window: Shape) -> int:
@@ -116,7 +109,7 @@ def largest_layer(bundle: Bundle, window: Shape, cache: Path | None) -> int:
     with contextlib.suppress(OSError, ValueError, TypeError):
         known = dict(json.loads(path.read_text())) if path else {}
     if key not in known:
-        from rtseg_daemon.segment.engine_torch import count_largest_layer
+        from rtseg_daemon.segment.engines.torch_engine import count_largest_layer
 
         known[key] = count_largest_layer(bundle, window)
         with contextlib.suppress(OSError):
@@ -139,9 +132,9 @@ def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> Engine:
     Raises EngineError if this backend cannot run the bundle's network.
     """
     if choice.backend == "openvino":
-        from rtseg_daemon.segment.engine_openvino import OpenVinoEngine
+        from rtseg_daemon.segment.engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(bundle, choice, cache)
-    from rtseg_daemon.segment.engine_torch import TorchEngine
+    from rtseg_daemon.segment.engines.torch_engine import TorchEngine
 
     return TorchEngine(bundle, choice)

@@ -14,8 +14,8 @@ import openvino as ov
 
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.segment.engine import Choice, Work, named_failure
-from rtseg_daemon.segment.kept_models import drop_altered, note_digests
+from rtseg_daemon.segment.engines.engine import Choice, Work, named_failure
+from rtseg_daemon.segment.engines.kept_models import drop_altered, note_digests
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 
@@ -46,7 +46,7 @@ def convert(bundle: Bundle, member: int) -> Any:
     """
     import torch
 
-    from rtseg_daemon.segment.engine_torch import load_member
+    from rtseg_daemon.segment.engines.torch_engine import load_member
 
     net = torch.nn.Sequential(load_member(bundle, member), torch.nn.Softmax(dim=1))
     shape = [1, 1, *bundle.window]

@@ -15,23 +15,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pynetdicom._globals import APPLICATION_CONTEXT_NAME
-from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-    SCP_SCU_RoleSelectionNegotiation,
-)
-from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
-
-from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from rtseg_daemon.errors import RtsegError
 
-PYNETDICOM_VERSION = "3.0.4"
-
-USER_REJECTION = 0x01
 ASSOCIATE_RQ, P_DATA_TF, RELEASE_RQ, ABORT = 0x01, 0x04, 0x05, 0x07
 
 
@@ -198,105 +183,3 @@ def encode_command(context_id: int, command: bytes) -> bytes:
     """A P-DATA-TF PDU that carries one whole command set."""
     value = struct.pack(">IBB", len(command) + 2, context_id, 0x03) + command
     return struct.pack(">BBI", P_DATA_TF, 0, len(value)) + value
-
-
-def decode_request(body: memoryview) -> A_ASSOCIATE:
-    """The association request in the body of an A-ASSOCIATE-RQ; raises PeerFault if it is none.
-
-    The library's parser raises many kinds of exceptions on hostile bytes, hence the broad net.
-    """
-    try:
-        pdu = A_ASSOCIATE_RQ()
-        pdu.decode(struct.pack(">BBI", ASSOCIATE_RQ, 0, len(body)) + bytes(body))
-        if pdu.protocol_version & 1 == 0:
-            raise PeerFault("unsupported protocol version")
-        return pdu.to_primitive()
-    except PeerFault:
-        raise
-    except Exception as error:
-        raise PeerFault(f"unreadable association request ({type(error).__name__})") from error
-
-
-def accept(
-    request: A_ASSOCIATE, supported: list[PresentationContext], limits: Limits
-) -> tuple[dict[int, PresentationContext], bytes]:
-    """The accepted contexts by id, and the A-ASSOCIATE-AC that says so; raises PeerFault where nothing can be agreed.
-
-    The library decodes a context without an abstract syntax and breaks on it here, hence the broad net.
-    """
-    try:
-        contexts, replies = negotiated(request, supported)
-        answer = A_ASSOCIATE()
-        answer.application_context_name = APPLICATION_CONTEXT_NAME
-        answer.calling_ae_title = request.calling_ae_title
-        answer.called_ae_title = request.called_ae_title
-        answer.result, answer.result_source = 0, 1
-        answer.presentation_context_definition_results_list = contexts
-        answer.user_information = [*ourselves(limits), *replies]
-        return {c.context_id or 0: c for c in contexts if c.result == 0}, A_ASSOCIATE_AC(answer).encode()
-    except Exception as error:
-        raise PeerFault(f"presentation contexts that make no sense ({type(error).__name__})") from error
-
-
-def negotiated(
-    request: A_ASSOCIATE, supported: list[PresentationContext]
-) -> tuple[list[PresentationContext], list[SCP_SCU_RoleSelectionNegotiation]]:
-    """Every proposed context with its result, and the roles we agree to."""
-    roles = {
-        item.sop_class_uid: (item.scu_role, item.scp_role)
-        for item in request.user_information
-        if isinstance(item, SCP_SCU_RoleSelectionNegotiation) and item.sop_class_uid is not None
-    }
-    contexts, replies = negotiate_as_acceptor(request.presentation_context_definition_list, supported, roles)
-    asked_roles = {context.abstract_syntax for context in supported if context.scp_role is not None}
-    for context in contexts:
-        if context.abstract_syntax in asked_roles and context.as_scp:
-            context.result = USER_REJECTION  # the peer did not take the role in which alone we serve this class
-    return contexts, replies
-
-
-def ourselves(
-    limits: Limits,
-) -> list[MaximumLengthNotification | ImplementationClassUIDNotification | ImplementationVersionNameNotification]:
-    """Our user information: largest PDU, implementation class and version (PS3.7, D.3.3)."""
-    largest = MaximumLengthNotification()
-    largest.maximum_length_received = limits.pdu_bytes
-    implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = IMPLEMENTATION_UID
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = IMPLEMENTATION_VERSION
-    return [largest, implementation, version]
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why an association is rejected, as in an A-ASSOCIATE-RJ (PS3.8, table 9-21), and in words for the log."""
-
-    result: int
-    source: int
-    reason: int
-    why: str
-
-    def encode(self) -> bytes:
-        answer = A_ASSOCIATE()
-        answer.result, answer.result_source, answer.diagnostic = self.result, self.source, self.reason
-        data: bytes = A_ASSOCIATE_RJ(answer).encode()
-        return data
-
-
-UNKNOWN_CALLER = Refusal(1, 1, 3, "calling AE title or address is not in dicom.allowed_callers")
-UNKNOWN_CALLED = Refusal(1, 1, 7, "called AE title is not dicom.ae_title")
-TOO_MANY = Refusal(2, 3, 2, "too many associations")
-
-
-def release_reply() -> bytes:
-    data: bytes = A_RELEASE_RP().encode()
-    return data
-
-
-def abort_pdu(provider: bool) -> bytes:
-    """An A-ABORT, by us as provider (a protocol fault) or as user."""
-    pdu = A_ABORT_RQ()
-    pdu.source, pdu.reason_diagnostic = (0x02, 0x00) if provider else (0x00, 0x00)
-    data: bytes = pdu.encode()
-    return data

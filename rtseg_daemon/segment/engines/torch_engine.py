@@ -14,7 +14,7 @@ from torch import nn
 from rtseg_daemon.anatomy.volume import Array, Shape
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.networks import build
-from rtseg_daemon.segment.engine import Choice, Work, named_failure
+from rtseg_daemon.segment.engines.engine import Choice, Work, named_failure
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 

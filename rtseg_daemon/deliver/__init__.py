@@ -1,0 +1,1 @@
+"""Delivery: structure sets on their way to their destinations."""

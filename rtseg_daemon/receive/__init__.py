@@ -1,0 +1,1 @@
+"""Reception: from a stranger's socket to an object on disk and in the ledger."""

@@ -1,0 +1,1 @@
+"""Engines: the same networks on a GPU or on a processor."""
