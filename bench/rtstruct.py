@@ -26,11 +26,11 @@ from rt_utils import RTStructBuilder
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.bundles import Bundle, OrganClass
-from rtseg_daemon.convert import write_mask
 from rtseg_daemon.ct.series import CtSeries, load_series
 from rtseg_daemon.gates.written_file import check
 from rtseg_daemon.rtstruct.reading import boxed, read_structures, structures_on
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
+from rtseg_daemon.work.convert import write_mask
 from tests.synthetic import write_series
 
 ORGANS: dict[str, tuple[float, float, float]] = {

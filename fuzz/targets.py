@@ -19,19 +19,19 @@ from pydicom.uid import (
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.ct.headers import read_header
-from rtseg_daemon.dicom.callers import Callers
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.dimse import Command, Status, decode_command, encode_response
-from rtseg_daemon.dicom.door import Door
-from rtseg_daemon.dicom.examine import Examined, examine
-from rtseg_daemon.dicom.intake import Intake
 from rtseg_daemon.dicom.receive import limits_of
-from rtseg_daemon.dicom.session import House, Session
-from rtseg_daemon.dicom.store import file_head
 from rtseg_daemon.dicom.wire import Limits, PeerFault, Wire
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.ledger.states import Ending
+from rtseg_daemon.receive.callers import Callers
+from rtseg_daemon.receive.door import Door
+from rtseg_daemon.receive.examine import Examined, examine
+from rtseg_daemon.receive.intake import Intake
 from rtseg_daemon.receive.sender import Sender
+from rtseg_daemon.receive.session import House, Session
+from rtseg_daemon.receive.store import file_head
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, JPEG2000Lossless)
 LARGEST_OBJECT = 2**20

@@ -11,8 +11,8 @@ from pydicom import Dataset, dcmread
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.dicom.association import Waits
-from rtseg_daemon.dicom.deliver import Courier
 from rtseg_daemon.ledger import jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import last_instance_id, record_instances

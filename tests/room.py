@@ -5,17 +5,17 @@ from pathlib import Path
 from pydicom import Dataset
 from sqlalchemy import Engine
 
+from rtseg_daemon.assemble.inquiry import Inquiry
+from rtseg_daemon.assemble.sweep import QuietClock, sweep
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.daemon.inquiry import Inquiry
-from rtseg_daemon.dicom.assemble import QuietClock, sweep
-from rtseg_daemon.dicom.examine import Examined, examine
-from rtseg_daemon.dicom.intake import arrival_of
-from rtseg_daemon.dicom.store import ObjectStore, file_head
 from rtseg_daemon.ledger import reception
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.states import Ending, JobState
+from rtseg_daemon.receive.examine import Examined, examine
+from rtseg_daemon.receive.intake import arrival_of
 from rtseg_daemon.receive.sender import Sender
+from rtseg_daemon.receive.store import ObjectStore, file_head
 from rtseg_daemon.storage import Layout
 from tests.faults.conftest import tiny_bundle
 from tests.receiver import encoded

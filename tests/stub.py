@@ -19,17 +19,17 @@ from typing import Any, cast
 
 import numpy as np
 
-from rtseg_daemon import case, worker
 from rtseg_daemon.anatomy.organ import Organ, Uncertainty
 from rtseg_daemon.anatomy.volume import Box, Volume
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.config.sections import Compute
-from rtseg_daemon.daemon import children
+from rtseg_daemon.daemon import children, worker
 from rtseg_daemon.daemon.children import Modules
 from rtseg_daemon.daemon.supervisor import serve
 from rtseg_daemon.ledger import retry
 from rtseg_daemon.segment.ensemble import Ensemble
 from rtseg_daemon.segment.pipeline import Report, Segmentation
+from rtseg_daemon.work import case
 from tests.template import Forked
 
 

@@ -30,7 +30,7 @@ def convert(
     if (masks is None) == (rtstruct is None):
         typer.echo("give either --masks DIR or --rtstruct FILE", err=True)
         raise typer.Exit(2)
-    from rtseg_daemon.convert import SeriesChoiceError, choose_series, masks_to_rtstruct, rtstruct_to_masks
+    from rtseg_daemon.work.convert import SeriesChoiceError, choose_series, masks_to_rtstruct, rtstruct_to_masks
 
     try:
         files = choose_series(ct_dir, series)

@@ -14,7 +14,7 @@ from rtseg_daemon.errors import BundleError, SeriesError, StorageError
 from rtseg_daemon.logs import configure
 
 if TYPE_CHECKING:
-    from rtseg_daemon.case import CaseResult
+    from rtseg_daemon.work.case import CaseResult
 
 DEFAULT_BUNDLE = "han-oar"
 
@@ -84,7 +84,7 @@ def choose_series(folder: Path, wanted: str | None) -> list[Path]:
 
 def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: bool, rings: bool) -> "CaseResult":
     """Segment and, unless a gate holds it, write `to`; the file is checked before it gets its name."""
-    from rtseg_daemon import case
+    from rtseg_daemon.work import case
 
     bundles = load_bundles(settings.models.directory or installed_models(), bundle)
     options = case.Options(forced=force, rings=rings)

@@ -114,8 +114,8 @@ class Modules:
     """Which module each child runs."""
 
     receiver: str = "rtseg_daemon.dicom.receive"
-    worker: str = "rtseg_daemon.worker"
-    deliverer: str = "rtseg_daemon.dicom.deliver"
+    worker: str = "rtseg_daemon.daemon.worker"
+    deliverer: str = "rtseg_daemon.daemon.deliverer"
 
 
 def children_of(config: Config, config_file: Path, lock: int, visible: str | None, modules: Modules) -> list[Child]:

@@ -10,12 +10,12 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from rtseg_daemon.assemble.sweep import CLOCK, sweep
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon import alarms, auditing, retention
 from rtseg_daemon.daemon.backup import back_up, prune
 from rtseg_daemon.daemon.children import Child
 from rtseg_daemon.daemon.metrics import Facts, metrics_text
-from rtseg_daemon.dicom import assemble
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.ledger.engine import database_file, reading
 from rtseg_daemon.ledger.reception import listener
@@ -45,9 +45,9 @@ class Chore:
     work: Callable[[House], None]
 
 
-def sweep(house: House) -> None:
-    assemble.CLOCK.listening = listens(house)
-    assemble.sweep(house.engine, house.config, time.time())
+def sweep_series(house: House) -> None:
+    CLOCK.listening = listens(house)
+    sweep(house.engine, house.config, time.time())
 
 
 def listens(house: House) -> bool:
@@ -97,7 +97,7 @@ def forward_audit(house: House) -> None:
 def chores_for(config: Config) -> tuple[Chore, ...]:
     """The periodic work; the sweep keeps step with the quiet time, so that a short one is not slept over."""
     return (
-        Chore("sweep", min(5.0, max(0.25, config.series.quiet_seconds / 8)), sweep),
+        Chore("sweep", min(5.0, max(0.25, config.series.quiet_seconds / 8)), sweep_series),
         Chore("lateness", 30.0, watch_lateness),
         Chore("metrics", 15.0, write_metrics),
         Chore("alarms", 5.0, send_alarms),

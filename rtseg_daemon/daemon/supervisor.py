@@ -9,12 +9,12 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from rtseg_daemon.assemble.inquiry import Inquiry
 from rtseg_daemon.audit import Trail
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.daemon import auditing
 from rtseg_daemon.daemon.children import Child, Modules, children_of
 from rtseg_daemon.daemon.chores import House, Housekeeper, chores_for
-from rtseg_daemon.daemon.inquiry import Inquiry
 from rtseg_daemon.daemon.startup import (
     check_certificates,
     prepare_ledger,

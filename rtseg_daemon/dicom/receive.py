@@ -12,15 +12,8 @@ from functools import partial
 from pathlib import Path
 
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.dicom.callers import Callers
+from rtseg_daemon.deliver.event_reports import take_event_report
 from rtseg_daemon.dicom.contexts import supported_contexts
-from rtseg_daemon.dicom.door import Door
-from rtseg_daemon.dicom.event_reports import take_event_report
-from rtseg_daemon.dicom.group_commit import GroupCommit
-from rtseg_daemon.dicom.intake import Intake
-from rtseg_daemon.dicom.listener import Listener, Port, open_port
-from rtseg_daemon.dicom.session import House
-from rtseg_daemon.dicom.store import ObjectStore
 from rtseg_daemon.dicom.wire import Limits
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.arrivals import make_room
@@ -28,6 +21,13 @@ from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.reception import resume_listening
 from rtseg_daemon.lifeline import follow_supervisor
 from rtseg_daemon.logs import configure, log
+from rtseg_daemon.receive.callers import Callers
+from rtseg_daemon.receive.door import Door
+from rtseg_daemon.receive.group_commit import GroupCommit
+from rtseg_daemon.receive.intake import Intake
+from rtseg_daemon.receive.listener import Listener, Port, open_port
+from rtseg_daemon.receive.session import House
+from rtseg_daemon.receive.store import ObjectStore
 from rtseg_daemon.storage import Layout
 
 DRAIN_SECONDS = 10.0

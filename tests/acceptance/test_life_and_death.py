@@ -135,7 +135,12 @@ def test_a_wrong_configuration_exits_2_with_key_and_line(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "module",
-    ["rtseg_daemon.cli", "rtseg_daemon.daemon.supervisor", "rtseg_daemon.dicom.receive", "rtseg_daemon.dicom.deliver"],
+    [
+        "rtseg_daemon.cli",
+        "rtseg_daemon.daemon.supervisor",
+        "rtseg_daemon.dicom.receive",
+        "rtseg_daemon.daemon.deliverer",
+    ],
 )
 def test_torch_is_imported_by_workers_alone(module: str) -> None:
     code = f"import {module}, sys; print([m for m in ('torch', 'openvino') if m in sys.modules])"

@@ -22,7 +22,7 @@ from pydicom.uid import (
     RTStructureSetStorage,
 )
 
-from rtseg_daemon.dicom.assemble import OVERTAKEN
+from rtseg_daemon.assemble.sweep import OVERTAKEN
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.states import JobState, SeriesState

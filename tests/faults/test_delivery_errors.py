@@ -18,15 +18,15 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 from structlog.testing import capture_logs
 
-from rtseg_daemon import worker as worker_module
 from rtseg_daemon.config.sections import Delivery as DeliverySettings
-from rtseg_daemon.dicom import deliver
-from rtseg_daemon.dicom.deliver import Courier
+from rtseg_daemon.deliver import courier as courier_module
+from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.ledger import deliveries, jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import last_instance_id
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.work import job as worker_module
 from tests.deliveries import WAITS, World
 from tests.faults.test_reception_errors import Saboteur
 from tests.unit.test_worker import Bench
@@ -166,7 +166,7 @@ class Clock(threading.Event):
         self.step = step
         self.until: Callable[[], bool] = lambda: True
         told = SimpleNamespace(time=lambda: 1e9 + self.seconds, monotonic=lambda: self.seconds)
-        monkeypatch.setattr(deliver, "time", told)
+        monkeypatch.setattr(courier_module, "time", told)
         monkeypatch.setattr(deliveries, "time", told)
 
     def is_set(self) -> bool:

@@ -16,19 +16,19 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
-from rtseg_daemon.dicom import intake
-from rtseg_daemon.dicom import store as store_module
 from rtseg_daemon.dicom.dimse import decode_command
-from rtseg_daemon.dicom.group_commit import GroupCommit
-from rtseg_daemon.dicom.intake import Intake
-from rtseg_daemon.dicom.store import ObjectStore
 from rtseg_daemon.dicom.wire import Limits
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.refusals import refused_images
 from rtseg_daemon.ledger.schema import Association, Instance, Series
 from rtseg_daemon.ledger.states import Ending, InstanceState
+from rtseg_daemon.receive import intake
 from rtseg_daemon.receive import sender as sender_module
+from rtseg_daemon.receive import store as store_module
+from rtseg_daemon.receive.group_commit import GroupCommit
+from rtseg_daemon.receive.intake import Intake
 from rtseg_daemon.receive.sender import Sender
+from rtseg_daemon.receive.store import ObjectStore
 from rtseg_daemon.storage import Layout
 from tests.faults.conftest import Ward, series
 from tests.receiver import command_set, encoded

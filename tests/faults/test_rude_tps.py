@@ -18,8 +18,8 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from rtseg_daemon.config.sections import Delivery as DeliverySettings
+from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.dicom.association import Waits
-from rtseg_daemon.dicom.deliver import Courier
 from tests.deliveries import World
 from tests.faults.test_delivery_errors import DAY, PROMISED_SECONDS, Clock, run
 from tests.integration.test_orthanc import Orthanc

@@ -13,9 +13,9 @@ from pydicom import Dataset, dcmread
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
+from rtseg_daemon.assemble import sweep as sweeping
+from rtseg_daemon.assemble.sweep import QuietClock, sweep
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.dicom import assemble
-from rtseg_daemon.dicom.assemble import QuietClock, sweep
 from rtseg_daemon.gates.verdict import PASS
 from rtseg_daemon.ledger import jobs, reception
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
@@ -131,7 +131,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Co
 @pytest.fixture
 def gate_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """The series gate has tests of its own; here it would read files."""
-    monkeypatch.setattr(assemble, "judge", lambda *_: PASS)
+    monkeypatch.setattr(sweeping, "judge", lambda *_: PASS)
 
 
 def play(scene: Scene, steps: list[tuple[str, object]]) -> None:

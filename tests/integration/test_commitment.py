@@ -20,7 +20,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 from sqlalchemy import Engine
 
-from rtseg_daemon.dicom import deliver
+from rtseg_daemon.deliver import courier
 from rtseg_daemon.dicom.receive import receive
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.migrate import upgrade
@@ -81,7 +81,7 @@ def planning() -> Planning:
 @pytest.fixture
 def world(ledger: Engine, tmp_path: Path, planning: Planning, monkeypatch: pytest.MonkeyPatch) -> World:
     """A structure set that has been delivered; commitment was asked for and has not been answered."""
-    monkeypatch.setattr(deliver, "REPORT_SECONDS", 0.1)
+    monkeypatch.setattr(courier, "REPORT_SECONDS", 0.1)
     tps = Tps()
     world = World(ledger, tmp_path, tps, commitment=True)
     world.job()

@@ -13,7 +13,8 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPu
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import load_config
-from rtseg_daemon.dicom import deliver
+from rtseg_daemon.daemon import deliverer
+from rtseg_daemon.deliver import courier
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.deliveries import begin_delivery, retry_delivery
@@ -130,7 +131,7 @@ def test_a_probe_that_breaks_ends_no_queue(
         probes.append(1)
         raise error
 
-    monkeypatch.setattr(deliver, "echo", broken)
+    monkeypatch.setattr(courier, "echo", broken)
     with tps.running(), world.couriers():
         wait_for(lambda: bool(probes), 10, lambda: "no probe")
         world.job()
@@ -216,7 +217,7 @@ def test_a_destination_that_is_no_longer_configured_fails_its_deliveries_at_the_
     world: World, tps: Tps, ledger: Engine
 ) -> None:
     job = world.job(destinations=("eclipse", "tps"))
-    deliver.give_up_unknown(ledger, ["tps"])
+    deliverer.give_up_unknown(ledger, ["tps"])
     gone, known = world.shape(job)["deliveries"]
     assert (gone["state"], known["state"]) == ("FAILED", "WAITING")
     assert "destination 'eclipse' is no longer configured" in gone["last_comment"]
@@ -234,9 +235,9 @@ def test_what_research_made_is_not_sent_once_its_route_allows_that_no_more(world
         session.get_one(Job, job).bundle = "trial"
     (route,) = world.config.routes
     allowing = world.config.model_copy(update={"routes": (route.model_copy(update={"research": True}),)})
-    deliver.give_up_research(ledger, allowing)
+    deliverer.give_up_research(ledger, allowing)
     assert world.delivery()["state"] == "WAITING"
-    deliver.give_up_research(ledger, world.config)
+    deliverer.give_up_research(ledger, world.config)
     assert (world.delivery()["state"], world.shape(job)["state"]) == ("FAILED", "FAILED")
     assert "bundle trial is for research only" in world.delivery()["last_comment"]
 
@@ -247,7 +248,7 @@ def test_a_disk_that_cannot_be_used_speaks_not_of_the_destination(
     def full(*_arguments: Any) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(deliver, "for_destination", full)
+    monkeypatch.setattr(courier, "for_destination", full)
     world.job()
     with tps.running(), world.couriers():
         world.until(lambda: world.delivery()["attempts"] >= 1 and world.delivery()["state"] == "WAITING")

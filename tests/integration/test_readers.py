@@ -14,11 +14,11 @@ from scipy import ndimage
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Volume, bounding_box
-from rtseg_daemon.convert import mask_on
 from rtseg_daemon.ct.series import CtSeries, load_series
 from rtseg_daemon.gates.written_file import check
 from rtseg_daemon.rtstruct.reading import boxed
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
+from rtseg_daemon.work.convert import mask_on
 from tests.structure_sets import dciodvfy_errors, debian, organ_of, patients, tiny_bundle
 from tests.synthetic import ORIENTATIONS, write_series
 

@@ -13,7 +13,7 @@ from pydicom import dcmread
 from sqlalchemy import Engine
 from typer.testing import CliRunner
 
-from rtseg_daemon import case, cli
+from rtseg_daemon import cli
 from rtseg_daemon.cli import common
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.demo import DemoError, make_room
@@ -24,6 +24,7 @@ from rtseg_daemon.ledger.reception import last_instance_id, record_instances
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.supervision import note_process
 from rtseg_daemon.storage import Layout, lock_storage
+from rtseg_daemon.work import case
 from tests.stub import load_stub
 from tests.tiny import make_bundle
 from tests.unit.ledger.test_jobs import OUTCOME, arrival

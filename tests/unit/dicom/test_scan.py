@@ -14,8 +14,18 @@ from pydicom.uid import (
 )
 
 from rtseg_daemon.dicom.dimse import Status
-from rtseg_daemon.dicom.examine import PATIENT_ID, POSITION, ROWS, SERIES, WANTED, Examined, examine, is_uid, shown_text
 from rtseg_daemon.dicom.scan import MAXIMUM_DEPTH, ScanError, scan
+from rtseg_daemon.receive.examine import (
+    PATIENT_ID,
+    POSITION,
+    ROWS,
+    SERIES,
+    WANTED,
+    Examined,
+    examine,
+    is_uid,
+    shown_text,
+)
 from tests.faults.conftest import series
 from tests.receiver import encoded
 

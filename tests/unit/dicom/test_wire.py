@@ -13,8 +13,8 @@ from pynetdicom import build_context
 from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from rtseg_daemon.dicom.contexts import COMMITMENT, commitment_context, supported_contexts
-from rtseg_daemon.dicom.listener import notice_death
 from rtseg_daemon.dicom.wire import Limits, PeerFault, PeerGone, PeerReleased, Wire, encode_command, fragments
+from rtseg_daemon.receive.listener import notice_death
 from rtseg_daemon.receive.negotiation import (
     PYNETDICOM_VERSION,
     UNKNOWN_CALLER,

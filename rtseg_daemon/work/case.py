@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rtseg_daemon.anatomy.volume import Volume
     from rtseg_daemon.ct.series import CtSeries
     from rtseg_daemon.gates.verdict import Verdict
-    from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.pipeline import Segmenter, Stages
+    from rtseg_daemon.work.joining import Part
 
 Report = Callable[[str], None]
 Load = Callable[[Bundle], "Segmenter"]
@@ -186,7 +186,7 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
 def segment_case(result: CaseResult, load: Load, options: Options, stages: "Stages") -> CaseResult:
     """The organs, judged, and their structure set; made also where a gate holds them: a release infers nothing."""
     from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity
-    from rtseg_daemon.segment.joining import joined
+    from rtseg_daemon.work.joining import joined
 
     series, bundles = result.series, result.bundles
     assert series is not None
@@ -214,8 +214,8 @@ def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, st
     from rtseg_daemon.anatomy.volume import grid_of
     from rtseg_daemon.gates.organs import judge_organs
     from rtseg_daemon.segment.engines.memory import reduced
-    from rtseg_daemon.segment.joining import Part
     from rtseg_daemon.segment.rings import rings_of
+    from rtseg_daemon.work.joining import Part
 
     with stages.stage("load model"):
         segmenter = load(bundle)

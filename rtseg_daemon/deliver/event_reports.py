@@ -7,8 +7,8 @@ from pynetdicom.dsutils import decode
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from rtseg_daemon.deliver.commitment import take_report
 from rtseg_daemon.dicom import dimse
-from rtseg_daemon.dicom.commitment import take_report
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.scan import ScanError, scan
 from rtseg_daemon.logs import log

@@ -7,9 +7,9 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
-from rtseg_daemon.dicom.group_commit import GroupCommit
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.schema import Setting
+from rtseg_daemon.receive.group_commit import GroupCommit
 
 
 class Slow:

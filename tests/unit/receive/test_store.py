@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from rtseg_daemon.dicom.store import PIECE_BYTES, ObjectStore, file_head
+from rtseg_daemon.receive.store import PIECE_BYTES, ObjectStore, file_head
 from rtseg_daemon.storage import Layout
 from tests.faults.conftest import series
 from tests.receiver import encoded

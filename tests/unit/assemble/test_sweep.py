@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
+from rtseg_daemon.assemble import inquiry, routing
+from rtseg_daemon.assemble import sweep as sweeping
+from rtseg_daemon.assemble.inquiry import Inquiry
+from rtseg_daemon.assemble.sweep import QuietClock, sweep
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.daemon import inquiry
-from rtseg_daemon.daemon.inquiry import Inquiry
-from rtseg_daemon.dicom import assemble
-from rtseg_daemon.dicom.assemble import QuietClock, sweep
 from rtseg_daemon.errors import DeliveryError
 from rtseg_daemon.ledger import reception
 from rtseg_daemon.ledger.engine import reading, writing
@@ -133,7 +133,7 @@ def test_a_missing_bundle_stops_one_series_and_is_tried_again(room: Room, tmp_pa
     yaml = tmp_path / "models" / "tiny" / "bundle.yaml"
     text = yaml.read_text()
     yaml.unlink()
-    assemble.known_bundle.cache_clear()
+    routing.known_bundle.cache_clear()
     room.pass_time(10)
     assert room.states(images) == []
     yaml.write_text(text)
@@ -267,14 +267,14 @@ def test_a_series_that_breaks_its_assembly_stops_no_other(room: Room, monkeypatc
     first, second = series(1), series(2)
     room.put(first)
     room.put(second)
-    whole = assemble.look_at
+    whole = sweeping.look_at
 
-    def broken(engine: Engine, config: Config, found: assemble.Look, *rest: object) -> None:
+    def broken(engine: Engine, config: Config, found: sweeping.Look, *rest: object) -> None:
         if found.series_id == 1:
             raise OverflowError("cannot convert float infinity to integer")
         whole(engine, config, found, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(assemble, "look_at", broken)
+    monkeypatch.setattr(sweeping, "look_at", broken)
     room.pass_time(0)
     room.pass_time(11)
     assert [room.of(images).state for images in (first, second)] == [SeriesState.OPEN, SeriesState.COMPLETE]

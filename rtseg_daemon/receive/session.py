@@ -8,11 +8,8 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.presentation import PresentationContext
 
 from rtseg_daemon.dicom import dimse
-from rtseg_daemon.dicom.callers import Callers
 from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.dimse import Command, Status
-from rtseg_daemon.dicom.door import Door
-from rtseg_daemon.dicom.intake import Intake
 from rtseg_daemon.dicom.tls import Certificate
 from rtseg_daemon.dicom.wire import (
     ASSOCIATE_RQ,
@@ -26,6 +23,9 @@ from rtseg_daemon.dicom.wire import (
 )
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log
+from rtseg_daemon.receive.callers import Callers
+from rtseg_daemon.receive.door import Door
+from rtseg_daemon.receive.intake import Intake
 from rtseg_daemon.receive.negotiation import TOO_MANY, Refusal, abort_pdu, accept, decode_request, release_reply
 from rtseg_daemon.receive.sender import Sender
 

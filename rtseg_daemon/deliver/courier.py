@@ -1,13 +1,9 @@
-"""Delivery: one queue and one thread per destination, so that one that is down delays no other.
+"""Delivery: one queue and one thread per destination, so that one that is down delays no other."""
 
-Run as `python -m rtseg_daemon.dicom.deliver --config FILE` by the supervisor.
-"""
-
-import argparse
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,21 +15,19 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import object_session
 
-from rtseg_daemon.bundles import installed_models, research_among
-from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Destination
+from rtseg_daemon.deliver import commitment
+from rtseg_daemon.deliver.answers import Answer, Trial, kind_of, meaning, wait_before_next
 from rtseg_daemon.deliver.send import ContextRefused, contexts_for, store
-from rtseg_daemon.dicom import commitment
-from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
 from rtseg_daemon.dicom.association import Local, Waits, associated, echo
 from rtseg_daemon.errors import DeliveryError, RtsegError, StateError, StorageError, StructureSetError
 from rtseg_daemon.ledger import deliveries
-from rtseg_daemon.ledger.engine import open_ledger, reading, writing
+from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.retry import really_waited
 from rtseg_daemon.ledger.schema import Delivery, Instance
-from rtseg_daemon.lifeline import follow_supervisor
-from rtseg_daemon.logs import configure, describe, log
+from rtseg_daemon.logs import describe, log
 from rtseg_daemon.rtstruct.renamed import for_destination
 from rtseg_daemon.storage import Layout, check_files
 
@@ -267,28 +261,6 @@ class Courier(threading.Thread):
         log().warning("not delivered", delivery=delivery_id, destination=self.destination.name, outcome=outcome)
 
 
-def give_up_unknown(engine: Engine, configured: Sequence[str]) -> None:
-    """FAILED for every delivery whose destination is no longer configured: no courier would ever come for it."""
-    with writing(engine) as session:
-        for delivery in deliveries.unfinished_elsewhere(session, configured):
-            reason = f"destination {delivery.destination!r} is no longer configured; configure it, then retry the job"
-            deliveries.record_failed(session, delivery.id, None, reason, reason)
-
-
-def give_up_research(engine: Engine, config: Config) -> None:
-    """FAILED for every delivery of what a research bundle made, where the route does not allow that any more."""
-    allowed = [route.name for route in config.routes if route.research]
-    models = config.models.directory or installed_models()
-    with reading(engine) as session:
-        unfinished = [(one.id, one.job.bundle) for one in deliveries.unfinished_of_routes_but(session, allowed)]
-    research = {names: research_among(models, names) for names in {names for _, names in unfinished}}
-    with writing(engine) as session:
-        for delivery_id, names in unfinished:
-            if research[names]:
-                reason = f"bundle {research[names][0]} is for research only and its route does not allow that any more"
-                deliveries.record_failed(session, delivery_id, None, reason, reason)
-
-
 def trial_of(delivery: Delivery, now: float) -> Trial:
     """The facts for the decision: what was really waited since the last attempt is added up."""
     waited = really_waited(now, delivery.last_attempt_at, delivery.planned_seconds)
@@ -300,25 +272,3 @@ def identity(rtstruct: Path) -> tuple[str, str]:
     """(SOP class UID, SOP instance UID) of a file, from its meta information."""
     meta = read_file_meta_info(rtstruct)
     return str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The deliverer's process: a courier per destination until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="rtseg_daemon.dicom.deliver")
-    parser.add_argument("--config", type=Path, required=True)
-    config = load_config(parser.parse_args(arguments).config)
-    configure(config.logging, "deliverer")
-    stop = follow_supervisor()
-    engine = open_ledger(config.database_url)
-    give_up_unknown(engine, config.destination_names)
-    give_up_research(engine, config)
-    couriers = [Courier(engine, config, destination, stop) for destination in config.destinations]
-    for courier in couriers:
-        courier.start()
-    stop.wait()
-    for courier in couriers:
-        courier.join()
-
-
-if __name__ == "__main__":
-    main()

@@ -3,7 +3,7 @@
 Asked for only where one SOP Instance UID came twice with different bytes: if only the encoding differs, the values do
 not. A stranger's compressed pixels can make a decoder take gigabytes or crash, so it is never run in the receiver.
 
-    python -m rtseg_daemon.dicom.pixel_digest FILE
+    python -m rtseg_daemon.receive.pixel_digest FILE
 """
 
 import hashlib
@@ -18,7 +18,7 @@ SECONDS = 20
 
 def pixel_digest(path: Path) -> str:
     """SHA-256 of the values; where they cannot be decoded within the bounds, a marked digest of the file's bytes."""
-    command = [sys.executable, "-m", "rtseg_daemon.dicom.pixel_digest", str(path)]
+    command = [sys.executable, "-m", "rtseg_daemon.receive.pixel_digest", str(path)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False)
     except subprocess.TimeoutExpired:

@@ -3,10 +3,10 @@ import time
 import pytest
 
 from rtseg_daemon.config.sections import Caller
-from rtseg_daemon.dicom import door as door_module
-from rtseg_daemon.dicom.callers import Callers, Resolver, bound, plain_address
-from rtseg_daemon.dicom.door import Door, idlest
 from rtseg_daemon.dicom.tls import Certificate
+from rtseg_daemon.receive import door as door_module
+from rtseg_daemon.receive.callers import Callers, Resolver, bound, plain_address
+from rtseg_daemon.receive.door import Door, idlest
 from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, UNKNOWN_CALLER
 
 PRINT = "ab" * 32

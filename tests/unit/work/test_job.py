@@ -10,7 +10,6 @@ import pytest
 from pydicom import dcmread
 from sqlalchemy import Engine
 
-from rtseg_daemon import case, worker
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import Logging
 from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
@@ -22,7 +21,9 @@ from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import configure
 from rtseg_daemon.storage import Layout
-from rtseg_daemon.worker import Beat, Worker, options_for
+from rtseg_daemon.work import case
+from rtseg_daemon.work import job as job_module
+from rtseg_daemon.work.job import Beat, Worker, options_for
 from tests.stub import load_stub
 from tests.tiny import make_bundle
 from tests.unit.ledger.test_jobs import arrival
@@ -199,12 +200,12 @@ def starved(monkeypatch: pytest.MonkeyPatch, enough: Callable[[str, Any], bool])
 
 def with_window(bench: Bench, monkeypatch: pytest.MonkeyPatch, window: tuple[int, int, int]) -> None:
     """The job's bundle as if it had been trained in this window; the worker has a GPU."""
-    honest = worker.load_bundles
+    honest = job_module.load_bundles
 
     def load(models: Path, names: str) -> Any:
         return [bundle.model_copy(update={"window": window}) for bundle in honest(models, names)]
 
-    monkeypatch.setattr(worker, "load_bundles", load)
+    monkeypatch.setattr(job_module, "load_bundles", load)
     bench.worker.compute = bench.worker.compute.model_copy(update={"device": "cuda:0"})
 
 
@@ -303,7 +304,7 @@ def test_a_full_disk_costs_time_and_not_the_result(bench: Bench, monkeypatch: py
         honest(*arguments)
 
     monkeypatch.setattr(case, "write_case", full_twice)
-    monkeypatch.setattr("rtseg_daemon.worker.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("rtseg_daemon.work.job.time.sleep", lambda _seconds: None)
     assert bench.run()["state"] == "SEGMENTED"
     assert len(tries) == 3
 

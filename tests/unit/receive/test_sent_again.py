@@ -7,8 +7,8 @@ import pytest
 from pydicom import Dataset
 from sqlalchemy import Engine
 
+from rtseg_daemon.assemble import sweep
 from rtseg_daemon.config.sections import Match
-from rtseg_daemon.dicom import assemble
 from rtseg_daemon.ledger import jobs, reception, refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Alarm, Series
@@ -63,7 +63,7 @@ def test_what_is_heard_while_the_sweep_looks_at_others_opens_the_decision_again(
     room.put(images[:-1])
     room.look()
     room.seconds += 10
-    decide = assemble.look_at
+    decide = sweep.look_at
 
     def meanwhile(*arguments: object) -> None:
         if news == "an image":
@@ -75,9 +75,9 @@ def test_what_is_heard_while_the_sweep_looks_at_others_opens_the_decision_again(
                 refusals.note_refusal(session, one, *uids, at=1e9 + room.seconds)
         decide(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(assemble, "look_at", meanwhile)
+    monkeypatch.setattr(sweep, "look_at", meanwhile)
     room.look()
-    monkeypatch.setattr(assemble, "look_at", decide)
+    monkeypatch.setattr(sweep, "look_at", decide)
     assert room.of(images).state is SeriesState.OPEN
     assert room.states(images) == []
     room.put(images[-1:])

@@ -12,10 +12,6 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.contexts import is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
-from rtseg_daemon.dicom.examine import Examined, examine, is_ct, is_uid, named_series
-from rtseg_daemon.dicom.group_commit import GroupCommit
-from rtseg_daemon.dicom.pixel_digest import pixel_digest
-from rtseg_daemon.dicom.store import FULL, ObjectStore, Spool, file_head
 from rtseg_daemon.dicom.wire import Limits, PeerFault
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger import reception
@@ -24,7 +20,11 @@ from rtseg_daemon.ledger.reception import Arrival, Recorded, Repeat
 from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.logs import log, short
+from rtseg_daemon.receive.examine import Examined, examine, is_ct, is_uid, named_series
+from rtseg_daemon.receive.group_commit import GroupCommit
+from rtseg_daemon.receive.pixel_digest import pixel_digest
 from rtseg_daemon.receive.sender import MOST_REFUSED, Sender, enter_refusals
+from rtseg_daemon.receive.store import FULL, ObjectStore, Spool, file_head
 
 OWED_SECONDS = 1.0
 """Until it is tried again to note an end that the ledger would not take."""

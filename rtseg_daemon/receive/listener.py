@@ -8,11 +8,11 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
-from rtseg_daemon.dicom.callers import plain_address
-from rtseg_daemon.dicom.session import House, Session
 from rtseg_daemon.dicom.tls import Certificate
 from rtseg_daemon.dicom.wire import Wire
 from rtseg_daemon.logs import log
+from rtseg_daemon.receive.callers import plain_address
+from rtseg_daemon.receive.session import House, Session
 
 BACKLOG = 128
 WATCH_SECONDS = 0.2

@@ -1,9 +1,5 @@
-"""The worker: takes one job after the other, with the models kept loaded between them.
+"""The worker: takes one job after the other, with the models kept loaded between them."""
 
-Run as `python -m rtseg_daemon.worker --config FILE --name NAME --device DEVICE` by the supervisor.
-"""
-
-import argparse
 import hashlib
 import os
 import threading
@@ -17,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon import case
 from rtseg_daemon.bundles import Bundle, digest_of, installed_models, load_bundle, load_bundles
-from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Compute, Route
 from rtseg_daemon.errors import ConfigError, EngineError, LeaseLost, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
@@ -28,11 +23,11 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import JobState
-from rtseg_daemon.lifeline import follow_supervisor
-from rtseg_daemon.logs import configure, describe, log
+from rtseg_daemon.logs import describe, log
 from rtseg_daemon.segment.engines.memory import attempts, halved, out_of_memory, reduced
 from rtseg_daemon.segment.entropy_map import save_entropy_map
 from rtseg_daemon.storage import Layout, check_files
+from rtseg_daemon.work import case
 
 if TYPE_CHECKING:
     from rtseg_daemon.segment.pipeline import Segmenter
@@ -307,20 +302,3 @@ def options_for(job: Job, route: Route | None) -> case.Options:
     seen = frozenset(case.kind_of(verdict["gate"]) for verdict in job.verdicts or ()) - {"organs"}
     options = case.Options(job.run, released=seen if job.released_by is not None else frozenset())
     return options if route is None else replace(options, rejected=route.rejected, rings=route.rings)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The worker's process, until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="rtseg_daemon.worker")
-    parser.add_argument("--config", type=Path, required=True)
-    parser.add_argument("--name", default="worker-0")
-    parser.add_argument("--device", default="auto")
-    options = parser.parse_args(arguments)
-    config = load_config(options.config)
-    configure(config.logging, options.name)
-    stop = follow_supervisor()
-    Worker(config, options.name, options.device).run(stop)
-
-
-if __name__ == "__main__":
-    main()

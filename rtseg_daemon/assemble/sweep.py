@@ -1,10 +1,8 @@
 """The sweep over open series: which are complete, which wait, which are held; complete ones become jobs."""
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +10,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.bundles import Bundle, Limits, installed_models, load_bundle
-from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import JOINER, Match, Route
-from rtseg_daemon.ct.headers import is_axial_image, read_header
-from rtseg_daemon.dicom.completeness import (
+from rtseg_daemon.assemble.completeness import (
     Carrier,
     Decision,
     Next,
@@ -26,7 +20,11 @@ from rtseg_daemon.dicom.completeness import (
     completeness,
     irregularity,
 )
-from rtseg_daemon.dicom.reconstructions import Candidate, preferred, still_coming
+from rtseg_daemon.assemble.reconstructions import Candidate, still_coming
+from rtseg_daemon.assemble.routing import known_bundle, models_of, route_for, tolerance_for, why_left_alone
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import JOINER, Route
+from rtseg_daemon.ct.headers import is_axial_image, read_header
 from rtseg_daemon.errors import RtsegError, SeriesError
 from rtseg_daemon.gates.series import judge_series
 from rtseg_daemon.gates.verdict import Verdict, gravest
@@ -150,21 +148,6 @@ def has_images(session: Session, series_id: int) -> bool:
     return any(is_axial_image(instance.facts.get("image_type", ())) for instance in kept)
 
 
-def tolerance_for(engine: Engine, config: Config, series_id: int) -> float:
-    """How uneven slice distances may be for every bundle that the series' route gives it to (see bundles.Limits).
-
-    A bundle that cannot be read allows nothing: a gap is held whatever else is wrong.
-    """
-    with reading(engine) as session:
-        route = route_for(session.get_one(Series, series_id), config.routes)
-    names = [name for job in (route.jobs if route else ()) for name in job.split(JOINER)]
-    try:
-        limits = [known_bundle(models_of(config), name).limits for name in names] or [Limits()]
-    except RtsegError:
-        limits = [Limits()]
-    return min(one.slice_distance_tolerance for one in limits)
-
-
 def candidate(session: Session, series: Series, clock: QuietClock) -> Candidate:
     instances = reception.kept_instances(session, series.id)
     thickness = instances[0].facts.get("thickness") if instances else None
@@ -238,16 +221,6 @@ def settle(
             make_job(session, series_id, route, name, decision, verdict, now)
 
 
-def why_left_alone(series_id: int, images: bool, route: Route | None, others: Sequence[Candidate]) -> str:
-    """Why the series makes no job, or nothing."""
-    if not images:
-        return "it holds only localizers, reports or screens"
-    if route is None:
-        return "no route matches"
-    best = preferred(others, route.prefer).series_id if others else series_id
-    return "" if best == series_id else f"another reconstruction of the scan is preferred: series {best}"
-
-
 def judge(files: Sequence[tuple[Path, str]], config: Config, names: str) -> Verdict:
     """The series gate for the bundles of one job. A damaged file holds nothing here: the worker fails on it by name,
     and the job can be retried once the image has come again."""
@@ -259,16 +232,6 @@ def judge(files: Sequence[tuple[Path, str]], config: Config, names: str) -> Verd
         if any(damage(path, sha256) for path, sha256 in files):
             return Verdict("flag", (str(error),))
         return Verdict("hold", (str(error),), releasable=False)
-
-
-def models_of(config: Config) -> Path:
-    return config.models.directory or installed_models()
-
-
-@lru_cache(maxsize=16)
-def known_bundle(models: Path, name: str) -> Bundle:
-    """A bundle, verified once in this process; the worker verifies what it loads."""
-    return load_bundle(models, name)
 
 
 def close_series(session: Session, series_id: int, decision: Decision, left_alone: str, now: float) -> None:
@@ -298,22 +261,3 @@ def make_job(
     if reasons and job.state is JobState.QUEUED:
         releasable = verdict.verdict != "hold" or verdict.releasable
         jobs.hold(session, job.id, "; ".join(dict.fromkeys(reasons)), releasable=releasable, at=now)
-
-
-def route_for(series: Series, routes: Sequence[Route]) -> Route | None:
-    """The first route whose conditions the series meets."""
-    return next((route for route in routes if matches(route.match, series)), None)
-
-
-def matches(match: Match, series: Series) -> bool:
-    """Whether every stated condition holds."""
-    return (
-        (match.modality is None or match.modality == series.modality)
-        and (match.calling_ae is None or match.calling_ae == series.calling_ae)
-        and found(match.body_part, series.body_part)
-        and found(match.series_description, series.description)
-    )
-
-
-def found(pattern: str | None, text: str) -> bool:
-    return pattern is None or re.search(pattern, text, re.IGNORECASE) is not None

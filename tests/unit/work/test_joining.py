@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rtseg_daemon.anatomy.organ import Flag, Organ
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.gates.verdict import PASS, Finding, verdict_of
-from rtseg_daemon.segment.joining import Part, free_name, joined
+from rtseg_daemon.work.joining import Part, free_name, joined
 from tests.structure_sets import tiny_bundle
 
 NOWHERE = Volume(np.zeros((1, 1, 1), np.float32), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))

@@ -1,4 +1,4 @@
-from rtseg_daemon.dicom.reconstructions import Candidate, preferred, still_coming
+from rtseg_daemon.assemble.reconstructions import Candidate, preferred, still_coming
 
 THICK = Candidate(1, "HN 3.0 soft tissue", 3.0, 60.0)
 THIN = Candidate(2, "HN 1.0 soft tissue", 1.0, 60.0)

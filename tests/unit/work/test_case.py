@@ -8,11 +8,11 @@ import pydicom
 import pytest
 import yaml
 
-from rtseg_daemon import case
 from rtseg_daemon.anatomy.volume import Array, Volume, grid_of
 from rtseg_daemon.bundles import Bundle, Limits, load_bundle
 from rtseg_daemon.segment.ensemble import combine
 from rtseg_daemon.segment.pipeline import Report, Segmentation, Segmenter, Stages, to_network_grid
+from rtseg_daemon.work import case
 from tests.structure_sets import dciodvfy_errors
 from tests.tiny import make_bundle
 from tests.world import patient

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rtseg_daemon.config.sections import Delivery
-from rtseg_daemon.dicom.answers import Answer, Trial, kind_of, meaning, wait_before_next
+from rtseg_daemon.deliver.answers import Answer, Trial, kind_of, meaning, wait_before_next
 
 SETTINGS = Delivery()
 FRESH = Trial(attempts=1, waited_seconds=0.0, refused_seconds=0.0)

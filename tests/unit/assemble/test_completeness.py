@@ -3,14 +3,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtseg_daemon.dicom.completeness import (
-    Carrier,
-    Next,
-    Patience,
-    SeriesFacts,
-    Slice,
-    completeness,
-)
+from rtseg_daemon.assemble.completeness import Carrier, Next, Patience, SeriesFacts, Slice, completeness
 from rtseg_daemon.ledger.states import Ending
 
 PATIENCE = Patience(quiet=30, gap=120, abandon=3600)

@@ -1,0 +1,1 @@
+"""Assembly: open series become complete, and complete ones become jobs."""

@@ -1,0 +1,1 @@
+"""One job: from the files of a series to a structure set in the ledger."""
