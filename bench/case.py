@@ -17,8 +17,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from rtseg_daemon.demo import daemon, free_port, list_jobs, planning_system, send_images, write_config
-from rtseg_daemon.phantom import make_phantom, write_series
+from rtseg_daemon.demo.phantom import make_phantom, write_series
+from rtseg_daemon.demo.play import daemon, free_port, list_jobs, planning_system, send_images, write_config
 
 QUIET_S = 2.0
 

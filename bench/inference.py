@@ -34,8 +34,8 @@ from rtseg_daemon.anatomy.sides import mirrored_channels
 from rtseg_daemon.anatomy.volume import Array, Grid, Shape, Volume
 from rtseg_daemon.bundles import Bundle, MemberFile, OrganClass, installed_models, load_bundle
 from rtseg_daemon.config.sections import Compute
+from rtseg_daemon.demo.phantom import make_phantom
 from rtseg_daemon.networks import build
-from rtseg_daemon.phantom import make_phantom
 from rtseg_daemon.segment.engines.openvino_engine import cpu_multiplies
 from rtseg_daemon.segment.engines.torch_engine import load_member
 from rtseg_daemon.segment.ensemble import class_weights

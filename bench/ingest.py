@@ -76,7 +76,7 @@ def rtseg(folder: Path, port: int) -> list[str]:
     engine = open_ledger(f"sqlite:///{folder / 'storage' / 'rtseg.db'}")
     upgrade(engine)
     engine.dispose()
-    return [sys.executable, "-m", "rtseg_daemon.dicom.receive", "--config", str(folder / "config.yaml")]
+    return [sys.executable, "-m", "rtseg_daemon.daemon.receiver", "--config", str(folder / "config.yaml")]
 
 
 def check_rtseg(folder: Path, objects: Path) -> None:

@@ -19,9 +19,9 @@ from pydicom.uid import (
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.ct.headers import read_header
+from rtseg_daemon.daemon.receiver import limits_of
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.dimse import Command, Status, decode_command, encode_response
-from rtseg_daemon.dicom.receive import limits_of
 from rtseg_daemon.dicom.wire import Limits, PeerFault, Wire
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.ledger.states import Ending

@@ -119,7 +119,7 @@ class Limits(Part):
 
 
 class Golden(Part):
-    """A phantom (`rtseg_daemon.phantom`) of this seed and matrix, and the Dice per organ that the bundle reached."""
+    """A phantom (`demo.phantom`) of this seed and matrix, and the Dice per organ that the bundle reached."""
 
     seed: int
     matrix: int

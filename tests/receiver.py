@@ -36,7 +36,7 @@ READY_SECONDS = 60.0
 
 
 class Receiver:
-    """`python -m rtseg_daemon.dicom.receive` with a storage and a ledger in `folder`."""
+    """`python -m rtseg_daemon.daemon.receiver` with a storage and a ledger in `folder`."""
 
     def __init__(self, folder: Path, dicom: dict[str, Any] | None = None, **sections: Any) -> None:
         self.folder = folder
@@ -59,7 +59,7 @@ class Receiver:
         self.process = self.start()
 
     def command(self) -> list[str]:
-        return [sys.executable, "-m", "rtseg_daemon.dicom.receive", "--config", str(self.config)]
+        return [sys.executable, "-m", "rtseg_daemon.daemon.receiver", "--config", str(self.config)]
 
     def start(self) -> "subprocess.Popen[bytes]":
         """Start the process and wait until it listens."""

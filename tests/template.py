@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-MODULES = ("rtseg_daemon.dicom.receive", "rtseg_daemon.daemon.deliverer", "tests.stub")
+MODULES = ("rtseg_daemon.daemon.receiver", "rtseg_daemon.daemon.deliverer", "tests.stub")
 
 
 class Forked:

@@ -113,7 +113,7 @@ def doctor(
 
     Example: rtseg-daemon doctor --repair
     """
-    from rtseg_daemon.daemon.doctor import examine
+    from rtseg_daemon.upkeep.doctor import examine
 
     ledger = open_existing(config)
     findings = examine(ledger.engine, ledger.config, repair=repair)

@@ -148,7 +148,7 @@ def demo(
     Example: rtseg-daemon demo --out demo-out
     """
     try:
-        from rtseg_daemon.demo import run_demo
+        from rtseg_daemon.demo.play import run_demo
     except ImportError as error:
         raise BundleError(f"the demo needs all of the package's dependencies: {error}") from error
     run_demo(to, out)

@@ -113,7 +113,7 @@ def gpu_nodes() -> int:
 class Modules:
     """Which module each child runs."""
 
-    receiver: str = "rtseg_daemon.dicom.receive"
+    receiver: str = "rtseg_daemon.daemon.receiver"
     worker: str = "rtseg_daemon.daemon.worker"
     deliverer: str = "rtseg_daemon.daemon.deliverer"
 

@@ -11,10 +11,10 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.bundles import installed_models, research_among
 from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.daemon.lifeline import follow_supervisor
 from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
-from rtseg_daemon.lifeline import follow_supervisor
 from rtseg_daemon.logs import configure
 
 

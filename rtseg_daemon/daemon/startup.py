@@ -9,11 +9,11 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.daemon.backup import back_up
 from rtseg_daemon.errors import ConfigError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.upkeep.backup import back_up
 
 
 def routed_bundles(config: Config) -> Iterator[Bundle]:

@@ -10,11 +10,8 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.assemble.inquiry import Inquiry
-from rtseg_daemon.audit import Trail
 from rtseg_daemon.config.file import load_config
-from rtseg_daemon.daemon import auditing
 from rtseg_daemon.daemon.children import Child, Modules, children_of
-from rtseg_daemon.daemon.chores import House, Housekeeper, chores_for
 from rtseg_daemon.daemon.startup import (
     check_certificates,
     prepare_ledger,
@@ -29,6 +26,9 @@ from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.jobs import requeue_all_running, worker_lost
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout, lock_storage
+from rtseg_daemon.upkeep import audit_trail
+from rtseg_daemon.upkeep.audit_messages import Trail
+from rtseg_daemon.upkeep.chores import House, Housekeeper, chores_for
 
 TICK_SECONDS = 0.2
 WATCH_SECONDS = 1.0
@@ -60,7 +60,7 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
     engine = prepare_ledger(config, layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
     house = House(config, layout, engine, receiver=children[0])
-    auditing.note_start(house.engine, config_file, Trail(config.audit_file), time.time())
+    audit_trail.note_start(house.engine, config_file, Trail(config.audit_file), time.time())
     log().info(
         "started",
         bundles=[f"{bundle.name} {bundle.version}" for bundle in bundles],
@@ -68,7 +68,7 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
     )
     supervisor = Supervisor(house, children, stop)
     supervisor.run()
-    auditing.note_stop(Trail(config.audit_file), time.time())
+    audit_trail.note_stop(Trail(config.audit_file), time.time())
     os.close(lock)
     return 0
 

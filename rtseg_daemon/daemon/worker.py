@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtseg_daemon.config.file import load_config
-from rtseg_daemon.lifeline import follow_supervisor
+from rtseg_daemon.daemon.lifeline import follow_supervisor
 from rtseg_daemon.logs import configure
 from rtseg_daemon.work.job import Worker
 

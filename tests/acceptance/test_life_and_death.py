@@ -138,7 +138,7 @@ def test_a_wrong_configuration_exits_2_with_key_and_line(tmp_path: Path) -> None
     [
         "rtseg_daemon.cli",
         "rtseg_daemon.daemon.supervisor",
-        "rtseg_daemon.dicom.receive",
+        "rtseg_daemon.daemon.receiver",
         "rtseg_daemon.daemon.deliverer",
     ],
 )

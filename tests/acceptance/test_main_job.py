@@ -58,7 +58,7 @@ def real_patient(folder: Path) -> Case:
 
 def phantom(folder: Path) -> Case:
     """The demo's patient that never lived."""
-    from rtseg_daemon.phantom import make_phantom, write_series
+    from rtseg_daemon.demo.phantom import make_phantom, write_series
     from rtseg_daemon.segment.resample import to_image
 
     ct, masks = make_phantom(7)

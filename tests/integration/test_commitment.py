@@ -20,8 +20,8 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 from sqlalchemy import Engine
 
+from rtseg_daemon.daemon.receiver import receive
 from rtseg_daemon.deliver import courier
-from rtseg_daemon.dicom.receive import receive
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.schema import Alarm

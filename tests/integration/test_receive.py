@@ -120,7 +120,7 @@ def test_associations_open_at_a_kill_have_died_after_the_restart(tmp_path: Path)
 
 def ended(config: Path) -> tuple[int, str]:
     """Start a receiver that cannot run; its exit status and what it said."""
-    command = [sys.executable, "-m", "rtseg_daemon.dicom.receive", "--config", str(config)]
+    command = [sys.executable, "-m", "rtseg_daemon.daemon.receiver", "--config", str(config)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         status = process.wait(30)

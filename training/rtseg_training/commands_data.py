@@ -62,7 +62,7 @@ def template_command(
 ) -> None:
     """Average a population for the phantom.
 
-    Example: rtseg-train template sets/train --out rtseg_daemon/data/template.npz
+    Example: rtseg-train template sets/train --out rtseg_daemon/demo/data/template.npz
     """
     from rtseg_training.template import DEFAULT_ORGANS, choose_cases, make_template, save_template
 

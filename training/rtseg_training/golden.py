@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rtseg_daemon.bundles import Bundle, Golden
-from rtseg_daemon.phantom import make_phantom
+from rtseg_daemon.demo.phantom import make_phantom
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_training.errors import ExportError
 from rtseg_training.evaluate import full_mask

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from rtseg_daemon import cli
 from rtseg_daemon.cli import common
 from rtseg_daemon.config.file import load_config
-from rtseg_daemon.demo import DemoError, make_room
+from rtseg_daemon.demo.play import DemoError, make_room
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.migrate import upgrade

@@ -12,7 +12,6 @@ from sqlalchemy import text
 
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.daemon.children import Child
-from rtseg_daemon.daemon.chores import House
 from rtseg_daemon.daemon.startup import (
     check_certificates,
     prepare_ledger,
@@ -26,6 +25,7 @@ from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.migrate import check, current_revision, newest_revision
 from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.storage import Layout, lock_storage
+from rtseg_daemon.upkeep.chores import House
 from tests.tiny import make_bundle
 from tests.world import wait_for, write_config
 

@@ -9,7 +9,7 @@ import SimpleITK as sitk
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.bundles import bundle_names, installed_models, load_bundle
 from rtseg_daemon.config.sections import Compute
-from rtseg_daemon.phantom import make_phantom
+from rtseg_daemon.demo.phantom import make_phantom
 from rtseg_daemon.segment.engines.openvino_engine import cpu_multiplies
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
 from tests.structure_sets import patients

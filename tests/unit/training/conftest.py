@@ -15,7 +15,7 @@ from rtseg_training.dataset import Prepared, prepare
 from rtseg_training.recipe import Augment, Loss, Member, Optimizer, Recipe, Schedule
 
 from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.phantom import make_phantom
+from rtseg_daemon.demo.phantom import make_phantom
 
 ORGANS = ["Brainstem", "SpinalCord", "Parotid_L", "Parotid_R", "Bone_Mandible"]
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.ct.series import list_series, load_series
-from rtseg_daemon.phantom import make_phantom, write_series
+from rtseg_daemon.demo.phantom import make_phantom, write_series
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from tests.structure_sets import organ_of, patients, tiny_bundle
 

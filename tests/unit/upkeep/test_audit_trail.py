@@ -10,14 +10,13 @@ from xml.etree import ElementTree as xml
 import pytest
 from sqlalchemy import Engine
 
-from rtseg_daemon import audit
-from rtseg_daemon.audit import Message, Participant, Trail
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.daemon import auditing
 from rtseg_daemon.ledger import reception
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.states import Ending
+from rtseg_daemon.upkeep import audit_messages, audit_trail
+from rtseg_daemon.upkeep.audit_messages import Message, Participant, Trail
 from tests.certificates import Authority
 
 
@@ -38,13 +37,13 @@ def event_of(message: xml.Element) -> str:
 
 def test_a_message_has_the_parts_that_the_standard_asks_for() -> None:
     message = Message(
-        audit.INSTANCES_TRANSFERRED,
+        audit_messages.INSTANCES_TRANSFERRED,
         "C",
         1_790_000_000.5,
-        [Participant("PACS", audit.SOURCE, True, "10.0.0.5")],
-        [audit.study("1.2.3", 120), audit.patient("P\u00e4<1>\x07")],
+        [Participant("PACS", audit_messages.SOURCE, True, "10.0.0.5")],
+        [audit_messages.study("1.2.3", 120), audit_messages.patient("P\u00e4<1>\x07")],
     )
-    root = xml.fromstring(audit.encode(message))
+    root = xml.fromstring(audit_messages.encode(message))
     event = root.find("EventIdentification")
     assert event is not None
     assert event.attrib["EventDateTime"].startswith("2026-09-21T")
@@ -54,14 +53,16 @@ def test_a_message_has_the_parts_that_the_standard_asks_for() -> None:
 
 
 def test_a_line_break_in_a_value_does_not_break_the_line() -> None:
-    message = Message(audit.PROCEDURE_RECORD, "U", 0.0, [Participant("a")], [audit.job(1, "why:\n<AuditMessage/>")])
-    assert audit.line(message).count(b"\n") == 0
+    message = Message(
+        audit_messages.PROCEDURE_RECORD, "U", 0.0, [Participant("a")], [audit_messages.job(1, "why:\n<AuditMessage/>")]
+    )
+    assert audit_messages.line(message).count(b"\n") == 0
 
 
 def test_the_trail_is_only_appended_to_and_readable_by_its_owner_alone(tmp_path: Path) -> None:
     trail = Trail(tmp_path / "audit.log")
     for _ in range(3):
-        auditing.note_stop(trail, 0.0)
+        audit_trail.note_stop(trail, 0.0)
     assert [event_of(m) for m in messages(trail.path)] == ["Application Activity"] * 3
     assert trail.path.stat().st_mode & 0o777 == 0o600
 
@@ -75,8 +76,8 @@ def test_what_was_sent_to_us_and_what_people_did_is_told_once(tmp_path: Path, le
         reception.end_association(session, one, Ending.RELEASED)
         record_event(session, "job", 7, "released", who="mueller", detail={"why": "checked on the console"})
         record_event(session, "job", 7, "claimed", who="worker-0-11")
-    assert auditing.write_new(ledger, config) == 2
-    assert auditing.write_new(ledger, config) == 0
+    assert audit_trail.write_new(ledger, config) == 2
+    assert audit_trail.write_new(ledger, config) == 0
     text = config.audit_file.read_text()
     assert "3 instances" in text
     assert 'ParticipantObjectID="P1"' in text
@@ -92,24 +93,24 @@ def test_an_association_still_open_is_told_when_it_ends(tmp_path: Path, ledger: 
         reception.record_instances(session, [arrival(one, 1)])
         reception.record_instances(session, [arrival(other, 2)])
         reception.end_association(session, other, Ending.RELEASED)
-    assert auditing.write_new(ledger, config) == 0
+    assert audit_trail.write_new(ledger, config) == 0
     with writing(ledger) as session:
         reception.end_association(session, one, Ending.ABORTED)
-    assert auditing.write_new(ledger, config) == 2
+    assert audit_trail.write_new(ledger, config) == 2
 
 
 def test_a_changed_configuration_is_told_at_the_next_start(tmp_path: Path, ledger: Engine) -> None:
     file, trail = tmp_path / "c.yaml", Trail(tmp_path / "audit.log")
     for content in ("a: 1", "a: 1", "a: 2"):
         file.write_text(content)
-        auditing.note_start(ledger, file, trail, 0.0)
+        audit_trail.note_start(ledger, file, trail, 0.0)
     assert [event_of(m) for m in messages(trail.path)] == ["Application Activity"] * 3 + ["Security Alert"]
 
 
 def test_a_trail_that_cannot_be_written_does_not_stop_the_start(tmp_path: Path, ledger: Engine) -> None:
     file = tmp_path / "c.yaml"
     file.write_text("")
-    auditing.note_start(ledger, file, Trail(tmp_path / "no" / "such" / "folder"), 0.0)
+    audit_trail.note_start(ledger, file, Trail(tmp_path / "no" / "such" / "folder"), 0.0)
 
 
 def arrival(association: int, k: int) -> reception.Arrival:
@@ -159,17 +160,17 @@ def test_a_collector_that_was_away_gets_every_line_once(tmp_path: Path, collecto
     thread = server.serve_once()
     config = configured(tmp_path, syslog={"host": "127.0.0.1", "port": server.port, "ca": str(ca)})
     trail = Trail(config.audit_file)
-    auditing.note_stop(trail, 1.0)
-    assert auditing.forward(config) == 1
+    audit_trail.note_stop(trail, 1.0)
+    assert audit_trail.forward(config) == 1
     thread.join(5)
-    auditing.note_stop(trail, 2.0)
-    auditing.note_stop(trail, 3.0)
+    audit_trail.note_stop(trail, 2.0)
+    audit_trail.note_stop(trail, 3.0)
     with pytest.raises(OSError, match="refused"):
-        auditing.forward(config)
+        audit_trail.forward(config)
     thread = server.serve_once()
-    assert auditing.forward(config) == 2
+    assert audit_trail.forward(config) == 2
     thread.join(5)
-    assert auditing.forward(config) == 0
+    assert audit_trail.forward(config) == 0
     expected = b"".join(str(len(m)).encode() + b" " + m for m in config.audit_file.read_bytes().splitlines())
     assert server.got == expected
 
@@ -189,7 +190,7 @@ def test_each_thing_a_person_does_is_told_with_who_did_it(
     config = configured(tmp_path)
     with writing(ledger) as session:
         record_event(session, "job", 7, what, who="mueller")
-    assert auditing.write_new(ledger, config) == 1
+    assert audit_trail.write_new(ledger, config) == 1
     (message,) = messages(config.audit_file)
     assert event_of(message) == event
     assert message.find("EventIdentification").attrib["EventActionCode"] == action  # type: ignore[union-attr]
@@ -198,18 +199,18 @@ def test_each_thing_a_person_does_is_told_with_who_did_it(
 
 def test_a_place_that_nobody_can_read_means_from_the_start(tmp_path: Path, collector: tuple[Collector, Path]) -> None:
     place = tmp_path / "audit.forwarded"
-    assert auditing.reached(place) == 0
+    assert audit_trail.reached(place) == 0
     place.write_text("")
-    assert auditing.reached(place) == 0
+    assert audit_trail.reached(place) == 0
     place.write_text("17")
-    assert auditing.reached(place) == 17
+    assert audit_trail.reached(place) == 17
 
 
 def test_a_torn_line_is_ended_before_the_next(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     path.write_bytes(b"whole\nto")
-    message = Message(audit.PROCEDURE_RECORD, "U", 0.0, [Participant("a")], [])
-    audit.Trail(path).append([message, message])
+    message = Message(audit_messages.PROCEDURE_RECORD, "U", 0.0, [Participant("a")], [])
+    audit_messages.Trail(path).append([message, message])
     lines = path.read_bytes().split(b"\n")
     assert (lines[:2], len(lines), lines[-1]) == ([b"whole", b"to"], 5, b"")
 
@@ -222,9 +223,9 @@ def test_a_collector_with_a_certificate_of_another_ca_gets_nothing(
     other = Authority(tmp_path / "other")
     thread = server.serve_once()
     config = configured(tmp_path, syslog={"host": "127.0.0.1", "port": server.port, "ca": str(other.certificate)})
-    auditing.note_stop(Trail(config.audit_file), 1.0)
+    audit_trail.note_stop(Trail(config.audit_file), 1.0)
     with pytest.raises(ssl.SSLCertVerificationError):
-        auditing.forward(config)
+        audit_trail.forward(config)
     thread.join(5)
     assert server.got == b""
     assert not config.audit_file.with_suffix(".forwarded").exists(), "the line must be sent once the collector is right"

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from tests.unit.daemon.test_housekeeping import NOW, OLD, deliver, stored_job, stored_series
 
 from rtseg_daemon.config.sections import Alarms
-from rtseg_daemon.daemon import alarms
 from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.schema import Alarm, Series
 from rtseg_daemon.ledger.states import SeriesState
 from rtseg_daemon.storage import Layout
-from tests.unit.daemon.test_housekeeping import NOW, OLD, deliver, stored_job, stored_series
+from rtseg_daemon.upkeep import alarms
 
 
 def messages(ledger: Engine) -> list[str]:

@@ -7,7 +7,7 @@ import pydicom
 import pytest
 
 from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.phantom import Template, load_template, make_phantom, write_series
+from rtseg_daemon.demo.phantom import Template, load_template, make_phantom, write_series
 from rtseg_daemon.segment.body import body_mask
 
 ORGANS = ("Brainstem", "SpinalCord", "Parotid_L", "Parotid_R", "Bone_Mandible", "Larynx", "Esophagus")
@@ -25,7 +25,7 @@ def template() -> Template:
 
 
 def test_template_is_small_and_holds_every_organ(template: Template) -> None:
-    path = Path(__file__).parents[2] / "rtseg_daemon" / "data" / "template.npz"
+    path = Path(__file__).parents[3] / "rtseg_daemon" / "demo" / "data" / "template.npz"
     assert path.stat().st_size <= 3_000_000
     assert set(template.shares) == set(ORGANS)
     assert template.hu.array.max() > 900

@@ -14,10 +14,7 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.daemon import doctor, retention
-from rtseg_daemon.daemon.backup import back_up, prune
 from rtseg_daemon.daemon.children import Child
-from rtseg_daemon.daemon.chores import Chore, House, Housekeeper, listens
 from rtseg_daemon.errors import LedgerError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.deliveries import begin_delivery, record_sent
@@ -28,6 +25,9 @@ from rtseg_daemon.ledger.reception import last_instance_id, move_series, record_
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job, Series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.upkeep import doctor, retention
+from rtseg_daemon.upkeep.backup import back_up, prune
+from rtseg_daemon.upkeep.chores import Chore, House, Housekeeper, listens
 from tests.unit.ledger.test_jobs import arrival
 
 DAY = 86400.0

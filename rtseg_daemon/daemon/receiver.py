@@ -1,6 +1,6 @@
 """The receiver: a process of its own that listens, stores and acknowledges, and knows nothing of networks of neurons.
 
-python -m rtseg_daemon.dicom.receive --config FILE
+python -m rtseg_daemon.daemon.receiver --config FILE
 """
 
 import argparse
@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.daemon.lifeline import follow_supervisor
 from rtseg_daemon.deliver.event_reports import take_event_report
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.wire import Limits
@@ -19,7 +20,6 @@ from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.arrivals import make_room
 from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.reception import resume_listening
-from rtseg_daemon.lifeline import follow_supervisor
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.receive.callers import Callers
 from rtseg_daemon.receive.door import Door

@@ -12,16 +12,16 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.assemble.sweep import CLOCK, sweep
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.daemon import alarms, auditing, retention
-from rtseg_daemon.daemon.backup import back_up, prune
 from rtseg_daemon.daemon.children import Child
-from rtseg_daemon.daemon.metrics import Facts, metrics_text
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.ledger.engine import database_file, reading
 from rtseg_daemon.ledger.reception import listener
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably
+from rtseg_daemon.upkeep import alarms, audit_trail, retention
+from rtseg_daemon.upkeep.backup import back_up, prune
+from rtseg_daemon.upkeep.metrics import Facts, metrics_text
 
 
 @dataclass(frozen=True)
@@ -87,11 +87,11 @@ def back_up_ledger(house: House) -> None:
 
 
 def write_audit(house: House) -> None:
-    auditing.write_new(house.engine, house.config)
+    audit_trail.write_new(house.engine, house.config)
 
 
 def forward_audit(house: House) -> None:
-    auditing.forward(house.config)
+    audit_trail.forward(house.config)
 
 
 def chores_for(config: Config) -> tuple[Chore, ...]:

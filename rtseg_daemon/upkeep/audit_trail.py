@@ -16,36 +16,40 @@ from typing import TypeVar
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon import audit
-from rtseg_daemon.audit import Message, Participant, Trail
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Collector
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Association, Delivery, Event, Instance, Job, Series, SeriesAssociation, Setting
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import write_durably
+from rtseg_daemon.upkeep import audit_messages
+from rtseg_daemon.upkeep.audit_messages import Message, Participant, Trail
 
 BATCH = 500
 TIMEOUT_SECONDS = 10.0
 EVENTS_SEEN, ASSOCIATIONS_SEEN, CONFIG_SEEN = "audit_event", "audit_association", "audit_config"
-DAEMON = Participant("rtseg-daemon", audit.APPLICATION)
+DAEMON = Participant("rtseg-daemon", audit_messages.APPLICATION)
 
 
 def note_start(engine: Engine, config_file: Path, trail: Trail, now: float) -> None:
     """Application start, and a changed configuration where the file is not the one of the last start."""
     digest = hashlib.sha256(config_file.read_bytes()).hexdigest()
-    messages = [Message(audit.APPLICATION_ACTIVITY, "E", now, [DAEMON], kind=audit.APPLICATION_START)]
+    messages = [Message(audit_messages.APPLICATION_ACTIVITY, "E", now, [DAEMON], kind=audit_messages.APPLICATION_START)]
     with writing(engine) as session:
         before = remembered(session, CONFIG_SEEN)
         session.merge(Setting(key=CONFIG_SEEN, value=digest))
     if before and before != digest:
-        thing = audit.Thing(f"configuration {digest[:16]}", ("12", "URI"), "2", "13", f"was {before[:16]}")
-        messages.append(Message(audit.SECURITY_ALERT, "E", now, [DAEMON], [thing], audit.SOFTWARE_CONFIGURATION))
+        thing = audit_messages.Thing(f"configuration {digest[:16]}", ("12", "URI"), "2", "13", f"was {before[:16]}")
+        messages.append(
+            Message(audit_messages.SECURITY_ALERT, "E", now, [DAEMON], [thing], audit_messages.SOFTWARE_CONFIGURATION)
+        )
     append_or_say(trail, messages)
 
 
 def note_stop(trail: Trail, now: float) -> None:
-    append_or_say(trail, [Message(audit.APPLICATION_ACTIVITY, "E", now, [DAEMON], kind=audit.APPLICATION_STOP)])
+    append_or_say(
+        trail, [Message(audit_messages.APPLICATION_ACTIVITY, "E", now, [DAEMON], kind=audit_messages.APPLICATION_STOP)]
+    )
 
 
 def append_or_say(trail: Trail, messages: list[Message]) -> None:
@@ -102,15 +106,15 @@ def told_by_association(session: Session, association: Association) -> Iterator[
         .where(SeriesAssociation.association_id == association.id)
         .group_by(Series.study_instance_uid, Series.patient_id)
     )
-    sender = Participant(association.calling_ae, audit.SOURCE, True, association.calling_host)
+    sender = Participant(association.calling_ae, audit_messages.SOURCE, True, association.calling_host)
     for study_uid, patient_id, count in session.execute(counts):
-        things = [audit.study(study_uid, count), audit.patient(patient_id)]
+        things = [audit_messages.study(study_uid, count), audit_messages.patient(patient_id)]
         at = association.ended_at or association.opened_at
-        yield Message(audit.INSTANCES_TRANSFERRED, "C", at, [sender, receiver()], things)
+        yield Message(audit_messages.INSTANCES_TRANSFERRED, "C", at, [sender, receiver()], things)
 
 
 def receiver() -> Participant:
-    return Participant("rtseg-daemon", audit.DESTINATION)
+    return Participant("rtseg-daemon", audit_messages.DESTINATION)
 
 
 def told_by_event(session: Session, event: Event) -> Iterator[Message]:
@@ -125,20 +129,20 @@ def told_by_event(session: Session, event: Event) -> Iterator[Message]:
 
 def told_by_delivery(session: Session, event: Event, delivery: Delivery) -> Message:
     series = session.get_one(Series, session.get_one(Job, delivery.job_id).series_id)
-    things = [audit.study(series.study_instance_uid, 1), audit.patient(series.patient_id)]
-    there = Participant(delivery.destination, audit.DESTINATION)
-    ours = Participant("rtseg-daemon", audit.SOURCE, requestor=True)
-    return Message(audit.INSTANCES_TRANSFERRED, "R", event.at, [ours, there], things)
+    things = [audit_messages.study(series.study_instance_uid, 1), audit_messages.patient(series.patient_id)]
+    there = Participant(delivery.destination, audit_messages.DESTINATION)
+    ours = Participant("rtseg-daemon", audit_messages.SOURCE, requestor=True)
+    return Message(audit_messages.INSTANCES_TRANSFERRED, "R", event.at, [ours, there], things)
 
 
 def told_by_person(event: Event) -> Message:
     """Viewed, released, run again, cancelled: who, what, and why where that was asked for."""
     viewed = event.what == "viewed"
     why = str(event.detail.get("why", ""))
-    thing = audit.Thing(
+    thing = audit_messages.Thing(
         f"{event.subject} {event.subject_id}", ("12", "URI"), "4", "20", f"{event.what}: {why}" if why else event.what
     )
-    code, action = (audit.INSTANCES_ACCESSED, "R") if viewed else (audit.PROCEDURE_RECORD, "U")
+    code, action = (audit_messages.INSTANCES_ACCESSED, "R") if viewed else (audit_messages.PROCEDURE_RECORD, "U")
     return Message(code, action, event.at, [Participant(event.who, requestor=True), DAEMON], [thing])
 
 

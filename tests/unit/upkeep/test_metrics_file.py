@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
+from tests.unit.daemon.test_housekeeping import NO_RECEIVER, deliver, stored_job, stored_series
 
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.daemon.chores import Chore, House, Housekeeper, chores_for, write_metrics
-from rtseg_daemon.daemon.metrics import Facts, Metric, metrics_of, metrics_text, rendered
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.states import DeliveryState, JobState, SeriesState
 from rtseg_daemon.storage import Layout
-from tests.unit.daemon.test_housekeeping import NO_RECEIVER, deliver, stored_job, stored_series
+from rtseg_daemon.upkeep.chores import Chore, House, Housekeeper, chores_for, write_metrics
+from rtseg_daemon.upkeep.metrics import Facts, Metric, metrics_of, metrics_text, rendered
 from tests.world import wait_for
 
 SAMPLE = re.compile(r'([a-z_]+)(\{[a-z]+="(?:[^"\\\n]|\\.)*"\})? (\S+)')
