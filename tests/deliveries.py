@@ -15,7 +15,8 @@ from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.dicom.association import Waits
 from rtseg_daemon.ledger import jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.reception import last_instance_id, record_instances
+from rtseg_daemon.ledger.reception import record_instances
+from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.storage import Layout
 from tests.synthetic import uid
 from tests.unit.ledger.test_jobs import arrival

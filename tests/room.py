@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from rtseg_daemon.assemble.inquiry import Inquiry
 from rtseg_daemon.assemble.sweep import QuietClock, sweep
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.ledger import reception
+from rtseg_daemon.ledger import associations, reception
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.states import Ending, JobState
@@ -45,11 +45,11 @@ class Room:
     def put(self, images: list[Dataset], ending: Ending = Ending.RELEASED) -> None:
         sender = Sender("PACS", "127.0.0.1")
         with writing(self.engine) as session:
-            sender.association_id = reception.open_association(session, "PACS", "127.0.0.1")
+            sender.association_id = associations.open_association(session, "PACS", "127.0.0.1")
             for image in images:
                 reception.record_instances(session, [self.stored(image, sender)])
             if ending is not Ending.OPEN:
-                reception.end_association(session, sender.association_id, ending)
+                associations.end_association(session, sender.association_id, ending)
 
     def stored(self, image: Dataset, sender: Sender) -> reception.Arrival:
         raw = encoded(image)

@@ -13,7 +13,7 @@ from rtseg_daemon.dicom.association import Local, Waits
 from rtseg_daemon.dicom.query import count_images
 from rtseg_daemon.errors import DeliveryError
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.reception import expect, last_instance_id, open_series
+from rtseg_daemon.ledger.series import expect, last_instance_id, open_series
 from rtseg_daemon.logs import log
 
 TURN_SECONDS = 1.0

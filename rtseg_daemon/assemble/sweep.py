@@ -28,10 +28,18 @@ from rtseg_daemon.ct.headers import is_axial_image, read_header
 from rtseg_daemon.errors import RtsegError, SeriesError
 from rtseg_daemon.gates.series import judge_series
 from rtseg_daemon.gates.verdict import Verdict, gravest
-from rtseg_daemon.ledger import jobs, reception, refusals
+from rtseg_daemon.ledger import associations, jobs, refusals, superseding
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.schema import Instance, Job, Series
+from rtseg_daemon.ledger.series import (
+    associations_of,
+    hold_series,
+    kept_instances,
+    last_instance_id,
+    move_series,
+    open_series,
+)
 from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import damage
@@ -82,7 +90,7 @@ class Look:
 def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK) -> None:
     """Look at every open series once; `now` is written into the ledger."""
     with reading(engine) as session:
-        looks = [look(session, series, clock) for series in reception.open_series(session)]
+        looks = [look(session, series, clock) for series in open_series(session)]
     clock.forget_all_but([one.series_id for one in looks])
     for one in looks:
         try:
@@ -96,7 +104,7 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
 
 
 def look(session: Session, series: Series, clock: QuietClock) -> Look:
-    newest = reception.last_instance_id(session, series.id)
+    newest = last_instance_id(session, series.id)
     return Look(series.id, series.last_received_at, newest, facts_of(session, series, clock))
 
 
@@ -144,12 +152,12 @@ def rivals(engine: Engine, config: Config, series_id: int, clock: QuietClock) ->
 
 def has_images(session: Session, series_id: int) -> bool:
     """Whether any image of the series is axial."""
-    kept = reception.kept_instances(session, series_id)
+    kept = kept_instances(session, series_id)
     return any(is_axial_image(instance.facts.get("image_type", ())) for instance in kept)
 
 
 def candidate(session: Session, series: Series, clock: QuietClock) -> Candidate:
-    instances = reception.kept_instances(session, series.id)
+    instances = kept_instances(session, series.id)
     thickness = instances[0].facts.get("thickness") if instances else None
     silence = clock.now() - clock.seen[series.id][1] if series.id in clock.seen else float("inf")
     return Candidate(series.id, series.description, thickness, silence)
@@ -162,11 +170,11 @@ def patience_of(config: Config) -> Patience:
 
 def facts_of(session: Session, series: Series, clock: QuietClock) -> SeriesFacts:
     """Gather what `completeness` decides by."""
-    instances = reception.kept_instances(session, series.id)
-    carriers = [Carrier(a.ending, a.id, a.opened_at, a.ended_at) for a in reception.associations_of(session, series.id)]
-    silence = clock.silence(series.id, series.last_received_at, len(instances), reception.listening_since(session))
+    instances = kept_instances(session, series.id)
+    carriers = [Carrier(a.ending, a.id, a.opened_at, a.ended_at) for a in associations_of(session, series.id)]
+    silence = clock.silence(series.id, series.last_received_at, len(instances), associations.listening_since(session))
     slices = tuple(Slice(along_stack(i)) for i in instances if is_axial_image(i.facts.get("image_type", ())))
-    confirmed = series.counted_instance_id == reception.last_instance_id(session, series.id)
+    confirmed = series.counted_instance_id == last_instance_id(session, series.id)
     refused = refusals.refused_images(session, series)
     expected = series.expected_count
     return SeriesFacts(slices, len(instances), silence, tuple(carriers), expected, confirmed, refused=refused)
@@ -185,7 +193,7 @@ def along_stack(instance: Instance) -> float | None:
 def stop_overtaken(engine: Engine, series_id: int, now: float) -> None:
     """Hold undelivered jobs that were made before the newest slices came, so that no partial result is sent."""
     with reading(engine) as session:
-        newest = reception.last_instance_id(session, series_id)
+        newest = last_instance_id(session, series_id)
         overtaken = [job for job in session.get_one(Series, series_id).jobs if is_overtaken(job, newest)]
     if overtaken:
         with writing(engine) as session:
@@ -204,7 +212,7 @@ def settle(
     series_id = found.series_id
     with reading(engine) as session:
         series = session.get_one(Series, series_id)
-        instances = reception.kept_instances(session, series_id)
+        instances = kept_instances(session, series_id)
         images = has_images(session, series_id)
         route = route_for(series, config.routes)
         left_alone = why_left_alone(series_id, images, route, others)
@@ -213,7 +221,7 @@ def settle(
     verdicts = {name: judge(files, config, name) for name in (route.jobs if route else ())}
     with writing(engine) as session:
         series = session.get_one(Series, series_id)
-        heard = (series.last_received_at, reception.last_instance_id(session, series_id))
+        heard = (series.last_received_at, last_instance_id(session, series_id))
         if series.state is not SeriesState.OPEN or heard != (found.heard, found.newest):
             return
         close_series(session, series_id, decision, left_alone, now)
@@ -238,11 +246,11 @@ def close_series(session: Session, series_id: int, decision: Decision, left_alon
     """COMPLETE, HELD, or UNROUTED where there is a reason to leave it alone."""
     if left_alone:
         reasons = [left_alone, *decision.reasons]
-        reception.move_series(session, series_id, SeriesState.UNROUTED, what=left_alone, reasons=reasons, at=now)
+        move_series(session, series_id, SeriesState.UNROUTED, what=left_alone, reasons=reasons, at=now)
     elif decision.next is Next.HOLD:
-        reception.hold_series(session, series_id, decision.reasons, at=now)
+        hold_series(session, series_id, decision.reasons, at=now)
     else:
-        reception.move_series(session, series_id, SeriesState.COMPLETE, what="complete", at=now)
+        move_series(session, series_id, SeriesState.COMPLETE, what="complete", at=now)
 
 
 def make_job(
@@ -250,9 +258,9 @@ def make_job(
 ) -> None:
     """A job for the series as it stands: QUEUED, or HELD with everything that speaks against it."""
     assert route is not None
-    last = reception.last_instance_id(session, series_id)
+    last = last_instance_id(session, series_id)
     job = jobs.create_job(session, series_id, last, bundle, route.name, at=now)
-    older = jobs.supersede(session, series_id, bundle, by=job.id, at=now)
+    older = superseding.supersede(session, series_id, bundle, by=job.id, at=now)
     job.supersedes_id = older
     job.verdicts = job.verdicts or [{"gate": "series", "verdict": verdict.verdict, "reasons": list(verdict.reasons)}]
     if older is not None:

@@ -18,8 +18,8 @@ from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.wire import Limits
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.arrivals import make_room
+from rtseg_daemon.ledger.associations import resume_listening
 from rtseg_daemon.ledger.engine import open_ledger, writing
-from rtseg_daemon.ledger.reception import resume_listening
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.receive.callers import Callers
 from rtseg_daemon.receive.door import Door

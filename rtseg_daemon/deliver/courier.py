@@ -24,9 +24,9 @@ from rtseg_daemon.dicom.association import Local, Waits, associated, echo
 from rtseg_daemon.errors import DeliveryError, RtsegError, StateError, StorageError, StructureSetError
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.retry import really_waited
 from rtseg_daemon.ledger.schema import Delivery, Instance
+from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.logs import describe, log
 from rtseg_daemon.rtstruct.renamed import for_destination
 from rtseg_daemon.storage import Layout, check_files

@@ -45,7 +45,10 @@ class Bend:
 
 def load_template() -> Template:
     """The average that came with the package."""
-    with resources.as_file(resources.files("rtseg_daemon.demo") / "data" / "template.npz") as path, np.load(path) as data:
+    with (
+        resources.as_file(resources.files("rtseg_daemon.demo") / "data" / "template.npz") as path,
+        np.load(path) as data,
+    ):
         spacing, origin = data["spacing_mm"].tolist(), data["origin_mm"].tolist()
         hu = Volume(data["hu"].astype(np.float32), tuple(spacing), tuple(origin))
         shares = {}

@@ -26,9 +26,9 @@ from rich.table import Table
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Volume, grid_of
 from rtseg_daemon.ct.series import load_series
-from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.demo.phantom import make_phantom, write_series
 from rtseg_daemon.demo.picture import Outline, draw
+from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.rtstruct.codes import anatomy_of
 from rtseg_daemon.rtstruct.reading import read_structures, structures_on
 from rtseg_daemon.segment.entropy_map import load_entropy_map

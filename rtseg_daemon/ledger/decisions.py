@@ -8,18 +8,11 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import record_event
-from rtseg_daemon.ledger.jobs import (
-    add_deliveries,
-    create_job,
-    move_job,
-    refuse_in_doubt,
-    refuse_superseded,
-    refuse_unconfigured,
-    settle_job,
-)
-from rtseg_daemon.ledger.reception import kept_instances
+from rtseg_daemon.ledger.jobs import add_deliveries, create_job, move_job, settle_job
 from rtseg_daemon.ledger.schema import Delivery, Job
+from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState
+from rtseg_daemon.ledger.superseding import refuse_in_doubt, refuse_superseded, refuse_unconfigured
 
 
 def release(

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
-from rtseg_daemon.ledger.jobs import move_job, refuse_in_doubt, refuse_superseded, refuse_unconfigured, settle_job
+from rtseg_daemon.ledger.jobs import move_job, settle_job
 from rtseg_daemon.ledger.retry import due
 from rtseg_daemon.ledger.schema import Delivery, Destination, Instance, Job, Series
 from rtseg_daemon.ledger.states import (
@@ -20,6 +20,7 @@ from rtseg_daemon.ledger.states import (
     JobState,
     SeriesState,
 )
+from rtseg_daemon.ledger.superseding import refuse_in_doubt, refuse_superseded, refuse_unconfigured
 
 OVERTAKEN = (Series.state == SeriesState.OPEN) & select(Instance.id).where(
     Instance.series_id == Series.id, Instance.state == InstanceState.KEPT, Instance.id > Job.last_instance_id

@@ -1,7 +1,7 @@
 """The life of a job: every change is guarded by the state it comes from and writes its event in its transaction."""
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,15 +9,14 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import LeaseLost, StateError
-from rtseg_daemon.ledger.events import raise_alarm, record_event
-from rtseg_daemon.ledger.schema import Delivery, Instance, Job
+from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.ledger.states import (
     ARRIVED,
     JOB_TRANSITIONS,
     SENDABLE,
     UNDELIVERED,
     DeliveryState,
-    InstanceState,
     JobState,
 )
 
@@ -97,67 +96,6 @@ def create_job(
     session.flush()
     record_event(session, "job", job.id, "created", to_state=JobState.QUEUED, who=who, at=moment)
     return job
-
-
-def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: float | None = None) -> int | None:
-    """End what a newer job `by` makes obsolete: undelivered and failed jobs of the series and bundle are CANCELLED, and
-    those of another bundle that lack its slices (a route that changed, or a rerun, made them).
-
-    One whose structure set a TPS has, or is just getting, raises an alarm if it was made from other slices: it fits no
-    longer, and goes to no further TPS (a series that was fetched again after retention had removed it is no such case).
-    Returns the id of the newest older job of the bundle.
-    """
-    new = _objects(session, session.get_one(Job, by))
-    older = session.scalars(select(Job).where(Job.series_id == series_id, Job.id < by).order_by(Job.id)).all()
-    own = [job.id for job in older if job.bundle == bundle]
-    for job in older:
-        if job.id not in own and _objects(session, job) == new:
-            continue
-        arrived = job.state is JobState.DELIVERED or any(one.state in ARRIVED for one in job.deliveries)
-        leaving = any(delivery.state is DeliveryState.SENDING for delivery in job.deliveries)
-        outdated = _objects(session, job) != new
-        if (arrived or leaving) and outdated:
-            known = "has already been sent" if arrived else "is being sent"
-            message = f"job {by} supersedes job {job.id}, whose structure set {known}"
-            raise_alarm(session, "superseded", f"superseded:{job.id}", message, at=at)
-        if (job.state in UNDELIVERED and (outdated or not arrived)) or (job.state is JobState.FAILED and not arrived):
-            cancel(session, job.id, who="daemon", why=f"superseded by job {by}", at=at)
-    return own[-1] if own else None
-
-
-def _objects(session: Session, job: Job) -> set[str]:
-    """SOP Instance UIDs that a job is about, also of files that retention has removed since."""
-    query = select(Instance.sop_instance_uid).where(
-        Instance.series_id == job.series_id,
-        Instance.id <= job.last_instance_id,
-        Instance.state != InstanceState.QUARANTINED,
-    )
-    return set(session.scalars(query))
-
-
-def refuse_in_doubt(job: Job) -> None:
-    """Raise StateError where it is uncertain whose images a job's are: nothing made of them may be sent."""
-    if not job.series.releasable:
-        reasons = "; ".join(job.series.reasons)
-        raise StateError(f"job {job.id} is of series {job.series_id}, from which nothing may be sent: {reasons}")
-
-
-def refuse_superseded(session: Session, job: Job) -> None:
-    """Raise StateError where a newer job of the series, of whatever bundle, was made from other slices."""
-    query = select(Job).where(Job.series_id == job.series_id, Job.last_instance_id > job.last_instance_id)
-    newer = session.scalars(query.order_by(Job.bundle != job.bundle, Job.id.desc()).limit(1)).one_or_none()
-    if newer is not None and _objects(session, newer) != _objects(session, job):
-        use = "use that one" if newer.bundle == job.bundle else f"rerun that one with --bundle {job.bundle}"
-        raise StateError(f"job {job.id} lacks slices that came later; job {newer.id} has them, {use}")
-
-
-def refuse_unconfigured(job_id: int, destinations: Collection[str], configured: Collection[str] | None) -> None:
-    """Raise StateError where none of these destinations of a job is `configured`: nobody would send to them."""
-    if configured is not None and destinations and set(destinations).isdisjoint(configured):
-        raise StateError(
-            f"job {job_id} goes to {', '.join(sorted(destinations))}, no longer configured; configure that and restart "
-            f"the daemon, or `rtseg-daemon jobs rerun {job_id}` for the destinations of its route today"
-        )
 
 
 def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:

@@ -1,19 +1,18 @@
 """What the receiver and the assembler write: associations, arrivals and the state of series."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.jobs import hold_undelivered
-from rtseg_daemon.ledger.schema import Association, Instance, Series, SeriesAssociation, Setting
-from rtseg_daemon.ledger.states import SERIES_TRANSITIONS, Ending, InstanceState, SeriesState
+from rtseg_daemon.ledger.schema import Instance, Series, SeriesAssociation
+from rtseg_daemon.ledger.series import hold_series, known_instance, move_series
+from rtseg_daemon.ledger.states import InstanceState, SeriesState
 
 
 @dataclass(frozen=True)
@@ -90,46 +89,6 @@ def compare_kept(kept: Instance, arrival: Arrival) -> Repeat:
     return Repeat.DUPLICATE if same else Repeat.CONTENT_DIFFERS
 
 
-def open_association(session: Session, calling_ae: str, calling_host: str, *, at: float | None = None) -> int:
-    """Row for an accepted association; its id goes into the arrivals it brings."""
-    moment = time.time() if at is None else at
-    association = Association(calling_ae=calling_ae, calling_host=calling_host, opened_at=moment)
-    session.add(association)
-    session.flush()
-    return association.id
-
-
-def end_association(session: Session, association_id: int, ending: Ending, *, at: float | None = None) -> None:
-    """Say how an association ended (RELEASED, IDLE or ABORTED)."""
-    moment = time.time() if at is None else at
-    session.execute(update(Association).where(Association.id == association_id).values(ending=ending, ended_at=moment))
-
-
-def resume_listening(session: Session, *, at: float | None = None, pid: int | None = None) -> int:
-    """To be called when the receiver `pid` starts: associations still OPEN have DIED, the quiet clock starts anew.
-
-    Returns how many had died. See `listening_since` and `listener`.
-    """
-    moment = time.time() if at is None else at
-    died = update(Association).where(Association.ending == Ending.OPEN).values(ending=Ending.DIED, ended_at=moment)
-    count: int = session.connection().execute(died).rowcount
-    session.merge(Setting(key="listening_since", value=repr(moment)))
-    session.merge(Setting(key="listener", value=str(pid or "")))
-    return count
-
-
-def listening_since(session: Session) -> float:
-    """When listening last began; silence before that means nothing. 0.0 if it never did."""
-    setting = session.get(Setting, "listening_since")
-    return float(setting.value) if setting else 0.0
-
-
-def listener(session: Session) -> int | None:
-    """Process id of the receiver that last began to listen."""
-    setting = session.get(Setting, "listener")
-    return int(setting.value) if setting and setting.value else None
-
-
 @dataclass(frozen=True)
 class Recorded:
     """What became of one arrival; its path is empty where its file is not needed (a duplicate's)."""
@@ -166,23 +125,6 @@ def _record(session: Session, arrival: Arrival) -> Recorded:
     elif series.state is SeriesState.UNROUTED:
         _reopen(session, series, "sent again", arrival.received_at)
     return Recorded(arrival, repeat, series.id)
-
-
-def kept_instance(session: Session, sop_instance_uid: str) -> Instance | None:
-    """The object held under this SOP Instance UID."""
-    query = select(Instance).where(Instance.sop_instance_uid == sop_instance_uid, Instance.state == InstanceState.KEPT)
-    return session.scalars(query).one_or_none()
-
-
-def known_instance(session: Session, sop_instance_uid: str) -> Instance | None:
-    """The object held under this SOP Instance UID, or the last one that retention removed."""
-    removed = (
-        select(Instance)
-        .where(Instance.sop_instance_uid == sop_instance_uid, Instance.state == InstanceState.REMOVED)
-        .order_by(Instance.id.desc())
-        .limit(1)
-    )
-    return kept_instance(session, sop_instance_uid) or session.scalars(removed).one_or_none()
 
 
 def _series_for(session: Session, arrival: Arrival) -> Series:
@@ -260,85 +202,3 @@ def _hold_for_conflict(session: Session, series: Series, arrival: Arrival, repea
     hold_series(session, series.id, [reason], releasable=False, at=arrival.received_at)
     hold_undelivered(session, series.id, reason, releasable=False, at=arrival.received_at)
     raise_alarm(session, "conflict", f"conflict:{series.id}:{repeat}", f"series {series.id}: {reason}")
-
-
-def move_series(
-    session: Session,
-    series_id: int,
-    to: SeriesState,
-    *,
-    what: str,
-    who: str = "daemon",
-    reasons: Sequence[str] = (),
-    releasable: bool | None = None,
-    at: float | None = None,
-) -> None:
-    """Take a series to another state with its event; raises StateError where the table does not allow it."""
-    moment = time.time() if at is None else at
-    series = session.get_one(Series, series_id)
-    before = series.state
-    values: dict[str, Any] = {"state": to, "reasons": list(reasons), "updated_at": moment}
-    if releasable is not None:
-        values["releasable"] = releasable
-    allowed = [state for state, after in SERIES_TRANSITIONS.items() if to in after]
-    guarded = update(Series).where(Series.id == series_id, Series.state.in_(allowed)).values(**values)
-    if session.connection().execute(guarded).rowcount == 0:
-        raise StateError(f"series {series_id} is {before} and cannot become {to}")
-    session.refresh(series)
-    detail = {"reasons": list(reasons)} if reasons else {}
-    record_event(session, "series", series_id, what, from_state=before, to_state=to, detail=detail, who=who, at=moment)
-
-
-def hold_series(
-    session: Session, series_id: int, reasons: Sequence[str], *, releasable: bool = True, at: float | None = None
-) -> None:
-    """HELD with reasons; on a series already held the reasons are added to. Once not releasable, never again."""
-    series = session.get_one(Series, series_id)
-    together = list(dict.fromkeys([*(series.reasons if series.state is SeriesState.HELD else []), *reasons]))
-    lasting = releasable and series.releasable
-    if series.state is SeriesState.HELD:
-        if together == series.reasons and lasting == series.releasable:
-            return
-        series.reasons, series.releasable = together, lasting
-        record_event(session, "series", series_id, "held", detail={"reasons": list(reasons)}, at=at)
-    else:
-        move_series(session, series_id, SeriesState.HELD, what="held", reasons=together, releasable=lasting, at=at)
-
-
-def open_series(session: Session) -> Sequence[Series]:
-    """Series that the completeness sweep must look at: OPEN ones, oldest first."""
-    return session.scalars(select(Series).where(Series.state == SeriesState.OPEN).order_by(Series.id)).all()
-
-
-def expect(session: Session, series_id: int, count: int, newest: int) -> None:
-    """Remember how many images a query peer says the series has, and the newest instance when it was asked."""
-    series = session.get_one(Series, series_id)
-    series.counted_instance_id = newest
-    if series.expected_count != count:
-        series.expected_count = count
-        record_event(session, "series", series_id, "the PACS told the count", detail={"count": count})
-
-
-def kept_instances(session: Session, series_id: int, *, up_to: int | None = None) -> Sequence[Instance]:
-    """KEPT instances of a series in order of arrival; with `up_to`, those a job of that `last_instance_id` is about."""
-    query = select(Instance).where(Instance.series_id == series_id, Instance.state == InstanceState.KEPT)
-    if up_to is not None:
-        query = query.where(Instance.id <= up_to)
-    return session.scalars(query.order_by(Instance.id)).all()
-
-
-def last_instance_id(session: Session, series_id: int) -> int:
-    """The newest KEPT instance's id: what a job made now is about. 0 if there is none."""
-    query = select(func.max(Instance.id)).where(Instance.series_id == series_id, Instance.state == InstanceState.KEPT)
-    return session.scalar(query) or 0
-
-
-def associations_of(session: Session, series_id: int) -> Sequence[Association]:
-    """The associations that carried slices of a series, oldest first."""
-    query = (
-        select(Association)
-        .join(SeriesAssociation, SeriesAssociation.association_id == Association.id)
-        .where(SeriesAssociation.series_id == series_id)
-        .order_by(Association.id)
-    )
-    return session.scalars(query).all()

@@ -5,10 +5,10 @@ import time
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.ledger import reception
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.jobs import hold_undelivered
 from rtseg_daemon.ledger.schema import Refusal, Series, SeriesAssociation
+from rtseg_daemon.ledger.series import associations_of, kept_instance, move_series
 from rtseg_daemon.ledger.states import Ending, SeriesState
 
 REFUSED = "an image of its series was refused after the job was made"
@@ -29,11 +29,11 @@ def note_refusal(
         session.add(refusal)
     refusal.association_id, refusal.at = association_id, moment
     series = session.scalars(select(Series).where(Series.series_instance_uid == series_uid)).one_or_none()
-    if series is None or reception.kept_instance(session, sop_uid) is not None:
+    if series is None or kept_instance(session, sop_uid) is not None:
         return
     series.last_received_at = max(series.last_received_at, moment)
     if series.state is SeriesState.COMPLETE and series.releasable:
-        reception.move_series(session, series.id, SeriesState.OPEN, what="an image was refused", at=moment)
+        move_series(session, series.id, SeriesState.OPEN, what="an image was refused", at=moment)
         hold_undelivered(session, series.id, REFUSED, releasable=True, at=moment)
 
 
@@ -51,13 +51,13 @@ def refused_images(session: Session, series: Series) -> int:
     refusals = session.scalars(query).all()
     if not refusals:
         return 0
-    released = [a.opened_at for a in reception.associations_of(session, series.id) if a.ending is Ending.RELEASED]
+    released = [a.opened_at for a in associations_of(session, series.id) if a.ending is Ending.RELEASED]
     last = max(released, default=0.0)
     return sum(not _made_good(session, refusal, last) for refusal in refusals)
 
 
 def _made_good(session: Session, refusal: Refusal, last_opened: float) -> bool:
-    if reception.kept_instance(session, refusal.sop_instance_uid) is not None:
+    if kept_instance(session, refusal.sop_instance_uid) is not None:
         return True
     nameless = not (refusal.series_instance_uid and refusal.sop_instance_uid)
     return nameless and last_opened >= refusal.at

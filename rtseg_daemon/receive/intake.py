@@ -14,7 +14,7 @@ from rtseg_daemon.dicom.contexts import is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.wire import Limits, PeerFault
 from rtseg_daemon.errors import StateError
-from rtseg_daemon.ledger import reception
+from rtseg_daemon.ledger import associations, reception, series
 from rtseg_daemon.ledger.arrivals import add_instance, open_series_of_new, touch
 from rtseg_daemon.ledger.reception import Arrival, Recorded, Repeat
 from rtseg_daemon.ledger.schema import Instance
@@ -172,7 +172,7 @@ class Intake:
             if arrival.association_id is not None and sender.due(known, arrival.received_at):
                 touch(session, known, arrival.association_id, arrival.received_at)
             return Recorded(arrival, Repeat.NEW, known)
-        earlier = reception.known_instance(session, found.sop_instance_uid)
+        earlier = series.known_instance(session, found.sop_instance_uid)
         kept = earlier if earlier is not None and earlier.state is InstanceState.KEPT else None
         if kept is not None and settled is not None and settled.path == kept.path:
             kept.pixel_sha256 = settled.kept_pixels
@@ -180,7 +180,7 @@ class Intake:
         elif kept is not None and pixels_decide(kept, arrival):
             return Doubt(kept.path, kept.sha256)
         if arrival.association_id is None:
-            opened = reception.open_association(session, sender.calling_ae, sender.host)
+            opened = associations.open_association(session, sender.calling_ae, sender.host)
             arrival = replace(arrival, association_id=opened)
         return self._record_at_length(session, spool, earlier, arrival)
 
@@ -215,7 +215,7 @@ class Intake:
             association_id = enter_refusals(session, sender)
             for series_id, moment in sender.brought.items():
                 touch(session, series_id, association_id, moment)
-            reception.end_association(session, association_id, ending)
+            associations.end_association(session, association_id, ending)
 
         try:
             self.commits.submit(note)

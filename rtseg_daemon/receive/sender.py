@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.ledger import reception, refusals
+from rtseg_daemon.ledger import associations, refusals
 from rtseg_daemon.ledger.reception import Recorded
 
 NOTE_SECONDS = 1.0
@@ -46,7 +46,7 @@ def enter_refusals(session: Session, sender: Sender) -> int:
     """Enter what this association did not get kept; returns the association's row, made where there is none yet."""
     association_id = sender.association_id
     if association_id is None:
-        association_id = reception.open_association(session, sender.calling_ae, sender.host)
+        association_id = associations.open_association(session, sender.calling_ae, sender.host)
     for series_uid, sop_uid in sender.refused:
         refusals.note_refusal(session, association_id, series_uid, sop_uid)
     return association_id

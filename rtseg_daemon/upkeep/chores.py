@@ -14,8 +14,8 @@ from rtseg_daemon.assemble.sweep import CLOCK, sweep
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon.children import Child
 from rtseg_daemon.errors import RtsegError
+from rtseg_daemon.ledger.associations import listener
 from rtseg_daemon.ledger.engine import database_file, reading
-from rtseg_daemon.ledger.reception import listener
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably

@@ -20,8 +20,8 @@ from rtseg_daemon.errors import ConfigError, EngineError, LeaseLost, RtsegError,
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import record_event
-from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import describe, log
 from rtseg_daemon.segment.engines.memory import attempts, halved, out_of_memory, reduced

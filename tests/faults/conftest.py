@@ -16,8 +16,8 @@ from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.assemble.sweep import QuietClock, sweep
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.ledger.engine import open_ledger, reading
-from rtseg_daemon.ledger.reception import kept_instances
 from rtseg_daemon.ledger.schema import Alarm, Job, Series
+from rtseg_daemon.ledger.series import kept_instances
 from tests.receiver import Peer, Receiver
 from tests.synthetic import slice_dataset
 

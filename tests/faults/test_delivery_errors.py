@@ -23,8 +23,8 @@ from rtseg_daemon.deliver import courier as courier_module
 from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.ledger import deliveries, jobs
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.reception import last_instance_id
 from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.work import job as worker_module
 from tests.deliveries import WAITS, World

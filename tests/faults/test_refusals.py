@@ -7,9 +7,10 @@ from contextlib import contextmanager
 import pytest
 from pydicom import Dataset
 
-from rtseg_daemon.ledger import reception, refusals
+from rtseg_daemon.ledger import refusals
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.schema import Series
+from rtseg_daemon.ledger.series import hold_series, move_series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from tests.faults.conftest import QUIET, Ward, series
 from tests.receiver import RELEASE, Peer, encoded, store_pdus
@@ -191,7 +192,7 @@ def test_what_a_held_series_lacks_is_not_forgotten_by_retention(ward: Ward) -> N
         assert refusals.refused_images(session, found) == 1
         refusals.forget(session, before=1e12)
         assert refusals.refused_images(session, found) == 1
-        reception.hold_series(session, found.id, ["given up"])
-        reception.move_series(session, found.id, SeriesState.REMOVED, what="removed by retention")
+        hold_series(session, found.id, ["given up"])
+        move_series(session, found.id, SeriesState.REMOVED, what="removed by retention")
         refusals.forget(session, before=1e12)
         assert refusals.refused_images(session, found) == 0

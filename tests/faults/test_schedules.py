@@ -17,7 +17,7 @@ from rtseg_daemon.assemble import sweep as sweeping
 from rtseg_daemon.assemble.sweep import QuietClock, sweep
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.gates.verdict import PASS
-from rtseg_daemon.ledger import jobs, reception
+from rtseg_daemon.ledger import associations, jobs, reception, series
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.reception import Arrival
@@ -55,7 +55,7 @@ class Scene:
         """Slice `k` arrives, for the first time or again."""
         with writing(self.engine) as session:
             if self.association is None:
-                self.association = reception.open_association(session, "PACS", "127.0.0.1", at=self.now)
+                self.association = associations.open_association(session, "PACS", "127.0.0.1", at=self.now)
             reception.record_instances(session, [self.arrival(k)])
         self.sent.add(k)
 
@@ -69,7 +69,7 @@ class Scene:
     def end(self, ending: Ending) -> None:
         if self.association is not None:
             with writing(self.engine) as session:
-                reception.end_association(session, self.association, ending, at=self.now)
+                associations.end_association(session, self.association, ending, at=self.now)
             self.association = None
 
     def wait(self, seconds: float) -> None:
@@ -96,7 +96,7 @@ class Scene:
 
     def slices_of(self, job: Job) -> int:
         with reading(self.engine) as session:
-            return len(reception.kept_instances(session, job.series_id, up_to=job.last_instance_id))
+            return len(series.kept_instances(session, job.series_id, up_to=job.last_instance_id))
 
     def alarmed(self, job_id: int) -> bool:
         with reading(self.engine) as session:

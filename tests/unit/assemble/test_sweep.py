@@ -12,8 +12,9 @@ from rtseg_daemon.assemble.inquiry import Inquiry
 from rtseg_daemon.assemble.sweep import QuietClock, sweep
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import DeliveryError
-from rtseg_daemon.ledger import reception
+from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.states import Ending, JobState, SeriesState
 from tests.faults.conftest import series
 from tests.room import Room
@@ -67,7 +68,7 @@ def test_silence_is_counted_anew_when_listening_resumes(room: Room) -> None:
     room.put(images)
     room.pass_time(9)
     with writing(room.engine) as session:
-        reception.resume_listening(session, at=1e9 + 9)
+        associations.resume_listening(session, at=1e9 + 9)
     room.pass_time(9)
     assert room.states(images) == []
     room.pass_time(1)
@@ -119,7 +120,7 @@ def test_a_damaged_file_is_left_to_the_worker_which_names_it(room: Room) -> None
     room.put(bad)
     room.put(good)
     with reading(room.engine) as session:
-        victim = reception.kept_instances(session, room.of(bad).id)[3]
+        victim = kept_instances(session, room.of(bad).id)[3]
     (room.config.storage.directory / victim.path).write_bytes(b"rubbish")
     room.pass_time(10)
     assert room.states(bad) == room.states(good) == [JobState.QUEUED]
@@ -254,7 +255,7 @@ def test_while_nobody_listens_silence_means_nothing(room: Room) -> None:
     room.pass_time(1000)
     assert room.states(images) == []
     with writing(room.engine) as session:
-        assert reception.resume_listening(session) == 1
+        assert associations.resume_listening(session) == 1
     room.clock.listening = True
     room.pass_time(1000)
     assert room.states(images) == []

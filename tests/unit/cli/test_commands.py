@@ -20,8 +20,9 @@ from rtseg_daemon.demo.play import DemoError, make_room
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.migrate import upgrade
-from rtseg_daemon.ledger.reception import last_instance_id, record_instances
+from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.supervision import note_process
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.work import case

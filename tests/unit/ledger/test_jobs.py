@@ -9,8 +9,9 @@ from rtseg_daemon.errors import LeaseLost, StateError
 from rtseg_daemon.ledger import decisions, deliveries, jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import events_of
-from rtseg_daemon.ledger.reception import Arrival, last_instance_id, record_instances
+from rtseg_daemon.ledger.reception import Arrival, record_instances
 from rtseg_daemon.ledger.schema import Delivery, Job
+from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JOB_TRANSITIONS, DeliveryState, JobState
 
 OUTCOME = jobs.Outcome(bundle_digest="d" * 64, verdicts=[], rtstruct_path="results/1/RTSTRUCT.dcm")

@@ -5,10 +5,11 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
-from rtseg_daemon.ledger import decisions, deliveries, jobs, views
+from rtseg_daemon.ledger import decisions, deliveries, jobs, superseding, views
 from rtseg_daemon.ledger.engine import writing
-from rtseg_daemon.ledger.reception import hold_series, last_instance_id, record_instances
+from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Alarm, Job
+from rtseg_daemon.ledger.series import hold_series, last_instance_id
 from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState
 from tests.unit.ledger.test_jobs import OUTCOME, arrival, claim, new_job, state_of
 
@@ -19,7 +20,7 @@ def test_a_newer_job_cancels_the_undelivered_one_and_alarms_about_the_delivered_
         record_instances(session, [arrival(2)])
         series = session.get_one(Job, first).series_id
         second = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
-        assert jobs.supersede(session, series, "han-oar", by=second) == first
+        assert superseding.supersede(session, series, "han-oar", by=second) == first
     assert state_of(ledger, first) is JobState.CANCELLED
     claim(ledger)
     with writing(ledger) as session:
@@ -28,7 +29,7 @@ def test_a_newer_job_cancels_the_undelivered_one_and_alarms_about_the_delivered_
         jobs.move_job(session, second, JobState.DELIVERED, what="delivered")
         record_instances(session, [arrival(3)])
         third = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
-        jobs.supersede(session, series, "han-oar", by=third)
+        superseding.supersede(session, series, "han-oar", by=third)
         assert [alarm.kind for alarm in session.query(Alarm)] == ["superseded"]
 
 
@@ -37,7 +38,7 @@ def newer_job(session: Session, first: int, number: int) -> int:
     record_instances(session, [arrival(number)])
     series = session.get_one(Job, first).series_id
     newer = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
-    jobs.supersede(session, series, "han-oar", by=newer)
+    superseding.supersede(session, series, "han-oar", by=newer)
     return newer
 
 

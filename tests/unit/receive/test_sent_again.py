@@ -9,9 +9,10 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.assemble import sweep
 from rtseg_daemon.config.sections import Match
-from rtseg_daemon.ledger import jobs, reception, refusals
+from rtseg_daemon.ledger import associations, jobs, refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Alarm, Series
+from rtseg_daemon.ledger.series import move_series
 from rtseg_daemon.ledger.states import Ending, InstanceState, JobState, SeriesState
 from tests.faults.conftest import series
 from tests.room import Room
@@ -70,7 +71,7 @@ def test_what_is_heard_while_the_sweep_looks_at_others_opens_the_decision_again(
             room.put(images[-1:])
         else:
             with writing(room.engine) as session:
-                one = reception.open_association(session, "PACS", "127.0.0.1")
+                one = associations.open_association(session, "PACS", "127.0.0.1")
                 uids = (str(images[-1].SeriesInstanceUID), str(images[-1].SOPInstanceUID))
                 refusals.note_refusal(session, one, *uids, at=1e9 + room.seconds)
         decide(*arguments)  # type: ignore[arg-type]
@@ -96,7 +97,7 @@ def removed(room: Room, images: list[Dataset]) -> None:
         for instance in found.instances:
             instance.state = InstanceState.REMOVED
         session.flush()
-        reception.move_series(session, found.id, SeriesState.REMOVED, what="removed by retention")
+        move_series(session, found.id, SeriesState.REMOVED, what="removed by retention")
 
 
 def changed(images: list[Dataset], **values: object) -> list[Dataset]:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.ledger import reception
+from rtseg_daemon.ledger import associations, reception
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.states import Ending
@@ -70,10 +70,10 @@ def test_the_trail_is_only_appended_to_and_readable_by_its_owner_alone(tmp_path:
 def test_what_was_sent_to_us_and_what_people_did_is_told_once(tmp_path: Path, ledger: Engine) -> None:
     config = configured(tmp_path)
     with writing(ledger) as session:
-        one = reception.open_association(session, "PACS", "10.0.0.5")
+        one = associations.open_association(session, "PACS", "10.0.0.5")
         for k in range(3):
             reception.record_instances(session, [arrival(one, k)])
-        reception.end_association(session, one, Ending.RELEASED)
+        associations.end_association(session, one, Ending.RELEASED)
         record_event(session, "job", 7, "released", who="mueller", detail={"why": "checked on the console"})
         record_event(session, "job", 7, "claimed", who="worker-0-11")
     assert audit_trail.write_new(ledger, config) == 2
@@ -89,13 +89,13 @@ def test_what_was_sent_to_us_and_what_people_did_is_told_once(tmp_path: Path, le
 def test_an_association_still_open_is_told_when_it_ends(tmp_path: Path, ledger: Engine) -> None:
     config = configured(tmp_path)
     with writing(ledger) as session:
-        one, other = (reception.open_association(session, "PACS", "10.0.0.5") for _ in range(2))
+        one, other = (associations.open_association(session, "PACS", "10.0.0.5") for _ in range(2))
         reception.record_instances(session, [arrival(one, 1)])
         reception.record_instances(session, [arrival(other, 2)])
-        reception.end_association(session, other, Ending.RELEASED)
+        associations.end_association(session, other, Ending.RELEASED)
     assert audit_trail.write_new(ledger, config) == 0
     with writing(ledger) as session:
-        reception.end_association(session, one, Ending.ABORTED)
+        associations.end_association(session, one, Ending.ABORTED)
     assert audit_trail.write_new(ledger, config) == 2
 
 

@@ -17,12 +17,14 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon.children import Child
 from rtseg_daemon.errors import LedgerError
 from rtseg_daemon.ledger import jobs
+from rtseg_daemon.ledger.associations import resume_listening
 from rtseg_daemon.ledger.deliveries import begin_delivery, record_sent
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.migrate import check
-from rtseg_daemon.ledger.reception import last_instance_id, move_series, record_instances, resume_listening
+from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job, Series
+from rtseg_daemon.ledger.series import last_instance_id, move_series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep import doctor, retention

@@ -16,8 +16,9 @@ from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
 from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import decisions, events, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.reception import last_instance_id, record_instances
+from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Instance
+from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import configure
 from rtseg_daemon.storage import Layout
