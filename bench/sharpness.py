@@ -12,7 +12,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-from rtseg_training.cases import load_case, read_manifest
+from rtseg_training.sets.cases import load_case, read_manifest
 
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.ct.series import list_series, load_series

@@ -13,10 +13,10 @@ import time
 from pathlib import Path
 
 import torch
-from rtseg_training.dataset import Patch
-from rtseg_training.precision import in_bf16
-from rtseg_training.recipe import load_recipe
-from rtseg_training.trainer import Supervised, make_loss, make_optimizer
+from rtseg_training.learn.dataset import Patch
+from rtseg_training.learn.precision import in_bf16
+from rtseg_training.learn.recipe import load_recipe
+from rtseg_training.learn.trainer import Supervised, make_loss, make_optimizer
 
 from rtseg_daemon.networks import build
 

@@ -10,7 +10,14 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-INSTRUMENTED = ["rtseg_daemon.dicom", "pynetdicom.pdu", "pynetdicom.pdu_items", "pynetdicom.presentation"]
+INSTRUMENTED = [
+    "rtseg_daemon.dicom",
+    "rtseg_daemon.receive",
+    "rtseg_daemon.ct",
+    "pynetdicom.pdu",
+    "pynetdicom.pdu_items",
+    "pynetdicom.presentation",
+]
 
 
 def main(arguments: list[str]) -> int:

@@ -30,7 +30,7 @@ from rtseg_daemon.receive.door import Door
 from rtseg_daemon.receive.examine import Examined, examine
 from rtseg_daemon.receive.intake import Intake
 from rtseg_daemon.receive.sender import Sender
-from rtseg_daemon.receive.session import House, Session
+from rtseg_daemon.receive.session import Reception, Session
 from rtseg_daemon.receive.store import file_head
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, JPEG2000Lossless)
@@ -79,16 +79,16 @@ class Judge(Intake):
         return True
 
 
-def house() -> House:
+def reception() -> Reception:
     limits = Limits(**{**vars(limits_of(Config())), "object_bytes": LARGEST_OBJECT})
-    return House(Callers("RTSEG", ()), Door(4, 4), Judge(limits), limits, supported_contexts(True), event_report)
+    return Reception(Callers("RTSEG", ()), Door(4, 4), Judge(limits), limits, supported_contexts(True), event_report)
 
 
 def event_report(command: Command, data: bytes, syntax: str) -> Status:
     return Status(0)
 
 
-HOUSE = house()
+HOUSE = reception()
 
 
 def association(data: bytes) -> None:

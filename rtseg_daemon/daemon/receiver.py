@@ -26,7 +26,7 @@ from rtseg_daemon.receive.door import Door
 from rtseg_daemon.receive.group_commit import GroupCommit
 from rtseg_daemon.receive.intake import Intake
 from rtseg_daemon.receive.listener import Listener, Port, open_port
-from rtseg_daemon.receive.session import House
+from rtseg_daemon.receive.session import Reception
 from rtseg_daemon.receive.store import ObjectStore
 from rtseg_daemon.storage import Layout
 
@@ -70,7 +70,7 @@ def receive(config: Config, stop: threading.Event) -> None:
     commits = GroupCommit(engine, store.sync)
     limits = limits_of(config)
     commitment = any(destination.commitment for destination in config.destinations)
-    house = House(
+    reception = Reception(
         Callers(config.dicom.ae_title, config.dicom.allowed_callers),
         Door(config.dicom.max_associations, config.dicom.max_per_caller),
         Intake(store, commits, limits, config.storage.minimum_free_gb),
@@ -78,7 +78,7 @@ def receive(config: Config, stop: threading.Event) -> None:
         supported_contexts(commitment),
         partial(take_event_report, engine) if commitment else None,
     )
-    listener = Listener(house, ports_of(config))
+    listener = Listener(reception, ports_of(config))
     commits.start()
     listener.start()
     log().info("listening", ports=config.dicom.ports, unfinished_files=left, associations_died=died)

@@ -28,7 +28,7 @@ from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep import audit_trail
 from rtseg_daemon.upkeep.audit_messages import Trail
-from rtseg_daemon.upkeep.chores import House, Housekeeper, chores_for
+from rtseg_daemon.upkeep.chores import Housekeeper, Upkeep, chores_for
 
 TICK_SECONDS = 0.2
 WATCH_SECONDS = 1.0
@@ -59,14 +59,14 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
         wait_for_port(config.dicom.host, port)
     engine = prepare_ledger(config, layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
-    house = House(config, layout, engine, receiver=children[0])
-    audit_trail.note_start(house.engine, config_file, Trail(config.audit_file), time.time())
+    upkeep = Upkeep(config, layout, engine, receiver_pid=lambda: children[0].pid)
+    audit_trail.note_start(upkeep.engine, config_file, Trail(config.audit_file), time.time())
     log().info(
         "started",
         bundles=[f"{bundle.name} {bundle.version}" for bundle in bundles],
         children=[child.name for child in children],
     )
-    supervisor = Supervisor(house, children, stop)
+    supervisor = Supervisor(upkeep, children, stop)
     supervisor.run()
     audit_trail.note_stop(Trail(config.audit_file), time.time())
     os.close(lock)
@@ -77,7 +77,7 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
 class Supervisor:
     """The main loop and what it remembers between two turns."""
 
-    house: House
+    upkeep: Upkeep
     children: list[Child]
     stop: threading.Event
     lost: list[tuple[str, str]] = field(default_factory=list)
@@ -85,18 +85,18 @@ class Supervisor:
     watched_at: float = 0.0
 
     def __post_init__(self) -> None:
-        timeout = self.house.config.jobs.timeout_seconds
+        timeout = self.upkeep.config.jobs.timeout_seconds
         self.watch = Watch(timeout, stall_seconds=max(60.0, timeout / 3))
-        self.housekeeper = Housekeeper(self.house, chores_for(self.house.config))
+        self.housekeeper = Housekeeper(self.upkeep, chores_for(self.upkeep.config))
 
     def run(self) -> None:
         """Startup, main loop, shutdown."""
-        with writing(self.house.engine) as session:
+        with writing(self.upkeep.engine) as session:
             supervision.forget_processes(session)
             requeue_all_running(session)
         self.housekeeper.start()
-        if self.house.config.query:
-            Inquiry(self.house.engine, self.house.config, self.stop).start()
+        if self.upkeep.config.query:
+            Inquiry(self.upkeep.engine, self.upkeep.config, self.stop).start()
         try:
             while not self.stop.is_set():
                 self.turn()
@@ -132,7 +132,7 @@ class Supervisor:
     def _note(self, child: Child, state: str, detail: str | None = None) -> None:
         pid = child.process.pid if child.process else None
         try:
-            with writing(self.house.engine) as session:
+            with writing(self.upkeep.engine) as session:
                 supervision.note_process(session, child.name, pid, state, max(child.restarts, 0), detail)
         except SQLAlchemyError as error:
             log().error("the ledger cannot be written now", exc_info=error)
@@ -142,7 +142,7 @@ class Supervisor:
         moment = time.time()
         message = f"{child.name} does not stay alive: {reason}; the log says why"
         try:
-            with writing(self.house.engine) as session:
+            with writing(self.upkeep.engine) as session:
                 raise_alarm(session, "process", f"process:{child.name}:{int(moment // 86400)}", message, at=moment)
         except SQLAlchemyError as error:
             log().error("the ledger cannot be written now", exc_info=error)
@@ -150,14 +150,14 @@ class Supervisor:
     def _charge_lost(self) -> None:
         while self.lost:
             owner, reason = self.lost[0]
-            with writing(self.house.engine) as session:
-                jobs = worker_lost(session, owner, reason, self.house.config.jobs.max_attempts)
+            with writing(self.upkeep.engine) as session:
+                jobs = worker_lost(session, owner, reason, self.upkeep.config.jobs.max_attempts)
             self.lost.pop(0)
             for job in jobs:
                 log().error("a worker lost its job", job=job.id, state=job.state, attempts=job.attempts)
 
     def _stop_overdue(self) -> None:
-        with reading(self.house.engine) as session:
+        with reading(self.upkeep.engine) as session:
             running = supervision.running_jobs(session)
         for job, reason in self.watch.overdue(running, time.monotonic()):
             log().error("a job is overdue; its worker is stopped", job=job.job_id, stage=job.stage, reason=reason)
@@ -171,7 +171,7 @@ class Supervisor:
         log().info("stopping")
         for child in self.children:
             child.send(signal.SIGTERM)
-        deadline = time.monotonic() + self.house.config.jobs.shutdown_seconds
+        deadline = time.monotonic() + self.upkeep.config.jobs.shutdown_seconds
         while any(child.alive for child in self.children) and time.monotonic() < deadline:
             time.sleep(0.05)
         for child in self.children:
@@ -181,8 +181,8 @@ class Supervisor:
             if child.process is not None:
                 child.process.wait()
         self.housekeeper.stop(KILL_SECONDS)
-        with writing(self.house.engine) as session:
+        with writing(self.upkeep.engine) as session:
             requeue_all_running(session)
             supervision.forget_processes(session)
-        self.house.engine.dispose()
+        self.upkeep.engine.dispose()
         log().info("stopped")

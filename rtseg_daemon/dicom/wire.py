@@ -6,7 +6,7 @@ messages without limit, waits in its accept loop for slow peers, and polls every
 association with reads of 4 KiB. Here one thread reads one socket, blocking; a watchdog (see `listener`) ends what is
 overdue; and while an object is being stored nothing is read, so that TCP itself slows the sender down.
 
-`tests/unit/test_netguard.py` fails when another version of pynetdicom is installed: read its changes, then pin it.
+`tests/unit/dicom/test_wire.py` fails when another version of pynetdicom is installed: read its changes, then pin it.
 """
 
 import socket

@@ -12,7 +12,7 @@ from rtseg_daemon.dicom.tls import Certificate
 from rtseg_daemon.dicom.wire import Wire
 from rtseg_daemon.logs import log
 from rtseg_daemon.receive.callers import plain_address
-from rtseg_daemon.receive.session import House, Session
+from rtseg_daemon.receive.session import Reception, Session
 
 BACKLOG = 128
 WATCH_SECONDS = 0.2
@@ -47,8 +47,8 @@ def open_port(host: str, port: int, secure: Secure | None = None) -> Port:
 class Listener:
     """Accepts on all ports until stopped."""
 
-    def __init__(self, house: House, ports: list[Port]) -> None:
-        self.house = house
+    def __init__(self, reception: Reception, ports: list[Port]) -> None:
+        self.reception = reception
         self.ports = ports
         self._sessions: set[Session] = set()
         self._lock = threading.Lock()
@@ -90,7 +90,7 @@ class Listener:
 
     def _welcome(self, port: Port, connection: socket.socket, address: str) -> None:
         """Hand the connection to a thread of its own; nothing here waits for the peer."""
-        session = Session(self.house, Wire(connection, self.house.limits), address)
+        session = Session(self.reception, Wire(connection, self.reception.limits), address)
         with self._lock:
             crowded = len(self._sessions) >= MOST_CONNECTIONS
             if not crowded:
@@ -98,7 +98,7 @@ class Listener:
         if crowded:
             connection.close()
             return
-        self.house.door.arrive(session.wire)
+        self.reception.door.arrive(session.wire)
         thread = threading.Thread(target=self._serve, args=(session, port.secure), name="association", daemon=True)
         try:
             thread.start()
@@ -110,7 +110,7 @@ class Listener:
         wire = session.wire
         try:
             wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            notice_death(wire.socket, self.house.limits.idle_seconds)
+            notice_death(wire.socket, self.reception.limits.idle_seconds)
             if secure is not None:
                 wrapped = secure.wrap(wire.socket)
                 wire.secure(wrapped)
@@ -125,7 +125,7 @@ class Listener:
             self._part(session)
 
     def _part(self, session: Session) -> None:
-        self.house.door.leave(session.wire)
+        self.reception.door.leave(session.wire)
         session.wire.close()
         with self._lock:
             self._sessions.discard(session)

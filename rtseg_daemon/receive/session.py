@@ -37,7 +37,7 @@ FEWEST_FRAGMENT_BYTES = 64
 
 
 @dataclass(frozen=True)
-class House:
+class Reception:
     """What every association shares. `event_report` takes N-EVENT-REPORTs where storage commitment is asked for."""
 
     callers: Callers
@@ -52,7 +52,7 @@ class House:
 class Session:
     """One association. `address` is the peer's; `certificate` its verified one, over TLS."""
 
-    house: House
+    reception: Reception
     wire: Wire
     address: str
     certificate: Certificate | None = None
@@ -85,7 +85,7 @@ class Session:
         if self.ended:
             return True
         self.ended = True
-        return self.house.intake.end(self.sender, ending)
+        return self.reception.intake.end(self.sender, ending)
 
     def _say(self, pdu: bytes) -> None:
         """Last words; whether they arrive does not matter."""
@@ -97,7 +97,7 @@ class Session:
 
     def _associate(self) -> bool:
         """Read the request, accept or reject it."""
-        kind, body = self.wire.read_pdu(self.house.limits.request_bytes)
+        kind, body = self.wire.read_pdu(self.reception.limits.request_bytes)
         if kind != ASSOCIATE_RQ:
             raise PeerFault(f"PDU type 0x{kind:02X} came before an association request")
         request = decode_request(body)
@@ -106,14 +106,14 @@ class Session:
             log().warning("an association is rejected", host=self.address, reason=refusal.why)
             self._say(refusal.encode())
             return False
-        self.contexts, answer = accept(request, self.house.contexts, self.house.limits)
+        self.contexts, answer = accept(request, self.reception.contexts, self.reception.limits)
         self.wire.send(answer)
         return True
 
     def _refusal(self, request: A_ASSOCIATE) -> Refusal | None:
         calling, called = str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()
-        refusal = self.house.callers.refusal(calling, called, self.address, self.certificate)
-        if refusal is None and not self.house.door.enter(self.wire, (calling, self.address)):
+        refusal = self.reception.callers.refusal(calling, called, self.address, self.certificate)
+        if refusal is None and not self.reception.door.enter(self.wire, (calling, self.address)):
             refusal = TOO_MANY
         self.sender = Sender(calling, self.address)
         return refusal
@@ -121,10 +121,10 @@ class Session:
     def _serve(self) -> None:
         """Answer one message after the other; the next is not read before this one is answered."""
         while True:
-            self.wire.allow(self.house.limits.idle_seconds)
+            self.wire.allow(self.reception.limits.idle_seconds)
             first = self.wire.read_fragment()
             self.busy = True
-            self.wire.allow(self.house.limits.message_seconds)
+            self.wire.allow(self.reception.limits.message_seconds)
             self._answer(first.context_id, self._command(first))
             self.busy = False
 
@@ -135,8 +135,8 @@ class Session:
             if not fragment.is_command or fragment.context_id != context_id:
                 raise PeerFault("a command set was expected")
             data += fragment.data
-            if len(data) > self.house.limits.command_bytes:
-                raise PeerFault(f"a command set larger than {self.house.limits.command_bytes} bytes")
+            if len(data) > self.reception.limits.command_bytes:
+                raise PeerFault(f"a command set larger than {self.reception.limits.command_bytes} bytes")
             if fragment.is_last:
                 return dimse.decode_command(bytes(data))
             fragment = self.wire.read_fragment()
@@ -171,10 +171,10 @@ class Session:
         if command.field == dimse.C_ECHO_RQ and not command.has_data:
             return Status(dimse.SUCCESS)
         if command.field == dimse.C_STORE_RQ and command.has_data:
-            status = self.house.intake.take(self.sender, command, sop_class, syntax, self._data(context_id))
+            status = self.reception.intake.take(self.sender, command, sop_class, syntax, self._data(context_id))
             self.wire.worth = time.monotonic()
             return status
-        reports = self.house.event_report
+        reports = self.reception.event_report
         if command.field == dimse.N_EVENT_REPORT_RQ and command.has_data and reports and sop_class == COMMITMENT:
             return reports(command, b"".join(bytes(part) for part in self._limited(context_id)), syntax)
         raise PeerFault(f"message 0x{command.field:04X} is not served here")
@@ -184,6 +184,6 @@ class Session:
         size = 0
         for part in self._data(context_id):
             size += len(part)
-            if size > self.house.limits.request_bytes:
+            if size > self.reception.limits.request_bytes:
                 raise PeerFault("an event report that is too large")
             yield part

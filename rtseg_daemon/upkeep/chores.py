@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.assemble.sweep import CLOCK, sweep
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.daemon.children import Child
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.ledger.associations import listener
 from rtseg_daemon.ledger.engine import database_file, reading
@@ -25,13 +24,14 @@ from rtseg_daemon.upkeep.metrics import Facts, metrics_text
 
 
 @dataclass(frozen=True)
-class House:
+class Upkeep:
     """What every chore works on."""
 
     config: Config
     layout: Layout
     engine: Engine
-    receiver: Child
+    receiver_pid: Callable[[], int | None]
+    """Asks for the receiver's process that lives now; None while there is none."""
     finished: dict[str, float] = field(default_factory=dict)
     """Chore -> when it last ended without an error, in seconds since 1970."""
 
@@ -42,56 +42,57 @@ class Chore:
 
     name: str
     every_seconds: float
-    work: Callable[[House], None]
+    work: Callable[[Upkeep], None]
 
 
-def sweep_series(house: House) -> None:
-    CLOCK.listening = listens(house)
-    sweep(house.engine, house.config, time.time())
+def sweep_series(upkeep: Upkeep) -> None:
+    CLOCK.listening = listens(upkeep)
+    sweep(upkeep.engine, upkeep.config, time.time())
 
 
-def listens(house: House) -> bool:
+def listens(upkeep: Upkeep) -> bool:
     """Whether the receiver that lives now has begun to listen: until then silence means nothing."""
-    with reading(house.engine) as session:
-        return house.receiver.pid is not None and house.receiver.pid == listener(session)
+    pid = upkeep.receiver_pid()
+    with reading(upkeep.engine) as session:
+        return pid is not None and pid == listener(session)
 
 
-def watch_lateness(house: House) -> None:
-    alarms.raise_late(house.engine, house.config.series.late_minutes * 60.0, time.time())
+def watch_lateness(upkeep: Upkeep) -> None:
+    alarms.raise_late(upkeep.engine, upkeep.config.series.late_minutes * 60.0, time.time())
 
 
-def write_metrics(house: House) -> None:
+def write_metrics(upkeep: Upkeep) -> None:
     """`metrics.prom`, whole or as it was."""
-    now, config = time.time(), house.config
-    free = house.layout.free_bytes()
-    with reading(house.engine) as session:
+    now, config = time.time(), upkeep.config
+    free = upkeep.layout.free_bytes()
+    with reading(upkeep.engine) as session:
         status = status_shape(session, now, round(free / 1e9, 1), config.destination_names)
         late = sum(1 for _ in alarms.late_series(session, now - config.series.late_minutes * 60.0))
-    text = metrics_text(Facts(status, late, free, dict(house.finished), now))
-    write_durably(house.layout.metrics, text.encode())
+    text = metrics_text(Facts(status, late, free, dict(upkeep.finished), now))
+    write_durably(upkeep.layout.metrics, text.encode())
 
 
-def send_alarms(house: House) -> None:
-    alarms.send_pending(house.engine, house.config.alarms)
+def send_alarms(upkeep: Upkeep) -> None:
+    alarms.send_pending(upkeep.engine, upkeep.config.alarms)
 
 
-def remove_old(house: House) -> None:
-    retention.remove_old(house.engine, house.layout, house.config.storage.keep_days * 86400.0, time.time())
+def remove_old(upkeep: Upkeep) -> None:
+    retention.remove_old(upkeep.engine, upkeep.layout, upkeep.config.storage.keep_days * 86400.0, time.time())
 
 
-def back_up_ledger(house: House) -> None:
-    file = database_file(house.config.database_url)
+def back_up_ledger(upkeep: Upkeep) -> None:
+    file = database_file(upkeep.config.database_url)
     if file is not None:
-        back_up(file, house.layout.backup)
-        prune(house.layout.backup)
+        back_up(file, upkeep.layout.backup)
+        prune(upkeep.layout.backup)
 
 
-def write_audit(house: House) -> None:
-    audit_trail.write_new(house.engine, house.config)
+def write_audit(upkeep: Upkeep) -> None:
+    audit_trail.write_new(upkeep.engine, upkeep.config)
 
 
-def forward_audit(house: House) -> None:
-    audit_trail.forward(house.config)
+def forward_audit(upkeep: Upkeep) -> None:
+    audit_trail.forward(upkeep.config)
 
 
 def chores_for(config: Config) -> tuple[Chore, ...]:
@@ -111,8 +112,8 @@ def chores_for(config: Config) -> tuple[Chore, ...]:
 class Housekeeper:
     """APScheduler in front, one working thread behind."""
 
-    def __init__(self, house: House, chores: tuple[Chore, ...]) -> None:
-        self.house = house
+    def __init__(self, upkeep: Upkeep, chores: tuple[Chore, ...]) -> None:
+        self.upkeep = upkeep
         self.chores = {chore.name: chore for chore in chores}
         self.due: queue.Queue[str | None] = queue.Queue()
         self.scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
@@ -139,8 +140,8 @@ class Housekeeper:
     def _work(self) -> None:
         while (name := self.due.get()) is not None:
             try:
-                self.chores[name].work(self.house)
-                self.house.finished[name] = time.time()
+                self.chores[name].work(self.upkeep)
+                self.upkeep.finished[name] = time.time()
             except (SQLAlchemyError, OSError, RtsegError) as error:
                 log().error("a chore failed; it is tried again at its next turn", chore=name, exc_info=error)
             except Exception as error:  # noqa: BLE001 - one broken chore must not end the others

@@ -1,6 +1,6 @@
 """Every row of the table of bad input, against the running receiver and the sweep beside it.
 
-Implausible HU and padding are seen by the worker: tests/unit/segment/test_gates.py and tests/unit/dicom/test_series.py.
+Implausible HU and padding are seen by the worker: tests/unit/gates/test_gates.py and tests/unit/ct/test_series.py.
 """
 
 import contextlib

@@ -29,7 +29,7 @@ from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.work import job as worker_module
 from tests.deliveries import WAITS, World
 from tests.faults.test_reception_errors import Saboteur
-from tests.unit.test_worker import Bench
+from tests.unit.work.test_job import Bench
 from tests.world import Tps
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector

@@ -1,5 +1,5 @@
 """`python -m rtseg_training` and `torchrun -m rtseg_training`."""
 
-from rtseg_training.cli import main
+from rtseg_training.cli.app import main
 
 main()

@@ -25,7 +25,7 @@ from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.migrate import check, current_revision, newest_revision
 from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.storage import Layout, lock_storage
-from rtseg_daemon.upkeep.chores import House
+from rtseg_daemon.upkeep.chores import Upkeep
 from tests.tiny import make_bundle
 from tests.world import wait_for, write_config
 
@@ -113,7 +113,7 @@ def test_a_child_that_does_not_stay_alive_raises_an_alarm_once(tmp_path: Path, l
     engine = prepare_ledger(config, layout)
     nothing = os.open(os.devnull, os.O_RDONLY)
     child = Child("receiver", "tests.nothing_there", (), nothing)
-    supervisor = Supervisor(House(config, layout, engine, receiver=child), [child], threading.Event())
+    supervisor = Supervisor(Upkeep(config, layout, engine, receiver_pid=lambda: child.pid), [child], threading.Event())
 
     def died(times: int) -> bool:
         child.start_at = 0.0

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from rtseg_training import golden
-from rtseg_training.cases import Case, save_case, write_manifest
-from rtseg_training.checkpoint import part, read_checkpoint
-from rtseg_training.cli import app
+from rtseg_training.bundle import golden
+from rtseg_training.cli.app import app
 from rtseg_training.errors import CaseError, CheckpointError, ExportError, RecipeError
-from rtseg_training.evaluate import open_bundle
-from rtseg_training.recipe import Member
-from rtseg_training.tables import read_csv
+from rtseg_training.learn.checkpoint import part, read_checkpoint
+from rtseg_training.learn.recipe import Member
+from rtseg_training.measure.evaluate import open_bundle
+from rtseg_training.measure.tables import read_csv
+from rtseg_training.sets.cases import Case, save_case, write_manifest
 from typer.testing import CliRunner
 
 from rtseg_daemon.bundles import Golden, load_bundle
@@ -35,7 +35,7 @@ def one_small_golden_case() -> object:
         patch.setattr(golden, "SEEDS", (1,))
         patch.setattr(golden, "MATRIX", 128)
         patch.setattr(golden.measure_all, "__defaults__", ((1,), 128))
-        patch.setattr("rtseg_training.evaluate.Compute", partial(Compute, backend="torch", precision="fp32"))
+        patch.setattr("rtseg_training.measure.evaluate.Compute", partial(Compute, backend="torch", precision="fp32"))
         yield
 
 
@@ -66,9 +66,9 @@ def test_training_learns_the_phantom_by_heart(trained: tuple[Path, Path], data_s
 
 
 def test_the_network_itself_reaches_nine_tenths(trained: tuple[Path, Path], data_set: Path) -> None:
-    from rtseg_training.commands_train import prepare_all
-    from rtseg_training.trainer import Run
-    from rtseg_training.validation import validate
+    from rtseg_training.cli.commands_train import prepare_all
+    from rtseg_training.learn.trainer import Run
+    from rtseg_training.learn.validation import validate
 
     recipe = tiny_recipe()
     finished = Run(recipe, recipe.members[0], trained[0] / "runs" / "a")
@@ -150,7 +150,7 @@ def test_what_was_learned_cannot_be_held_out(trained: tuple[Path, Path], data_se
 def test_an_exclusion_of_another_set_is_named_before_anything_is_prepared(
     data_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtseg_training.commands_train.prepare_all", not_yet)
+    monkeypatch.setattr("rtseg_training.cli.commands_train.prepare_all", not_yet)
     path = write_recipe(tiny_recipe(exclude=["phantom7", "pt_38"]), tmp_path / "recipe.yaml")
     words = r"excludes phantom7, pt_38, which .* copy the recipe and replace `exclude:` .*`rtseg-train audit`"
     with pytest.raises(RecipeError, match=words):

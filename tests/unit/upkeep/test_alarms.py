@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from tests.unit.daemon.test_housekeeping import NOW, OLD, deliver, stored_job, stored_series
 
 from rtseg_daemon.config.sections import Alarms
 from rtseg_daemon.ledger import decisions, jobs
@@ -19,6 +18,7 @@ from rtseg_daemon.ledger.schema import Alarm, Series
 from rtseg_daemon.ledger.states import SeriesState
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep import alarms
+from tests.unit.upkeep.test_housekeeping import NOW, OLD, deliver, stored_job, stored_series
 
 
 def messages(ledger: Engine) -> list[str]:

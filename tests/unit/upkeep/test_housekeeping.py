@@ -29,13 +29,16 @@ from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep import doctor, retention
 from rtseg_daemon.upkeep.backup import back_up, prune
-from rtseg_daemon.upkeep.chores import Chore, House, Housekeeper, listens
+from rtseg_daemon.upkeep.chores import Chore, Housekeeper, Upkeep, listens
 from tests.unit.ledger.test_jobs import arrival
 
 DAY = 86400.0
 OLD = 1000.0
 NOW = OLD + 30 * DAY
-NO_RECEIVER = Child("receiver", "none", (), lock=-1)
+
+
+def no_receiver() -> None:
+    """The process id of a receiver that is not there."""
 
 
 def stored_series(ledger: Engine, layout: Layout, number: int = 1) -> int:
@@ -271,12 +274,12 @@ def test_too_little_space_is_a_finding(ledger: Engine, config: Config, layout: L
 def test_a_chore_that_breaks_stops_no_other_and_is_tried_again(ledger: Engine, config: Config, layout: Layout) -> None:
     done: list[str] = []
 
-    def broken(_house: House) -> None:
+    def broken(_house: Upkeep) -> None:
         done.append("broken")
         raise ValueError("as ever")
 
     chores = (Chore("broken", 0.05, broken), Chore("good", 0.05, lambda _house: done.append("good")))
-    keeper = Housekeeper(House(config, layout, ledger, NO_RECEIVER), chores)
+    keeper = Housekeeper(Upkeep(config, layout, ledger, no_receiver), chores)
     keeper.start()
     deadline = time.monotonic() + 10
     while min(done.count("broken"), done.count("good")) < 3 and time.monotonic() < deadline:
@@ -290,20 +293,20 @@ def test_the_receiver_listens_once_it_has_said_so_and_until_it_dies(
     ledger: Engine, config: Config, layout: Layout
 ) -> None:
     receiver = Child("receiver", "none", (), lock=-1)
-    house = House(config, layout, ledger, receiver)
-    assert not listens(house), "not started"
+    upkeep = Upkeep(config, layout, ledger, lambda: receiver.pid)
+    assert not listens(upkeep), "not started"
     with writing(ledger) as session:
         resume_listening(session, pid=1)
     receiver.process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    assert not listens(house), "another receiver listened, before a restart"
+    assert not listens(upkeep), "another receiver listened, before a restart"
     with writing(ledger) as session:
         resume_listening(session, pid=receiver.process.pid)
-    assert listens(house)
+    assert listens(upkeep)
     receiver.process.kill()
     receiver.process.wait()
-    assert not listens(house), "dead, and perhaps not yet buried"
+    assert not listens(upkeep), "dead, and perhaps not yet buried"
     receiver.bury()
-    assert not listens(house)
+    assert not listens(upkeep)
 
 
 def test_the_integrity_check_reports_a_broken_page(tmp_path: Path, ledger: Engine, config: Config) -> None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from tests.unit.daemon.test_housekeeping import NO_RECEIVER, deliver, stored_job, stored_series
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger.engine import writing
@@ -16,8 +15,9 @@ from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.states import DeliveryState, JobState, SeriesState
 from rtseg_daemon.storage import Layout
-from rtseg_daemon.upkeep.chores import Chore, House, Housekeeper, chores_for, write_metrics
+from rtseg_daemon.upkeep.chores import Chore, Housekeeper, Upkeep, chores_for, write_metrics
 from rtseg_daemon.upkeep.metrics import Facts, Metric, metrics_of, metrics_text, rendered
+from tests.unit.upkeep.test_housekeeping import deliver, no_receiver, stored_job, stored_series
 from tests.world import wait_for
 
 SAMPLE = re.compile(r'([a-z_]+)(\{[a-z]+="(?:[^"\\\n]|\\.)*"\})? (\S+)')
@@ -90,69 +90,69 @@ def test_names_and_words_that_would_break_the_format_are_escaped() -> None:
 
 
 @pytest.fixture
-def house(config: Config, layout: Layout, ledger: Engine) -> House:
-    return House(config, layout, ledger, NO_RECEIVER)
+def upkeep(config: Config, layout: Layout, ledger: Engine) -> Upkeep:
+    return Upkeep(config, layout, ledger, no_receiver)
 
 
-def written(house: House) -> dict[str, float]:
-    write_metrics(house)
-    return parsed(house.layout.metrics.read_text())
+def written(upkeep: Upkeep) -> dict[str, float]:
+    write_metrics(upkeep)
+    return parsed(upkeep.layout.metrics.read_text())
 
 
-def test_a_late_series_raises_the_metric_until_it_is_delivered(house: House) -> None:
+def test_a_late_series_raises_the_metric_until_it_is_delivered(upkeep: Upkeep) -> None:
     """Also after its alarm, which is raised once, while the metric says how it is."""
-    assert written(house)["rtseg_series_late"] == 0
-    series = stored_series(house.engine, house.layout)
-    job = stored_job(house.engine, house.layout, series)
-    assert written(house)["rtseg_series_late"] == 1
-    with writing(house.engine) as session:
+    assert written(upkeep)["rtseg_series_late"] == 0
+    series = stored_series(upkeep.engine, upkeep.layout)
+    job = stored_job(upkeep.engine, upkeep.layout, series)
+    assert written(upkeep)["rtseg_series_late"] == 1
+    with writing(upkeep.engine) as session:
         raise_alarm(session, "late", f"late:{series}:1000", "late")
-    values = written(house)
+    values = written(upkeep)
     assert (values["rtseg_series_late"], values["rtseg_alarms_unsent"]) == (1, 1)
     assert values['rtseg_jobs{state="SEGMENTED"}'] == 1
     assert values["rtseg_oldest_waiting_seconds"] > 1e6
-    deliver(house.engine, job)
-    values = written(house)
+    deliver(upkeep.engine, job)
+    values = written(upkeep)
     assert values["rtseg_series_late"] == 0
     assert values['rtseg_deliveries{state="SENT"}'] == 1
 
 
-def test_a_series_that_has_just_come_is_not_late(house: House) -> None:
-    series = stored_series(house.engine, house.layout)
-    stored_job(house.engine, house.layout, series)
-    with writing(house.engine) as session:
+def test_a_series_that_has_just_come_is_not_late(upkeep: Upkeep) -> None:
+    series = stored_series(upkeep.engine, upkeep.layout)
+    stored_job(upkeep.engine, upkeep.layout, series)
+    with writing(upkeep.engine) as session:
         session.get_one(Series, series).last_received_at = time.time()
-    assert written(house)["rtseg_series_late"] == 0
+    assert written(upkeep)["rtseg_series_late"] == 0
 
 
-def test_the_file_is_the_services_alone_replaced_whole_and_names_no_patient(house: House) -> None:
-    series = stored_series(house.engine, house.layout)
-    with writing(house.engine) as session:
+def test_the_file_is_the_services_alone_replaced_whole_and_names_no_patient(upkeep: Upkeep) -> None:
+    series = stored_series(upkeep.engine, upkeep.layout)
+    with writing(upkeep.engine) as session:
         row = session.get_one(Series, series)
         row.patient_id, row.description = "CANARY-7", "CANARY-8"
-    write_metrics(house)
-    before = house.layout.metrics.stat()
-    write_metrics(house)
-    assert house.layout.metrics.stat().st_ino != before.st_ino
+    write_metrics(upkeep)
+    before = upkeep.layout.metrics.stat()
+    write_metrics(upkeep)
+    assert upkeep.layout.metrics.stat().st_ino != before.st_ino
     assert stat.S_IMODE(before.st_mode) == 0o600
-    assert [path for path in house.layout.directory.iterdir() if path.suffix == ".part"] == []
-    text = house.layout.metrics.read_text()
+    assert [path for path in upkeep.layout.directory.iterdir() if path.suffix == ".part"] == []
+    text = upkeep.layout.metrics.read_text()
     assert "CANARY" not in text
     assert "1.3.1" not in text
 
 
-def test_the_supervisor_writes_it_and_says_when_each_chore_last_ended_well(house: House, tmp_path: Path) -> None:
-    def breaks(_house: House) -> None:
+def test_the_supervisor_writes_it_and_says_when_each_chore_last_ended_well(upkeep: Upkeep, tmp_path: Path) -> None:
+    def breaks(_house: Upkeep) -> None:
         raise OSError("on purpose")
 
-    assert "metrics" in [chore.name for chore in chores_for(house.config)]
+    assert "metrics" in [chore.name for chore in chores_for(upkeep.config)]
     metrics = Chore("metrics", 0.1, write_metrics)
-    keeper = Housekeeper(house, (metrics, Chore("idle", 0.1, lambda _: None), Chore("broken", 0.1, breaks)))
+    keeper = Housekeeper(upkeep, (metrics, Chore("idle", 0.1, lambda _: None), Chore("broken", 0.1, breaks)))
     began = time.time()
     keeper.start()
     try:
         name = 'rtseg_chore_finished_timestamp_seconds{chore="%s"}'
-        path = house.layout.metrics
+        path = upkeep.layout.metrics
         wait_for(lambda: path.exists() and name % "idle" in parsed(path.read_text()), 10)
     finally:
         keeper.stop(5)

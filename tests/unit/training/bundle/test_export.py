@@ -1,0 +1,138 @@
+"""What goes into a bundle: whole counters, members of the given cases, and no validation case that was learned."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rtseg_training.bundle.export import export, weights_of
+from rtseg_training.bundle.lineage import ancestry, refuse_learned
+from rtseg_training.errors import CheckpointError, RecipeError
+from rtseg_training.learn.account import cases_of
+from rtseg_training.learn.checkpoint import read_checkpoint, save_checkpoint
+from rtseg_training.learn.dataset import Prepared
+from rtseg_training.learn.recipe import Recipe
+from rtseg_training.learn.trainer import Run
+from rtseg_training.sets.cases import Case
+from safetensors.torch import save_file
+
+from rtseg_daemon.bundles import MemberFile
+from rtseg_daemon.networks import build
+from rtseg_daemon.segment.engines.torch_engine import load_member
+from tests.structure_sets import tiny_bundle
+from tests.unit.training.conftest import tiny_recipe, write_recipe
+
+Meta = dict[str, Any]
+
+
+@pytest.fixture
+def short() -> Recipe:
+    return tiny_recipe(steps=1, arguments={"width": 2}, patch=(16, 16, 16))
+
+
+def trained(recipe: Recipe, name: str, runs: Path, cases: list[Prepared]) -> None:
+    member = recipe.member(name)
+    start = runs / member.start / "checkpoint.safetensors" if member.start else None
+    assert Run(recipe, member, runs / name, start).train(cases, [], lambda _p: None)
+
+
+def rewritten(runs: Path, name: str, change: Callable[[Meta], Meta]) -> None:
+    """The checkpoint with another account of itself."""
+    path = runs / name / "checkpoint.safetensors"
+    tensors, meta = read_checkpoint(path)
+    path.unlink()
+    save_file(tensors, str(path), metadata={"meta": json.dumps(change(meta))})
+
+
+def exported(recipe: Recipe, place: Path, cases: list[Case], held_out: list[dict[str, object]]) -> None:
+    path = write_recipe(recipe, place / "recipe.yaml")
+    export(place, recipe, path, ["b"], cases, place / "out" / "tiny", "1.0", "", "evaluation", held_out)
+
+
+def test_counters_of_batch_norm_do_not_overflow(tmp_path: Path) -> None:
+    arguments = {"widths": [2, 2, 2, 2, 2]}
+    net = build("gtv", classes=2, **arguments)
+    counters = [name for name, value in net.state_dict().items() if not value.is_floating_point()]
+    assert counters
+    for name in counters:
+        net.state_dict()[name].fill_(1_000_001)
+    average = {key: value.float().clone() for key, value in net.state_dict().items()}
+    save_checkpoint(tmp_path / "c", net, average, torch.optim.SGD(net.parameters()), {"step": 1})
+    weights, _ = weights_of(tmp_path / "c")
+    assert {weights[name].dtype for name in counters} == {torch.int64}
+    assert {value.dtype for name, value in weights.items() if name not in counters} == {torch.float16}
+    save_file(weights, str(tmp_path / "a"))
+    member = MemberFile(name="a", file="a", sha256="", intensity="GTV")
+    bundle = tiny_bundle("PTV", family="gtv", arguments=arguments, members=[member])
+    bundle._folder = tmp_path
+    assert int(load_member(bundle, 0).state_dict()[counters[0]]) == 1_000_001
+
+
+def test_a_weight_that_does_not_fit_is_still_refused(tmp_path: Path) -> None:
+    net = torch.nn.Linear(1, 1)
+    torch.nn.init.constant_(net.weight, 1e6)
+    average = {key: value.clone() for key, value in net.state_dict().items()}
+    save_checkpoint(tmp_path / "c", net, average, torch.optim.SGD(net.parameters()), {"step": 1})
+    with pytest.raises(CheckpointError, match="weight is not finite in half precision"):
+        weights_of(tmp_path / "c")
+
+
+def test_a_member_of_other_cases_is_not_exported(tmp_path: Path, short: Recipe, case: Case, prepared: Prepared) -> None:
+    for name in "ab":
+        trained(short, name, tmp_path, [prepared])
+    exported(short, tmp_path, [case], [])
+    with pytest.raises(CheckpointError, match=r"b/checkpoint\.safetensors was trained on other cases than .*--data"):
+        exported(short, tmp_path, [case, replace(case, name="another")], [])
+    rewritten(tmp_path, "b", lambda meta: {k: v for k, v in meta.items() if k not in ("cases", "learned")})
+    exported(short, tmp_path, [case, replace(case, name="another")], [])
+
+
+def test_a_case_that_an_ancestor_learned_is_not_held_out(
+    tmp_path: Path, short: Recipe, case: Case, prepared: Prepared
+) -> None:
+    mine, held = replace(prepared, digest="d1"), replace(prepared, name="phantom2", digest="d2")
+    trained(short, "a", tmp_path, [mine, held])
+    trained(short, "b", tmp_path, [mine])
+    entry: dict[str, object] = {"name": "phantom2-again", "sha256": "d2"}
+    with pytest.raises(CheckpointError, match=r"a/checkpoint\.safetensors has learned case phantom2-again, which is"):
+        exported(short, tmp_path, [case], [{"name": "x", "sha256": "d3"}, entry])
+    exported(short, tmp_path, [case], [{"name": "phantom2", "sha256": "another case of that name"}])
+
+
+def test_what_an_old_ancestor_learned_may_be_unknown(tmp_path: Path) -> None:
+    held: list[dict[str, object]] = [{"name": "x", "sha256": "d3"}]
+    for cases in ("", cases_of(["phantom1"])):
+        refuse_learned({"a": {"step": 1, "cases": cases}}, tmp_path, ["phantom1"], held)
+    refuse_learned({"a": {"step": 1}}, tmp_path, ["phantom1"], held)
+    others = {"a": {"step": 1, "cases": cases_of(["others"])}}
+    refuse_learned(others, tmp_path, ["phantom1"], [])
+    with pytest.raises(CheckpointError, match="has learned other cases than those of the training set and does not"):
+        refuse_learned(others, tmp_path, ["phantom1"], held)
+
+
+def test_an_imported_ct_is_known_by_its_name_however_it_was_drawn(tmp_path: Path) -> None:
+    chain = {"a": {"step": 1, "learned": [["ct_0123", "d1"]]}}
+    with pytest.raises(CheckpointError, match="has learned case ct_0123"):
+        refuse_learned(chain, tmp_path, ["ct_0123"], [{"name": "ct_0123", "sha256": "drawn anew"}])
+
+
+def test_the_chain_goes_back_to_the_first_and_a_run_lists_what_it_learned(
+    tmp_path: Path, short: Recipe, prepared: Prepared
+) -> None:
+    for name in "ab":
+        trained(short, name, tmp_path, [replace(prepared, digest="d1")])
+    chain = ancestry(tmp_path, short, ["b"])
+    assert list(chain) == ["b", "a"]
+    assert chain["a"]["learned"] == [["phantom1", "d1"]]
+    again = Run(short, short.members[0], tmp_path / "a")
+    again.save()
+    assert ancestry(tmp_path, short, ["a"])["a"]["learned"] == [["phantom1", "d1"]]
+
+
+def test_focusnet_without_its_measured_boxes_is_refused(tmp_path: Path, case: Case) -> None:
+    bare = tiny_recipe(family="focusnet", arguments={"widths": [4, 6, 8]}, small_organs=["Brainstem"])
+    with pytest.raises(RecipeError, match=r"use the recipe\.yaml beside the runs"):
+        exported(bare, tmp_path, [case], [])

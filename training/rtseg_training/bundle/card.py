@@ -1,0 +1,142 @@
+"""MODEL_CARD.md: what a bundle is, where it comes from, how good it was measured to be, and where it ends."""
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_training.sets.organs import weighted_mean
+
+LIMITS = (
+    "Trained on planning CTs of about 4 mm in-plane and 2 to 3 mm between slices; no finer detail is learned.",
+    "Training CTs were cut to what the source released: shoulders, skull or chest may be missing; CTs with couch, mask "
+    "and whole field of view are cleaned to that look before inference.",
+    "Head-first supine adults with head-and-neck cancer. Children, other positions, resected or absent organs, large "
+    "implants and strong dental artefacts were not tested apart.",
+    "Contours follow the habits of the centres that drew the training cases (for example where cord ends and brainstem "
+    "begins, and how far the esophagus is drawn).",
+)
+
+
+PURPOSE = {
+    "evaluation": "For evaluation and local commissioning, not for treatment as it comes",
+    "clinical": "For treatment planning only in a department that has commissioned it on its own cases",
+    "research": "For research and comparison of methods, not for evaluation at a clinic, never for treatment",
+}
+"""By intended use: what the bundle is for, and what it is not for."""
+
+
+def member_count(bundle: Bundle) -> str:
+    """`1 member`, `6 members`."""
+    return f"{len(bundle.members)} member{'' if len(bundle.members) == 1 else 's'}"
+
+
+def member_lines(bundle: Bundle) -> list[str]:
+    own = bundle.figures.get("members", {})
+    lines = ["| member | intensity | alpha | DSC alone (network's grid) |", "|---|---|---|---|"]
+    for member in bundle.members:
+        alone = f"{own[member.name]:.3f}" if member.name in own else "-"
+        alpha = "-" if member.alpha is None else f"{member.alpha:g}"
+        lines.append(f"| {member.name} | {member.intensity} | {alpha} | {alone} |")
+    if "ensemble" in own:
+        lines.append(f"| all together | | | {own['ensemble']:.3f} |")
+    return lines
+
+
+def organ_lines(bundle: Bundle) -> list[str]:
+    lines = [
+        "| organ | cases | missed | DSC | 10th percentile | 95HD mm | ASSD mm | surface DSC | APL mm | RVE "
+        "| REVIEW below |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for organ in bundle.classes:
+        f = bundle.figures.get(organ.name)
+        if f is None:
+            lines.append(f"| {organ.name} | 0 {'| - ' * 9}|")
+            continue
+        review = "-" if organ.review_below is None else f"{organ.review_below:.2f}"
+        lines.append(
+            f"| {organ.name} | {f['cases']:.0f} | {f['missed']:.0f} | {f['dice']:.3f} ± {f['dice_sd']:.3f} "
+            f"| {f['dice_p10']:.3f} | {f.get('hd95_mm', float('nan')):.1f} | {f.get('assd_mm', float('nan')):.1f} "
+            f"| {f['surface_dice']:.3f} | {f['added_path_mm']:.0f} | {f['volume_error']:.2f} | {review} |"
+        )
+    scores = {o.name: bundle.figures[o.name]["dice"] for o in bundle.classes if o.name in bundle.figures}
+    if scores:
+        mean = sum(scores.values()) / len(scores)
+        weighted = weighted_mean(scores)
+        extra = "" if weighted is None else f"; weighted by the challenge's importance {weighted:.3f}"
+        lines += ["", f"Mean DSC {mean:.3f}{extra}."]
+    return lines
+
+
+def calibration_lines(bundle: Bundle) -> list[str]:
+    c = bundle.figures.get("calibration")
+    if not c:
+        return ["Not calibrated: organs carry no predicted Dice."]
+    lines = [
+        f"Predicted Dice over {c['organs']:.0f} organs ({c.get('missed', 0):.0f} missed ones left out): "
+        f"mean absolute error {c['mean_absolute_error']:.3f}, "
+        f"correlation {c['correlation']:.2f}; ECE {c['ece_dice']:.3f}.",
+        f"90 % intervals cover {c['coverage']:.3f} (patient bootstrap 95 % interval {c['coverage_low']:.3f} to "
+        f"{c['coverage_high']:.3f}), mean width {c['interval_width']:.2f}.",
+        f"Bad organs (DSC below the organ's 10th percentile, {c['bad_organs']:.0f} of them): AUROC {c['auroc']:.3f}, "
+        f"AURC {c['aurc']:.3f}"
+        + (f"; VVC alone {c['auroc_vvc']:.3f} and {c['aurc_vvc']:.3f}." if "auroc_vvc" in c else "."),
+        f"REVIEW thresholds catch {c['caught']:.2f} of them and flag {c['flagged']:.2f} of all organs.",
+        f"Voxel ECE {c['ece_voxels_raw']:.3f}, {c['ece_voxels']:.3f} after temperature {c['temperature']:.2f}.",
+    ]
+    return [f"- {line}" for line in lines]
+
+
+def golden_lines(bundle: Bundle) -> list[str]:
+    if not bundle.golden:
+        return ["None recorded."]
+    names = list(bundle.golden[0].dice)
+    if not names:
+        return ["None: no phantom holds an organ of this bundle."]
+    lines = [
+        "The best Dice on phantoms so far. A later bundle may not fall more than 0.02 below, unless it begins a new "
+        "record.",
+        "",
+    ]
+    lines += [f"| phantom | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    for case in bundle.golden:
+        lines.append(f"| seed {case.seed}, {case.matrix} | " + " | ".join(f"{case.dice[n]:.3f}" for n in names) + " |")
+    return lines
+
+
+def weighing(bundle: Bundle) -> str:
+    """How the members' answers count, as a sentence; empty for a single member."""
+    if len(bundle.members) == 1:
+        return ""
+    ranked = any(len(set(organ.weights)) > 1 for organ in bundle.classes)
+    return f" Members are weighed {'by rank' if ranked else 'alike'}."
+
+
+def model_card(bundle: Bundle) -> str:
+    """The whole card as Markdown, from nothing but the bundle itself."""
+    shape = f"{' x '.join(map(str, bundle.window))}{' or the whole volume' if bundle.window_step else ''}"
+    spacing = " x ".join(f"{s:g}" for s in bundle.spacing_mm)
+    parts = [
+        [f"# {bundle.name} {bundle.version}", "", bundle.description],
+        [
+            f"Intended use: {bundle.intended_use}. Not a medical device. {PURPOSE[bundle.intended_use]}; a person "
+            "reviews every contour."
+        ],
+        [
+            "## What it is", "",
+            f"{member_count(bundle)} of the family `{bundle.family}` ({bundle.arguments}), half-precision "
+            f"weights, windows of {shape}, in voxels of {spacing} mm (z, y, x).{weighing(bundle)}",
+            "", *member_lines(bundle),
+        ],
+        ["## Where it comes from", "", *(f"- {key}: {value}" for key, value in bundle.provenance.items())],
+        [
+            "## How good it is", "",
+            "Validation cases, never trained on, each on its own grid through the daemon's pipeline; member weights "
+            "cross-fitted. DSC mean ± standard deviation; an organ that was missed counts 0. RVE is the mean absolute "
+            "relative volume error. Surface DSC at 3 mm.",
+            "", *organ_lines(bundle),
+        ],
+        ["## What its uncertainty is worth", "", "Cross-fitted on the same cases.", "", *calibration_lines(bundle)],
+        [
+            "## Golden cases", "", *golden_lines(bundle),
+        ],
+        ["## Limits", "", *(f"- {limit}" for limit in LIMITS)],
+    ]  # fmt: skip
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"

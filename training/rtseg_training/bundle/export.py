@@ -1,0 +1,222 @@
+"""Checkpoints become a bundle: half-precision averaged weights with digests, and everything the daemon must know."""
+
+import hashlib
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from rtseg_daemon.bundles import FORMAT_VERSION, Bundle, MemberFile, OrganClass
+from rtseg_daemon.rtstruct.codes import anatomy_of
+from rtseg_training.bundle.lineage import Entry, ancestry, refuse_learned
+from rtseg_training.errors import CheckpointError, ExportError
+from rtseg_training.learn.account import cases_of, check_finished, check_owner, check_plan, check_same
+from rtseg_training.learn.checkpoint import part, read_checkpoint
+from rtseg_training.learn.focus import check_measured
+from rtseg_training.learn.recipe import Recipe, first_fault
+from rtseg_training.measure.evaluate import drawn, open_bundle
+from rtseg_training.sets.cases import Case
+from rtseg_training.sets.organs import side_of
+
+RANK_WEIGHTS = (5.0, 4.0, 3.0, 1.0, 1.0, 1.0)
+"""Ensemble weight of the best, second, ... member of a class (seed 001); with fewer members the first of these."""
+
+
+def rank_table(family: str) -> tuple[float, ...]:
+    """Weights by rank: 3D-SepNet's; the other methods take the plain mean of their members (seed 002, Sec. 3.4)."""
+    return RANK_WEIGHTS if family == "sepnet" else (1.0,)
+
+
+LEAST_SPREAD = float(np.log(1.5))
+"""No volume range is narrower than a third below and a half above the median, however alike the training cases."""
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the training cases say of one organ: plausible volume in ml, and the side it lies on."""
+
+    volume_ml: tuple[float, float]
+    cases: int
+
+
+def weights_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Averaged weights in half precision, counters as they are, and the checkpoint's own account of itself.
+
+    Raises CheckpointError if a weight does not fit in half precision.
+    """
+    tensors, meta = read_checkpoint(checkpoint)
+    own = part(tensors, "net")
+    half = {}
+    for key, value in part(tensors, "ema").items():
+        counts = key in own and not own[key].is_floating_point()  # batch norm's number of batches
+        half[key] = value.to(own[key].dtype) if counts else value.half().contiguous()
+        if not bool(half[key].isfinite().all()):
+            raise CheckpointError(f"{checkpoint}: {key} is not finite in half precision; train with a lower rate")
+    return half, meta
+
+
+def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path, cases: Sequence[str] = ()) -> MemberFile:
+    """`<name>.safetensors` in `folder`, and its entry in bundle.yaml.
+
+    Raises CheckpointError for a checkpoint of another recipe or member, of one that is not finished, or of one that
+    learned other cases than `cases` (names; none: any).
+    """
+    changed = recipe.for_member(recipe.member(name))
+    path = folder / f"{name}.safetensors"
+    half, meta = weights_of(checkpoint)
+    check_owner(checkpoint, meta, recipe.name, name)
+    check_plan(checkpoint, meta, changed)
+    check_finished(checkpoint, meta, changed)
+    given = cases_of(cases) if cases else ""
+    check_same(checkpoint, meta, "cases", given, "on other cases than those of --data", "give the set that it learned")
+    save_file(half, str(path))
+    return MemberFile(
+        name=name,
+        file=path.name,
+        sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+        intensity=changed.intensity[0],
+        alpha=changed.loss.alpha if changed.loss.name == "ath_l_exp" else None,
+        mirror=changed.mirror,
+    )
+
+
+def volume_prior(cases: Sequence[Case], organ: str) -> Prior:
+    """Three robust standard deviations (1.4826 MAD) of the logarithm around the median of the drawn volumes.
+
+    Raises ExportError if no case has the organ.
+    """
+    having = [case for case in cases if drawn(case, organ)]
+    if not having:
+        raise ExportError(f"{organ}: no case of the training set has it; leave it out of the recipe")
+    logs = np.log([float(case.mask(organ).sum()) * case.ct.voxel_ml for case in having])
+    middle = float(np.median(logs))
+    spread = max(3 * 1.4826 * float(np.median(np.abs(logs - middle))), LEAST_SPREAD)
+    return Prior((round(float(np.exp(middle - spread)), 2), round(float(np.exp(middle + spread)), 2)), len(having))
+
+
+def check_sides(cases: Sequence[Case], organs: Sequence[str]) -> None:
+    """Raises ExportError if a left organ does not lie to the patient's left of its right twin in most cases."""
+    for left in (organ for organ in organs if side_of(organ) == "left"):
+        right = left[:-2] + "_R"
+        both = [case for case in cases if drawn(case, left) and drawn(case, right)]
+        if not both:
+            continue
+        x = [np.nonzero(case.mask(left))[2].mean() - np.nonzero(case.mask(right))[2].mean() for case in both]
+        if float(np.mean(np.asarray(x) > 0)) < 0.9:
+            raise ExportError(f"{left} lies to the right of {right} in the training set; are sides mixed up there?")
+
+
+def organ_class(organ: str, prior: Prior, members: int) -> OrganClass:
+    """The class's entry: codes and colour by its TG-263 name, members weighed equally until they are calibrated."""
+    known = anatomy_of(organ)
+    return OrganClass(
+        name=organ,
+        snomed=known.snomed,
+        fma=known.fma,
+        colour=known.colour,
+        interpreted_type=known.interpreted_type,
+        weights=[1.0] * members,
+        volume_ml=prior.volume_ml,
+        side=side_of(organ),
+    )
+
+
+def provenance(chain: Mapping[str, Mapping[str, Any]], recipe_path: Path, cases: int) -> dict[str, str]:
+    """Where the weights come from: recipe and its digest, commit, cases, steps and hours of the members' training.
+
+    Args:
+        chain: the account of each checkpoint that the members go back to, by name (`lineage.ancestry`).
+    """
+    hours = sum(float(meta["seconds"]) for meta in chain.values()) / 3600
+    return {
+        "recipe": f"{recipe_path.name} sha256 {hashlib.sha256(recipe_path.read_bytes()).hexdigest()[:16]}",
+        "commit": commit_of(recipe_path.parent),
+        "training cases": str(cases),
+        "steps": ", ".join(f"{name} {meta['step']}" for name, meta in chain.items()),
+        "training hours": f"{hours:.2f}",
+    }
+
+
+def commit_of(folder: Path) -> str:
+    """The checked-out commit, or `unknown` outside a repository."""
+    git = shutil.which("git")
+    if git is None:
+        return "unknown"
+    done = subprocess.run([git, "-C", str(folder), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else "unknown"
+
+
+def write_bundle(bundle: Bundle, folder: Path) -> Bundle:
+    """Write `bundle.yaml` whole or not at all and read it back; raises BundleError if it would be refused."""
+    partial = folder / "bundle.yaml.partial"
+    text = yaml.safe_dump(bundle.model_dump(mode="json", exclude_none=True), sort_keys=False, width=110)
+    partial.write_text(text)
+    partial.replace(folder / "bundle.yaml")
+    return open_bundle(folder)
+
+
+def common_recipe(recipe: Recipe, members: Sequence[str]) -> Recipe:
+    """The recipe as its members have it; raises ExportError where they are networks or windows that differ."""
+    plans = [recipe.for_member(recipe.member(name)) for name in members]
+    for name, plan in zip(members, plans, strict=True):
+        for key in ("family", "arguments", "patch", "window_step"):
+            if getattr(plan, key) != getattr(plans[0], key):
+                raise ExportError(f"{name} and {members[0]} differ in {key}; members of a bundle are alike in it")
+    return plans[0]
+
+
+def export(
+    runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: Sequence[Case], folder: Path,
+    version: str, description: str, intended_use: str, held_out: Sequence[Entry] = (),
+) -> Bundle:  # fmt: skip
+    """A bundle with equal member weights and no calibration yet, in `folder` (its name is the bundle's).
+
+    Args:
+        cases: what the members learned.
+        held_out: the cases on which it will be calibrated, as their manifest lists them.
+
+    Raises CheckpointError naming a member without a usable checkpoint, or one that learned other cases or one that is
+    held out; ExportError for unusable training data; RecipeError for a recipe without what `train` measured.
+    """
+    check_measured(recipe)
+    folder.mkdir(parents=True, exist_ok=True)
+    plan = common_recipe(recipe, members)
+    names = [case.name for case in cases]
+    check_sides(cases, recipe.classes)
+    classes = [organ_class(organ, volume_prior(cases, organ), len(members)) for organ in recipe.classes]
+    files = [write_member(runs / name / "checkpoint.safetensors", name, recipe, folder, names) for name in members]
+    chain = ancestry(runs, recipe, members)
+    refuse_learned(chain, runs, names, held_out)
+    kept = {entry.file for entry in files}
+    for stale in folder.glob("*.safetensors"):
+        if stale.name not in kept:
+            stale.unlink()
+    document = {
+        "format": FORMAT_VERSION,
+        "name": folder.name,
+        "version": version,
+        "intended_use": intended_use,
+        "description": description,
+        "family": plan.family,
+        "arguments": plan.arguments,
+        "classes": classes,
+        "members": files,
+        "spacing_mm": plan.spacing_mm,
+        "window": plan.patch,
+        "window_step": plan.window_step,
+        "extent_mm": plan.extent_mm,
+        "in_plane": plan.in_plane,
+        "provenance": provenance(chain, recipe_path, len(cases)),
+    }
+    try:
+        bundle = Bundle.model_validate(document)
+    except ValidationError as error:
+        raise ExportError(f"bundle {folder.name}: {first_fault(error)}") from error
+    return write_bundle(bundle, folder)

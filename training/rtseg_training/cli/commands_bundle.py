@@ -1,0 +1,233 @@
+"""`rtseg-train export, calibrate, evaluate`: what makes, measures and promotes bundles."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.segment.pipeline import Segmenter
+from rtseg_training.bundle.calibrate import Result, calibrate
+from rtseg_training.bundle.card import member_count
+from rtseg_training.bundle.collect import collect
+from rtseg_training.bundle.export import export, write_bundle
+from rtseg_training.bundle.promote import promote
+from rtseg_training.cli.commands_train import check_excluded
+from rtseg_training.cli.console import console, counted
+from rtseg_training.compare.questions import load_questions
+from rtseg_training.compare.results import results
+from rtseg_training.errors import ExportError
+from rtseg_training.learn.recipe import Recipe, load_recipe
+from rtseg_training.measure.audit import audit_case
+from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
+from rtseg_training.measure.figures import write_figures
+from rtseg_training.measure.tables import markdown, summary, write_report
+from rtseg_training.sets.cases import Case, check_drawn, load_cases, read_manifest, refuse_shared
+
+Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
+Limit = Annotated[int, typer.Option(help="Only the first N cases; 0: all.")]
+Tolerance = Annotated[float, typer.Option(help="Tolerance of the surface DSC in mm.")]
+
+
+def some_cases(folder: Path, limit: int) -> list[Case]:
+    cases = load_cases(folder)
+    return cases[:limit] if limit else cases
+
+
+def learned(cases: list[Case], recipe: Recipe) -> list[Case]:
+    """The cases that the recipe's members saw."""
+    return [case for case in cases if case.name not in recipe.exclude]
+
+
+def organs_of(bundle: Bundle) -> list[str]:
+    """Names of what the bundle contours."""
+    return [organ.name for organ in bundle.classes]
+
+
+def notes_of(items: list[str]) -> dict[str, str]:
+    """`key=value` as a dictionary."""
+    for item in items:
+        if "=" not in item:
+            raise typer.BadParameter(f"{item!r} is no note; write --note key=value")
+    return dict(item.split("=", 1) for item in items)
+
+
+def calibrated(bundle: Bundle, validation: list[Case], report: Path, threads: int) -> tuple[Bundle, Segmenter]:
+    """Calibrate on the cases, write the report, and return the bundle with its figures, and its segmenter."""
+    segmenter = open_segmenter(bundle, threads)
+    with tempfile.TemporaryDirectory(prefix="rtseg-members-") as folder:
+        with counted("members", len(validation)) as tick:
+            collected = collect(segmenter, validation, Path(folder), tick)
+        with console.status("calibrating"):
+            result = calibrate(segmenter, collected)
+    write_report(report, result.evaluation, 3.0, f"{bundle.name} {bundle.version}, cross-fitted on validation")
+    write_figures(report, result.evaluation)
+    figured = with_figures(result, len(validation))
+    console.print(markdown(result.evaluation, 3.0), highlight=False)
+    console.print({k: round(v, 3) for k, v in result.figures.items()})
+    bare = [organ.name for organ in figured.classes if organ.calibration is None]
+    if bare:
+        console.print(f"not calibrated, too few cases: {', '.join(bare)}; they carry no predicted Dice", style="yellow")
+    return figured, Segmenter(figured, segmenter.engine)
+
+
+def with_figures(result: Result, cases: int) -> Bundle:
+    """The calibrated bundle with everything that was measured in it."""
+    figures = summary(result.evaluation) | {"calibration": result.figures, "members": result.member_means}
+    rounded = {name: {k: round(v, 4) for k, v in part.items()} for name, part in figures.items()}
+    known = result.bundle.provenance | {"validation cases": str(cases)}
+    return result.bundle.model_copy(update={"figures": rounded, "provenance": known})
+
+
+def export_command(
+    runs: Annotated[Path, typer.Argument(help="Folder of the members' runs (rtseg-train train --out).")],
+    recipe: Annotated[Path, typer.Option(help="The recipe that trained them.")],
+    members: Annotated[str, typer.Option(help="Members, separated by commas, in the bundle's order.")],
+    data: Annotated[Path, typer.Option(help="Training data set: volumes and sides of the population.")],
+    out: Annotated[Path, typer.Option(help="The bundle's folder, e.g. models/han-oar; its name is the bundle's.")],
+    validation: Annotated[Path | None, typer.Option(help="Validation data set; without it no calibration.")] = None,
+    version: Annotated[str, typer.Option(help="The bundle's version.")] = "1.0",
+    description: Annotated[str, typer.Option(help="One sentence for the card.")] = "",
+    note: Annotated[list[str] | None, typer.Option(help="Provenance as key=value (repeatable).")] = None,
+    intended_use: Annotated[str, typer.Option(help="evaluation, clinical or research")] = "evaluation",
+    report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    limit: Limit = 0,
+    new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
+    threads: Threads = 0,
+) -> None:
+    """Make a bundle of finished members, calibrate it where there are validation cases, and promote it.
+
+    Example: rtseg-train export runs/han-oar --recipe runs/han-oar/recipe.yaml --members slf1-a05,slf2-a05
+    --data sets/train --validation sets/validation --out models/han-oar
+    """
+    plan, told = load_recipe(recipe), notes_of(note or [])
+    check_excluded(plan, data)
+    held_out = read_manifest(validation) if validation else []
+    if validation:
+        refuse_shared(data, validation)
+        check_drawn(validation, plan.classes, f"recipe {plan.name}", limit)
+    with tempfile.TemporaryDirectory(prefix="rtseg-export-") as place:
+        staged = Path(place) / out.name
+        with console.status("reading the training set"):
+            bundle = export(
+                runs, plan, recipe, members.split(","), learned(load_cases(data), plan), staged, version,
+                description or f"Organs at risk by recipe {plan.name}", intended_use, held_out,
+            )  # fmt: skip
+        bundle = bundle.model_copy(update={"provenance": told | bundle.provenance})
+        finish(bundle, out, some_cases(validation, limit) if validation else [], report, new_golden, threads)
+
+
+def finish(
+    bundle: Bundle, out: Path, validation: list[Case], report: Path, new_golden: bool, threads: int
+) -> None:  # fmt: skip
+    """Calibrate where there are cases, check the golden cases, and promote."""
+    if validation:
+        bundle, segmenter = calibrated(bundle, validation, report, threads)
+    else:
+        segmenter = open_segmenter(bundle, threads)
+    with console.status("golden cases"):
+        done = promote(write_bundle(bundle, bundle.folder), segmenter, out.resolve(), new_golden)
+    size = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6
+    console.print(f"{done.name} {done.version}: {member_count(done)}, {size:.1f} MB, digest {done.digest[:16]}")
+
+
+def calibrate_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    validation: Annotated[Path, typer.Option(help="Validation data set, never trained on.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of the calibrated bundle; left out: in place.")] = None,
+    report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
+    version: Annotated[str, typer.Option(help="The calibrated bundle's version; empty: as it was.")] = "",
+    limit: Limit = 0,
+    new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
+    threads: Threads = 0,
+) -> None:
+    """Calibrate a bundle on a department's own cases; it is replaced in place, unless --out names another folder.
+
+    Example: rtseg-train calibrate models/han-oar --validation sets/own --version 2.0
+    """
+    known = open_bundle(bundle.resolve())
+    target = (out or bundle).resolve()
+    if target.name != known.name:
+        raise ExportError(f"{target}: a bundle's folder has its name; give one whose last part is {known.name}")
+    check_drawn(validation, organs_of(known), f"bundle {known.name}", limit)
+    with tempfile.TemporaryDirectory(prefix="rtseg-calibrate-") as place:
+        staged = Path(place) / known.name
+        shutil.copytree(known.folder, staged)
+        fresh = open_bundle(staged)
+        fresh = fresh.model_copy(update={"version": version or fresh.version})
+        finish(fresh, target, some_cases(validation, limit), report, new_golden, threads)
+
+
+def evaluate_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    data: Annotated[Path, typer.Option(help="Data set with known contours.")],
+    out: Annotated[Path, typer.Option(help="Folder of the report: tables and figures.")],
+    limit: Limit = 0,
+    tolerance_mm: Tolerance = 3.0,
+    divide: Annotated[int, typer.Option(min=1, help="Divide each pixel N x N first, as if scanned finer.")] = 1,
+    threads: Threads = 0,
+) -> None:
+    """Measure a bundle on cases with known contours.
+
+    Example: rtseg-train evaluate models/han-oar --data sets/test --out report-test
+    """
+    known = open_bundle(bundle.resolve())
+    check_drawn(data, organs_of(known), f"bundle {known.name}", limit)
+    cases = some_cases(data, limit)
+    segmenter = open_segmenter(known, threads)
+    with counted("cases", len(cases)) as tick:
+        found = evaluate(segmenter, cases, tolerance_mm, tick, divide)
+    title = f"{known.name} {known.version} on {data.name}"
+    write_report(out, found, tolerance_mm, title if divide == 1 else f"{title}, pixels divided {divide} x {divide}")
+    write_figures(out, found)
+    typer.echo(markdown(found, tolerance_mm))
+
+
+def results_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    runs: Annotated[Path, typer.Option(help="Folder of the members' runs.")],
+    report: Annotated[Path, typer.Option(help="Folder of the calibration's report.")],
+    out: Annotated[Path, typer.Option(help="The page, e.g. docs/results.md.")],
+    command: Annotated[list[str] | None, typer.Option(help="A command that was run (repeatable).")] = None,
+    questions: Annotated[Path | None, typer.Option(help="Comparisons to add, e.g. training/comparisons.yaml")] = None,
+    logs: Annotated[Path, typer.Option(help="Folder of the scored runs that they name.")] = Path("training/runs"),
+    other: Annotated[list[Path] | None, typer.Option(help="A further bundle to list (repeatable).")] = None,
+) -> None:
+    """Write down what was measured, from the logs and reports of the runs that measured it.
+
+    Example: rtseg-train results models/han-oar --runs training/runs/han-oar
+    --report training/runs/han-oar/report --out results.md
+    """
+    for path in (runs, report / "cases.csv", report / "levels.csv"):
+        if not path.exists():
+            raise ExportError(f"{path} is missing; --runs and --report are what train and export or calibrate wrote")
+    asked = load_questions(questions) if questions else []
+    others = [open_bundle(folder.resolve()) for folder in other or []]
+    page = results(open_bundle(bundle.resolve()), runs, report, command or [], out.parent, others, asked, logs)
+    out.write_text(page)
+
+
+def audit_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    data: Annotated[Path, typer.Option(help="Data set whose contours are in question.")],
+    limit: Limit = 0,
+    threads: Threads = 0,
+) -> None:
+    """List cases whose contours do not fit their CT: to be looked at, and left out of a recipe where they are wrong.
+
+    Example: rtseg-train audit models/han-oar --data sets/train
+    """
+    known = open_bundle(bundle.resolve())
+    check_drawn(data, organs_of(known), f"bundle {known.name}", limit)
+    cases, segmenter = some_cases(data, limit), open_segmenter(known, threads)
+    listed = 0
+    with counted("cases", len(cases)) as tick:
+        for case in cases:
+            findings = audit_case(case, segmenter.segment_volume(case.ct).organs, known.classes)
+            for finding in findings:
+                typer.echo(f"{finding.case}: {finding.what}")
+            listed += bool(findings)
+            tick(case.name)
+    console.print(f"{listed} of {len(cases)} cases to look at", highlight=False)

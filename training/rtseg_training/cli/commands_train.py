@@ -1,0 +1,222 @@
+"""`rtseg-train train, refresh`: everything that changes weights."""
+
+import math
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from rtseg_training.bundle.refresh import comparison, recipe_of, refreshed, starts_of
+from rtseg_training.cli.console import console, counted
+from rtseg_training.compare.score import score_run
+from rtseg_training.errors import CaseError, RecipeError
+from rtseg_training.learn.dataset import Prepared, prepare
+from rtseg_training.learn.distributed import Place, here, joined
+from rtseg_training.learn.focus import with_boxes
+from rtseg_training.learn.precision import multiplies_bf16
+from rtseg_training.learn.recipe import Member, Recipe, load_recipe, save_recipe
+from rtseg_training.learn.runlog import Progress
+from rtseg_training.learn.trainer import Run
+from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
+from rtseg_training.sets.cases import check_drawn, load_case, load_cases, read_manifest, refuse_shared
+
+Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
+StopAfter = Annotated[
+    str,
+    typer.Option(help="Stop and save after this time: 90s, 9m or 2h, seconds without a unit; run again to go on."),
+]
+Workers = Annotated[int, typer.Option(help="Threads that prepare patches ahead.")]
+
+
+def known_device(name: str) -> str:
+    """`name`, if this process can train on it; a usage error otherwise."""
+    try:
+        here(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return name
+
+
+Device = Annotated[
+    str,
+    typer.Option(
+        help="auto, cpu, cuda or cuda:N; auto takes a GPU where there is one, torchrun gives each process its own.",
+        callback=known_device,
+    ),
+]
+
+
+def prepare_all(folder: Path, recipe: Recipe) -> list[Prepared]:
+    """Load and prepare every case of a data set that the recipe does not exclude, two at a time."""
+
+    def prepared(entry: dict[str, object]) -> Prepared:
+        return replace(prepare(load_case(folder, entry), recipe), digest=str(entry["sha256"]))
+
+    entries = [entry for entry in read_manifest(folder) if entry["name"] not in recipe.exclude]
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(prepared, entries))
+
+
+def check_excluded(recipe: Recipe, folder: Path) -> None:
+    """Raise RecipeError if the recipe excludes a case that the data set `folder` does not have."""
+    unknown = sorted(set(recipe.exclude) - {str(entry["name"]) for entry in read_manifest(folder)})
+    if unknown:
+        raise RecipeError(
+            f"recipe {recipe.name} excludes {', '.join(unknown)}, which {folder} does not have: it was written for "
+            "another data set; copy the recipe and replace `exclude:` by the cases that `rtseg-train audit` lists for "
+            "yours and that you find wrong, or leave it out"
+        )
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `9m` or `2h` in seconds; without a limit where it is empty."""
+    if not text:
+        return math.inf
+    unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
+    try:
+        return float(text[:-1]) * unit if unit else float(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is no time; write 90s, 9m or 2h") from error
+
+
+def start_of(member: Member, out: Path, starts: dict[str, Path]) -> Path | None:
+    """Whose weights a member starts from: a bundle's, another member's, or none."""
+    if member.name in starts:
+        return starts[member.name]
+    return out / member.start / "checkpoint.safetensors" if member.start else None
+
+
+def train_members(
+    recipe: Recipe, members: Sequence[Member], out: Path, cases: list[Prepared], held: list[Prepared],
+    place: Place, left: float, workers: int, starts: dict[str, Path],
+) -> bool:  # fmt: skip
+    """Train one member after the other, each to its last step or until the time is up; True when all are finished."""
+    if place.first and recipe.precision == "bf16" and not multiplies_bf16(place.device):
+        console.print("this hardware does not multiply in bf16: the training runs in float32, which takes longer")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, TextColumn("{task.fields[note]}"), console=console, disable=not place.first) as bar:
+        for member in members:
+            run = Run(recipe, member, out / member.name, start_of(member, out, starts), place)
+            task = bar.add_task(member.name, total=run.recipe.steps, completed=run.step, note="")
+            scores: dict[str, float] = {}
+
+            def report(p: Progress, task: int = task, scores: dict[str, float] = scores) -> None:
+                scores.update(p.validation)
+                mean = f" validation {sum(scores.values()) / len(scores):.3f}" if scores else ""
+                note = f"loss {p.loss:.3f}{mean} left {p.seconds_left / 60:.0f} min"
+                bar.update(task, completed=p.step, note=note)  # type: ignore[arg-type]
+
+            began = time.monotonic()
+            if not run.train(cases, held, report, left, workers=workers):
+                console.print(f"{member.name}: stopped at step {run.step}; run the same command to go on")
+                return False
+            left -= time.monotonic() - began
+    return True
+
+
+def train_command(
+    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, e.g. training/recipes/han-oar.yaml")],
+    data: Annotated[Path, typer.Option(help="Training data set (rtseg-train import).")],
+    out: Annotated[Path, typer.Option(help="Folder for checkpoints and logs, one sub-folder per member.")],
+    validation: Annotated[Path | None, typer.Option(help="Validation data set.")] = None,
+    member: Annotated[list[str] | None, typer.Option(help="Train these members only (repeatable).")] = None,
+    stop_after: StopAfter = "",
+    device: Device = "auto",
+    workers: Workers = 1,
+    threads: Threads = 0,
+) -> None:
+    """Train a recipe's members; run it again to go on where it stopped.
+
+    Example: rtseg-train train training/recipes/han-oar.yaml --data sets/train --validation sets/validation
+    --out runs/han-oar
+
+    On several GPUs: torchrun --nproc-per-node 4 -m rtseg_training train, then the same words.
+    """
+    recipe, limit = load_recipe(recipe_path), seconds(stop_after)
+    chosen = [recipe.member(name) for name in member] if member else list(recipe.members)
+    if threads:
+        torch.set_num_threads(threads)
+    if validation:
+        refuse_shared(data, validation)
+    check_excluded(recipe, data)
+    with joined(here(device)) as place:
+        with console.status("preparing cases"):
+            cases = prepare_all(data, recipe)
+            held = prepare_all(validation, recipe)[: recipe.validate_cases] if validation else []
+        recipe = with_boxes(recipe, cases)
+        if place.first:
+            out.mkdir(parents=True, exist_ok=True)
+            save_recipe(recipe, out / "recipe.yaml")
+        train_members(recipe, chosen, out, cases, held, place, limit, workers, {})
+
+
+def refresh_command(
+    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
+    data: Annotated[Path, typer.Option(help="Data set of new cases (mix in old ones, or the old is forgotten).")],
+    validation: Annotated[Path, typer.Option(help="Held-out cases on which old and new are compared.")],
+    runs: Annotated[Path, typer.Option(help="Folder for checkpoints and logs.")],
+    out: Annotated[Path, typer.Option(help="Folder of the new bundle; its last part is the bundle's name.")],
+    version: Annotated[str, typer.Option(help="The new bundle's version.")],
+    steps: Annotated[int, typer.Option(help="Steps per member.")] = 500,
+    rate: Annotated[float, typer.Option(help="Highest learning rate.")] = 3e-4,
+    stop_after: StopAfter = "",
+    device: Device = "auto",
+    workers: Workers = 1,
+    threads: Threads = 0,
+) -> None:
+    """Train a bundle's members on with new cases, and compare old and new; calibrate the new one before its use.
+
+    Example: rtseg-train refresh models/han-oar --data sets/new --validation sets/held-out --runs runs/refresh
+    --out candidates/han-oar --version 2.0
+    """
+    refuse_shared(data, validation)
+    old = open_bundle(bundle.resolve())
+    check_drawn(validation, [organ.name for organ in old.classes], f"bundle {old.name}")
+    recipe, limit = recipe_of(old, steps, rate), seconds(stop_after)
+    if threads:
+        torch.set_num_threads(threads)
+    with joined(here(device)) as place:
+        with console.status("preparing cases"):
+            cases = prepare_all(data, recipe)
+        if not train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old)):
+            return
+        if not place.first:
+            return
+    new = refreshed(old, recipe, runs, out.resolve(), version, len(cases))
+    held = load_cases(validation)
+    with counted("old and new", 2 * len(held)) as tick:
+        results = [evaluate(open_segmenter(b, threads), held, 3.0, tick) for b in (old, new)]
+    report = comparison(results[0], results[1], (f"{old.name} {old.version}", f"{new.name} {new.version}"))
+    (runs / "comparison.md").write_text(report)
+    typer.echo(report)
+
+
+def score_command(
+    recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe whose runs are measured.")],
+    runs: Annotated[Path, typer.Option(help="Folder of its runs, one sub-folder per member.")],
+    data: Annotated[Path, typer.Option(help="Held-out data set.")],
+    member: Annotated[list[str] | None, typer.Option(help="These members only (repeatable).")] = None,
+    threads: Threads = 0,
+) -> None:
+    """Measure finished runs case by case, to compare them.
+
+    Example: rtseg-train score runs/comparison-organs/recipe.yaml --runs runs/comparison-organs --data sets/validation
+    """
+    recipe = load_recipe(recipe_path)
+    if threads:
+        torch.set_num_threads(threads)
+    chosen = [recipe.member(name) for name in member] if member else list(recipe.members)
+    with console.status("preparing cases"):
+        cases = prepare_all(data, recipe)
+    if not cases:
+        raise CaseError(f"{data} holds no case that the recipe does not exclude; nothing can be measured")
+    with counted("cases", len(cases) * len(chosen)) as tick:
+        for one in chosen:
+            score_run(recipe, one, runs / one.name, cases, tick)

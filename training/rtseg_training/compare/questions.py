@@ -1,0 +1,165 @@
+"""The papers' comparisons, answered from scored runs: means, spread over seeds, and a bootstrap over patients.
+
+One run cannot tell a method from a lucky seed: such a row is marked as no conclusion, whatever its interval says.
+"""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from rtseg_daemon.anatomy.volume import Array
+from rtseg_training.compare.score import CSV, FACTS
+from rtseg_training.errors import RecipeError
+from rtseg_training.learn.recipe import first_fault
+
+Scores = Mapping[tuple[str, str], float]
+"""Dice of (case, organ)."""
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Row(Part):
+    """One way of doing it: its runs, as folders below the logs, one per seed."""
+
+    label: str
+    runs: list[str]
+
+
+class Question(Part):
+    """One comparison of the papers: the first row is what the others are compared with.
+
+    Args:
+        paper: what the paper says, with its place.
+        organs: only these count; empty: all.
+        remark: what a reader must know of this budget.
+    """
+
+    title: str
+    paper: str
+    rows: list[Row]
+    organs: list[str] = []
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A row's runs: their scores per seed, and their facts (parameters, seconds)."""
+
+    label: str
+    seeds: list[Scores]
+    facts: list[dict[str, Any]]
+
+
+def load_questions(path: Path) -> list[Question]:
+    """Read the comparisons; raises RecipeError naming what is wrong."""
+    try:
+        return [Question.model_validate(item) for item in yaml.safe_load(path.read_text()) or []]
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {first_fault(error)}") from error
+    except (OSError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
+
+
+def read_scores(folder: Path, organs: Sequence[str]) -> Scores:
+    """A scored run; raises RecipeError with the command that scores it."""
+    path = folder / CSV
+    if not path.is_file():
+        raise RecipeError(f"{path} is missing; score the run with: rtseg-train score RECIPE --runs {folder.parent}")
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {(r["case"], r["organ"]): float(r["dice"]) for r in rows if not organs or r["organ"] in organs}
+
+
+def measured(row: Row, logs: Path, organs: Sequence[str]) -> Measured:
+    """Read a row's runs."""
+    seeds = [read_scores(logs / run, organs) for run in row.runs]
+    return Measured(row.label, seeds, [json.loads((logs / run / FACTS).read_text()) for run in row.runs])
+
+
+def mean_dice(scores: Scores) -> float:
+    """Mean over organs of the mean over cases."""
+    organs = {organ for _, organ in scores}
+    return float(np.mean([np.mean([v for (_, o), v in scores.items() if o == organ]) for organ in organs]))
+
+
+def averaged(seeds: Sequence[Scores]) -> Scores:
+    """Mean over seeds of what all of them measured."""
+    common = set.intersection(*(set(s) for s in seeds))
+    return {key: float(np.mean([s[key] for s in seeds])) for key in common}
+
+
+def patient_differences(a: Scores, b: Scores) -> Array:
+    """b minus a per patient, mean over the organs that both measured."""
+    by_patient: dict[str, list[float]] = {}
+    for key in sorted(set(a) & set(b)):
+        by_patient.setdefault(key[0], []).append(b[key] - a[key])
+    return np.asarray([np.mean(values) for values in by_patient.values()])
+
+
+def bootstrap(differences: Array, draws: int = 5000, seed: int = 0) -> tuple[float, float]:
+    """95 % interval of the mean difference when patients are drawn again with replacement."""
+    chosen = np.random.default_rng(seed).integers(0, len(differences), (draws, len(differences)))
+    low, high = np.percentile(differences[chosen].mean(axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+def verdict(base: Measured, other: Measured, interval: tuple[float, float]) -> str:
+    """What may be said: a method wins where it has three seeds, all above all of the other's, and 0 is outside."""
+    if min(len(base.seeds), len(other.seeds)) < 3:
+        return "no conclusion (too few seeds)"
+    a, b = [mean_dice(s) for s in base.seeds], [mean_dice(s) for s in other.seeds]
+    if min(b) > max(a) and interval[0] > 0:
+        return "better"
+    if max(b) < min(a) and interval[1] < 0:
+        return "worse"
+    return "too close to tell"
+
+
+def row_line(base: Measured, row: Measured) -> str:
+    """One row of a comparison's table."""
+    means = [mean_dice(s) for s in row.seeds]
+    spread = f" ({min(means):.3f} to {max(means):.3f})" if len(means) > 1 else ""
+    facts = row.facts[0]
+    cells = [row.label, str(len(means)), f"{np.mean(means):.3f}{spread}"]
+    if row is base:
+        cells += ["-", "-"]
+    else:
+        differences = patient_differences(averaged(base.seeds), averaged(row.seeds))
+        interval = bootstrap(differences)
+        cells += [f"{differences.mean():+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})", verdict(base, row, interval)]
+    seconds = float(np.mean([f["training_seconds"] / f["steps"] for f in row.facts]))
+    cells += [f"{facts['parameters']:,}", str(facts["steps"]), f"{seconds:.2f}", f"{facts['seconds_per_case']:.2f}"]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEAD = [
+    "| | seeds | mean DSC | difference (95 % patient bootstrap) | verdict | parameters | steps | s a step | s a case |",
+    "|---|---|---|---|---|---|---|---|---|",
+]
+
+
+def question_lines(question: Question, logs: Path) -> list[str]:
+    """A comparison as Markdown: what the paper says, what these runs say."""
+    rows = [measured(row, logs, question.organs) for row in question.rows]
+    lines = [f"### {question.title}", "", f"Paper: {question.paper}", "", *HEAD]
+    lines += [row_line(rows[0], row) for row in rows]
+    if question.organs:
+        lines += ["", f"Organs: {', '.join(question.organs)}."]
+    return lines + (["", question.remark] if question.remark else [])
+
+
+def comparison_lines(questions: Sequence[Question], logs: Path) -> list[str]:
+    """All comparisons."""
+    lines: list[str] = []
+    for question in questions:
+        lines += [*question_lines(question, logs), ""]
+    return lines[:-1]

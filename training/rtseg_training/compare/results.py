@@ -1,0 +1,136 @@
+"""docs/results.md: what was measured, from the logs and reports of the runs that measured it, and from nothing else."""
+
+import csv
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_training.bundle.card import calibration_lines, member_lines, organ_lines
+from rtseg_training.compare.questions import Question, comparison_lines
+from rtseg_training.measure.tables import organs_in, read_csv
+
+
+def run_line(folder: Path) -> str | None:
+    """One member's training as a table row: steps, minutes, mean loss of the last 200 steps, last validation."""
+    path = folder / "log.csv"
+    if not path.is_file():
+        return None
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    if not rows:
+        return None
+    late = [float(row["loss"]) for row in rows[-20:]]
+    measured = [row for row in rows if any(row[key] for key in list(row)[3:])]
+    scores = [float(value) for value in list(measured[-1].values())[3:] if value] if measured else []
+    dice = f"{np.mean(scores):.3f} (step {measured[-1]['step']})" if scores else "-"
+    minutes = float(rows[-1]["seconds"]) / 60
+    return f"| {folder.name} | {rows[-1]['step']} | {minutes:.1f} | {np.mean(late):.3f} | {dice} |"
+
+
+def training_lines(runs: Path) -> list[str]:
+    """Every member's training below `runs`."""
+    lines = ["| member | steps | minutes | loss | validation DSC while training |", "|---|---|---|---|---|"]
+    found = [run_line(folder) for folder in sorted(runs.iterdir()) if folder.is_dir()]
+    return lines + [line for line in found if line is not None]
+
+
+def level_lines(report: Path) -> list[str]:
+    """The entropy table of an evaluation's report."""
+    with (report / "levels.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = ["| vote entropy | voxels | error rate |", "|---|---|---|"]
+    for row in rows:
+        voxels, wrong = float(row["voxels"]), float(row["wrong"])
+        lines.append(f"| {float(row['entropy']):.4f} | {voxels:.0f} | {wrong / max(1.0, voxels):.3f} |")
+    return lines
+
+
+def bad_lines(report: Path) -> list[str]:
+    """The organs with a Dice below their organ's 10th percentile: how much was drawn, found and predicted."""
+    rows = [row for row in read_csv(report / "cases.csv") if "predicted" in row]
+    bad = []
+    for organ in organs_in(rows):
+        own = [row for row in rows if row["organ"] == organ]
+        limit = np.percentile([float(row["dice"]) for row in own], 10)
+        bad += [row for row in own if float(row["dice"]) < limit]
+    unlike = [row for row in bad if not 0.5 <= float(row["true_ml"]) / float(row["volume_ml"]) <= 2]
+    lines = [
+        "DSC below the organ's 10th percentile; a flag can foresee only what CT or members' disagreement show. "
+        f"In {len(unlike)} of these {len(bad)} the volume drawn is less than half or more than twice the volume found.",
+        "",
+        "| case | organ | DSC | predicted | VVC | drawn ml | found ml |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(bad, key=lambda row: (str(row["case"]), str(row["organ"]))):
+        figures = [f"{float(row[key]):.2f}" if key in row else "-" for key in ("dice", "predicted", "vvc")]
+        volumes = [f"{float(row[key]):.1f}" for key in ("true_ml", "volume_ml")]
+        lines.append(f"| {row['case']} | {row['organ']} | {' | '.join(figures + volumes)} |")
+    return lines
+
+
+FIGURES = {
+    "dice.png": "Dice per organ",
+    "entropy.png": "error rate per level of vote entropy (seed 001, Fig. 12)",
+    "vvc.png": "VVC against Dice (seed 001, Fig. 13)",
+}
+
+
+def figure_lines(report: Path, page: Path) -> list[str]:
+    """The report's figures, linked from a page in the folder `page`."""
+    folder = Path(os.path.relpath(report.resolve(), page.resolve())).as_posix()
+    return [f"![{title}]({folder}/{name})" for name, title in FIGURES.items() if (report / name).is_file()]
+
+
+BUDGET = (
+    "Equal and small budgets, far fewer patches than in the papers; steps are those of a row's last stage. Seconds a "
+    "step and a case are of shared processors and compare roughly at best."
+)
+
+
+def bundle_lines(bundle: Bundle) -> list[str]:
+    """Another method's bundle: what it is, what it measured, and its members."""
+    known = [f"- {key}: {value}" for key, value in bundle.provenance.items()]
+    lines = [f"### {bundle.name} {bundle.version} ({bundle.family}, {bundle.intended_use})", "", *known, ""]
+    lines += organ_lines(bundle)
+    return lines + (["", *member_lines(bundle)] if len(bundle.members) > 1 else [])
+
+
+def further(others: Sequence[Bundle], questions: Sequence[Question], logs: Path) -> list[list[str]]:
+    """The parts of the page about the other methods and the papers' comparisons, where there are any."""
+    parts: list[list[str]] = []
+    if others:
+        parts.append(["## The other methods' bundles"])
+        parts += [bundle_lines(other) for other in others]
+    if questions:
+        parts += [["## The papers' comparisons on these patients", "", BUDGET, "", *comparison_lines(questions, logs)]]
+    return parts
+
+
+def results(
+    bundle: Bundle, runs: Path, report: Path, commands: Sequence[str], page: Path,
+    others: Sequence[Bundle] = (), questions: Sequence[Question] = (), logs: Path = Path(),
+) -> str:  # fmt: skip
+    """The page as Markdown, for the folder `page`."""
+    known = bundle.provenance
+    parts = [
+        [f"# Results: {bundle.name} {bundle.version}", "", "Written by `rtseg-train results` from logs and reports."],
+        ["## Commands", "", "```", *commands, "```"],
+        ["## Training", "", *(f"- {key}: {value}" for key, value in known.items()), "", *training_lines(runs)],
+        ["## Validation", "", *organ_lines(bundle)],
+        ["## Members and ensemble", "", *member_lines(bundle)],
+        [
+            "## Error rate inside predicted organs per level of vote entropy",
+            "",
+            "The paper found about 20 % at zero entropy (seed 001, Fig. 12c).",
+            "",
+            *level_lines(report),
+        ],
+        ["## Calibration", "", *calibration_lines(bundle)],
+        ["### Bad organs", "", *bad_lines(report)],
+        ["## Figures", "", *figure_lines(report, page)],
+        *further(others, questions, logs),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts) + "\n"

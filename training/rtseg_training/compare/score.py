@@ -1,0 +1,75 @@
+"""Every run of a recipe measured on held-out cases: one row per case and organ, from which comparisons are made."""
+
+import csv
+import json
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rtseg_daemon.segment.body import largest_object
+from rtseg_training.learn.account import check_finished, check_owner, check_plan
+from rtseg_training.learn.checkpoint import load_into, read_meta, read_weights
+from rtseg_training.learn.dataset import Prepared
+from rtseg_training.learn.focus import answering, check_measured
+from rtseg_training.learn.recipe import Member, Recipe
+from rtseg_training.learn.trainer import network_of
+from rtseg_training.learn.validation import predict
+from rtseg_training.measure.metrics import dice
+
+CSV, FACTS = "validation.csv", "run.json"
+
+
+def trained(recipe: Recipe, checkpoint: Path) -> nn.Module:
+    """The network of a run with its averaged weights; raises CheckpointError if they are missing or another's."""
+    net = network_of(recipe)
+    load_into(checkpoint, net, read_weights(checkpoint))
+    return answering(net.eval(), recipe)
+
+
+def score_case(net: nn.Module, case: Prepared, recipe: Recipe) -> dict[str, float]:
+    """Dice of every organ that is drawn in the case, its largest part as the daemon keeps it, on the recipe's grid."""
+    found = predict(net, case.hu.array, recipe, torch.device("cpu"))
+    scores = {}
+    for k, name in enumerate(recipe.classes, 1):
+        truth = case.labels == k
+        if case.annotated[k] and truth.any():
+            scores[name] = dice(truth, largest_object(found == k) if (found == k).any() else found == k)
+    return scores
+
+
+def score_run(
+    recipe: Recipe, member: Member, folder: Path, cases: Sequence[Prepared], tick: Callable[[str], None]
+) -> None:
+    """Measure one run and write `validation.csv` and `run.json` beside its log.
+
+    Raises CheckpointError for a checkpoint of another recipe or member, or of one that is not finished; RecipeError for
+    a recipe without what `train` measured.
+    """
+    check_measured(recipe)
+    mine = recipe.for_member(member)
+    checkpoint = folder / "checkpoint.safetensors"
+    meta = read_meta(checkpoint)
+    check_owner(checkpoint, meta, recipe.name, member.name)
+    check_plan(checkpoint, meta, mine)
+    check_finished(checkpoint, meta, mine)
+    net = trained(mine, checkpoint)
+    began = time.perf_counter()
+    rows: list[tuple[str, str, str]] = []
+    for case in cases:
+        rows += [(case.name, organ, f"{value:.4f}") for organ, value in score_case(net, case, mine).items()]
+        tick(f"{member.name} {case.name}")
+    facts = {
+        "recipe": recipe.name,
+        "family": mine.family,
+        "seed": member.seed,
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "steps": meta["step"],
+        "training_seconds": round(float(meta["seconds"]), 1),
+        "seconds_per_case": round((time.perf_counter() - began) / len(cases), 3),
+    }
+    with (folder / CSV).open("w", newline="") as file:
+        csv.writer(file).writerows([("case", "organ", "dice"), *rows])
+    (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")

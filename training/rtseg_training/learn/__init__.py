@@ -1,0 +1,1 @@
+"""Training: recipe, patches, losses, one trainer for every family."""

@@ -1,0 +1,68 @@
+"""What a checkpoint says of itself, and whether a run may go on from it: the same recipe, start and cases."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rtseg_training.errors import CheckpointError
+from rtseg_training.learn.recipe import Recipe
+
+MEASURING = {"members", "validate_every", "validate_cases"}
+"""Keys of a recipe that change no weight."""
+
+
+def plan_of(recipe: Recipe) -> dict[str, Any]:
+    """All that decides about the weights of a member but its start and cases: its own recipe and seed, as JSON."""
+    plan: dict[str, Any] = json.loads(recipe.model_dump_json(exclude=MEASURING))
+    return plan | {"seed": recipe.members[0].seed}
+
+
+def cases_of(names: Iterable[str]) -> str:
+    """A digest of which cases a run learns from, by their names."""
+    return hashlib.sha256("\n".join(sorted(names)).encode()).hexdigest()
+
+
+def start_digest(start: Path | None) -> str:
+    """A digest of the weights that a run begins with; empty where it begins with its seed or the file is gone."""
+    return hashlib.sha256(start.read_bytes()).hexdigest() if start is not None and start.is_file() else ""
+
+
+def check_owner(path: Path, meta: Mapping[str, Any], recipe: str, member: str) -> None:
+    """Raise CheckpointError for another recipe's or member's checkpoint."""
+    if (meta.get("recipe"), meta.get("member")) != (recipe, member):
+        raise CheckpointError(f"{path} belongs to {meta.get('recipe')}/{meta.get('member')}, not to {recipe}/{member}")
+
+
+def check_plan(path: Path, meta: Mapping[str, Any], recipe: Recipe) -> None:
+    """Raise CheckpointError naming the first key in which the recipe of these weights was another.
+
+    A checkpoint of an earlier version does not say what its recipe was, its name must do; or it knows fewer keys, which
+    then had what is their default now.
+    """
+    plan, known = plan_of(recipe), meta.get("plan")
+    if known is None:
+        return
+    known = {key: Recipe.model_fields[key].default for key in plan.keys() - known.keys()} | known
+    for key in sorted(plan.keys() | known.keys()):
+        if plan.get(key) != known.get(key):
+            raise CheckpointError(
+                f"{path} was trained with {key}: {json.dumps(known.get(key))}, the recipe says "
+                f"{json.dumps(plan.get(key))}; give the member another name, or train into another folder"
+            )
+
+
+def check_same(
+    path: Path, meta: Mapping[str, Any], key: str, now: str, what: str, then: str = "train into another folder"
+) -> None:
+    """Raise CheckpointError, with what to do `then`, where a digest of `key` is known on both sides and differs."""
+    known = meta.get(key, "")
+    if known and now and known != now:
+        raise CheckpointError(f"{path} was trained {what}; {then}")
+
+
+def check_finished(path: Path, meta: Mapping[str, Any], recipe: Recipe) -> None:
+    """Raise CheckpointError for a member that stopped before its last step."""
+    if int(meta["step"]) < recipe.steps:
+        raise CheckpointError(f"{path} stands at step {meta['step']} of {recipe.steps}; train it to its end first")

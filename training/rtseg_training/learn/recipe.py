@@ -1,0 +1,210 @@
+"""A recipe: everything one experiment needs, as YAML. Unknown keys are errors."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from rtseg_daemon.anatomy.sides import one_sided
+from rtseg_daemon.bundles import Family, InPlane, Intensity, not_multiples
+from rtseg_training.errors import RecipeError
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+COMMON = frozenset(
+    {"name", "classes", "spacing_mm", "in_plane", "extent_mm", "jitter", "exclude", "small_organs", "box_diameters",
+     "validate_cases", "members"}
+)  # fmt: skip
+"""Keys that no member may change: how cases are prepared, and what the members answer."""
+
+
+class Optimizer(Part):
+    """Optimizer of the whole run; `lr` is the schedule's starting (or peak) rate."""
+
+    name: Literal["adam", "rmsprop", "sgd"] = "adam"
+    lr: float = 1e-3
+    weight_decay: float = 1e-8
+    momentum: float = 0.9
+
+
+class Schedule(Part):
+    """`step`: times `factor` every `every` steps (the papers'); `cosine`: to zero at the last step, after a warm-up."""
+
+    name: Literal["step", "cosine", "constant"] = "cosine"
+    warmup: int = 100
+    every: int = 1000
+    factor: float = 0.9
+
+
+class Loss(Part):
+    """`ath_l_exp`, `l_exp` (3D-SepNet), `dice`, `pooled_dice` (GTV),
+    `dice_focal` (AnatomyNet) or `focal_dice` (FocusNet).
+
+    `marginal`: an organ that is not drawn in a case counts as background there; otherwise such a case's background
+    teaches nothing (AnatomyNet's mask, which `dice_focal` always uses).
+    """
+
+    name: Literal["ath_l_exp", "l_exp", "dice", "pooled_dice", "dice_focal", "focal_dice"] = "ath_l_exp"
+    alpha: float = Field(default=0.5, ge=0.1, le=10)
+    gamma: float = Field(default=1.0, gt=0)
+    marginal: bool = True
+
+
+class Augment(Part):
+    """Random changes of each patch; zeros switch a kind off. Angles in degrees, lengths in mm, intensities in HU.
+
+    `warp` is the share of patches that are turned, scaled and bent: doing so reads the image between its voxels, which
+    blurs it, and a network that never saw a sharp patch in training meets only sharp ones in use.
+    """
+
+    flip: float = 0.5
+    warp: float = 1.0
+    rotate_deg: float = 8.0
+    scale: float = 0.1
+    elastic_mm: float = 4.0
+    noise_hu: float = 20.0
+    shift_hu: float = 20.0
+    contrast: float = 0.05
+    blur: float = 0.12
+
+
+class Member(BaseModel):
+    """One member of an ensemble, or one stage of a training: its seed, whose weights it starts from, and its changes.
+
+    Every further key is one of the recipe's; a group (`loss: {alpha: 0.5}`) changes what it names and keeps the rest.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+    seed: int = 0
+    start: str | None = None
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        return dict(self.model_extra or {})
+
+
+class Recipe(Part):
+    """One experiment. Shapes and spacing count (z, y, x).
+
+    Args:
+        patch: fixed shape of every patch, and of the daemon's windows.
+        window_step: validated and used on whole volumes: the window grows from `patch` in these steps until it holds
+            one (multiples of what the family halves); None: every volume in windows of `patch`.
+        extent_mm: how much of the patient is looked at, from the top of the head down.
+        in_plane: how larger pixels are made of a CT's smaller ones: `average`, or `sample` if the training CTs have
+            large pixels already that were sampled from smaller ones.
+        sample_mm: the part of it that patches come from, hung from the same top and centred in-plane; None: all of it.
+        jitter: twice the voxels by which a patch may reach past the cropped patient.
+        exclude: names of training cases that are left out, for example because their contours do not fit their CT.
+        stage: which part of FocusNet learns (`rtseg_training.learn.focus`); None for the other families.
+        small_organs: FocusNet's small organs; their channels and boxes are measured on the training set.
+        box_diameters: side of a small organ's box in mean diameters (3 in the paper).
+        foreground: share of the patches that are centred on a voxel of a drawn organ, each organ as often as another.
+        precision: `bf16`: mixed, where the hardware multiplies in bf16; elsewhere, and with `fp32`, float32.
+        mirror: in use, a member sees the patient mirrored; only for members trained on flipped patches.
+        ema: decay of the moving average of the weights, which is what is validated and exported.
+    """
+
+    name: str
+    family: Family = "sepnet"
+    arguments: dict[str, int | float | str | list[int]] = Field(default_factory=dict)
+    classes: list[str]
+    spacing_mm: tuple[float, float, float]
+    patch: tuple[int, int, int]
+    window_step: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
+    extent_mm: tuple[float, float, float]
+    in_plane: InPlane = "average"
+    sample_mm: tuple[float, float, float] | None = None
+    jitter: tuple[int, int, int] = (8, 8, 6)
+    stage: Literal["semantic", "localise", "small", "joint"] | None = None
+    small_organs: list[str] = Field(default_factory=list)
+    box_diameters: float = 3.0
+    foreground: float = Field(default=0.0, ge=0, le=1)
+    intensity: list[Intensity] = Field(default=["SLF1"], min_length=1)
+    mirror: bool = False
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    augment: Augment = Augment()
+    batch: PositiveInt = 1
+    steps: PositiveInt = 4000
+    ema: float = Field(default=0.998, ge=0, lt=1)
+    precision: Literal["bf16", "fp32"] = "bf16"
+    validate_every: PositiveInt = 500
+    validate_cases: PositiveInt = 8
+    exclude: list[str] = Field(default_factory=list)
+    members: list[Member]
+
+    @model_validator(mode="after")
+    def _flips_have_twins(self) -> "Recipe":
+        lone = one_sided(self.classes)
+        if lone and self.augment.flip:
+            raise ValueError(f"{lone[0]} has no class for the other side to flip with; set augment.flip: 0")
+        if self.mirror and not self.augment.flip:
+            raise ValueError("mirror: true needs members trained on flipped patches; set augment.flip above 0")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_family(self) -> "Recipe":
+        if fault := not_multiples(self.family, self.patch, self.window_step):
+            raise ValueError(fault.replace("window ", "patch ", 1))
+        if (self.stage or self.small_organs) and self.family != "focusnet":
+            raise ValueError("stage and small_organs are FocusNet's; leave them out")
+        if unknown := set(self.small_organs) - set(self.classes):
+            raise ValueError(f"small_organs names {min(unknown)}, which is not among the classes")
+        return self
+
+    def member(self, name: str) -> Member:
+        """The member called `name`; raises RecipeError with the known names."""
+        for member in self.members:
+            if member.name == name:
+                return member
+        raise RecipeError(f"recipe {self.name} has no member {name}; it has {', '.join(m.name for m in self.members)}")
+
+    def for_member(self, member: Member) -> "Recipe":
+        """This recipe with what `member` changes; raises RecipeError naming the key that is wrong."""
+        common = COMMON & member.changes.keys()
+        if common:
+            raise RecipeError(
+                f"recipe {self.name}, member {member.name}: {sorted(common)[0]} is the same for all members, since "
+                "cases are prepared once; set it for the whole recipe, or write another recipe"
+            )
+        document = self.model_dump(exclude={"members"})
+        for key, value in member.changes.items():
+            old = document.get(key)
+            document[key] = old | value if isinstance(old, dict) and isinstance(value, dict) else value
+        try:
+            return Recipe.model_validate({**document, "members": [member]})
+        except ValidationError as error:
+            raise RecipeError(f"recipe {self.name}, member {member.name}: {first_fault(error)}") from error
+
+
+def first_fault(error: ValidationError) -> str:
+    """The first wrong key and what is wrong with it."""
+    first = error.errors()[0]
+    return ": ".join(part for part in (".".join(map(str, first["loc"])), first["msg"]) if part)
+
+
+def save_recipe(recipe: Recipe, path: Path) -> Path:
+    """Write a recipe that was made, not written by hand, beside its runs."""
+    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    return path
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe; raises RecipeError naming the key that is wrong."""
+    try:
+        recipe = Recipe.model_validate(yaml.safe_load(path.read_text()))
+    except ValidationError as error:
+        raise RecipeError(f"{path}: {first_fault(error)}") from error
+    except (OSError, yaml.YAMLError) as error:
+        raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
+    for member in recipe.members:
+        recipe.for_member(member)
+    return recipe

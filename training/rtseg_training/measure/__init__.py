@@ -1,0 +1,1 @@
+"""How good contours are: measures, statistics, tables, figures."""

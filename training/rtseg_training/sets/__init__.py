@@ -1,0 +1,1 @@
+"""Data sets: imported, named, split, looked through."""

@@ -1,0 +1,71 @@
+"""Import of folders laid out as in the TotalSegmentator dataset: `case/ct.nii.gz`, `case/segmentations/*.nii.gz`."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from rtseg_daemon.anatomy.volume import Array, Volume
+from rtseg_daemon.ct.preconditions import ALIGNED
+from rtseg_training.errors import CaseError
+from rtseg_training.sets.cases import MOST_STRUCTURES, Case, make_case, silent
+from rtseg_training.sets.names import NameTable
+
+
+def find_cases(root: Path) -> list[Path]:
+    """Folders below `root` that hold a `ct.nii.gz`, in the order of their names."""
+    return sorted(path.parent for path in root.glob("*/ct.nii.gz"))
+
+
+def read_image(path: Path, case: str) -> sitk.Image:
+    """A NIfTI image turned to LPS axes; raises CaseError with `case` and `path` if it cannot be read or is oblique."""
+    try:
+        image: sitk.Image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
+    except RuntimeError as error:
+        raise CaseError(f"case {case}: {path} cannot be read as an image") from error
+    if np.abs(np.reshape(image.GetDirection(), (3, 3)) - np.eye(3)).max() > ALIGNED:
+        raise CaseError(f"case {case}: {path} is oblique to the patient's axes; resample it first")
+    return image
+
+
+def as_volume(image: sitk.Image) -> Volume:
+    x, y, z = image.GetSpacing()
+    ox, oy, oz = image.GetOrigin()
+    return Volume(sitk.GetArrayFromImage(image), (z, y, x), (oz, oy, ox))
+
+
+def chosen_masks(files: Sequence[Path], names: NameTable, say: Callable[[str], None]) -> dict[str, Path]:
+    """TG-263 name to file for every name that the table knows; others keep theirs, as long as all of them fit a case.
+
+    The TotalSegmentator dataset has more than a hundred masks a case: there, only known names are taken.
+    """
+    stems = {path.name.removesuffix(".nii.gz"): path for path in files}
+    known: dict[str, Path] = {}
+    for stem in sorted(stems, key=lambda stem: (names.lookup(stem) != stem, stem)):
+        if (name := names.lookup(stem)) is None:
+            continue
+        if name in known:
+            say(f"{stem!r} left out: {name} is there already")
+            continue
+        known[name] = stems[stem]
+    unknown = {stem: path for stem, path in stems.items() if names.lookup(stem) is None}
+    if len(known) + len(unknown) <= MOST_STRUCTURES:
+        return known | unknown
+    say(f"{len(unknown)} masks left out whose names the table of names does not know")
+    return known
+
+
+def import_case(folder: Path, names: NameTable, say: Callable[[str], None] = silent) -> Case:
+    """Read one case folder; raises CaseError if CT and masks disagree in geometry. `say` takes what is odd about it."""
+    name = folder.name
+    ct_image = read_image(folder / "ct.nii.gz", name)
+    masks: dict[str, Array] = {}
+    files = sorted((folder / "segmentations").glob("*.nii.gz"))
+    for structure, path in chosen_masks(files, names, say).items():
+        image = read_image(path, name)
+        same = image.GetSize() == ct_image.GetSize() and np.allclose(image.GetSpacing(), ct_image.GetSpacing(), 1e-3)
+        if not same or not np.allclose(image.GetOrigin(), ct_image.GetOrigin(), atol=0.1):
+            raise CaseError(f"case {name}: {path} lies on another grid than the CT")
+        masks[structure] = sitk.GetArrayFromImage(image) > 0
+    return make_case(name, as_volume(ct_image), masks, say=say)
