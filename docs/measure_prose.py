@@ -26,7 +26,7 @@ def pages() -> list[Path]:
 def prose(markdown: str) -> str:
     """The running text, a blank line between paragraphs and between items of a list."""
     text = re.sub(r"```.*?```", "", markdown, flags=re.S)
-    lines = ["" if line.startswith(("    ", "|", "#", "!", "<!--")) else line for line in text.splitlines()]
+    lines = ["" if re.match(r"    |#|!|<!--| *\|", line) else line for line in text.splitlines()]
     text = "\n".join(re.sub(r"^\s*([-*]|\d+\.)\s+", "\n", line) for line in lines)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     return re.sub(r"`[^`]*`", "code", text)
