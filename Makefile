@@ -35,6 +35,7 @@ lint: $(SETUP)  ## Style, types and the direction of imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/make_map.py --check
 
 $(SUPPLY)/.ready: Makefile
 	test -x $(SUPPLY)/bin/python || $(PYTHON) -m venv $(SUPPLY)

@@ -23,7 +23,6 @@ from rtseg_daemon.ledger.refusals import refused_images
 from rtseg_daemon.ledger.schema import Association, Instance, Series
 from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.receive import intake
-from rtseg_daemon.receive import sender as sender_module
 from rtseg_daemon.receive import store as store_module
 from rtseg_daemon.receive.group_commit import GroupCommit
 from rtseg_daemon.receive.intake import Intake
@@ -257,7 +256,7 @@ def test_a_full_disk_breaks_no_transfer_that_brought_its_image_in_the_end(desk: 
 def test_more_refusals_than_can_be_remembered_break_the_transfer_off(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sender_module, "MOST_REFUSED", 1)
+    monkeypatch.setattr(intake, "MOST_REFUSED", 1)
     images, sender = series("many", 3), Sender("PACS", "127.0.0.1")
     assert desk.take(sender, images[0]) == 0
     for image in images[1:]:
