@@ -4,6 +4,8 @@ PYTHON := $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SETUP := .venv/.ready
 SUPPLY := .venv-supply
+# sends usage figures to its makers; openvino runs without it
+UNWANTED := openvino-telemetry
 SUPPLY_TOOLS := uv==0.13.9 pip-audit==2.10.1 cyclonedx-bom==7.5.0
 
 .PHONY: help demo test test-all faults lint lock install-locked audit sbom soup fuzz clean
@@ -16,6 +18,7 @@ $(SETUP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[training,dev]'
+	$(BIN)/python -m pip uninstall --quiet --yes $(UNWANTED)
 	@touch $@
 
 demo: $(SETUP)  ## Send a built-in case through the real daemon; leaves the RTSTRUCT and a picture in demo/
@@ -43,7 +46,7 @@ $(SUPPLY)/.ready: Makefile
 	@touch $@
 
 lock: $(SUPPLY)/.ready  ## Pin every dependency with hashes in requirements.lock
-	$(SUPPLY)/bin/uv pip compile --quiet --generate-hashes --no-annotate --python-version 3.11 -c constraints.txt \
+	$(SUPPLY)/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-emit-package $(UNWANTED) --python-version 3.11 -c constraints.txt \
 		--custom-compile-command 'make lock' --extra training --extra dev -o requirements.lock pyproject.toml requirements.in
 
 install-locked:  ## A .venv of exactly what requirements.lock pins; any other file is refused

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino as ov
 
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.engines.engine import Choice, Work, named_failure
 from rtseg_daemon.segment.engines.kept_models import drop_altered, note_digests
+from rtseg_daemon.segment.engines.openvino_library import ov
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
 

@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import openvino as ov
 import pytest
 import torch
 from torch import nn
@@ -12,6 +11,7 @@ from torch import nn
 from rtseg_daemon import networks
 from rtseg_daemon.bundles import DIVISOR
 from rtseg_daemon.networks import FAMILIES, build
+from rtseg_daemon.segment.engines.openvino_library import ov
 
 OWN = str(Path(networks.__file__).parent)
 CASES: list[tuple[str, dict[str, Any], tuple[int, int, int]]] = [

@@ -2,7 +2,6 @@
 
 import warnings
 
-import openvino as ov
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,6 +20,7 @@ from rtseg_daemon.networks.focusnet import (
     pasted,
     peak,
 )
+from rtseg_daemon.segment.engines.openvino_library import ov
 
 CLASSES = 4
 SMALL = [3, 1]
