@@ -66,5 +66,5 @@ def test_segment_connects_to_nobody_even_when_it_converts_a_model(tmp_path: Path
 @pytest.mark.peers
 def test_demo_connects_to_nobody(tmp_path: Path) -> None:
     trace = traced(tmp_path, sys.executable, "-m", "rtseg_daemon", "demo", "--out", str(tmp_path / "demo"))
-    assert list((tmp_path / "demo").glob("*.dcm"))
+    assert list((tmp_path / "demo").rglob("RTSTRUCT.dcm"))
     assert outgoing(trace) == []
