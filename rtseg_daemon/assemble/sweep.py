@@ -31,13 +31,13 @@ from rtseg_daemon.gates.verdict import Verdict, gravest
 from rtseg_daemon.ledger import associations, jobs, refusals, superseding
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.series import (
     associations_of,
     hold_series,
     kept_instances,
     last_instance_id,
-    move_series,
     open_series,
 )
 from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState

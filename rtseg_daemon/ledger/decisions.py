@@ -8,7 +8,8 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import record_event
-from rtseg_daemon.ledger.jobs import add_deliveries, create_job, move_job, settle_job
+from rtseg_daemon.ledger.jobs import add_deliveries, create_job, settle_job
+from rtseg_daemon.ledger.moves import move_job
 from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState

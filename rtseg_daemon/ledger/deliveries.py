@@ -2,18 +2,17 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
-from rtseg_daemon.ledger.jobs import move_job, settle_job
+from rtseg_daemon.ledger.jobs import settle_job
+from rtseg_daemon.ledger.moves import move_delivery, move_job
 from rtseg_daemon.ledger.retry import due
 from rtseg_daemon.ledger.schema import Delivery, Destination, Instance, Job, Series
 from rtseg_daemon.ledger.states import (
-    DELIVERY_TRANSITIONS,
     SENDABLE,
     DeliveryState,
     InstanceState,
@@ -26,35 +25,6 @@ OVERTAKEN = (Series.state == SeriesState.OPEN) & select(Instance.id).where(
     Instance.series_id == Series.id, Instance.state == InstanceState.KEPT, Instance.id > Job.last_instance_id
 ).exists()
 """New slices of the job's series have come, and the sweep has not yet held the job."""
-
-
-def move_delivery(
-    session: Session,
-    delivery_id: int,
-    to: DeliveryState,
-    *,
-    what: str,
-    who: str = "daemon",
-    detail: dict[str, Any] | None = None,
-    at: float | None = None,
-    **values: Any,
-) -> Delivery:
-    """Take a delivery to another state with its event; raises StateError where the table does not allow it."""
-    moment = time.time() if at is None else at
-    delivery = session.get(Delivery, delivery_id)
-    if delivery is None:
-        raise StateError(f"there is no delivery {delivery_id}")
-    before = delivery.state
-    allowed = [state for state, after in DELIVERY_TRANSITIONS.items() if to in after]
-    guarded = update(Delivery).where(Delivery.id == delivery_id, Delivery.state.in_(allowed))
-    changed = session.connection().execute(guarded.values(state=to, updated_at=moment, **values)).rowcount
-    if changed == 0:
-        raise StateError(f"delivery {delivery_id} is {before} and cannot become {to}")
-    session.refresh(delivery)
-    record_event(
-        session, "delivery", delivery_id, what, from_state=before, to_state=to, detail=detail, who=who, at=moment
-    )
-    return delivery
 
 
 def due_deliveries(session: Session, destination: str, now: float, longest_retry_seconds: float) -> Sequence[Delivery]:

@@ -8,55 +8,17 @@ from typing import Any
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.errors import LeaseLost, StateError
+from rtseg_daemon.errors import LeaseLost
 from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.moves import move_job
 from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.ledger.states import (
     ARRIVED,
-    JOB_TRANSITIONS,
     SENDABLE,
     UNDELIVERED,
     DeliveryState,
     JobState,
 )
-
-
-def move_job(
-    session: Session,
-    job_id: int,
-    to: JobState,
-    *,
-    what: str,
-    who: str = "daemon",
-    owner: str | None = None,
-    detail: dict[str, Any] | None = None,
-    at: float | None = None,
-    **values: Any,
-) -> Job:
-    """Take a job to another state, set further columns, write the event.
-
-    With `owner` only while that worker holds the lease (else LeaseLost). Raises StateError where the transition table
-    does not allow it, naming the state the job is in.
-    """
-    moment = time.time() if at is None else at
-    job = session.get(Job, job_id)
-    if job is None:
-        raise StateError(f"there is no job {job_id}")
-    before = job.state
-    allowed = [state for state, after in JOB_TRANSITIONS.items() if to in after]
-    guarded = update(Job).where(Job.id == job_id, Job.state.in_(allowed))
-    if owner is not None:
-        guarded = guarded.where(Job.lease_owner == owner)
-    if to is not JobState.RUNNING:
-        values.setdefault("lease_owner", None)
-    changed = session.connection().execute(guarded.values(state=to, updated_at=moment, **values)).rowcount
-    if changed == 0 and owner is not None:
-        raise LeaseLost(f"job {job_id} is {before} and no longer leased to {owner}")
-    if changed == 0:
-        raise StateError(f"job {job_id} is {before} and cannot become {to}")
-    session.refresh(job)
-    record_event(session, "job", job_id, what, from_state=before, to_state=to, detail=detail, who=who, at=moment)
-    return job
 
 
 def create_job(

@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.jobs import hold_undelivered
+from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Instance, Series, SeriesAssociation
-from rtseg_daemon.ledger.series import hold_series, known_instance, move_series
+from rtseg_daemon.ledger.series import hold_series, known_instance
 from rtseg_daemon.ledger.states import InstanceState, SeriesState
 
 

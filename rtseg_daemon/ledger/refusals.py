@@ -7,8 +7,9 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.jobs import hold_undelivered
+from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Refusal, Series, SeriesAssociation
-from rtseg_daemon.ledger.series import associations_of, kept_instance, move_series
+from rtseg_daemon.ledger.series import associations_of, kept_instance
 from rtseg_daemon.ledger.states import Ending, SeriesState
 
 REFUSED = "an image of its series was refused after the job was made"

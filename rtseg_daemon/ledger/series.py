@@ -1,16 +1,14 @@
 """A series in the ledger: its state, its instances, the associations that carried it."""
 
-import time
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Association, Instance, Series, SeriesAssociation
-from rtseg_daemon.ledger.states import SERIES_TRANSITIONS, InstanceState, SeriesState
+from rtseg_daemon.ledger.states import InstanceState, SeriesState
 
 
 def kept_instance(session: Session, sop_instance_uid: str) -> Instance | None:
@@ -28,33 +26,6 @@ def known_instance(session: Session, sop_instance_uid: str) -> Instance | None:
         .limit(1)
     )
     return kept_instance(session, sop_instance_uid) or session.scalars(removed).one_or_none()
-
-
-def move_series(
-    session: Session,
-    series_id: int,
-    to: SeriesState,
-    *,
-    what: str,
-    who: str = "daemon",
-    reasons: Sequence[str] = (),
-    releasable: bool | None = None,
-    at: float | None = None,
-) -> None:
-    """Take a series to another state with its event; raises StateError where the table does not allow it."""
-    moment = time.time() if at is None else at
-    series = session.get_one(Series, series_id)
-    before = series.state
-    values: dict[str, Any] = {"state": to, "reasons": list(reasons), "updated_at": moment}
-    if releasable is not None:
-        values["releasable"] = releasable
-    allowed = [state for state, after in SERIES_TRANSITIONS.items() if to in after]
-    guarded = update(Series).where(Series.id == series_id, Series.state.in_(allowed)).values(**values)
-    if session.connection().execute(guarded).rowcount == 0:
-        raise StateError(f"series {series_id} is {before} and cannot become {to}")
-    session.refresh(series)
-    detail = {"reasons": list(reasons)} if reasons else {}
-    record_event(session, "series", series_id, what, from_state=before, to_state=to, detail=detail, who=who, at=moment)
 
 
 def hold_series(

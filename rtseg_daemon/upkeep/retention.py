@@ -9,8 +9,8 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.ledger import refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
+from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Job, Series, Setting
-from rtseg_daemon.ledger.series import move_series
 from rtseg_daemon.ledger.states import InstanceState, JobState, SeriesState
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout

@@ -23,7 +23,7 @@ from pydicom.uid import (
 )
 
 from rtseg_daemon.assemble.sweep import OVERTAKEN
-from rtseg_daemon.ledger import jobs
+from rtseg_daemon.ledger import moves
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from tests.faults.conftest import QUIET, Ward, series
@@ -302,7 +302,7 @@ def test_a_late_slice_after_the_result_was_sent_makes_a_new_job_that_supersedes_
     first = ward.settled(images[:25])
     with writing(ward.engine) as session:
         for state in (JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING, JobState.DELIVERED):
-            jobs.move_job(session, first.id, state, what="test")
+            moves.move_job(session, first.id, state, what="test")
     assert ward.settled(images[25:]).state is JobState.QUEUED
     older, newer = ward.jobs(images)
     assert (older.state, newer.supersedes_id) == (JobState.DELIVERED, older.id)

@@ -9,8 +9,9 @@ from pydicom import Dataset
 
 from rtseg_daemon.ledger import refusals
 from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Series
-from rtseg_daemon.ledger.series import hold_series, move_series
+from rtseg_daemon.ledger.series import hold_series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from tests.faults.conftest import QUIET, Ward, series
 from tests.receiver import RELEASE, Peer, encoded, store_pdus

@@ -17,7 +17,7 @@ from rtseg_daemon.assemble import sweep as sweeping
 from rtseg_daemon.assemble.sweep import QuietClock, sweep
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.gates.verdict import PASS
-from rtseg_daemon.ledger import associations, jobs, reception, series
+from rtseg_daemon.ledger import associations, moves, reception, series
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.reception import Arrival
@@ -86,7 +86,7 @@ class Scene:
             if job.state is JobState.QUEUED:
                 with writing(self.engine) as session:
                     for state in (JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING, JobState.DELIVERED):
-                        jobs.move_job(session, job.id, state, what="test", at=self.now)
+                        moves.move_job(session, job.id, state, what="test", at=self.now)
                 self.delivered.append((job.id, self.slices_of(job)))
 
     def jobs(self) -> list[Job]:

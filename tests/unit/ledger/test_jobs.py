@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.errors import LeaseLost, StateError
-from rtseg_daemon.ledger import decisions, deliveries, jobs
+from rtseg_daemon.ledger import decisions, deliveries, jobs, moves
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.reception import Arrival, record_instances
@@ -79,10 +79,10 @@ def test_a_state_that_the_table_does_not_allow_is_refused(ledger: Engine, state:
     allowed = JOB_TRANSITIONS[JobState.QUEUED]
     if state in allowed:
         with writing(ledger) as session:
-            assert jobs.move_job(session, job_id, state, what="test").state is state
+            assert moves.move_job(session, job_id, state, what="test").state is state
         return
     with writing(ledger) as session, pytest.raises(StateError, match="is QUEUED and cannot become"):
-        jobs.move_job(session, job_id, state, what="test")
+        moves.move_job(session, job_id, state, what="test")
     assert state_of(ledger, job_id) is JobState.QUEUED
 
 
@@ -177,10 +177,10 @@ def test_retry_of_a_failed_delivery_does_not_infer_again(ledger: Engine) -> None
     claim(ledger)
     with writing(ledger) as session:
         job = jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["tps"])
-        jobs.move_job(session, job_id, JobState.DELIVERING, what="sending")
+        moves.move_job(session, job_id, JobState.DELIVERING, what="sending")
         job.deliveries[0].state = DeliveryState.FAILED
         session.flush()
-        jobs.move_job(session, job_id, JobState.FAILED, what="failed")
+        moves.move_job(session, job_id, JobState.FAILED, what="failed")
         assert decisions.retry(session, job_id, "anna").state is JobState.DELIVERING
     with reading(ledger) as session:
         assert session.query(Delivery).one().state is DeliveryState.WAITING
@@ -191,11 +191,11 @@ def test_a_retry_wakes_no_delivery_that_nobody_would_send(ledger: Engine) -> Non
     claim(ledger)
     with writing(ledger) as session:
         job = jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["tps", "gone"])
-        jobs.move_job(session, job_id, JobState.DELIVERING, what="sending")
+        moves.move_job(session, job_id, JobState.DELIVERING, what="sending")
         for delivery in job.deliveries:
             delivery.state = DeliveryState.FAILED
         session.flush()
-        jobs.move_job(session, job_id, JobState.FAILED, what="failed")
+        moves.move_job(session, job_id, JobState.FAILED, what="failed")
         gone = next(one.id for one in job.deliveries if one.destination == "gone")
     with writing(ledger) as session, pytest.raises(StateError, match="gone, tps, no longer configured"):
         decisions.retry(session, job_id, "anna", configured=["other"])

@@ -5,7 +5,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
-from rtseg_daemon.ledger import decisions, deliveries, jobs, superseding, views
+from rtseg_daemon.ledger import decisions, deliveries, jobs, moves, superseding, views
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Alarm, Job
@@ -25,8 +25,8 @@ def test_a_newer_job_cancels_the_undelivered_one_and_alarms_about_the_delivered_
     claim(ledger)
     with writing(ledger) as session:
         jobs.finish_segmentation(session, second, "w1", OUTCOME, ["tps"])
-        jobs.move_job(session, second, JobState.DELIVERING, what="sending")
-        jobs.move_job(session, second, JobState.DELIVERED, what="delivered")
+        moves.move_job(session, second, JobState.DELIVERING, what="sending")
+        moves.move_job(session, second, JobState.DELIVERED, what="delivered")
         record_instances(session, [arrival(3)])
         third = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
         superseding.supersede(session, series, "han-oar", by=third)

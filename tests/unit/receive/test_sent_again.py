@@ -11,8 +11,8 @@ from rtseg_daemon.assemble import sweep
 from rtseg_daemon.config.sections import Match
 from rtseg_daemon.ledger import associations, jobs, refusals
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Alarm, Series
-from rtseg_daemon.ledger.series import move_series
 from rtseg_daemon.ledger.states import Ending, InstanceState, JobState, SeriesState
 from tests.faults.conftest import series
 from tests.room import Room

@@ -22,9 +22,10 @@ from rtseg_daemon.ledger.deliveries import begin_delivery, record_sent
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.migrate import check
+from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job, Series
-from rtseg_daemon.ledger.series import last_instance_id, move_series
+from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep import doctor, retention

@@ -1,0 +1,127 @@
+"""The only way that a series, a job or a delivery changes its state: by the table, guarded, and with its event."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, true, update
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.errors import LeaseLost, StateError
+from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.schema import Delivery, Job, Series
+from rtseg_daemon.ledger.states import (
+    DELIVERY_TRANSITIONS,
+    JOB_TRANSITIONS,
+    SERIES_TRANSITIONS,
+    DeliveryState,
+    JobState,
+    SeriesState,
+)
+
+State = TypeVar("State", SeriesState, JobState, DeliveryState)
+
+
+def move_series(
+    session: Session,
+    series_id: int,
+    to: SeriesState,
+    *,
+    what: str,
+    who: str = "daemon",
+    reasons: Sequence[str] = (),
+    releasable: bool | None = None,
+    at: float | None = None,
+) -> None:
+    """Take a series to another state with its event; raises StateError where the table does not allow it."""
+    series = session.get_one(Series, series_id)
+    values: dict[str, Any] = {"reasons": list(reasons)}
+    if releasable is not None:
+        values["releasable"] = releasable
+    detail = {"reasons": list(reasons)} if reasons else {}
+    before = series.state
+    if not _move(session, series, before, to, SERIES_TRANSITIONS, values, what=what, who=who, detail=detail, at=at):
+        raise StateError(f"series {series_id} is {before} and cannot become {to}")
+
+
+def move_job(
+    session: Session,
+    job_id: int,
+    to: JobState,
+    *,
+    what: str,
+    who: str = "daemon",
+    owner: str | None = None,
+    detail: dict[str, Any] | None = None,
+    at: float | None = None,
+    **values: Any,
+) -> Job:
+    """Take a job to another state, set further columns, write the event.
+
+    With `owner` only while that worker holds the lease (else LeaseLost). Raises StateError where the transition table
+    does not allow it, naming the state the job is in.
+    """
+    job = session.get(Job, job_id)
+    if job is None:
+        raise StateError(f"there is no job {job_id}")
+    if to is not JobState.RUNNING:
+        values.setdefault("lease_owner", None)
+    leased = true() if owner is None else Job.lease_owner == owner
+    before = job.state
+    if _move(session, job, before, to, JOB_TRANSITIONS, values, leased, what=what, who=who, detail=detail, at=at):
+        return job
+    if owner is not None:
+        raise LeaseLost(f"job {job_id} is {before} and no longer leased to {owner}")
+    raise StateError(f"job {job_id} is {before} and cannot become {to}")
+
+
+def move_delivery(
+    session: Session,
+    delivery_id: int,
+    to: DeliveryState,
+    *,
+    what: str,
+    who: str = "daemon",
+    detail: dict[str, Any] | None = None,
+    at: float | None = None,
+    **values: Any,
+) -> Delivery:
+    """Take a delivery to another state, set further columns, write the event.
+
+    Raises StateError where the table does not allow it.
+    """
+    delivery = session.get(Delivery, delivery_id)
+    if delivery is None:
+        raise StateError(f"there is no delivery {delivery_id}")
+    before = delivery.state
+    if not _move(session, delivery, before, to, DELIVERY_TRANSITIONS, values, what=what, who=who, detail=detail, at=at):
+        raise StateError(f"delivery {delivery_id} is {before} and cannot become {to}")
+    return delivery
+
+
+def _move(
+    session: Session,
+    row: Series | Job | Delivery,
+    before: State,
+    to: State,
+    transitions: Mapping[State, frozenset[State]],
+    values: dict[str, Any],
+    condition: ColumnElement[bool] = true(),
+    *,
+    what: str,
+    who: str,
+    detail: dict[str, Any] | None,
+    at: float | None,
+) -> bool:
+    """Move a row that is in the state `before`, while the condition holds too; False if it did not move."""
+    if to not in transitions[before]:
+        return False
+    moment = time.time() if at is None else at
+    table = type(row)
+    guarded = update(table).where(table.id == row.id, table.state == before, condition)
+    if session.connection().execute(guarded.values(state=to, updated_at=moment, **values)).rowcount == 0:
+        return False
+    session.refresh(row)
+    subject = table.__tablename__
+    record_event(session, subject, row.id, what, from_state=before, to_state=to, detail=detail, who=who, at=moment)
+    return True
