@@ -1,16 +1,16 @@
 """What a person decides about a job: let it go on, try again, do it once more. Who and why stands in its events."""
 
-import time
 from collections.abc import Sequence
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import record_event
-from rtseg_daemon.ledger.jobs import add_deliveries, create_job, settle_job
+from rtseg_daemon.ledger.job_deliveries import add_deliveries, settle_job, wake_deliveries
+from rtseg_daemon.ledger.jobs import create_job
 from rtseg_daemon.ledger.moves import move_job
-from rtseg_daemon.ledger.schema import Delivery, Job
+from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState
 from rtseg_daemon.ledger.superseding import refuse_in_doubt, refuse_superseded, refuse_unconfigured
@@ -33,8 +33,9 @@ def release(
     to = JobState.SEGMENTED if job.rtstruct_path else JobState.QUEUED
     move_job(session, job_id, to, what="released", who=who, detail={"why": why}, at=at, released_by=who, error=None)
     if to is JobState.SEGMENTED and not job.no_send:
-        add_deliveries(session, job, destinations, at=at)
-        _wake(session, job_id, (DeliveryState.CANCELLED, DeliveryState.FAILED), at, destinations)
+        stopped = (DeliveryState.CANCELLED, DeliveryState.FAILED)
+        wake_deliveries(session, job_id, stopped, destinations, what="released", who=who, at=at)
+        add_deliveries(session, job, destinations, who=who, at=at)
         if any(delivery.state in (DeliveryState.SENDING, *ARRIVED) for delivery in job.deliveries):
             move_job(session, job_id, JobState.DELIVERING, what="was sent before it was held", at=at)
         settle_job(session, job_id, at=at)
@@ -58,33 +59,10 @@ def retry(
         failed = {one.destination for one in job.deliveries if one.state is DeliveryState.FAILED}
         refuse_unconfigured(job_id, failed, configured)
         move_job(session, job_id, JobState.DELIVERING, what="retried", who=who, at=at, error=None)
-        _wake(session, job_id, (DeliveryState.FAILED,), at, configured)
+        wake_deliveries(session, job_id, (DeliveryState.FAILED,), configured, what="retried", who=who, at=at)
     else:
         move_job(session, job_id, JobState.QUEUED, what="retried", who=who, at=at, error=None, attempts=0)
     return job
-
-
-def _wake(
-    session: Session,
-    job_id: int,
-    states: Sequence[DeliveryState],
-    at: float | None,
-    destinations: Sequence[str] | None = None,
-) -> None:
-    """WAITING again, due now; only to `destinations`, where they are given."""
-    moment = time.time() if at is None else at
-    asleep = update(Delivery).where(Delivery.job_id == job_id, Delivery.state.in_(states))
-    if destinations is not None:
-        asleep = asleep.where(Delivery.destination.in_(destinations))
-    session.execute(
-        asleep.values(
-            state=DeliveryState.WAITING,
-            next_attempt_at=moment,
-            waited_seconds=0.0,
-            refused_seconds=0.0,
-            updated_at=moment,
-        )
-    )
 
 
 def rerun(

@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import raise_alarm, record_event
-from rtseg_daemon.ledger.jobs import settle_job
+from rtseg_daemon.ledger.job_deliveries import settle_job, wake_delivery
 from rtseg_daemon.ledger.moves import move_delivery, move_job
 from rtseg_daemon.ledger.retry import due
 from rtseg_daemon.ledger.schema import Delivery, Destination, Instance, Job, Series
@@ -43,14 +43,14 @@ def due_deliveries(session: Session, destination: str, now: float, longest_retry
 def begin_delivery(session: Session, delivery_id: int, *, at: float | None = None) -> Delivery:
     """SENDING, one attempt more; its job becomes DELIVERING with the first. StateError if it may not be sent."""
     moment = time.time() if at is None else at
-    delivery = move_delivery(session, delivery_id, DeliveryState.SENDING, what="attempt", at=moment)
+    delivery = move_delivery(
+        session, delivery_id, DeliveryState.SENDING, what="attempt", at=moment, attempts=Delivery.attempts + 1
+    )
     if delivery.job.state not in SENDABLE:
         raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
     refuse_in_doubt(delivery.job)
     if session.scalar(select(Job.id).join(Series).where(Job.id == delivery.job_id, OVERTAKEN)) is not None:
         raise StateError(f"job {delivery.job_id} lacks slices that have come since; it is not sent")
-    delivery.attempts += 1
-    session.flush()
     if delivery.job.state is JobState.SEGMENTED:
         move_job(session, delivery.job_id, JobState.DELIVERING, what="delivery begun", at=moment)
     return delivery
@@ -175,15 +175,28 @@ def resume_interrupted(session: Session, destination: str, *, at: float | None =
 
 
 def wake_destination(session: Session, destination: str, *, at: float | None = None) -> int:
-    """Everything WAITING for a destination is due now; returns how many."""
+    """Everything WAITING for a destination is due now; returns how many were not due yet."""
     moment = time.time() if at is None else at
-    waiting = (
-        update(Delivery)
-        .where(Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
-        .values(next_attempt_at=moment)
+    query = select(Delivery).where(
+        Delivery.destination == destination,
+        Delivery.state == DeliveryState.WAITING,
+        Delivery.next_attempt_at > moment,
     )
-    count: int = session.connection().execute(waiting).rowcount
-    return count
+    asleep = session.scalars(query.order_by(Delivery.id)).all()
+    for delivery in asleep:
+        make_due(session, delivery, what="destination answers", who="daemon", at=moment)
+    return len(asleep)
+
+
+def make_due(session: Session, delivery: Delivery, *, what: str, who: str, at: float) -> None:
+    """The next attempt of a WAITING delivery is now, with an event; raises StateError where it waits no more."""
+    waiting = update(Delivery).where(Delivery.id == delivery.id, Delivery.state == DeliveryState.WAITING)
+    changed = session.connection().execute(waiting.values(next_attempt_at=at, updated_at=at)).rowcount
+    if changed == 0:
+        raise StateError(f"delivery {delivery.id} is not WAITING any more")
+    session.refresh(delivery)
+    detail = {"destination": delivery.destination}
+    record_event(session, "delivery", delivery.id, what, detail=detail, who=who, at=at)
 
 
 def note_destination(
@@ -220,23 +233,13 @@ def retry_delivery(
     refuse_in_doubt(delivery.job)
     refuse_superseded(session, delivery.job)
     if delivery.state is DeliveryState.WAITING:
-        delivery.next_attempt_at = moment
+        make_due(session, delivery, what="retried", who=who, at=moment)
         return delivery
     if delivery.state is not DeliveryState.FAILED:
         raise StateError(f"delivery {delivery_id} is {delivery.state}; only a FAILED or WAITING one can be retried")
     if delivery.job.state is JobState.FAILED:
         move_job(session, delivery.job_id, JobState.DELIVERING, what="retried", who=who, at=moment, error=None)
-    return move_delivery(
-        session,
-        delivery_id,
-        DeliveryState.WAITING,
-        what="retried",
-        who=who,
-        at=moment,
-        next_attempt_at=moment,
-        waited_seconds=0.0,
-        refused_seconds=0.0,
-    )
+    return wake_delivery(session, delivery_id, what="retried", who=who, at=moment)
 
 
 def ask_commitment(session: Session, delivery_id: int, transaction_uid: str, *, at: float | None = None) -> None:

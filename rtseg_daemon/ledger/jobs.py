@@ -1,7 +1,7 @@
 """The life of a job: every change is guarded by the state it comes from and writes its event in its transaction."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,15 +10,10 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import LeaseLost
 from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.job_deliveries import add_deliveries, stop_deliveries
 from rtseg_daemon.ledger.moves import move_job
-from rtseg_daemon.ledger.schema import Delivery, Job
-from rtseg_daemon.ledger.states import (
-    ARRIVED,
-    SENDABLE,
-    UNDELIVERED,
-    DeliveryState,
-    JobState,
-)
+from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.states import UNDELIVERED, JobState
 
 
 def create_job(
@@ -120,27 +115,8 @@ def finish_segmentation(
         session, job_id, JobState.SEGMENTED, what="segmented", who=owner, owner=owner, at=at, **outcome.columns
     )
     if not job.no_send:
-        add_deliveries(session, job, destinations, at=at)
+        add_deliveries(session, job, destinations, who=owner, at=at)
     return job
-
-
-def add_deliveries(session: Session, job: Job, destinations: Iterable[str], *, at: float | None = None) -> None:
-    """One WAITING delivery per destination that has none yet, due at once."""
-    moment = time.time() if at is None else at
-    known = set(session.scalars(select(Delivery.destination).where(Delivery.job_id == job.id)))
-    for name in dict.fromkeys(destinations):
-        if name not in known:
-            session.add(
-                Delivery(
-                    job_id=job.id,
-                    destination=name,
-                    state=DeliveryState.WAITING,
-                    next_attempt_at=moment,
-                    created_at=moment,
-                    updated_at=moment,
-                )
-            )
-    session.flush()
 
 
 def hold(
@@ -198,30 +174,7 @@ def hold_undelivered(
             record_event(session, "job", job.id, "held", detail={"reason": reason, "releasable": releasable}, at=at)
         else:
             hold(session, job.id, reason, releasable=releasable, at=at)
-        _stop_deliveries(session, job.id)
-
-
-def _stop_deliveries(session: Session, job_id: int) -> None:
-    """What is on the wire now comes to its own end: it may arrive, and the ledger must then say so."""
-    session.execute(
-        update(Delivery)
-        .where(Delivery.job_id == job_id, Delivery.state == DeliveryState.WAITING)
-        .values(state=DeliveryState.CANCELLED, next_attempt_at=None)
-    )
-
-
-def settle_job(session: Session, job_id: int, *, at: float | None = None) -> None:
-    """What its deliveries make of a job: DELIVERED when all arrived, FAILED when one did not and none is under way."""
-    job = session.get_one(Job, job_id)
-    deliveries = session.scalars(select(Delivery).where(Delivery.job_id == job_id)).all()
-    lacking = [delivery for delivery in deliveries if delivery.state not in ARRIVED]
-    if job.state not in SENDABLE or not deliveries:
-        return
-    if not lacking and job.state is JobState.DELIVERING:
-        move_job(session, job_id, JobState.DELIVERED, what="delivered", at=at, error=None)
-    elif lacking and not any(d.state in (DeliveryState.WAITING, DeliveryState.SENDING) for d in lacking):
-        reason = "; ".join(f"{d.destination}: {d.last_comment or d.state}" for d in lacking)
-        move_job(session, job_id, JobState.FAILED, what="failed", at=at, error=reason)
+        stop_deliveries(session, job.id, reason, at=at)
 
 
 def worker_lost(session: Session, owner: str, reason: str, max_attempts: int, *, at: float | None = None) -> list[Job]:
@@ -259,5 +212,5 @@ def cancel(session: Session, job_id: int, who: str, why: str = "", *, at: float 
     job = move_job(
         session, job_id, JobState.CANCELLED, what="cancelled", who=who, detail={"why": why}, at=at, error=why or None
     )
-    _stop_deliveries(session, job_id)
+    stop_deliveries(session, job_id, why, who=who, at=at)
     return job

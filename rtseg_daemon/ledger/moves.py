@@ -86,15 +86,15 @@ def move_delivery(
     at: float | None = None,
     **values: Any,
 ) -> Delivery:
-    """Take a delivery to another state, set further columns, write the event.
+    """Take a delivery to another state, set further columns, write the event, whose detail names the destination.
 
     Raises StateError where the table does not allow it.
     """
     delivery = session.get(Delivery, delivery_id)
     if delivery is None:
         raise StateError(f"there is no delivery {delivery_id}")
-    before = delivery.state
-    if not _move(session, delivery, before, to, DELIVERY_TRANSITIONS, values, what=what, who=who, detail=detail, at=at):
+    before, told = delivery.state, {"destination": delivery.destination} | (detail or {})
+    if not _move(session, delivery, before, to, DELIVERY_TRANSITIONS, values, what=what, who=who, detail=told, at=at):
         raise StateError(f"delivery {delivery_id} is {before} and cannot become {to}")
     return delivery
 
