@@ -1,18 +1,16 @@
 """Incoming associations in the ledger, and since when anybody listens."""
 
-import time
-
 from sqlalchemy import update
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.schema import Association, Setting
 from rtseg_daemon.ledger.states import Ending
 
 
 def open_association(session: Session, calling_ae: str, calling_host: str, *, at: float | None = None) -> int:
     """Row for an accepted association; its id goes into the arrivals it brings."""
-    moment = time.time() if at is None else at
-    association = Association(calling_ae=calling_ae, calling_host=calling_host, opened_at=moment)
+    association = Association(calling_ae=calling_ae, calling_host=calling_host, opened_at=or_now(at))
     session.add(association)
     session.flush()
     return association.id
@@ -20,8 +18,9 @@ def open_association(session: Session, calling_ae: str, calling_host: str, *, at
 
 def end_association(session: Session, association_id: int, ending: Ending, *, at: float | None = None) -> None:
     """Say how an association ended (RELEASED, IDLE or ABORTED)."""
-    moment = time.time() if at is None else at
-    session.execute(update(Association).where(Association.id == association_id).values(ending=ending, ended_at=moment))
+    session.execute(
+        update(Association).where(Association.id == association_id).values(ending=ending, ended_at=or_now(at))
+    )
 
 
 def resume_listening(session: Session, *, at: float | None = None, pid: int | None = None) -> int:
@@ -29,7 +28,7 @@ def resume_listening(session: Session, *, at: float | None = None, pid: int | No
 
     Returns how many had died. See `listening_since` and `listener`.
     """
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     died = update(Association).where(Association.ending == Ending.OPEN).values(ending=Ending.DIED, ended_at=moment)
     count: int = session.connection().execute(died).rowcount
     session.merge(Setting(key="listening_since", value=repr(moment)))

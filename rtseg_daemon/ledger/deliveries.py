@@ -1,12 +1,12 @@
 """The life of a delivery, and of the job that waits for its deliveries."""
 
-import time
 from collections.abc import Sequence
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
+from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.job_deliveries import settle_job, wake_delivery
 from rtseg_daemon.ledger.moves import move_delivery, move_job
@@ -42,9 +42,8 @@ def due_deliveries(session: Session, destination: str, now: float, longest_retry
 
 def begin_delivery(session: Session, delivery_id: int, *, at: float | None = None) -> Delivery:
     """SENDING, one attempt more; its job becomes DELIVERING with the first. StateError if it may not be sent."""
-    moment = time.time() if at is None else at
     delivery = move_delivery(
-        session, delivery_id, DeliveryState.SENDING, what="attempt", at=moment, attempts=Delivery.attempts + 1
+        session, delivery_id, DeliveryState.SENDING, what="attempt", at=at, attempts=Delivery.attempts + 1
     )
     if delivery.job.state not in SENDABLE:
         raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
@@ -52,7 +51,7 @@ def begin_delivery(session: Session, delivery_id: int, *, at: float | None = Non
     if session.scalar(select(Job.id).join(Series).where(Job.id == delivery.job_id, OVERTAKEN)) is not None:
         raise StateError(f"job {delivery.job_id} lacks slices that have come since; it is not sent")
     if delivery.job.state is JobState.SEGMENTED:
-        move_job(session, delivery.job_id, JobState.DELIVERING, what="delivery begun", at=moment)
+        move_job(session, delivery.job_id, JobState.DELIVERING, what="delivery begun", at=at)
     return delivery
 
 
@@ -60,7 +59,7 @@ def record_sent(
     session: Session, delivery_id: int, status: int, comment: str | None, *, at: float | None = None
 ) -> Delivery:
     """SENT; the job is DELIVERED once no destination lacks it."""
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     delivery = move_delivery(
         session,
         delivery_id,
@@ -94,7 +93,7 @@ def record_again(
 
     CANCELLED instead where its job was cancelled or held meanwhile.
     """
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     sendable = session.get_one(Delivery, delivery_id).job.state in SENDABLE
     detail = {"status": None if status is None else f"0x{status:04X}", "comment": comment}
     return move_delivery(
@@ -137,7 +136,7 @@ def record_failed(
     `reason` stays in the ledger; `told` goes out with the alarm and holds nothing that the destination wrote, which
     may name the patient.
     """
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     delivery = move_delivery(
         session,
         delivery_id,
@@ -164,7 +163,7 @@ def remember_images(session: Session, delivery_id: int, sop_instance_uids: Seque
 
 def resume_interrupted(session: Session, destination: str, *, at: float | None = None) -> int:
     """After a restart: what was SENDING may or may not have arrived; it is sent again under the same UID at once."""
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     query = select(Delivery.id).where(Delivery.destination == destination, Delivery.state == DeliveryState.SENDING)
     ids = session.scalars(query).all()
     for delivery_id in ids:
@@ -176,7 +175,7 @@ def resume_interrupted(session: Session, destination: str, *, at: float | None =
 
 def wake_destination(session: Session, destination: str, *, at: float | None = None) -> int:
     """Everything WAITING for a destination is due now; returns how many were not due yet."""
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     query = select(Delivery).where(
         Delivery.destination == destination,
         Delivery.state == DeliveryState.WAITING,
@@ -188,22 +187,23 @@ def wake_destination(session: Session, destination: str, *, at: float | None = N
     return len(asleep)
 
 
-def make_due(session: Session, delivery: Delivery, *, what: str, who: str, at: float) -> None:
+def make_due(session: Session, delivery: Delivery, *, what: str, who: str, at: float | None) -> None:
     """The next attempt of a WAITING delivery is now, with an event; raises StateError where it waits no more."""
+    moment = or_now(at)
     waiting = update(Delivery).where(Delivery.id == delivery.id, Delivery.state == DeliveryState.WAITING)
-    changed = session.connection().execute(waiting.values(next_attempt_at=at, updated_at=at)).rowcount
+    changed = session.connection().execute(waiting.values(next_attempt_at=moment, updated_at=moment)).rowcount
     if changed == 0:
         raise StateError(f"delivery {delivery.id} is not WAITING any more")
     session.refresh(delivery)
     detail = {"destination": delivery.destination}
-    record_event(session, "delivery", delivery.id, what, detail=detail, who=who, at=at)
+    record_event(session, "delivery", delivery.id, what, detail=detail, who=who, at=moment)
 
 
 def note_destination(
     session: Session, name: str, up: bool, error: str | None = None, *, at: float | None = None
 ) -> bool:
     """Remember what a probe or a send said of a destination; True if it changed from down to up (or was unknown)."""
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     row = session.get(Destination, name)
     came_back = up and (row is None or not row.up)
     if row is None:
@@ -223,7 +223,6 @@ def retry_delivery(
 
     So too for one whose destination is not among the `configured` ones, where they are given.
     """
-    moment = time.time() if at is None else at
     delivery = session.get(Delivery, delivery_id)
     if delivery is None:
         raise StateError(f"there is no delivery {delivery_id}")
@@ -233,19 +232,19 @@ def retry_delivery(
     refuse_in_doubt(delivery.job)
     refuse_superseded(session, delivery.job)
     if delivery.state is DeliveryState.WAITING:
-        make_due(session, delivery, what="retried", who=who, at=moment)
+        make_due(session, delivery, what="retried", who=who, at=at)
         return delivery
     if delivery.state is not DeliveryState.FAILED:
         raise StateError(f"delivery {delivery_id} is {delivery.state}; only a FAILED or WAITING one can be retried")
     if delivery.job.state is JobState.FAILED:
-        move_job(session, delivery.job_id, JobState.DELIVERING, what="retried", who=who, at=moment, error=None)
-    return wake_delivery(session, delivery_id, what="retried", who=who, at=moment)
+        move_job(session, delivery.job_id, JobState.DELIVERING, what="retried", who=who, at=at, error=None)
+    return wake_delivery(session, delivery_id, what="retried", who=who, at=at)
 
 
 def ask_commitment(session: Session, delivery_id: int, transaction_uid: str, *, at: float | None = None) -> None:
     """Remember the transaction before the N-ACTION goes out: the report may come after a restart."""
     delivery = session.get_one(Delivery, delivery_id)
-    delivery.commitment_uid, delivery.commitment_asked_at = transaction_uid, time.time() if at is None else at
+    delivery.commitment_uid, delivery.commitment_asked_at = transaction_uid, or_now(at)
     record_event(session, "delivery", delivery_id, "commitment asked", at=at)
 
 

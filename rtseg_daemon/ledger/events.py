@@ -1,12 +1,12 @@
 """Events and alarms, written in the transaction of what they tell."""
 
-import time
 from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.schema import Alarm, Event
 
 
@@ -23,10 +23,9 @@ def record_event(
     at: float | None = None,
 ) -> None:
     """Add an event row. `detail` holds no patient data: it is shown in logs and on the dashboard."""
-    moment = time.time() if at is None else at
     session.add(
         Event(
-            at=moment,
+            at=or_now(at),
             subject=subject,
             subject_id=subject_id,
             what=what,
@@ -48,6 +47,6 @@ def raise_alarm(session: Session, kind: str, key: str, message: str, *, at: floa
     """Store an alarm for the supervisor to send; False if one with this `key` was raised before."""
     if session.scalar(select(Alarm.id).where(Alarm.key == key)) is not None:
         return False
-    session.add(Alarm(at=time.time() if at is None else at, kind=kind, key=key, message=message))
+    session.add(Alarm(at=or_now(at), kind=kind, key=key, message=message))
     session.flush()
     return True

@@ -1,11 +1,11 @@
 """What happens to all deliveries of a job at once, and what their states make of the job."""
 
-import time
 from collections.abc import Collection, Iterable
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.moves import move_delivery, move_job
 from rtseg_daemon.ledger.schema import Delivery, Job
@@ -16,7 +16,7 @@ def add_deliveries(
     session: Session, job: Job, destinations: Iterable[str], *, who: str = "daemon", at: float | None = None
 ) -> None:
     """One WAITING delivery per destination that has none yet, due at once."""
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     known = set(session.scalars(select(Delivery.destination).where(Delivery.job_id == job.id)))
     for name in dict.fromkeys(destinations):
         if name not in known:
@@ -73,7 +73,7 @@ def wake_deliveries(
 
 def wake_delivery(session: Session, delivery_id: int, *, what: str, who: str, at: float | None = None) -> Delivery:
     """WAITING again, due now; the time that it may wait is counted anew."""
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     return move_delivery(
         session,
         delivery_id,

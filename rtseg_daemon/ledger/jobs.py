@@ -1,6 +1,5 @@
 """The life of a job: every change is guarded by the state it comes from and writes its event in its transaction."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,6 +8,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import LeaseLost
+from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.job_deliveries import add_deliveries, stop_deliveries
 from rtseg_daemon.ledger.moves import move_job
@@ -36,7 +36,7 @@ def create_job(
     existing = session.scalars(query).one_or_none()
     if existing is not None:
         return existing
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     job = Job(
         series_id=series_id,
         last_instance_id=last_instance_id,
@@ -57,7 +57,7 @@ def create_job(
 
 def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
     """Lease the oldest QUEUED job to the worker `owner`; None if there is nothing to do."""
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     job_id = session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.id).limit(1))
     if job_id is None:
         return None
@@ -79,7 +79,7 @@ def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job |
 
 def heartbeat(session: Session, job_id: int, owner: str, stage: str, *, at: float | None = None) -> None:
     """Show progress; raises LeaseLost if the job was cancelled, held or given to another worker."""
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     beat = (
         update(Job)
         .where(Job.id == job_id, Job.lease_owner == owner, Job.state == JobState.RUNNING)

@@ -1,6 +1,5 @@
 """The only way that a series, a job or a delivery changes its state: by the table, guarded, and with its event."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -8,6 +7,7 @@ from sqlalchemy import ColumnElement, true, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import LeaseLost, StateError
+from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.schema import Delivery, Job, Series
 from rtseg_daemon.ledger.states import (
@@ -116,7 +116,7 @@ def _move(
     """Move a row that is in the state `before`, while the condition holds too; False if it did not move."""
     if to not in transitions[before]:
         return False
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     table = type(row)
     guarded = update(table).where(table.id == row.id, table.state == before, condition)
     if session.connection().execute(guarded.values(state=to, updated_at=moment, **values)).rowcount == 0:

@@ -1,10 +1,9 @@
 """Images that were offered and are not kept: a series short of one must not pass for whole."""
 
-import time
-
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.jobs import hold_undelivered
 from rtseg_daemon.ledger.moves import move_series
@@ -22,7 +21,7 @@ def note_refusal(
 
     A series that was taken for whole is open again, and what was made of it waits.
     """
-    moment = time.time() if at is None else at
+    moment = or_now(at)
     same = select(Refusal).where(Refusal.series_instance_uid == series_uid, Refusal.sop_instance_uid == sop_uid)
     refusal = session.scalars(same).first() if sop_uid else None
     if refusal is None:
