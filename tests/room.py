@@ -6,7 +6,8 @@ from pydicom import Dataset
 from sqlalchemy import Engine
 
 from rtseg_daemon.assemble.inquiry import Inquiry
-from rtseg_daemon.assemble.sweep import QuietClock, sweep
+from rtseg_daemon.assemble.quiet_clock import QuietClock
+from rtseg_daemon.assemble.sweep import sweep
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger import associations, reception
 from rtseg_daemon.ledger.engine import reading, writing

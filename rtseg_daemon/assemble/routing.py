@@ -5,24 +5,19 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from rtseg_daemon.assemble.reconstructions import Candidate, preferred
 from rtseg_daemon.bundles import Bundle, Limits, installed_models, load_bundle
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER, Match, Route
 from rtseg_daemon.errors import RtsegError
-from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.schema import Series
 
 
-def tolerance_for(engine: Engine, config: Config, series_id: int) -> float:
-    """How uneven slice distances may be for every bundle that the series' route gives it to (see bundles.Limits).
+def tolerance_of(route: Route | None, config: Config) -> float:
+    """How uneven slice distances may be for every bundle that the route names (see bundles.Limits).
 
     A bundle that cannot be read allows nothing: a gap is held whatever else is wrong.
     """
-    with reading(engine) as session:
-        route = route_for(session.get_one(Series, series_id), config.routes)
     names = [name for job in (route.jobs if route else ()) for name in job.split(JOINER)]
     try:
         limits = [known_bundle(models_of(config), name).limits for name in names] or [Limits()]

@@ -45,8 +45,13 @@ def events_of(session: Session, subject: str, subject_id: int) -> Sequence[Event
 
 def raise_alarm(session: Session, kind: str, key: str, message: str, *, at: float | None = None) -> bool:
     """Store an alarm for the supervisor to send; False if one with this `key` was raised before."""
-    if session.scalar(select(Alarm.id).where(Alarm.key == key)) is not None:
+    if was_raised(session, key):
         return False
     session.add(Alarm(at=or_now(at), kind=kind, key=key, message=message))
     session.flush()
     return True
+
+
+def was_raised(session: Session, key: str) -> bool:
+    """Whether an alarm with this `key` was stored, be it sent or not."""
+    return session.scalar(select(Alarm.id).where(Alarm.key == key)) is not None

@@ -4,7 +4,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.clock import or_now
-from rtseg_daemon.ledger.events import raise_alarm
+from rtseg_daemon.ledger.events import raise_alarm, was_raised
 from rtseg_daemon.ledger.jobs import hold_undelivered
 from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Refusal, Series, SeriesAssociation
@@ -66,7 +66,16 @@ def _made_good(session: Session, refusal: Refusal, last_opened: float) -> bool:
 def alarm(session: Session, series_id: int, *, at: float) -> bool:
     """Tell people of a series that lacks an image, once."""
     message = f"series {series_id}: an image of it was refused; the log says why; mend it and send the series again"
-    return raise_alarm(session, "refused", f"refused:{series_id}", message, at=at)
+    return raise_alarm(session, "refused", _key(series_id), message, at=at)
+
+
+def alarmed(session: Session, series_id: int) -> bool:
+    """Whether people were told that the series lacks an image."""
+    return was_raised(session, _key(series_id))
+
+
+def _key(series_id: int) -> str:
+    return f"refused:{series_id}"
 
 
 def forget(session: Session, before: float) -> None:

@@ -13,7 +13,8 @@ from pydicom import Dataset
 from sqlalchemy import Engine
 
 from rtseg_daemon.anatomy.volume import Volume
-from rtseg_daemon.assemble.sweep import QuietClock, sweep
+from rtseg_daemon.assemble.quiet_clock import QuietClock
+from rtseg_daemon.assemble.sweep import sweep
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.schema import Alarm, Job, Series

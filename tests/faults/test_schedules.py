@@ -14,7 +14,8 @@ from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
 from rtseg_daemon.assemble import sweep as sweeping
-from rtseg_daemon.assemble.sweep import QuietClock, sweep
+from rtseg_daemon.assemble.quiet_clock import QuietClock
+from rtseg_daemon.assemble.sweep import sweep
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.gates.verdict import PASS
 from rtseg_daemon.ledger import associations, moves, reception, series

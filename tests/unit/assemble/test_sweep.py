@@ -4,12 +4,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from rtseg_daemon.assemble import inquiry, routing
 from rtseg_daemon.assemble import sweep as sweeping
 from rtseg_daemon.assemble.inquiry import Inquiry
-from rtseg_daemon.assemble.sweep import QuietClock, sweep
+from rtseg_daemon.assemble.quiet_clock import QuietClock
+from rtseg_daemon.assemble.sweep import sweep
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import DeliveryError
 from rtseg_daemon.ledger import associations
@@ -279,3 +280,20 @@ def test_a_series_that_breaks_its_assembly_stops_no_other(room: Room, monkeypatc
     room.pass_time(0)
     room.pass_time(11)
     assert [room.of(images).state for images in (first, second)] == [SeriesState.OPEN, SeriesState.COMPLETE]
+
+
+def test_a_sweep_reads_once_and_writes_at_most_once_for_each_series(room: Room) -> None:
+    waiting, whole = series("waiting"), series("whole")
+    room.put(whole)
+    room.look()
+    room.seconds += 8
+    room.put(waiting)
+    room.look()
+    room.seconds += 3
+    begun: list[str] = []
+    event.listen(
+        room.engine, "begin", lambda one: begun.append("write" if one.get_execution_options().get("write") else "read")
+    )
+    room.look()
+    assert begun == ["read", "read", "write", "read"], "which are open; then the whole one, then the one that waits"
+    assert (room.states(whole), room.states(waiting)) == ([JobState.QUEUED], [])

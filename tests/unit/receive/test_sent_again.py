@@ -59,7 +59,7 @@ def test_a_series_that_no_route_matched_is_contoured_when_it_is_sent_again_to_a_
 def test_what_is_heard_while_the_sweep_looks_at_others_opens_the_decision_again(
     room: Room, monkeypatch: pytest.MonkeyPatch, news: str
 ) -> None:
-    """The facts of all series are gathered first; then the last slice of one is refused, or comes."""
+    """The facts of a series are gathered; before they are acted on its last slice is refused, or comes."""
     images = series("a")
     room.put(images[:-1])
     room.look()
