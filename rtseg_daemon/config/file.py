@@ -14,8 +14,8 @@ from rtseg_daemon.config.sections import (
     Audit,
     Compute,
     Database,
-    Delivery,
-    Destination,
+    DeliverySection,
+    DestinationPeer,
     Dicom,
     Jobs,
     Logging,
@@ -23,7 +23,7 @@ from rtseg_daemon.config.sections import (
     QueryPeer,
     Route,
     Section,
-    Series,
+    SeriesSection,
     Storage,
     Web,
 )
@@ -38,14 +38,14 @@ class Config(Section):
     dicom: Dicom = Dicom()
     storage: Storage = Storage()
     database: Database = Database()
-    series: Series = Series()
+    series: SeriesSection = SeriesSection()
     routes: tuple[Route, ...] = ()
-    destinations: tuple[Destination, ...] = ()
+    destinations: tuple[DestinationPeer, ...] = ()
     query: tuple[QueryPeer, ...] = ()
     models: Models = Models()
     compute: Compute = Compute()
     jobs: Jobs = Jobs()
-    delivery: Delivery = Delivery()
+    delivery: DeliverySection = DeliverySection()
     web: Web = Web()
     alarms: Alarms = Alarms()
     logging: Logging = Logging()

@@ -137,7 +137,7 @@ class Database(Section):
     url: str | None = None
 
 
-class Series(Section):
+class SeriesSection(Section):
     """When a series counts as complete. `gap_seconds` (default 4 quiet times) is how long a gap is waited on."""
 
     quiet_seconds: Seconds = 30
@@ -184,7 +184,7 @@ class Route(Section):
         return (JOINER.join(self.bundle),) if self.structure_sets == "joined" else self.bundle
 
 
-class Destination(Section):
+class DestinationPeer(Section):
     """Where results go. For this system `roi_names` renames organs, `colours` (RGB) paints them, `only` restricts them.
 
     Organs go by their TG-263 names; what is empty changes nothing. An organ's ring goes with it.
@@ -231,7 +231,7 @@ class Jobs(Section):
     shutdown_seconds: Seconds = 60
 
 
-class Delivery(Section):
+class DeliverySection(Section):
     first_retry_seconds: Seconds = 30
     longest_retry_seconds: Seconds = 3600
     refused_retry_hours: Annotated[float, Field(ge=0)] = 24

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from rtseg_daemon.config.sections import Delivery
+from rtseg_daemon.config.sections import DeliverySection
 from rtseg_daemon.ledger.retry import backoff_seconds
 
 SUCCESS = 0x0000
@@ -25,7 +25,7 @@ class Answer(StrEnum):
     NONE = "NONE"  # no connection, no association, or no answer: perhaps there, perhaps not
 
 
-def kind_of(status: int | None) -> Answer:
+def answer_of(status: int | None) -> Answer:
     """Judge a C-STORE status (PS3.4, B.2.3; PS3.7, annex C); None where no answer came.
 
     0111 (duplicate SOP instance) says that the object is there: the answer to an earlier attempt was lost.
@@ -54,7 +54,7 @@ class Trial:
     refused_seconds: float
 
 
-def wait_before_next(answer: Answer, trial: Trial, settings: Delivery, jitter: float) -> float | None:
+def wait_before_next(answer: Answer, trial: Trial, settings: DeliverySection, jitter: float) -> float | None:
     """Seconds until the next attempt; None: give up.
 
     Refusals are repeated for `refused_retry_hours`, silence for `give_up_after_hours`. `jitter` lies in [0, 1).

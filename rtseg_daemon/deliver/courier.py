@@ -16,9 +16,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import object_session
 
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import Destination
+from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.deliver import commitment
-from rtseg_daemon.deliver.answers import Answer, Trial, kind_of, meaning, wait_before_next
+from rtseg_daemon.deliver.answers import Answer, Trial, answer_of, meaning, wait_before_next
 from rtseg_daemon.deliver.send import ContextRefused, contexts_for, store
 from rtseg_daemon.dicom.association import Local, Waits, associated, echo
 from rtseg_daemon.errors import DeliveryError, RtsegError, StateError, StorageError, StructureSetError
@@ -55,7 +55,12 @@ class Courier(threading.Thread):
     """Works through the queue of one destination."""
 
     def __init__(
-        self, engine: Engine, config: Config, destination: Destination, stop: threading.Event, waits: Waits = Waits()
+        self,
+        engine: Engine,
+        config: Config,
+        destination: DestinationPeer,
+        stop: threading.Event,
+        waits: Waits = Waits(),
     ) -> None:
         super().__init__(name=f"courier-{destination.name}", daemon=True)
         self.engine = engine
@@ -157,7 +162,7 @@ class Courier(threading.Thread):
         except Exception as error:  # noqa: BLE001 - the world is met here; one parcel must not end the queue
             log().critical("a delivery broke; trying again", delivery=delivery_id, exc_info=error)
             return self.put_off(delivery_id, Answer.NONE, None, f"an error that nobody foresaw: {describe(error)}")
-        answer = kind_of(status)
+        answer = answer_of(status)
         if answer is not Answer.ARRIVED:
             self.put_off(delivery_id, answer, status, comment)
         return self.note(up=True)
@@ -193,7 +198,7 @@ class Courier(threading.Thread):
                 return refused
             stored = store(association, self.destination, parcel.rtstruct)
             comment = stored.comment or meaning(stored.status)
-            if kind_of(stored.status) is Answer.ARRIVED:
+            if answer_of(stored.status) is Answer.ARRIVED:
                 self.arrived(parcel, stored.status, comment)
                 if self.destination.commitment:
                     self.ask_commitment(association, parcel, reports)
@@ -212,7 +217,7 @@ class Courier(threading.Thread):
         try:
             for _, uid, path in parcel.images:
                 stored = store(association, self.destination, path)
-                if kind_of(stored.status) is not Answer.ARRIVED:
+                if answer_of(stored.status) is not Answer.ARRIVED:
                     return stored.status, f"a CT image was refused: {stored.comment or meaning(stored.status)}"
                 arrived.append(uid)
         finally:

@@ -11,7 +11,7 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
-from rtseg_daemon.config.sections import Destination, QueryPeer, Tls
+from rtseg_daemon.config.sections import DestinationPeer, QueryPeer, Tls
 from rtseg_daemon.dicom.contexts import VERIFICATION
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from rtseg_daemon.dicom.tls import client_context, negotiated
@@ -35,7 +35,7 @@ class Local:
     tls: Tls | None = None
 
 
-Peer = Destination | QueryPeer
+Peer = DestinationPeer | QueryPeer
 
 
 def application(local: Local, waits: Waits) -> AE:

@@ -6,7 +6,7 @@ from pynetdicom import build_context
 from pynetdicom.association import Association
 
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import Destination, QueryPeer
+from rtseg_daemon.config.sections import DestinationPeer, QueryPeer
 from rtseg_daemon.dicom.association import Local, associated
 from rtseg_daemon.dicom.contexts import LOSSLESS
 from rtseg_daemon.dicom.query import RETRIEVE_WAITS, RemoteSeries, Retrieved, get
@@ -36,10 +36,10 @@ def hand_on(listener: Association, dataset: Dataset) -> int:
     return int(answer.Status) if "Status" in answer else REFUSED
 
 
-def ourselves(settings: Config) -> Destination:
+def ourselves(settings: Config) -> DestinationPeer:
     """The running daemon as a peer."""
     tls = settings.dicom.tls
     encrypted = tls is not None and tls.only
     host = "127.0.0.1" if settings.dicom.host in ("0.0.0.0", "::") else settings.dicom.host  # noqa: S104 - compared only
     port = tls.port if tls is not None and encrypted else settings.dicom.port
-    return Destination(name="this daemon", ae_title=settings.dicom.ae_title, host=host, port=port, tls=encrypted)
+    return DestinationPeer(name="this daemon", ae_title=settings.dicom.ae_title, host=host, port=port, tls=encrypted)

@@ -21,7 +21,7 @@ from rtseg_daemon.ledger.states import (
 )
 from rtseg_daemon.ledger.superseding import refuse_in_doubt, refuse_superseded, refuse_unconfigured
 
-OVERTAKEN = (Series.state == SeriesState.OPEN) & select(Instance.id).where(
+LACKS_SLICES = (Series.state == SeriesState.OPEN) & select(Instance.id).where(
     Instance.series_id == Series.id, Instance.state == InstanceState.KEPT, Instance.id > Job.last_instance_id
 ).exists()
 """New slices of the job's series have come, and the sweep has not yet held the job."""
@@ -34,7 +34,7 @@ def due_deliveries(session: Session, destination: str, now: float, longest_retry
         .join(Job)
         .join(Series)
         .where(Delivery.destination == destination, Delivery.state == DeliveryState.WAITING)
-        .where(Job.state.in_(SENDABLE), Series.releasable, ~OVERTAKEN)
+        .where(Job.state.in_(SENDABLE), Series.releasable, ~LACKS_SLICES)
     )
     waiting = session.scalars(query.order_by(Delivery.id)).all()
     return [delivery for delivery in waiting if due(now, delivery.next_attempt_at, longest_retry_seconds)]
@@ -48,7 +48,7 @@ def begin_delivery(session: Session, delivery_id: int, *, at: float | None = Non
     if delivery.job.state not in SENDABLE:
         raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
     refuse_in_doubt(delivery.job)
-    if session.scalar(select(Job.id).join(Series).where(Job.id == delivery.job_id, OVERTAKEN)) is not None:
+    if session.scalar(select(Job.id).join(Series).where(Job.id == delivery.job_id, LACKS_SLICES)) is not None:
         raise StateError(f"job {delivery.job_id} lacks slices that have come since; it is not sent")
     if delivery.job.state is JobState.SEGMENTED:
         move_job(session, delivery.job_id, JobState.DELIVERING, what="delivery begun", at=at)

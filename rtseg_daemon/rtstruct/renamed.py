@@ -9,13 +9,13 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 
-from rtseg_daemon.config.sections import Destination
+from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.errors import StructureSetError
 from rtseg_daemon.rtstruct.names import LONGEST_NAME, ascii_line, names_of_rois
 from rtseg_daemon.storage import write_durably
 
 
-def for_destination(rtstruct: Path, destination: Destination) -> Path:
+def for_destination(rtstruct: Path, destination: DestinationPeer) -> Path:
     """`rtstruct` itself, or a copy beside it with `roi_names`, `colours` and `only` applied.
 
     The copy is another object, so it has a SOP Instance UID of its own, derived from the first and from what was
@@ -46,7 +46,7 @@ def derived_uid(*parts: str) -> UID:
     return UID(f"2.25.{int.from_bytes(digest[:16], 'big')}")
 
 
-def adapt(dataset: Dataset, destination: Destination) -> None:
+def adapt(dataset: Dataset, destination: DestinationPeer) -> None:
     """Drop the ROIs that are not in `only` (when it names any), rename and paint the rest, in place.
 
     A ring goes with its organ: it is left out with it and follows its name, but keeps its colour.

@@ -15,7 +15,7 @@ import numpy as np
 from rtseg_daemon.anatomy.sides import mirrored_channels
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Shape
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.segment.engines.engine import Engine, Work
+from rtseg_daemon.segment.engines.engine import InferenceEngine, Work
 from rtseg_daemon.segment.intensity import intensity_knots, segmental_linear
 
 Beat = Callable[[], None]
@@ -112,7 +112,7 @@ def turned_back(answer: Array, twins: list[int]) -> Array:
     return np.asarray(answer[twins][..., ::-1])
 
 
-def member_probabilities(engine: Engine, bundle: Bundle, hu: Array, beat: Beat) -> Iterator[Array]:
+def member_probabilities(engine: InferenceEngine, bundle: Bundle, hu: Array, beat: Beat) -> Iterator[Array]:
     """Each member's class probabilities `(classes, z, y, x)` of `hu` `(z, y, x)`, one member at a time.
 
     The array that is yielded is used again for a later member. `beat` is called after every window.

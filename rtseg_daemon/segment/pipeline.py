@@ -14,7 +14,7 @@ from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.body import body_mask, centre_box, largest_object
-from rtseg_daemon.segment.engines.engine import Engine
+from rtseg_daemon.segment.engines.engine import InferenceEngine
 from rtseg_daemon.segment.engines.start import start_engine
 from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine, corrected
 from rtseg_daemon.segment.infer import member_probabilities
@@ -71,7 +71,7 @@ class Segmentation:
 class Segmenter:
     """One bundle, loaded and warm."""
 
-    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+    def __init__(self, bundle: Bundle, engine: InferenceEngine) -> None:
         self.bundle = bundle
         self.engine = engine
         self.weights = class_weights([c.weights for c in bundle.classes], len(bundle.members))

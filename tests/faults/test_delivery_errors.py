@@ -18,7 +18,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event
 from structlog.testing import capture_logs
 
-from rtseg_daemon.config.sections import Delivery as DeliverySettings
+from rtseg_daemon.config.sections import DeliverySection
 from rtseg_daemon.deliver import courier as courier_module
 from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.ledger import deliveries, jobs
@@ -224,7 +224,7 @@ def test_a_tps_that_was_away_for_three_days_has_everything_within_five_minutes(
     """
     tps, clock = Tps(), Clock(monkeypatch, step)
     world = World(ledger, tmp_path, tps)
-    config = world.config.model_copy(update={"delivery": DeliverySettings()})
+    config = world.config.model_copy(update={"delivery": DeliverySection()})
     with capture_logs():
         courier = Courier(ledger, config, config.destinations[0], clock, WAITS)
         waiting = [world.job(number) for number in range(1, 4)]

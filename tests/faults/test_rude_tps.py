@@ -17,7 +17,7 @@ from pynetdicom.sop_class import RTStructureSetStorage
 from sqlalchemy import Engine
 from structlog.testing import capture_logs
 
-from rtseg_daemon.config.sections import Delivery as DeliverySettings
+from rtseg_daemon.config.sections import DeliverySection
 from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.dicom.association import Waits
 from tests.deliveries import World
@@ -78,7 +78,7 @@ class Waiting:
     """A courier with jobs to bring, and the clock by which it works."""
 
     def __init__(self, world: World, clock: Clock, jobs: list[int]) -> None:
-        config = world.config.model_copy(update={"delivery": DeliverySettings()})
+        config = world.config.model_copy(update={"delivery": DeliverySection()})
         self.world, self.clock, self.jobs = world, clock, jobs
         self.courier = Courier(world.ledger, config, config.destinations[0], clock, WAITS)
 

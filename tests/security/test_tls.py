@@ -15,7 +15,7 @@ import pytest
 import yaml
 from pydicom import Dataset
 
-from rtseg_daemon.config.sections import Destination, Tls
+from rtseg_daemon.config.sections import DestinationPeer, Tls
 from rtseg_daemon.dicom.association import Local, Waits, echo_and_security
 from rtseg_daemon.dicom.tls import client_context
 from rtseg_daemon.errors import DeliveryError
@@ -347,7 +347,7 @@ def test_echo_over_tls_to_dcmtk_says_what_was_agreed_on(world: World, tmp_path: 
     command = [program("storescp"), "-aet", "TPS", "+tls", world.server.key, world.server.certificate,
                "+cf", world.ca.certificate, "-od", tmp_path, port]  # fmt: skip
     files = {"certificate": world.pacs.certificate, "key": world.pacs.key, "ca": world.ca.certificate}
-    partner = Destination(name="tps", ae_title="TPS", host="127.0.0.1", port=port, tls=True)
+    partner = DestinationPeer(name="tps", ae_title="TPS", host="127.0.0.1", port=port, tls=True)
     with subprocess.Popen([str(part) for part in command]) as peer:
         try:
             wait_for(lambda: answers(port), 20)
@@ -362,7 +362,7 @@ def test_echo_over_tls_to_dcmtk_says_what_was_agreed_on(world: World, tmp_path: 
 @pytest.mark.peers
 def test_a_partner_without_tls_is_not_spoken_to_where_tls_is_asked_for(world: World, tmp_path: Path) -> None:
     port = free_port()
-    partner = Destination(name="tps", ae_title="TPS", host="127.0.0.1", port=port, tls=True)
+    partner = DestinationPeer(name="tps", ae_title="TPS", host="127.0.0.1", port=port, tls=True)
     files = {"certificate": world.pacs.certificate, "key": world.pacs.key, "ca": world.ca.certificate}
     with subprocess.Popen([program("storescp"), "-aet", "TPS", "-od", str(tmp_path), str(port)]) as peer:
         try:

@@ -14,7 +14,7 @@ Work = tuple[int, Array]
 """A member's number, and a window `(z, y, x)` after that member's intensity transform."""
 
 
-class Engine(Protocol):
+class InferenceEngine(Protocol):
     """Runs the members of one bundle on windows of one shape."""
 
     description: str

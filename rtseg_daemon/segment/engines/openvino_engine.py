@@ -104,7 +104,7 @@ class OpenVinoEngine:
         return self.core.compile_model(model, "CPU", self.options)
 
     def run(self, work: Iterable[Work]) -> Generator[Array, None, None]:
-        """Class probabilities `(classes, z, y, x)` float32 of every window, in order; see `Engine.run`."""
+        """Class probabilities `(classes, z, y, x)` float32 of every window, in order; see `InferenceEngine.run`."""
         waiting: deque[tuple[int, Any]] = deque()
         try:
             for number, (member, window) in enumerate(work):

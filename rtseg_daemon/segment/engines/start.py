@@ -14,7 +14,7 @@ from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.logs import log
-from rtseg_daemon.segment.engines.engine import Choice, Engine, choose, named_failure
+from rtseg_daemon.segment.engines.engine import Choice, InferenceEngine, choose, named_failure
 from rtseg_daemon.segment.engines.memory import Plan, available_bytes, divisor_of, fitted, out_of_memory, plan
 from rtseg_daemon.segment.infer import window_for
 
@@ -49,7 +49,7 @@ def on_this_processor(choice: Choice, asked: str) -> Choice:
     return replace(choice, precision="fp32")
 
 
-def start_engine(bundle: Bundle, compute: Compute, cache: Path | None) -> tuple[Bundle, Engine]:
+def start_engine(bundle: Bundle, compute: Compute, cache: Path | None) -> tuple[Bundle, InferenceEngine]:
     """The engine that `compute` asks for, and the bundle with the window in which memory lets it run.
 
     Where `compute.backend` is auto, a network that OpenVINO cannot run is run by torch. Raises DeviceError where the
@@ -65,7 +65,7 @@ def start_engine(bundle: Bundle, compute: Compute, cache: Path | None) -> tuple[
         return load_planned(bundle, replace(choice, backend="torch"), cache)
 
 
-def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bundle, Engine]:
+def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bundle, InferenceEngine]:
     """The engine of `choice` within the memory that is there, and the bundle with the window this leaves it."""
     with named_failure(bundle, choice):
         choice = replace(choice, plan=plan_for(bundle, choice, cache))
@@ -126,7 +126,7 @@ def has_gpu() -> bool:
     return any(Path(node).exists() for node in GPU_NODES)
 
 
-def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> Engine:
+def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> InferenceEngine:
     """Start the engine of `choice`; compiled models are kept under `cache`.
 
     Raises EngineError if this backend cannot run the bundle's network.

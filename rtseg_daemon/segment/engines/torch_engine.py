@@ -125,7 +125,7 @@ class TorchEngine:
         self.members = [self._network(net) for net in nets]
 
     def run(self, work: Iterable[Work]) -> Generator[Array, None, None]:
-        """Class probabilities `(classes, z, y, x)` float32 of every window, in order; see `Engine.run`."""
+        """Class probabilities `(classes, z, y, x)` float32 of every window, in order; see `InferenceEngine.run`."""
         waiting: deque[Answer] = deque()
         for member, pieces in itertools.groupby(work, key=lambda piece: piece[0]):
             while windows := [window for _, window in itertools.islice(pieces, self.at_once)]:

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtseg_daemon.config.sections import Delivery
-from rtseg_daemon.deliver.answers import Answer, Trial, kind_of, meaning, wait_before_next
+from rtseg_daemon.config.sections import DeliverySection
+from rtseg_daemon.deliver.answers import Answer, Trial, answer_of, meaning, wait_before_next
 
-SETTINGS = Delivery()
+SETTINGS = DeliverySection()
 FRESH = Trial(attempts=1, waited_seconds=0.0, refused_seconds=0.0)
 
 
@@ -33,13 +33,13 @@ FRESH = Trial(attempts=1, waited_seconds=0.0, refused_seconds=0.0)
     ],
 )
 def test_each_status_has_its_meaning(status: int | None, answer: Answer) -> None:
-    assert kind_of(status) is answer
+    assert answer_of(status) is answer
 
 
 @given(st.integers(0, 0xFFFF))
 def test_nothing_but_success_duplicate_and_warnings_counts_as_arrived(status: int) -> None:
     expected = status in (0x0000, 0x0111) or 0xB000 <= status <= 0xBFFF
-    assert (kind_of(status) is Answer.ARRIVED) == expected
+    assert (answer_of(status) is Answer.ARRIVED) == expected
     assert meaning(status)
 
 

@@ -7,14 +7,14 @@ import pydicom
 import pytest
 from pydantic import ValidationError
 
-from rtseg_daemon.config.sections import Destination
+from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.errors import StructureSetError
 from rtseg_daemon.rtstruct.renamed import for_destination
 from tests.structure_sets import Case, dciodvfy_errors
 
 
-def destination(**wishes: Any) -> Destination:
-    return Destination(name="tps", ae_title="TPS", host="127.0.0.1", port=104, **wishes)
+def destination(**wishes: Any) -> DestinationPeer:
+    return DestinationPeer(name="tps", ae_title="TPS", host="127.0.0.1", port=104, **wishes)
 
 
 @pytest.fixture
