@@ -15,9 +15,9 @@ from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.dicom.association import Waits
 from rtseg_daemon.ledger import jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.storage import Layout
+from tests.arrivals import receive
 from tests.synthetic import uid
 from tests.unit.ledger.test_jobs import arrival
 from tests.world import Tps, wait_for, write_config
@@ -69,8 +69,8 @@ class World:
                 ds = dcmread(path) if files else Dataset()
                 facts = {"path": str(path), "series_instance_uid": f"1.3.{number}"}
                 facts |= {"sop_instance_uid": str(ds.SOPInstanceUID), "sha256": digest(path)} if files else {}
-                recorded = record_instances(session, [arrival(100 * number + k, **facts)])
-            series = recorded[0].series_id
+                recorded = receive(session, arrival(100 * number + k, **facts))
+            series = recorded.series_id
             job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all")
             jobs.claim_job(session, "w")
             path = self.layout.result(job.id) / "RTSTRUCT.dcm"

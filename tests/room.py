@@ -9,7 +9,8 @@ from rtseg_daemon.assemble.inquiry import Inquiry
 from rtseg_daemon.assemble.quiet_clock import QuietClock
 from rtseg_daemon.assemble.sweep import sweep
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.ledger import associations, reception
+from rtseg_daemon.ledger import associations
+from rtseg_daemon.ledger.arrivals import Arrival
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.states import Ending, JobState
@@ -18,6 +19,7 @@ from rtseg_daemon.receive.intake import arrival_of
 from rtseg_daemon.receive.sender import Sender
 from rtseg_daemon.receive.store import ObjectStore, file_head
 from rtseg_daemon.storage import Layout
+from tests.arrivals import receive
 from tests.faults.conftest import tiny_bundle
 from tests.receiver import encoded
 
@@ -48,11 +50,11 @@ class Room:
         with writing(self.engine) as session:
             sender.association_id = associations.open_association(session, "PACS", "127.0.0.1")
             for image in images:
-                reception.record_instances(session, [self.stored(image, sender)])
+                receive(session, self.stored(image, sender))
             if ending is not Ending.OPEN:
                 associations.end_association(session, sender.association_id, ending)
 
-    def stored(self, image: Dataset, sender: Sender) -> reception.Arrival:
+    def stored(self, image: Dataset, sender: Sender) -> Arrival:
         raw = encoded(image)
         spool = self.store.begin(file_head(str(image.SOPClassUID), str(image.SOPInstanceUID), EXPLICIT))
         spool.write(raw)
@@ -62,7 +64,7 @@ class Room:
         assert isinstance(found, Examined)
         arrival = arrival_of(found, spool, sender)
         values = vars(arrival) | {"path": self.store.place(spool, quarantine=False)}
-        return reception.Arrival(**values | {"received_at": 1e9 + self.seconds})
+        return Arrival(**values | {"received_at": 1e9 + self.seconds})
 
     def pass_time(self, seconds: float) -> None:
         self.look()

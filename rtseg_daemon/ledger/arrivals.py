@@ -1,29 +1,20 @@
-"""The short way for what almost every arrival is: a new object of an open series that its association brought before.
+"""An arriving object, and the two writes that almost every one needs: its own row, and that its series was heard of.
 
-Reception commits one transaction per object at worst, and the full bookkeeping of `reception.record_instances` costs
-several times the rest of it. Here one statement asks and one writes; whatever is out of the ordinary is left to the
-long way. When a series was last heard of is written once a second and at the association's end.
+Reception commits one transaction per object at worst, so these are plain statements. When a series was last heard of is
+written once a second and at the association's end.
 """
 
-from sqlalchemy import Engine, bindparam, case, insert, select, update
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Engine, bindparam, case, insert, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.engine import writing
-from rtseg_daemon.ledger.reception import Arrival
 from rtseg_daemon.ledger.schema import Instance, Series, SeriesAssociation, Setting
-from rtseg_daemon.ledger.states import InstanceState, SeriesState
+from rtseg_daemon.ledger.states import InstanceState
 
 ROOM_BYTES = 5_000_000
-KEPT = select(Instance.id).where(Instance.sop_instance_uid == bindparam("sop"), Instance.state == InstanceState.KEPT)
-REMOVED = select(Instance.id).where(
-    Instance.sop_instance_uid == bindparam("sop"), Instance.state == InstanceState.REMOVED
-)
-ORDINARY = select(Series.id).where(
-    Series.series_instance_uid == bindparam("series"),
-    Series.state == SeriesState.OPEN,
-    ~KEPT.exists(),
-    ~REMOVED.exists(),
-)
 TOUCH_ASSOCIATION = (
     update(SeriesAssociation.__table__)  # type: ignore[arg-type]
     .where(SeriesAssociation.series_id == bindparam("s"), SeriesAssociation.association_id == bindparam("a"))
@@ -41,6 +32,40 @@ TOUCH_SERIES = (
 ADD = insert(Instance.__table__)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """One object that lies durably on disk and is about to be acknowledged.
+
+    Args:
+        path: relative to the storage directory, named by digest and never by a UID.
+        sha256: of the file as stored.
+        identity_sha256: digest of what says whose it is (PatientID, name, birth date, study, frame of reference).
+        geometry_sha256: digest of position, orientation, spacing, matrix and rescale.
+        pixel_sha256: digest of the decoded pixels; None where nobody decoded them (then the raw bytes' digest serves).
+        facts: what assembly wants to know without opening the file again (position, ImageType, ...); no names.
+    """
+
+    association_id: int | None
+    sop_instance_uid: str
+    sop_class_uid: str
+    series_instance_uid: str
+    study_instance_uid: str
+    patient_id: str
+    modality: str
+    calling_ae: str
+    calling_host: str
+    path: str
+    sha256: str
+    size: int
+    received_at: float
+    identity_sha256: str | None = None
+    geometry_sha256: str | None = None
+    pixel_sha256: str | None = None
+    body_part: str = ""
+    description: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
 def make_room(engine: Engine) -> None:
     """Let SQLite's log have its full length from the start: a commit then changes no file's size, which costs less.
 
@@ -51,15 +76,8 @@ def make_room(engine: Engine) -> None:
             session.merge(Setting(key="room", value=value))
 
 
-def open_series_of_new(session: Session, arrival: Arrival) -> int | None:
-    """The id of the arrival's series, if that is open and the object is new; else None."""
-    asked = {"series": arrival.series_instance_uid, "sop": arrival.sop_instance_uid}
-    found = session.connection().execute(ORDINARY, asked).first()
-    return None if found is None else int(found.id)
-
-
-def add_instance(session: Session, series_id: int, arrival: Arrival) -> None:
-    """Enter an arrival of `open_series_of_new`, now that its file has its name."""
+def add_instance(session: Session, series_id: int, arrival: Arrival, state: InstanceState = InstanceState.KEPT) -> None:
+    """Enter an arrival, now that its file has its name."""
     session.connection().execute(
         ADD,
         {
@@ -74,7 +92,7 @@ def add_instance(session: Session, series_id: int, arrival: Arrival) -> None:
             "geometry_sha256": arrival.geometry_sha256,
             "pixel_sha256": arrival.pixel_sha256,
             "facts": arrival.facts,
-            "state": InstanceState.KEPT,
+            "state": state,
             "received_at": arrival.received_at,
         },
     )

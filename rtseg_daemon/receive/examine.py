@@ -28,7 +28,7 @@ class Examined:
     """A received object that is fit to be kept.
 
     Args:
-        identity_sha256, geometry_sha256: see `ledger.reception.Arrival`.
+        identity_sha256, geometry_sha256: see `ledger.arrivals.Arrival`.
         facts: what assembly wants to know of the slice; no names in it.
     """
 

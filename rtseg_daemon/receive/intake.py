@@ -14,11 +14,11 @@ from rtseg_daemon.dicom.contexts import is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.wire import Limits, PeerFault
 from rtseg_daemon.errors import StateError
-from rtseg_daemon.ledger import associations, reception, series
-from rtseg_daemon.ledger.arrivals import add_instance, open_series_of_new, touch
-from rtseg_daemon.ledger.reception import Arrival, Recorded, Repeat
-from rtseg_daemon.ledger.schema import Instance
-from rtseg_daemon.ledger.states import Ending, InstanceState
+from rtseg_daemon.ledger import associations
+from rtseg_daemon.ledger.arrivals import Arrival, add_instance, touch
+from rtseg_daemon.ledger.reception import Recorded, enter
+from rtseg_daemon.ledger.recognition import Recognised, Repeat, compare, recognise
+from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log, short
 from rtseg_daemon.receive.examine import Examined, examine, is_ct, is_uid, named_series
 from rtseg_daemon.receive.group_commit import GroupCommit
@@ -165,35 +165,39 @@ class Intake:
         Returns a Doubt where only the pixels can tell a duplicate from a contradiction and nobody has compared them.
         """
         arrival = arrival_of(found, spool, sender)
-        known = open_series_of_new(session, arrival)
-        if known is not None and known in sender.noted:
-            arrival = replace(arrival, path=self.store.place(spool, quarantine=False))
-            add_instance(session, known, arrival)
-            if arrival.association_id is not None and sender.due(known, arrival.received_at):
-                touch(session, known, arrival.association_id, arrival.received_at)
-            return Recorded(arrival, Repeat.NEW, known)
-        earlier = series.known_instance(session, found.sop_instance_uid)
-        kept = earlier if earlier is not None and earlier.state is InstanceState.KEPT else None
-        if kept is not None and settled is not None and settled.path == kept.path:
-            kept.pixel_sha256 = settled.kept_pixels
+        seen = recognise(session, arrival)
+        if seen.repeat is Repeat.UNDECIDED:
+            assert seen.known is not None
+            if settled is None or settled.path != seen.known.path:
+                return Doubt(seen.known.path, seen.known.sha256)
+            seen.known.pixel_sha256 = settled.kept_pixels
             arrival = replace(arrival, pixel_sha256=settled.our_pixels)
-        elif kept is not None and pixels_decide(kept, arrival):
-            return Doubt(kept.path, kept.sha256)
+            seen = replace(seen, repeat=compare(seen.known, arrival))
+        arrival = replace(arrival, path=self._place(spool, seen))
+        if seen.open_series_id in sender.noted:
+            return self._record_ordinary(session, sender, arrival, seen.open_series_id)
         if arrival.association_id is None:
             opened = associations.open_association(session, sender.calling_ae, sender.host)
             arrival = replace(arrival, association_id=opened)
-        return self._record_at_length(session, spool, earlier, arrival)
+        return enter(session, arrival, seen)
 
-    def _record_at_length(self, session: Session, spool: Spool, known: Instance | None, arrival: Arrival) -> Recorded:
-        """First slices, duplicates and contradictions; a file that was lost or altered is mended by a duplicate."""
-        repeat = reception.compare(known, arrival)
-        path = ""
-        if repeat is not Repeat.DUPLICATE:
-            path = self.store.place(spool, quarantine=repeat is not Repeat.NEW)
-        elif known is not None and not self.store.intact(known.path, known.sha256):
-            path = known.path = self.store.place(spool, quarantine=False)
-            known.sha256, known.size = spool.sha256, spool.size
-        return reception.record_instances(session, [replace(arrival, path=path)])[0]
+    def _place(self, spool: Spool, seen: Recognised) -> str:
+        """Name the file; nothing for a duplicate, whose file only mends one that was lost or altered."""
+        if seen.repeat is not Repeat.DUPLICATE:
+            return self.store.place(spool, quarantine=seen.repeat is not Repeat.NEW)
+        known = seen.known
+        if known is None or self.store.intact(known.path, known.sha256):
+            return ""
+        known.path = self.store.place(spool, quarantine=False)
+        known.sha256, known.size = spool.sha256, spool.size
+        return known.path
+
+    def _record_ordinary(self, session: Session, sender: Sender, arrival: Arrival, series_id: int) -> Recorded:
+        """What almost every arrival is: a new object of an open series that its association brought before."""
+        add_instance(session, series_id, arrival)
+        if arrival.association_id is not None and sender.due(series_id, arrival.received_at):
+            touch(session, series_id, arrival.association_id, arrival.received_at)
+        return Recorded(arrival, Repeat.NEW, series_id)
 
     def end(self, sender: Sender, ending: Ending) -> bool:
         """Note how an association ended, if it brought anything; False where the ledger could not be written for that.
@@ -245,14 +249,6 @@ def noted(data: Iterable[memoryview], head: bytearray) -> Iterator[memoryview]:
         if len(head) < HEAD_BYTES:
             head += chunk[: HEAD_BYTES - len(head)]
         yield chunk
-
-
-def pixels_decide(kept: Instance, arrival: Arrival) -> bool:
-    """Whether two objects of one UID differ in bytes, but neither in identity nor in geometry."""
-    if kept.sha256 == arrival.sha256:
-        return False
-    described = (kept.identity_sha256, kept.geometry_sha256, kept.series.series_instance_uid)
-    return described == (arrival.identity_sha256, arrival.geometry_sha256, arrival.series_instance_uid)
 
 
 def arrival_of(found: Examined, spool: Spool, sender: Sender) -> Arrival:

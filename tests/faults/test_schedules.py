@@ -18,12 +18,13 @@ from rtseg_daemon.assemble.quiet_clock import QuietClock
 from rtseg_daemon.assemble.sweep import sweep
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.gates.verdict import PASS
-from rtseg_daemon.ledger import associations, moves, reception, series
+from rtseg_daemon.ledger import associations, moves, series
+from rtseg_daemon.ledger.arrivals import Arrival
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.migrate import upgrade
-from rtseg_daemon.ledger.reception import Arrival
 from rtseg_daemon.ledger.schema import Alarm, Job, Series
 from rtseg_daemon.ledger.states import Ending, JobState
+from tests.arrivals import receive
 from tests.receiver import Peer
 from tests.synthetic import slice_dataset
 from tests.world import Daemon, Tps, body_volume, wait_for, write_config
@@ -57,7 +58,7 @@ class Scene:
         with writing(self.engine) as session:
             if self.association is None:
                 self.association = associations.open_association(session, "PACS", "127.0.0.1", at=self.now)
-            reception.record_instances(session, [self.arrival(k)])
+            receive(session, self.arrival(k))
         self.sent.add(k)
 
     def arrival(self, k: int) -> Arrival:

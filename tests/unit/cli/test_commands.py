@@ -20,12 +20,12 @@ from rtseg_daemon.demo.play import DemoError, make_room
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.migrate import upgrade
-from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.supervision import note_process
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.work import case
+from tests.arrivals import receive
 from tests.stub import load_stub
 from tests.tiny import make_bundle
 from tests.unit.ledger.test_jobs import OUTCOME, arrival
@@ -60,7 +60,7 @@ class Desk:
 
     def job(self, state: str = "QUEUED") -> int:
         with writing(self.ledger) as session:
-            series = record_instances(session, [arrival()])[0].series_id
+            series = receive(session, arrival()).series_id
             job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all")
             if state != "QUEUED":
                 jobs.claim_job(session, "w")
@@ -192,7 +192,7 @@ def test_tables_for_people_show_what_is_asked(desk: Desk, command: list[str]) ->
 
 def test_names_from_strangers_are_printed_as_text(desk: Desk) -> None:
     with writing(desk.ledger) as session:
-        record_instances(session, [arrival(description="[red]x[/red]\x1b[2J")])
+        receive(session, arrival(description="[red]x[/red]\x1b[2J"))
     out = desk.run("series", "list")[1]
     assert "[red]" in "".join(out.split()).replace("│", "")
     assert "\x1b[2J" not in out

@@ -7,12 +7,13 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.errors import LeaseLost, StateError
 from rtseg_daemon.ledger import decisions, deliveries, jobs, moves
+from rtseg_daemon.ledger.arrivals import Arrival
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import events_of
-from rtseg_daemon.ledger.reception import Arrival, record_instances
 from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JOB_TRANSITIONS, DeliveryState, JobState
+from tests.arrivals import receive
 
 OUTCOME = jobs.Outcome(bundle_digest="d" * 64, verdicts=[], rtstruct_path="results/1/RTSTRUCT.dcm")
 
@@ -41,7 +42,7 @@ def arrival(number: int = 1, **changes: object) -> Arrival:
 
 def new_job(ledger: Engine, **options: object) -> int:
     with writing(ledger) as session:
-        (recorded,) = record_instances(session, [arrival()])
+        recorded = receive(session, arrival())
         last = last_instance_id(session, recorded.series_id)
         return jobs.create_job(session, recorded.series_id, last, "han-oar", "all", **options).id  # type: ignore[arg-type]
 

@@ -7,17 +7,17 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger import decisions, deliveries, jobs, moves, superseding, views
 from rtseg_daemon.ledger.engine import writing
-from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Alarm, Job
 from rtseg_daemon.ledger.series import hold_series, last_instance_id
 from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState
+from tests.arrivals import receive
 from tests.unit.ledger.test_jobs import OUTCOME, arrival, claim, new_job, state_of
 
 
 def test_a_newer_job_cancels_the_undelivered_one_and_alarms_about_the_delivered_one(ledger: Engine) -> None:
     first = new_job(ledger)
     with writing(ledger) as session:
-        record_instances(session, [arrival(2)])
+        receive(session, arrival(2))
         series = session.get_one(Job, first).series_id
         second = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
         assert superseding.supersede(session, series, "han-oar", by=second) == first
@@ -27,7 +27,7 @@ def test_a_newer_job_cancels_the_undelivered_one_and_alarms_about_the_delivered_
         jobs.finish_segmentation(session, second, "w1", OUTCOME, ["tps"])
         moves.move_job(session, second, JobState.DELIVERING, what="sending")
         moves.move_job(session, second, JobState.DELIVERED, what="delivered")
-        record_instances(session, [arrival(3)])
+        receive(session, arrival(3))
         third = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
         superseding.supersede(session, series, "han-oar", by=third)
         assert [alarm.kind for alarm in session.query(Alarm)] == ["superseded"]
@@ -35,7 +35,7 @@ def test_a_newer_job_cancels_the_undelivered_one_and_alarms_about_the_delivered_
 
 def newer_job(session: Session, first: int, number: int) -> int:
     """A job of the same series with one slice more, as the sweep makes it."""
-    record_instances(session, [arrival(number)])
+    receive(session, arrival(number))
     series = session.get_one(Job, first).series_id
     newer = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
     superseding.supersede(session, series, "han-oar", by=newer)
@@ -154,7 +154,7 @@ def test_nothing_is_sent_while_newer_slices_wait_for_the_sweep(ledger: Engine) -
     with writing(ledger) as session:
         delivery = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a"]).deliveries[0]
         assert deliveries.due_deliveries(session, "a", 1e9, 60) == [delivery]
-        record_instances(session, [arrival(2)])
+        receive(session, arrival(2))
         assert deliveries.due_deliveries(session, "a", 1e9, 60) == []
         with pytest.raises(StateError, match="lacks slices"), session.begin_nested():
             deliveries.begin_delivery(session, delivery.id)

@@ -11,12 +11,14 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.ledger import associations, reception
+from rtseg_daemon.ledger import associations
+from rtseg_daemon.ledger.arrivals import Arrival
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.upkeep import audit_messages, audit_trail
 from rtseg_daemon.upkeep.audit_messages import Message, Participant, Trail
+from tests.arrivals import receive
 from tests.certificates import Authority
 
 
@@ -72,7 +74,7 @@ def test_what_was_sent_to_us_and_what_people_did_is_told_once(tmp_path: Path, le
     with writing(ledger) as session:
         one = associations.open_association(session, "PACS", "10.0.0.5")
         for k in range(3):
-            reception.record_instances(session, [arrival(one, k)])
+            receive(session, arrival(one, k))
         associations.end_association(session, one, Ending.RELEASED)
         record_event(session, "job", 7, "released", who="mueller", detail={"why": "checked on the console"})
         record_event(session, "job", 7, "claimed", who="worker-0-11")
@@ -90,8 +92,8 @@ def test_an_association_still_open_is_told_when_it_ends(tmp_path: Path, ledger: 
     config = configured(tmp_path)
     with writing(ledger) as session:
         one, other = (associations.open_association(session, "PACS", "10.0.0.5") for _ in range(2))
-        reception.record_instances(session, [arrival(one, 1)])
-        reception.record_instances(session, [arrival(other, 2)])
+        receive(session, arrival(one, 1))
+        receive(session, arrival(other, 2))
         associations.end_association(session, other, Ending.RELEASED)
     assert audit_trail.write_new(ledger, config) == 0
     with writing(ledger) as session:
@@ -113,8 +115,8 @@ def test_a_trail_that_cannot_be_written_does_not_stop_the_start(tmp_path: Path, 
     audit_trail.note_start(ledger, file, Trail(tmp_path / "no" / "such" / "folder"), 0.0)
 
 
-def arrival(association: int, k: int) -> reception.Arrival:
-    return reception.Arrival(
+def arrival(association: int, k: int) -> Arrival:
+    return Arrival(
         association, f"1.2.{k}", "1.2", "1.3", "1.4", "P1", "CT", "PACS", "10.0.0.5", f"p{k}", f"d{k}", 1, 1.0
     )
 

@@ -23,7 +23,6 @@ from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.migrate import check
 from rtseg_daemon.ledger.moves import move_series
-from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job, Series
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState, SeriesState
@@ -31,6 +30,7 @@ from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep import doctor, retention
 from rtseg_daemon.upkeep.backup import back_up, prune
 from rtseg_daemon.upkeep.chores import Chore, Housekeeper, Upkeep, listens
+from tests.arrivals import receive
 from tests.unit.ledger.test_jobs import arrival
 
 DAY = 86400.0
@@ -56,7 +56,7 @@ def stored_series(ledger: Engine, layout: Layout, number: int = 1) -> int:
         sha256=hashlib.sha256(content).hexdigest(),
     )
     with writing(ledger) as session:
-        series = record_instances(session, [one])[0].series_id
+        series = receive(session, one).series_id
         move_series(session, series, SeriesState.COMPLETE, what="complete", at=OLD)
     return series
 
@@ -162,7 +162,7 @@ def test_a_removed_series_that_is_sent_again_is_new(ledger: Engine, layout: Layo
     deliver(ledger, stored_job(ledger, layout, series))
     remove_old(ledger, layout)
     with writing(ledger) as session:
-        (again,) = record_instances(session, [arrival(1, series_instance_uid="1.3.1", received_at=NOW)])
+        again = receive(session, arrival(1, series_instance_uid="1.3.1", received_at=NOW))
         assert (again.repeat, again.series_id) == ("NEW", series)
         assert session.get_one(Series, series).state is SeriesState.OPEN
 

@@ -16,7 +16,6 @@ from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
 from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import decisions, events, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
@@ -25,6 +24,7 @@ from rtseg_daemon.storage import Layout
 from rtseg_daemon.work import case
 from rtseg_daemon.work import job as job_module
 from rtseg_daemon.work.job import Beat, Worker, options_for
+from tests.arrivals import receive
 from tests.stub import load_stub
 from tests.tiny import make_bundle
 from tests.unit.ledger.test_jobs import arrival
@@ -46,7 +46,7 @@ class Bench:
             for number, path in enumerate(self.files):
                 facts = {"sop_instance_uid": str(dcmread(path).SOPInstanceUID), "path": self.layout.relative(path)}
                 facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-                series = record_instances(session, [arrival(number, **facts)])[0].series_id
+                series = receive(session, arrival(number, **facts)).series_id
             self.job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all").id
 
     def run(self) -> dict[str, Any]:
