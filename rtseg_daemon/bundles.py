@@ -2,7 +2,7 @@
 
 import contextlib
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -10,7 +10,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
 
 from rtseg_daemon.anatomy.sides import one_sided
-from rtseg_daemon.config.sections import JOINER
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import JOINER, Route
 from rtseg_daemon.errors import BundleError
 
 FORMAT_VERSION = 1
@@ -204,6 +205,11 @@ def installed_models() -> Path:
     return package / "_models" if (package / "_models").is_dir() else package.parent / "models"
 
 
+def models_of(config: Config) -> Path:
+    """Where this configuration's bundles lie: `models.directory`, or those that came with the package."""
+    return config.models.directory or installed_models()
+
+
 def bundle_names(models: Path) -> list[str]:
     """Names of the bundles in `models`, sorted."""
     return sorted(path.parent.name for path in models.glob("*/bundle.yaml"))
@@ -229,13 +235,31 @@ def load_bundle(models: Path, name: str) -> Bundle:
     return bundle
 
 
-def research_among(models: Path, names: str) -> list[str]:
-    """Which of a job's bundles (`A+B`) are for research; those that are not there, or are damaged, are left out."""
+def readable_bundles(models: Path, names: str) -> list[Bundle]:
+    """A job's bundles (`A+B`) without those that are not there or are damaged."""
     found = []
     for name in names.split(JOINER):
         with contextlib.suppress(BundleError):
-            found += [name] if load_bundle(models, name).research else []
+            found.append(load_bundle(models, name))
     return found
+
+
+def research_fault(bundle: Bundle, route: Route | None) -> str | None:
+    """Why what the bundle makes must not be sent by this route, or None where it may be sent.
+
+    `route` is None where a job's route is no longer configured: nothing allows research then.
+    """
+    if not bundle.research or (route is not None and route.research):
+        return None
+    doubt = (
+        "its route is no longer configured" if route is None else f"route {route.name!r} does not say `research: true`"
+    )
+    return f"bundle {bundle.name} is for research only and {doubt}"
+
+
+def research_faults(bundles: Iterable[Bundle], route: Route | None) -> list[str]:
+    """The faults of several bundles that make one structure set; empty where it may be sent."""
+    return [fault for bundle in bundles if (fault := research_fault(bundle, route))]
 
 
 def load_bundles(models: Path, names: str) -> tuple[Bundle, ...]:

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from rtseg_daemon.assemble.reconstructions import Candidate, preferred
-from rtseg_daemon.bundles import Bundle, Limits, installed_models, load_bundle
+from rtseg_daemon.bundles import Bundle, Limits, load_bundle, models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER, Match, Route
 from rtseg_daemon.errors import RtsegError
@@ -34,10 +34,6 @@ def why_left_alone(series_id: int, images: bool, route: Route | None, others: Se
         return "no route matches"
     best = preferred(others, route.prefer).series_id if others else series_id
     return "" if best == series_id else f"another reconstruction of the scan is preferred: series {best}"
-
-
-def models_of(config: Config) -> Path:
-    return config.models.directory or installed_models()
 
 
 @lru_cache(maxsize=16)

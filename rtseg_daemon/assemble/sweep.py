@@ -16,7 +16,8 @@ from rtseg_daemon.assemble.completeness import Decision, Next, Patience, irregul
 from rtseg_daemon.assemble.look import Look, look
 from rtseg_daemon.assemble.plan import Plan, plan_for
 from rtseg_daemon.assemble.quiet_clock import QuietClock
-from rtseg_daemon.assemble.routing import known_bundle, models_of, tolerance_of
+from rtseg_daemon.assemble.routing import known_bundle, tolerance_of
+from rtseg_daemon.bundles import models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER
 from rtseg_daemon.ct.headers import read_header

@@ -15,8 +15,12 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
+from rtseg_daemon.bundles import models_of, readable_bundles, research_faults
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.errors import BundleError, ConfigError, LedgerError
+from rtseg_daemon.ledger import views
+from rtseg_daemon.ledger.engine import database_file, open_ledger, reading
+from rtseg_daemon.ledger.migrate import check
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", envvar="RTSEG_CONFIG", help="The configuration file.", show_default=False)
@@ -55,27 +59,20 @@ def require_config(path: Path | None) -> Config:
 
 def refuse_research(ledger: Open, job_id: int) -> None:
     """Raise BundleError where a job's route may not send what its bundles are for; one that is gone is not asked."""
-    from rtseg_daemon.bundles import installed_models, research_among
-    from rtseg_daemon.ledger import views
-    from rtseg_daemon.ledger.engine import reading
-
     with reading(ledger.engine) as session:
         job = views.find_job(session, job_id)
         names, route_name, no_send = job.bundle, job.route, job.no_send
-    if no_send or any(route.name == route_name and route.research for route in ledger.config.routes):
+    if no_send:
         return
-    for name in research_among(ledger.config.models.directory or installed_models(), names):
+    bundles = readable_bundles(models_of(ledger.config), names)
+    for fault in research_faults(bundles, ledger.config.route_named(route_name)):
         raise BundleError(
-            f"bundle {name} is for research only and route {route_name!r} does not say `research: true`; "
-            f"mend the route, or `rtseg-daemon jobs rerun {job_id} --no-send` to keep the result here"
+            f"{fault}; mend the route, or `rtseg-daemon jobs rerun {job_id} --no-send` to keep the result here"
         )
 
 
 def open_existing(path: Path | None) -> Open:
     """The ledger that the configuration names, which must exist with this version's schema; nothing is migrated."""
-    from rtseg_daemon.ledger.engine import database_file, open_ledger
-    from rtseg_daemon.ledger.migrate import check
-
     config = require_config(path)
     file = database_file(config.database_url)
     if file is not None and not file.is_file():

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.bundles import load_bundles, models_of, research_faults
 from rtseg_daemon.cli.common import (
     AsJson,
     ConfigFile,
@@ -109,15 +110,9 @@ def rerun(
 
 def require_bundles(config: Config, names: str, route_name: str, no_send: bool) -> None:
     """Raise BundleError now rather than when the job runs, and where research would be sent by a route not for it."""
-    from rtseg_daemon.bundles import installed_models, load_bundles
-
-    allowed = no_send or any(route.name == route_name and route.research for route in config.routes)
-    for bundle in load_bundles(config.models.directory or installed_models(), names):
-        if bundle.research and not allowed:
-            raise BundleError(
-                f"bundle {bundle.name} is for research only and route {route_name!r} does not say `research: true`; "
-                "add --no-send to keep the result here"
-            )
+    bundles = load_bundles(models_of(config), names)
+    for fault in [] if no_send else research_faults(bundles, config.route_named(route_name)):
+        raise BundleError(f"{fault}; add --no-send to keep the result here")
 
 
 @app.command()
@@ -169,7 +164,7 @@ def release(
     refuse_research(ledger, job_id)
     with writing(ledger.engine) as session:
         job = views.find_job(session, job_id)
-        route = next((route for route in ledger.config.routes if route.name == job.route), None)
+        route = ledger.config.route_named(job.route)
         if route is None and not job.no_send:
             raise StateError(f"job {job_id}: its route {job.route!r} is no longer configured; configure it again first")
         released = decisions.release(session, job_id, who(), why, route.destinations if route else ())

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle
+from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle, models_of
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_facts, print_json, print_table
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.errors import BundleError
@@ -17,8 +17,7 @@ Name = Annotated[str, typer.Argument(help="Name of the bundle.", show_default=Fa
 
 def models_directory(config: Path | None) -> Path:
     """Where the bundles lie: as configured, else those that came with the package."""
-    configured = load_config(config).models.directory if config is not None else None
-    return configured or installed_models()
+    return models_of(load_config(config)) if config is not None else installed_models()
 
 
 def brief(bundle: Bundle) -> dict[str, Any]:

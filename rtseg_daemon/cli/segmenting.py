@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from rtseg_daemon.bundles import installed_models, load_bundles
+from rtseg_daemon.bundles import load_bundles, models_of
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_json, print_table
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.errors import BundleError, SeriesError, StorageError
@@ -86,7 +86,7 @@ def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: 
     """Segment and, unless a gate holds it, write `to`; the file is checked before it gets its name."""
     from rtseg_daemon.work import case
 
-    bundles = load_bundles(settings.models.directory or installed_models(), bundle)
+    bundles = load_bundles(models_of(settings), bundle)
     options = case.Options(forced=force, rings=rings)
     with Console(stderr=True).status("reading the series") as progress:
         result = case.process_case(

@@ -61,6 +61,10 @@ class Config(Section):
         """In the order of the file."""
         return [destination.name for destination in self.destinations]
 
+    def route_named(self, name: str) -> Route | None:
+        """The route as it is configured now; None if it is gone."""
+        return next((route for route in self.routes if route.name == name), None)
+
     @property
     def audit_file(self) -> Path:
         return self.audit.file or self.storage.directory / "audit.log"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from rtseg_daemon.bundles import installed_models, research_among
+from rtseg_daemon.bundles import models_of, readable_bundles, research_faults
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor
 from rtseg_daemon.deliver.courier import Courier
@@ -29,15 +29,14 @@ def give_up_unknown(engine: Engine, configured: Sequence[str]) -> None:
 def give_up_research(engine: Engine, config: Config) -> None:
     """FAILED for every delivery of what a research bundle made, where the route does not allow that any more."""
     allowed = [route.name for route in config.routes if route.research]
-    models = config.models.directory or installed_models()
     with reading(engine) as session:
-        unfinished = [(one.id, one.job.bundle) for one in deliveries.unfinished_of_routes_but(session, allowed)]
-    research = {names: research_among(models, names) for names in {names for _, names in unfinished}}
+        found = deliveries.unfinished_of_routes_but(session, allowed)
+        unfinished = [(one.id, one.job.bundle, one.job.route) for one in found]
+    bundles = {names: readable_bundles(models_of(config), names) for names in {names for _, names, _ in unfinished}}
     with writing(engine) as session:
-        for delivery_id, names in unfinished:
-            if research[names]:
-                reason = f"bundle {research[names][0]} is for research only and its route does not allow that any more"
-                deliveries.record_failed(session, delivery_id, None, reason, reason)
+        for delivery_id, names, route in unfinished:
+            if faults := research_faults(bundles[names], config.route_named(route)):
+                deliveries.record_failed(session, delivery_id, None, faults[0], faults[0])
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Engine
 
-from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle
+from rtseg_daemon.bundles import Bundle, bundle_names, load_bundle, models_of, research_fault
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import ConfigError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger
@@ -22,18 +22,15 @@ def routed_bundles(config: Config) -> Iterator[Bundle]:
     Raises ConfigError naming the route whose bundle is not there or which may not use one for research, BundleError
     naming the file that is altered or wrong.
     """
-    models = config.models.directory or installed_models()
+    models = models_of(config)
     for route in config.routes:
         for name in route.bundle:
             if name not in bundle_names(models):
                 known = ", ".join(bundle_names(models)) or "none"
                 raise ConfigError(f"route {route.name!r}: no bundle {name!r} in {models} (there: {known})")
             bundle = load_bundle(models, name)
-            if bundle.research and not route.research:
-                raise ConfigError(
-                    f"route {route.name!r}: bundle {name} is for research only; "
-                    "say `research: true` in the route to use it all the same"
-                )
+            if fault := research_fault(bundle, route):
+                raise ConfigError(f"{fault}; say so in the route to use the bundle all the same")
             yield bundle
 
 

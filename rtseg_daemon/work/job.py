@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.bundles import Bundle, digest_of, installed_models, load_bundle, load_bundles
+from rtseg_daemon.bundles import Bundle, digest_of, load_bundle, load_bundles, models_of, research_faults
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Compute, Route
 from rtseg_daemon.errors import ConfigError, EngineError, LeaseLost, RtsegError, SeriesError
@@ -66,7 +66,7 @@ class Worker:
             began = time.monotonic()
             log().info("loading a bundle; its first start on this machine compiles it", bundle=name)
             try:
-                bundle = load_bundle(self.config.models.directory or installed_models(), name)
+                bundle = load_bundle(models_of(self.config), name)
                 self.segmenter(bundle, self.compute)
             except Exception as error:  # noqa: BLE001 - whatever is wrong, each job must be able to say it
                 reason = str(error) if isinstance(error, RtsegError) else describe(error)
@@ -133,13 +133,13 @@ class Worker:
 
     def route_of(self, job: Job) -> Route | None:
         """The job's route as it is configured now; None if it is gone."""
-        return next((route for route in self.config.routes if route.name == job.route), None)
+        return self.config.route_named(job.route)
 
     def process(self, paths: list[Path], job: Job, options: case.Options, beat: "Beat") -> case.CaseResult:
         """Segment on this worker's device; where memory runs out in smaller windows, then on the CPU."""
-        bundles = load_bundles(self.config.models.directory or installed_models(), job.bundle)
-        if not job.no_send:
-            refuse_research(bundles, self.route_of(job))
+        bundles = load_bundles(models_of(self.config), job.bundle)
+        for fault in [] if job.no_send else research_faults(bundles, self.route_of(job)):
+            raise ConfigError(f"{fault}; mend the route and restart, then retry the job, or rerun it with --no-send")
         for device, halvings in attempts(self.compute.device, bundles):
             try:
                 return self.process_on(paths, job.id, bundles, device, halvings, options, beat)
@@ -285,16 +285,6 @@ class Beat:
                 jobs.heartbeat(session, self.job_id, self.owner, stage)
         except SQLAlchemyError as error:
             log().warning("a heartbeat could not be written", job=self.job_id, exc_info=error)
-
-
-def refuse_research(bundles: Sequence[Bundle], route: Route | None) -> None:
-    """Raise ConfigError where a route that is not for research would send what a research bundle makes."""
-    for bundle in bundles:
-        if bundle.research and not (route is not None and route.research):
-            raise ConfigError(
-                f"bundle {bundle.name} is for research only and its route does not say `research: true` any more; "
-                "mend the route and restart, then retry the job, or rerun it with --no-send"
-            )
 
 
 def options_for(job: Job, route: Route | None) -> case.Options:

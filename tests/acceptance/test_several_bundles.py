@@ -81,4 +81,4 @@ def test_serve_does_not_start_with_a_research_bundle_in_another_route(tmp_path: 
     daemon = Daemon(write_config(tmp_path, 1, routes=[route("ONE", "joined")]), tmp_path / "daemon.log")
     refused = daemon.command("serve")
     assert refused.returncode == 2
-    assert "bundle targets is for research only; say `research: true` in the route" in refused.stderr
+    assert "bundle targets is for research only and route 'ONE' does not say `research: true`" in refused.stderr

@@ -4,7 +4,19 @@ import pytest
 import yaml
 
 from rtseg_daemon.anatomy.sides import mirrored_channels, one_sided
-from rtseg_daemon.bundles import bundle_names, digest_of, load_bundle, load_bundles
+from rtseg_daemon.bundles import (
+    bundle_names,
+    digest_of,
+    installed_models,
+    load_bundle,
+    load_bundles,
+    models_of,
+    readable_bundles,
+    research_fault,
+    research_faults,
+)
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import Match, Models, Route
 from rtseg_daemon.errors import BundleError
 from tests.tiny import make_bundle
 
@@ -130,6 +142,30 @@ def test_several_bundles_are_named_with_a_plus_and_each_once(tmp_path):
         load_bundles(tmp_path, "a+a")
     with pytest.raises(BundleError, match="no bundle 'c'"):
         load_bundles(tmp_path, "a+c")
+
+
+def test_research_goes_only_where_the_route_says_so_and_never_where_the_route_is_gone(tmp_path):
+    make_bundle(tmp_path, "plain")
+    make_bundle(tmp_path, "trial", intended_use="research")
+    plain, trial = load_bundles(tmp_path, "plain+trial")
+    route = Route(name="all", match=Match(), bundle=("plain", "trial"))
+    allowing = route.model_copy(update={"research": True})
+    assert research_fault(plain, route) is research_fault(plain, None) is research_fault(trial, allowing) is None
+    fault = "bundle trial is for research only and route 'all' does not say `research: true`"
+    assert research_fault(trial, route) == fault
+    assert research_faults([plain, trial], route) == [fault]
+    assert research_fault(trial, None) == "bundle trial is for research only and its route is no longer configured"
+
+
+def test_of_a_jobs_bundles_those_that_are_gone_or_damaged_are_left_out(tmp_path):
+    make_bundle(tmp_path, "a")
+    (make_bundle(tmp_path, "b") / "member0.safetensors").write_bytes(b"x")
+    assert [bundle.name for bundle in readable_bundles(tmp_path, "gone+a+b")] == ["a"]
+
+
+def test_bundles_lie_where_the_configuration_says_or_came_with_the_package(tmp_path):
+    assert models_of(Config(models=Models(directory=tmp_path))) == tmp_path
+    assert models_of(Config()) == installed_models()
 
 
 def test_no_bundle_has_a_plus_in_its_name(tmp_path):

@@ -66,7 +66,9 @@ def test_a_storage_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_a_research_bundle_needs_a_route_that_says_so(tmp_path: Path) -> None:
     make_bundle(tmp_path / "models", intended_use="research")
     config = load_config(write_config(tmp_path, 1))
-    with pytest.raises(ConfigError, match="route 'all': bundle tiny is for research only"):
+    with pytest.raises(
+        ConfigError, match="bundle tiny is for research only and route 'all' does not say `research: true`"
+    ):
         list(routed_bundles(config))
 
 
