@@ -251,10 +251,9 @@ def research_fault(bundle: Bundle, route: Route | None) -> str | None:
     """
     if not bundle.research or (route is not None and route.research):
         return None
-    doubt = (
-        "its route is no longer configured" if route is None else f"route {route.name!r} does not say `research: true`"
-    )
-    return f"bundle {bundle.name} is for research only and {doubt}"
+    if route is None:
+        return f"bundle {bundle.name} is for research only and its route is no longer configured"
+    return f"bundle {bundle.name} is for research only and route {route.name!r} does not say `research: true`"
 
 
 def research_faults(bundles: Iterable[Bundle], route: Route | None) -> list[str]:
