@@ -95,12 +95,11 @@ def cross_check(config: Config) -> Iterator[tuple[Loc, str]]:
 
 
 def port_clashes(config: Config) -> Iterator[tuple[Loc, str]]:
-    """Two of our own listeners on one port."""
+    """Two of our own listeners on one port; `web` opens none, so that its port is no clash."""
     used: dict[int, str] = {}
     tls = config.dicom.tls
     listeners: list[tuple[Loc, int]] = [(("dicom", "port"), port) for port in config.dicom.plain_ports]
     listeners += [(("dicom", "tls", "port"), tls.port)] if tls else []
-    listeners += [(("web", "port"), config.web.port)] if config.web.enabled else []
     for loc, port in listeners:
         if port in used:
             yield loc, f"port {port} is already taken by {used[port]}"

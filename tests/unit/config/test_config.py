@@ -68,7 +68,14 @@ def test_a_name_used_twice_is_refused() -> None:
 
 
 def test_two_listeners_on_one_port_are_refused() -> None:
-    assert "web.port: port 11112 is already taken by dicom.port" in mistake("web: {port: 11112}")
+    tls = "tls: {certificate: a, key: b, ca: c, port: 11112}"
+    assert "dicom.tls.port: port 11112 is already taken by dicom.port" in mistake(f"dicom: {{{tls}}}")
+
+
+@pytest.mark.parametrize("text", ["dicom: {port: 8080}", "web: {port: 11112}"])
+def test_no_port_is_taken_by_a_web_server_that_is_not_started(text: str) -> None:
+    config = parse_config(text, HERE)
+    assert config.dicom.port == config.web.port
 
 
 def test_a_bad_regular_expression_is_refused() -> None:
