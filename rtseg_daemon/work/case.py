@@ -3,23 +3,29 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydicom import Dataset
 
-from rtseg_daemon.anatomy.organ import Flag, Organ
+from rtseg_daemon.anatomy.organ import Flag, Organ, flagged
+from rtseg_daemon.anatomy.volume import Volume, grid_of
 from rtseg_daemon.bundles import Bundle, digest_of
 from rtseg_daemon.config.sections import Compute
+from rtseg_daemon.ct.headers import read_header, split_images
+from rtseg_daemon.ct.preconditions import RELEASABLE
+from rtseg_daemon.ct.series import CtSeries, series_of
+from rtseg_daemon.gates import written_file
+from rtseg_daemon.gates.organs import judge_organs
+from rtseg_daemon.gates.series import judge_series
+from rtseg_daemon.gates.verdict import Verdict
+from rtseg_daemon.gates.voxels import judge_volume
+from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
+from rtseg_daemon.segment.engines.memory import reduced
+from rtseg_daemon.segment.pipeline import Report, Segmenter, Stages
+from rtseg_daemon.segment.rings import rings_of
+from rtseg_daemon.work.joining import Part, joined
 
-if TYPE_CHECKING:
-    from rtseg_daemon.anatomy.volume import Volume
-    from rtseg_daemon.ct.series import CtSeries
-    from rtseg_daemon.gates.verdict import Verdict
-    from rtseg_daemon.segment.pipeline import Segmenter, Stages
-    from rtseg_daemon.work.joining import Part
-
-Report = Callable[[str], None]
-Load = Callable[[Bundle], "Segmenter"]
+Load = Callable[[Bundle], Segmenter]
 
 
 @dataclass(frozen=True)
@@ -51,19 +57,19 @@ class CaseResult:
     """
 
     bundles: tuple[Bundle, ...]
-    verdicts: tuple[tuple[str, "Verdict"], ...]
+    verdicts: tuple[tuple[str, Verdict], ...]
     released: frozenset[str] = frozenset()
     forced: bool = False
-    series: "CtSeries | None" = None
+    series: CtSeries | None = None
     organs: tuple[Organ, ...] = ()
     rings: tuple[Organ, ...] = ()
     dataset: Dataset | None = None
-    entropies: tuple["Volume", ...] = ()
+    entropies: tuple[Volume, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
-    def holding(self) -> list["Verdict"]:
+    def holding(self) -> list[Verdict]:
         """The verdicts that stop the case: those that nobody may release, or that nobody has seen yet, always do."""
         return [v for gate, v in self.verdicts if v.verdict == "hold" and not (v.releasable and self._let_go(gate))]
 
@@ -127,10 +133,8 @@ def roi(organ: Organ) -> dict[str, Any]:
     }
 
 
-def load_segmenter(bundle: Bundle, compute: Compute, cache: Path | None) -> "Segmenter":
+def load_segmenter(bundle: Bundle, compute: Compute, cache: Path | None) -> Segmenter:
     """The bundle on the device that `compute` names; raises EngineError where there is none."""
-    from rtseg_daemon.segment.pipeline import Segmenter
-
     return Segmenter.load(bundle, compute, cache)
 
 
@@ -142,8 +146,6 @@ def process_case(
     `load` gives a bundle's segmenter; it is called when the series has passed its gates. Raises SeriesError if the
     files are no volume, EngineError if a network cannot run.
     """
-    from rtseg_daemon.segment.pipeline import Stages
-
     stages = Stages(report)
     result = read_case(paths, bundles, options, stages)
     if not result.held:
@@ -161,14 +163,8 @@ def gate_of(gate: str, bundle: Bundle, bundles: Sequence[Bundle]) -> str:
     return gate if len(bundles) == 1 else f"{gate} ({bundle.name})"
 
 
-def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options, stages: "Stages") -> CaseResult:
+def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options, stages: Stages) -> CaseResult:
     """The series as a volume, judged by its headers and then by its voxels."""
-    from rtseg_daemon.ct.headers import read_header, split_images
-    from rtseg_daemon.ct.preconditions import RELEASABLE
-    from rtseg_daemon.ct.series import series_of
-    from rtseg_daemon.gates.series import judge_series
-    from rtseg_daemon.gates.voxels import judge_volume
-
     with stages.stage("read headers"):
         headers = [read_header(path) for path in paths]
         verdicts = tuple((gate_of("series", one, bundles), judge_series(headers, one.limits)) for one in bundles)
@@ -183,11 +179,8 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
         return replace(result, series=series, verdicts=(*result.verdicts, ("voxels", judge_volume(series.volume))))
 
 
-def segment_case(result: CaseResult, load: Load, options: Options, stages: "Stages") -> CaseResult:
+def segment_case(result: CaseResult, load: Load, options: Options, stages: Stages) -> CaseResult:
     """The organs, judged, and their structure set; made also where a gate holds them: a release infers nothing."""
-    from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity
-    from rtseg_daemon.work.joining import joined
-
     series, bundles = result.series, result.bundles
     assert series is not None
     parts = joined([find_part(series.volume, bundle, load, options, stages) for bundle in bundles])
@@ -209,14 +202,8 @@ def segment_case(result: CaseResult, load: Load, options: Options, stages: "Stag
     )
 
 
-def find_part(volume: "Volume", bundle: Bundle, load: Load, options: Options, stages: "Stages") -> "Part":
+def find_part(volume: Volume, bundle: Bundle, load: Load, options: Options, stages: Stages) -> Part:
     """What one bundle finds in a CT, judged by its own limits; its probabilities do not outlive this call."""
-    from rtseg_daemon.anatomy.volume import grid_of
-    from rtseg_daemon.gates.organs import judge_organs
-    from rtseg_daemon.segment.engines.memory import reduced
-    from rtseg_daemon.segment.rings import rings_of
-    from rtseg_daemon.work.joining import Part
-
     with stages.stage("load model"):
         segmenter = load(bundle)
     found = segmenter.segment_volume(volume, stages.report)
@@ -234,8 +221,6 @@ def doubted(organs: Sequence[Organ], reasons: Sequence[str], let_go: bool) -> li
 
     Where a person let images go that are unlike those of the validation, no predicted Dice either: it holds for those.
     """
-    from rtseg_daemon.anatomy.organ import flagged
-
     if let_go:
         organs = [replace(organ, predicted_dice=None, interval=None) for organ in organs]
     words = [f"released by a person: {reason}" if let_go else reason for reason in reasons]
@@ -244,8 +229,6 @@ def doubted(organs: Sequence[Organ], reasons: Sequence[str], let_go: bool) -> li
 
 def unpredicted(organs: Sequence[Organ], shortage: str) -> list[Organ]:
     """The organs of a case for whose windows nothing was validated: REVIEW at best, and no predicted Dice."""
-    from rtseg_daemon.anatomy.organ import flagged
-
     if not shortage:
         return list(organs)
     return [flagged(replace(o, predicted_dice=None, interval=None), [(Flag.REVIEW, shortage)]) for o in organs]
@@ -253,18 +236,13 @@ def unpredicted(organs: Sequence[Organ], shortage: str) -> list[Organ]:
 
 def write_case(result: CaseResult, path: Path) -> None:
     """Write the structure set durably to `path`; raises OSError where that is not possible."""
-    from rtseg_daemon.rtstruct.writing import write_dataset
-
     assert result.dataset is not None
     write_dataset(result.dataset, path)
 
 
 def checked(result: CaseResult, path: Path, options: Options) -> CaseResult:
     """The result with the verdict on the file that was written: it is read again by code of its own."""
-    from rtseg_daemon.gates.verdict import Verdict
-    from rtseg_daemon.gates.written_file import check
-
     assert result.series is not None
-    reasons = check(path, result.series, result.organs, rejected=options.rejected, rings=result.rings)
+    reasons = written_file.check(path, result.series, result.organs, rejected=options.rejected, rings=result.rings)
     verdict = Verdict("hold", tuple(reasons), releasable=False) if reasons else Verdict("pass")
     return replace(result, verdicts=(*result.verdicts, ("written file", verdict)))
