@@ -4,13 +4,61 @@ Run as `python -m rtseg_daemon.daemon.worker --config FILE --name NAME --device 
 """
 
 import argparse
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtseg_daemon.config.file import load_config
+from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
+
+from rtseg_daemon.bundles import models_of
+from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor
-from rtseg_daemon.logs import configure
-from rtseg_daemon.work.job import Worker
+from rtseg_daemon.ledger import jobs
+from rtseg_daemon.ledger.engine import open_ledger, reading, writing
+from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.logs import configure, log
+from rtseg_daemon.storage import Layout
+from rtseg_daemon.work.job import Desk, run_job
+from rtseg_daemon.work.loaded import Loaded
+
+IDLE_SECONDS = 0.25
+
+
+def work(desk: Desk, stop: threading.Event) -> None:
+    """Load the bundles of all routes, then job after job until stopped; the job at hand is finished first."""
+    desk.loaded.warm(
+        models_of(desk.config), dict.fromkeys(name for route in desk.config.routes for name in route.bundle)
+    )
+    while not stop.is_set():
+        job_id = claim(desk)
+        if job_id is None:
+            stop.wait(IDLE_SECONDS)
+        else:
+            run_job(desk, job_id)
+
+
+def claim(desk: Desk) -> int | None:
+    """The oldest job waiting, leased; None if there is none or the ledger cannot be written now."""
+    try:
+        with reading(desk.engine) as session:
+            if session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).limit(1)) is None:
+                return None
+        with writing(desk.engine) as session:
+            job = jobs.claim_job(session, desk.owner)
+            return job.id if job else None
+    except SQLAlchemyError as error:
+        log().error("no job can be claimed now; trying again", exc_info=error)
+        return None
+
+
+def desk_of(config: Config, name: str, device: str) -> Desk:
+    """What the worker `name` on `device` works with; nothing is loaded yet."""
+    compute = config.compute.model_copy(update={"device": device})
+    loaded = Loaded(compute, Layout(config.storage.directory).engine_cache)
+    return Desk(open_ledger(config.database_url), config, loaded, f"{name}-{os.getpid()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = load_config(options.config)
     configure(config.logging, options.name)
     stop = follow_supervisor()
-    Worker(config, options.name, options.device).run(stop)
+    work(desk_of(config, options.name, options.device), stop)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, event
 from structlog.testing import capture_logs
 
 from rtseg_daemon.config.sections import DeliverySection
+from rtseg_daemon.daemon.worker import claim
 from rtseg_daemon.deliver import courier as courier_module
 from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.ledger import deliveries, jobs
@@ -26,7 +27,8 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
-from rtseg_daemon.work import job as worker_module
+from rtseg_daemon.work import job as job_module
+from rtseg_daemon.work.job import run_job
 from tests.deliveries import WAITS, World
 from tests.faults.test_reception_errors import Saboteur
 from tests.unit.work.test_job import Bench
@@ -102,9 +104,9 @@ def undermine_ledger(engine: Engine, saboteur: Saboteur) -> None:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Engine) -> Iterator[Bench]:
     bench = Bench(tmp_path, monkeypatch, ledger)
     patient_clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: None)
-    monkeypatch.setattr(worker_module, "time", patient_clock)
+    monkeypatch.setattr(job_module, "time", patient_clock)
     yield bench
-    bench.worker.engine.dispose()
+    bench.desk.engine.dispose()
 
 
 def another_run(bench: Bench, run: int) -> int:
@@ -117,9 +119,9 @@ def another_run(bench: Bench, run: int) -> int:
 def work_off(bench: Bench, turns: int = 3) -> None:
     """What the worker's loop does, without its pauses."""
     for _ in range(turns):
-        claimed = bench.worker.claim()
+        claimed = claim(bench.desk)
         if claimed is not None:
-            bench.worker.do(claimed)
+            run_job(bench.desk, claimed)
 
 
 def test_an_error_at_any_call_of_a_result_costs_no_job_and_no_restart(
@@ -128,7 +130,7 @@ def test_an_error_at_any_call_of_a_result_costs_no_job_and_no_restart(
     saboteur, struck, at, failed = Saboteur(), set(), 0, True
     work_off(bench)
     undermine_files(monkeypatch, saboteur, bench.layout.results)
-    undermine_ledger(bench.worker.engine, saboteur)
+    undermine_ledger(bench.desk.engine, saboteur)
     with capture_logs():
         while failed:
             job = another_run(bench, at + 2)

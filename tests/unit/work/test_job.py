@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import Logging
+from rtseg_daemon.daemon.worker import claim, desk_of
 from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
 from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import decisions, events, jobs, views
@@ -23,7 +24,8 @@ from rtseg_daemon.logs import configure
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.work import case
 from rtseg_daemon.work import job as job_module
-from rtseg_daemon.work.job import Beat, Worker, options_for
+from rtseg_daemon.work.heartbeat import Heartbeat
+from rtseg_daemon.work.job import options_for, run_job
 from tests.arrivals import receive
 from tests.stub import load_stub
 from tests.tiny import make_bundle
@@ -40,7 +42,7 @@ class Bench:
         self.ledger, self.layout = ledger, Layout(config.storage.directory)
         self.layout.create()
         monkeypatch.setattr(case, "load_segmenter", load_stub)
-        self.worker = Worker(config, "worker-0", "cpu")
+        self.desk = desk_of(config, "worker-0", "cpu")
         self.files = patient(self.layout.series / "aa")
         with writing(ledger) as session:
             for number, path in enumerate(self.files):
@@ -51,9 +53,9 @@ class Bench:
 
     def run(self) -> dict[str, Any]:
         """Do the job; returns what `jobs show --json` says of it then."""
-        claimed = self.worker.claim()
+        claimed = claim(self.desk)
         assert claimed is not None
-        self.worker.do(claimed)
+        run_job(self.desk, claimed)
         with reading(self.ledger) as session:
             return views.job_detail(views.find_job(session, self.job), self.layout.directory)
 
@@ -62,7 +64,7 @@ class Bench:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Engine) -> Any:
     bench = Bench(tmp_path, monkeypatch, ledger)
     yield bench
-    bench.worker.engine.dispose()
+    bench.desk.engine.dispose()
 
 
 def raising(error: Exception) -> Callable[..., Any]:
@@ -97,7 +99,7 @@ def test_an_image_that_was_altered_since_it_was_received_is_not_contoured(bench:
 
 
 def test_the_route_decides_about_rings_and_rejected_organs(bench: Bench, ledger: Engine) -> None:
-    route = bench.worker.config.routes[0]
+    route = bench.desk.config.routes[0]
     with reading(ledger) as session:
         job = views.find_job(session, bench.job)
         assert options_for(job, None) == options_for(job, route) == case.Options(run=1)
@@ -129,7 +131,7 @@ def test_an_error_with_a_name_ends_the_job_in_its_words(
 
 
 def test_a_job_of_a_route_that_is_gone_fails_and_is_not_taken_for_done(bench: Bench) -> None:
-    bench.worker.config = bench.worker.config.model_copy(update={"routes": []})
+    bench.desk = replace(bench.desk, config=bench.desk.config.model_copy(update={"routes": ()}))
     job = bench.run()
     assert (job["state"], job["deliveries"]) == ("FAILED", [])
     assert "its route 'all' is no longer configured" in job["error"]
@@ -207,7 +209,8 @@ def with_window(bench: Bench, monkeypatch: pytest.MonkeyPatch, window: tuple[int
         return [bundle.model_copy(update={"window": window}) for bundle in honest(models, names)]
 
     monkeypatch.setattr(job_module, "load_bundles", load)
-    bench.worker.compute = bench.worker.compute.model_copy(update={"device": "cuda:0"})
+    loaded = bench.desk.loaded
+    loaded.compute = loaded.compute.model_copy(update={"device": "cuda:0"})
 
 
 def events_of_job(bench: Bench) -> list[str]:
@@ -271,25 +274,27 @@ def test_a_case_that_ran_in_smaller_windows_does_not_decide_for_the_next(
     assert tried[-1] == ("cuda:0", (64, 64, 64))
 
 
-def test_a_job_cancelled_in_mid_inference_leaves_nothing_to_send(bench: Bench, ledger: Engine) -> None:
-    honest = bench.worker.process
+def test_a_job_cancelled_in_mid_inference_leaves_nothing_to_send(
+    bench: Bench, ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = job_module.process
 
     def cancelled(*arguments: Any) -> Any:
         with writing(ledger) as session:
             jobs.cancel(session, bench.job, "anna")
         return honest(*arguments)
 
-    bench.worker.process = cancelled  # type: ignore[method-assign]
+    monkeypatch.setattr(job_module, "process", cancelled)
     job = bench.run()
     assert (job["state"], job["deliveries"]) == ("CANCELLED", [])
 
 
 def test_a_beat_of_a_lost_job_stops_the_work(bench: Bench, ledger: Engine) -> None:
-    bench.worker.claim()
-    beat = Beat(ledger, bench.job, bench.worker.owner)
+    claim(bench.desk)
+    beat = Heartbeat(ledger, bench.job, bench.desk.owner)
     beat("infer")
     with writing(ledger) as session:
-        jobs.worker_lost(session, bench.worker.owner, "hung", 3)
+        jobs.worker_lost(session, bench.desk.owner, "hung", 3)
     with pytest.raises(LeaseLost):
         beat("masks")
 
@@ -334,15 +339,15 @@ def with_bundle(bench: Bench, ledger: Engine, names: str, research: bool = False
 
     `research`: they are for research; `allowed`: the route says so too.
     """
-    models = bench.worker.config.models.directory
+    models = bench.desk.config.models.directory
     assert models is not None
     for name in names.split("+"):
         if not (models / name).exists():
             make_bundle(models, name, intended_use="research" if research else "evaluation")
     if research and allowed:
-        (route,) = bench.worker.config.routes
+        (route,) = bench.desk.config.routes
         allowing = (route.model_copy(update={"research": True}),)
-        bench.worker.config = bench.worker.config.model_copy(update={"routes": allowing})
+        bench.desk = replace(bench.desk, config=bench.desk.config.model_copy(update={"routes": allowing}))
     with writing(ledger) as session:
         views.find_job(session, bench.job).bundle = names
 
@@ -360,7 +365,7 @@ def test_the_bundles_of_a_joined_job_run_one_after_the_other_into_one_structure_
     assert len(job["bundle_digest"].split("+")) == 2
     folder = Path(job["rtstruct_path"]).parent
     assert sorted(path.name for path in folder.iterdir()) == ["RTSTRUCT.dcm", "entropy-second.npz", "entropy.npz"]
-    assert len(bench.worker.segmenters) == 2
+    assert len(bench.desk.loaded.segmenters) == 2
     assert [delivery["destination"] for delivery in job["deliveries"]] == ["tps"]
 
 

@@ -1,0 +1,90 @@
+"""The bundles that a worker keeps loaded between its jobs, and what it tries when memory runs out."""
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rtseg_daemon.bundles import Bundle, load_bundle
+from rtseg_daemon.config.sections import Compute
+from rtseg_daemon.errors import EngineError, RtsegError
+from rtseg_daemon.logs import describe, log
+from rtseg_daemon.segment.engines.memory import attempts, halved, out_of_memory, reduced
+from rtseg_daemon.segment.pipeline import Segmenter
+from rtseg_daemon.work import case
+
+Note = Callable[[str, dict[str, Any]], None]
+"""Takes what happened, and its details."""
+
+
+class Loaded:
+    """The bundles that are loaded on one device.
+
+    Args:
+        compute: device, backend and precision of all of them.
+        cache: folder of compiled models.
+    """
+
+    def __init__(self, compute: Compute, cache: Path) -> None:
+        self.compute = compute
+        self.cache = cache
+        self.segmenters: dict[str, Segmenter] = {}
+
+    def warm(self, models: Path, names: Iterable[str]) -> None:
+        """Load these bundles, so that the first case waits for no compiler; failures are told by jobs."""
+        for name in names:
+            began = time.monotonic()
+            log().info("loading a bundle; its first start on this machine compiles it", bundle=name)
+            try:
+                self.segmenter(load_bundle(models, name), self.compute)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong, each job must be able to say it
+                reason = str(error) if isinstance(error, RtsegError) else describe(error)
+                log().error("the bundle cannot be loaded; its jobs will fail", bundle=name, reason=reason)
+            else:
+                log().info("bundle ready", bundle=name, seconds=round(time.monotonic() - began, 1))
+
+    def segmenter(self, bundle: Bundle, compute: Compute) -> Segmenter:
+        """The bundle, loaded and warm; loaded again when the installed one has changed, or memory was short last time.
+
+        What is kept of other bundles stays; of this one only what is asked for now.
+        """
+        key = f"{bundle.digest} {compute.device} {bundle.window} {bundle.window_step}"
+        kept = self.segmenters.get(key)
+        if kept is None or reduced(kept.bundle, bundle):
+            self.segmenters = {k: one for k, one in self.segmenters.items() if one.bundle.name != bundle.name}
+            kept = self.segmenters[key] = case.load_segmenter(bundle, compute, self.cache)
+        return kept
+
+    def run(
+        self, bundles: Sequence[Bundle], process: Callable[[case.Load], case.CaseResult], note: Note
+    ) -> case.CaseResult:
+        """Call `process` with a loader of these bundles; where memory runs out, in smaller windows, then on the CPU.
+
+        Raises EngineError where memory suffices nowhere, and what else `process` raises.
+        """
+        for device, halvings in attempts(self.compute.device, bundles):
+            try:
+                return process(self.loader(device, halvings, note))
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+            note("out of memory", {"device": device, "windows halved": halvings})
+            self.segmenters.clear()
+        raise EngineError(
+            f"memory ran out on {self.compute.device}, in smaller windows and on the CPU too; "
+            "free memory or use a smaller bundle, then retry the job"
+        )
+
+    def loader(self, device: str, halvings: int, note: Note) -> case.Load:
+        """Gives each bundle's segmenter on `device`, in windows halved so many times."""
+        compute = self.compute
+        if device != compute.device:
+            compute = compute.model_copy(update={"device": device, "backend": "auto", "precision": "auto"})
+
+        def load(bundle: Bundle) -> Segmenter:
+            found = self.segmenter(halved(bundle, halvings), compute)
+            if shortage := reduced(found.bundle, bundle):
+                note("smaller windows", {"bundle": bundle.name, "reason": shortage})
+            return found
+
+        return load
