@@ -117,12 +117,15 @@ def is_locked(layout: Layout) -> bool:
     return False
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """`content` under `path` whole or not at all, also after a power cut: temporary file, fsync, rename, fsync."""
+def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
+    """`content` under `path` whole or not at all, also after a power cut: temporary file, fsync, rename, fsync.
+
+    `mode` is the file's, less the umask. Folders that are missing are made, for this user alone.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_native_id()}.part")
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()

@@ -1,7 +1,7 @@
 """The RT Structure Set: organs as contours that refer to the CT's own images (PS3.3 A.19)."""
 
 import hashlib
-import os
+import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -24,6 +24,7 @@ from rtseg_daemon.rtstruct.contour import trace
 from rtseg_daemon.rtstruct.copied import copy_identity, keep_bytes
 from rtseg_daemon.rtstruct.names import ascii_line, names_of_rois
 from rtseg_daemon.rtstruct.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
+from rtseg_daemon.storage import write_durably
 
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
 """Detached Study Management: retired, but what every planning system writes and expects here."""
@@ -249,18 +250,7 @@ def file_meta(identity: StructureSetIdentity) -> FileMetaDataset:
 
 
 def write_dataset(dataset: Dataset, path: Path) -> None:
-    """Write the file as a whole or not at all: temporary name, fsync, rename, fsync of the folder."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as stream:
-            pydicom.dcmwrite(stream, dataset, enforce_file_format=True)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    """Write the file durably; under a path of the user's own others may read it, as far as the umask lets them."""
+    buffer = io.BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    write_durably(path, buffer.getvalue(), mode=0o666)
