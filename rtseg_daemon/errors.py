@@ -54,3 +54,7 @@ class StorageError(RtsegError):
 
 class DeliveryError(RtsegError):
     """A structure set could not be sent; the message says what the destination or the network answered."""
+
+
+class ContextRefused(DeliveryError):
+    """The peer accepts the association, but not this kind of object or service; it must be set up to."""

@@ -2,9 +2,14 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
+
+from pydicom.errors import InvalidDicomError
 
 from rtseg_daemon.config.sections import DeliverySection
+from rtseg_daemon.errors import ContextRefused, DeliveryError, RtsegError, StorageError, StructureSetError
 from rtseg_daemon.ledger.retry import backoff_seconds
+from rtseg_daemon.logs import describe
 
 SUCCESS = 0x0000
 NO_SUCH_OBJECT = 0x0110  # processing failure; often "the CT or the patient is not here yet"
@@ -37,6 +42,41 @@ def answer_of(status: int | None) -> Answer:
     if status & 0xFF00 == 0xA900 or status in (REFUSED_CLASS, NOT_AUTHORISED):
         return Answer.REFUSED_FOR_GOOD
     return Answer.REFUSED_FOR_NOW
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An attempt that ended in an error: what it counts as, and why in words for people.
+
+    Args:
+        is_away: the destination does not answer, or not as it should.
+        is_foreseen: False where the error has no name here.
+    """
+
+    answer: Answer
+    words: str
+    is_away: bool = False
+    is_foreseen: bool = True
+
+
+def failure_of(error: Exception) -> Failure:
+    """Judge what ended an attempt. The first row that fits counts."""
+    match error:
+        case ContextRefused():
+            return Failure(Answer.REFUSED_FOR_NOW, str(error))
+        case DeliveryError():
+            return Failure(Answer.NONE, str(error), is_away=True)
+        case StorageError() | StructureSetError():
+            return Failure(Answer.REFUSED_FOR_GOOD, str(error))
+        case RtsegError():
+            return Failure(Answer.NONE, str(error))
+        case FileNotFoundError() | InvalidDicomError():
+            name = Path(str(getattr(error, "filename", "") or "a file")).name
+            return Failure(Answer.REFUSED_FOR_GOOD, f"{name} is missing or broken; run doctor")
+        case OSError():
+            return Failure(Answer.NONE, f"the storage cannot be used now ({error.strerror})")
+        case _:
+            return Failure(Answer.NONE, f"an error that nobody foresaw: {describe(error)}", is_foreseen=False)
 
 
 @dataclass(frozen=True)

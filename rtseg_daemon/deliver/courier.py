@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pynetdicom import evt
 from pynetdicom.association import Association
@@ -18,16 +17,16 @@ from sqlalchemy.orm import object_session
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.deliver import commitment
-from rtseg_daemon.deliver.answers import Answer, Trial, answer_of, meaning, wait_before_next
-from rtseg_daemon.deliver.send import ContextRefused, contexts_for, store
+from rtseg_daemon.deliver.answers import Answer, Trial, answer_of, failure_of, meaning, wait_before_next
+from rtseg_daemon.deliver.send import contexts_for, store
 from rtseg_daemon.dicom.association import Local, Waits, associated, echo
-from rtseg_daemon.errors import DeliveryError, RtsegError, StateError, StorageError, StructureSetError
+from rtseg_daemon.errors import RtsegError, StateError
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.retry import really_waited
 from rtseg_daemon.ledger.schema import Delivery, Instance
 from rtseg_daemon.ledger.series import kept_instances
-from rtseg_daemon.logs import describe, log
+from rtseg_daemon.logs import log
 from rtseg_daemon.rtstruct.renamed import for_destination
 from rtseg_daemon.storage import Layout, check_files
 
@@ -143,29 +142,24 @@ class Courier(threading.Thread):
         try:
             with reading(self.engine) as session:
                 parcel = self.pack(session.get_one(Delivery, delivery_id))
-        except (StorageError, StructureSetError, InvalidDicomError) as error:
-            return self.put_off(delivery_id, Answer.REFUSED_FOR_GOOD, None, str(error))
-        except OSError as error:  # our own disk: no word of the destination
-            return self.put_off(delivery_id, Answer.NONE, None, f"the storage cannot be used now ({error.strerror})")
-        try:
             status, comment = self.send(parcel)
-        except ContextRefused as error:
-            return self.put_off(delivery_id, Answer.REFUSED_FOR_NOW, None, str(error))
-        except (FileNotFoundError, InvalidDicomError) as error:
-            name = Path(str(getattr(error, "filename", "") or "a file")).name
-            return self.put_off(delivery_id, Answer.REFUSED_FOR_GOOD, None, f"{name} is missing or broken; run doctor")
-        except (DeliveryError, OSError) as error:
-            self.put_off(delivery_id, Answer.NONE, None, str(error))
-            return self.note(up=False, error=str(error))
         except (SQLAlchemyError, StateError):
             raise
         except Exception as error:  # noqa: BLE001 - the world is met here; one parcel must not end the queue
-            log().critical("a delivery broke; trying again", delivery=delivery_id, exc_info=error)
-            return self.put_off(delivery_id, Answer.NONE, None, f"an error that nobody foresaw: {describe(error)}")
+            return self.failed(delivery_id, error)
         answer = answer_of(status)
         if answer is not Answer.ARRIVED:
             self.put_off(delivery_id, answer, status, comment)
         return self.note(up=True)
+
+    def failed(self, delivery_id: int, error: Exception) -> None:
+        """What follows from an attempt that ended in an error."""
+        failure = failure_of(error)
+        if not failure.is_foreseen:
+            log().critical("a delivery broke; trying again", delivery=delivery_id, exc_info=error)
+        self.put_off(delivery_id, failure.answer, None, failure.words)
+        if failure.is_away:
+            self.note(up=False, error=failure.words)
 
     def pack(self, delivery: Delivery) -> Parcel:
         """Which files this delivery still has to send; raises StorageError if one is not as received or judged."""
@@ -187,7 +181,7 @@ class Courier(threading.Thread):
     def send(self, parcel: Parcel) -> tuple[int, str]:
         """Send a parcel over one association; the status that decides, and words for people. What arrived is recorded.
 
-        Raises DeliveryError (OSError for an unreadable file) if no answer came.
+        Raises DeliveryError if no answer came, OSError for a file of ours that cannot be read.
         """
         reports = commitment.Reports(self.engine)
         handlers = [(evt.EVT_N_EVENT_REPORT, reports.handle)]

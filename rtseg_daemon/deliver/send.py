@@ -13,7 +13,7 @@ from pynetdicom.presentation import PresentationContext
 
 from rtseg_daemon.dicom.association import Peer
 from rtseg_daemon.dicom.contexts import COMMITMENT
-from rtseg_daemon.errors import DeliveryError
+from rtseg_daemon.errors import ContextRefused, DeliveryError
 
 UNCOMPRESSED: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
 
@@ -59,7 +59,3 @@ def store(association: Association, peer: Peer, path: Path) -> Stored:
 
 def class_name(dataset: Dataset) -> str:
     return str(dataset.SOPClassUID.name)
-
-
-class ContextRefused(DeliveryError):
-    """The destination accepts the association, but not this kind of object; it must be set up to."""

@@ -3,9 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom.errors import InvalidDicomError
 
 from rtseg_daemon.config.sections import DeliverySection
-from rtseg_daemon.deliver.answers import Answer, Trial, answer_of, meaning, wait_before_next
+from rtseg_daemon.deliver.answers import Answer, Trial, answer_of, failure_of, meaning, wait_before_next
+from rtseg_daemon.errors import ConfigError, ContextRefused, DeliveryError, StorageError, StructureSetError
 
 SETTINGS = DeliverySection()
 FRESH = Trial(attempts=1, waited_seconds=0.0, refused_seconds=0.0)
@@ -61,3 +63,28 @@ def test_silence_is_waited_on_for_two_weeks_however_long_it_refused_before() -> 
     assert wait_before_next(Answer.NONE, trial, SETTINGS, 0.5) == 3600
     over = Trial(attempts=401, waited_seconds=336 * 3600, refused_seconds=0)
     assert wait_before_next(Answer.NONE, over, SETTINGS, 0.5) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "answer", "words"),
+    [
+        (ContextRefused("not this class"), Answer.REFUSED_FOR_NOW, "not this class"),
+        (DeliveryError("no answer"), Answer.NONE, "no answer"),
+        (StorageError("was altered"), Answer.REFUSED_FOR_GOOD, "was altered"),
+        (StructureSetError("lacks organs"), Answer.REFUSED_FOR_GOOD, "lacks organs"),
+        (ConfigError("no certificate"), Answer.NONE, "no certificate"),
+        (FileNotFoundError(2, "gone", "/a/b.dcm"), Answer.REFUSED_FOR_GOOD, "b.dcm is missing or broken; run doctor"),
+        (InvalidDicomError(), Answer.REFUSED_FOR_GOOD, "a file is missing or broken; run doctor"),
+        (OSError(28, "full"), Answer.NONE, "the storage cannot be used now (full)"),
+    ],
+)
+def test_each_error_of_an_attempt_has_its_meaning(error: Exception, answer: Answer, words: str) -> None:
+    failure = failure_of(error)
+    assert (failure.answer, failure.words, failure.is_foreseen) == (answer, words, True)
+    assert failure.is_away == (type(error) is DeliveryError)
+
+
+def test_an_error_that_has_no_name_is_tried_again_and_told_apart() -> None:
+    failure = failure_of(ZeroDivisionError("division by zero"))
+    assert (failure.answer, failure.is_foreseen, failure.is_away) == (Answer.NONE, False, False)
+    assert failure.words.startswith("an error that nobody foresaw: ZeroDivisionError")
