@@ -1,15 +1,15 @@
 """Storage commitment (PS3.4, annex J): asking a destination to take responsibility, and reading its report."""
 
-import threading
 from collections.abc import Sequence
-from typing import Any
 
 from pydicom import Dataset
 from pydicom.uid import UID, generate_uid
-from pynetdicom.association import Association
 from sqlalchemy import Engine
 
+from rtseg_daemon.dicom import dimse
+from rtseg_daemon.dicom.association import Association, Data, Serve
 from rtseg_daemon.dicom.contexts import COMMITMENT
+from rtseg_daemon.dicom.datasets import encode
 from rtseg_daemon.ledger.deliveries import record_commitment
 from rtseg_daemon.ledger.engine import writing
 
@@ -38,18 +38,19 @@ def request(transaction_uid: str, objects: Sequence[tuple[str, str]]) -> Dataset
     return dataset
 
 
-def ask(association: Association, transaction_uid: str, objects: Sequence[tuple[str, str]]) -> int | None:
-    """Send the N-ACTION; returns its status, None where no answer came."""
-    try:
-        answer, _ = association.send_n_action(
-            request(transaction_uid, objects),
-            REQUEST_COMMITMENT,
-            COMMITMENT,
-            PUSH_MODEL_INSTANCE,
-        )
-    except (ValueError, RuntimeError):
-        return None
-    return int(answer.Status) if "Status" in answer else None
+def ask(association: Association, transaction_uid: str, objects: Sequence[tuple[str, str]], serve: Serve) -> int:
+    """Send the N-ACTION; returns its status. `serve` takes a report that comes before the answer.
+
+    Raises ContextRefused where the peer does not have the service, PeerError where no answer came.
+    """
+    context = association.context(COMMITMENT)
+    values = {
+        dimse.REQUESTED_CLASS: COMMITMENT.encode(),
+        dimse.REQUESTED_INSTANCE: PUSH_MODEL_INSTANCE.encode(),
+        dimse.ACTION_TYPE: dimse.short(REQUEST_COMMITMENT),
+    }
+    data = Data.of(encode(request(transaction_uid, objects), context.syntax))
+    return association.ask(context, dimse.N_ACTION_RQ, values, data, serve).status
 
 
 def failures(report: Dataset) -> dict[str, int]:
@@ -76,17 +77,3 @@ def take_report(engine: Engine, event_type: int, report: Dataset) -> int:
     with writing(engine) as session:
         known = record_commitment(session, transaction, failed)
     return 0x0000 if known is not None else UNKNOWN_ARGUMENT
-
-
-class Reports:
-    """Takes reports that come back on the association that asked."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.came = threading.Event()
-
-    def handle(self, event: Any) -> tuple[int, None]:
-        """pynetdicom's handler for EVT_N_EVENT_REPORT."""
-        status = take_report(self.engine, int(event.event_type), event.event_information)
-        self.came.set()
-        return status, None

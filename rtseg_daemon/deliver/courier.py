@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
-from pynetdicom import evt
-from pynetdicom.association import Association
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import object_session
@@ -18,9 +16,14 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.deliver import commitment
 from rtseg_daemon.deliver.answers import Answer, Trial, answer_of, failure_of, meaning, wait_before_next
-from rtseg_daemon.deliver.send import contexts_for, store
-from rtseg_daemon.dicom.association import Local, Waits, associated, echo
-from rtseg_daemon.errors import RtsegError, StateError
+from rtseg_daemon.deliver.event_reports import take_event_report
+from rtseg_daemon.deliver.send import offers_for, store
+from rtseg_daemon.dicom import dimse
+from rtseg_daemon.dicom.association import Association, Local, Message, Waits, associated, echo
+from rtseg_daemon.dicom.contexts import COMMITMENT
+from rtseg_daemon.dicom.dimse import Status
+from rtseg_daemon.dicom.wire import PeerError, PeerFault
+from rtseg_daemon.errors import ContextRefused, RtsegError, StateError
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.retry import really_waited
@@ -119,10 +122,8 @@ class Courier(threading.Thread):
         """C-ECHO; a destination that answers again has its whole queue woken."""
         try:
             status = echo(self.local, self.destination, self.waits)
-        except (RtsegError, OSError) as error:
+        except RtsegError as error:
             self.note(up=False, error=str(error))
-        except Exception as error:  # noqa: BLE001 - a peer that accepts and aborts at once ends pynetdicom in anything
-            self.note(up=False, error=f"C-ECHO broke off ({type(error).__name__})")
         else:
             self.note(up=status == 0x0000, error=None if status == 0x0000 else f"C-ECHO answered 0x{status:04X}")
 
@@ -183,20 +184,18 @@ class Courier(threading.Thread):
 
         Raises DeliveryError if no answer came, OSError for a file of ours that cannot be read.
         """
-        reports = commitment.Reports(self.engine)
-        handlers = [(evt.EVT_N_EVENT_REPORT, reports.handle)]
-        contexts = contexts_for(parcel.files, self.destination.commitment)
-        with associated(self.local, self.destination, contexts, self.waits, handlers) as association:
+        offers = offers_for(parcel.files, self.destination.commitment)
+        with associated(self.local, self.destination, offers, self.waits) as association:
             refused = self.send_images(association, parcel)
             if refused is not None:
                 return refused
-            stored = store(association, self.destination, parcel.rtstruct)
-            comment = stored.comment or meaning(stored.status)
-            if answer_of(stored.status) is Answer.ARRIVED:
-                self.arrived(parcel, stored.status, comment)
+            stored = store(association, parcel.rtstruct)
+            comment = stored.comment or meaning(stored.code)
+            if answer_of(stored.code) is Answer.ARRIVED:
+                self.arrived(parcel, stored.code, comment)
                 if self.destination.commitment:
-                    self.ask_commitment(association, parcel, reports)
-        return stored.status, comment
+                    self.ask_commitment(association, parcel)
+        return stored.code, comment
 
     def arrived(self, parcel: Parcel, status: int, comment: str) -> None:
         """SENT, before anything else is asked: a commitment report may come at any moment from now on."""
@@ -210,9 +209,9 @@ class Courier(threading.Thread):
         arrived: list[str] = []
         try:
             for _, uid, path in parcel.images:
-                stored = store(association, self.destination, path)
-                if answer_of(stored.status) is not Answer.ARRIVED:
-                    return stored.status, f"a CT image was refused: {stored.comment or meaning(stored.status)}"
+                stored = store(association, path)
+                if answer_of(stored.code) is not Answer.ARRIVED:
+                    return stored.code, f"a CT image was refused: {stored.comment or meaning(stored.code)}"
                 arrived.append(uid)
         finally:
             if arrived:
@@ -220,18 +219,33 @@ class Courier(threading.Thread):
                     deliveries.remember_images(session, parcel.delivery_id, arrived)
         return None
 
-    def ask_commitment(self, association: Association, parcel: Parcel, reports: commitment.Reports) -> None:
+    def ask_commitment(self, association: Association, parcel: Parcel) -> None:
         """Ask once the structure set has arrived; a destination that cannot is no failure of the delivery."""
         objects = [(sop_class, uid) for sop_class, uid, _ in parcel.images] + [parcel.rtstruct_uid]
         transaction = commitment.new_transaction()
         with writing(self.engine) as session:
             deliveries.ask_commitment(session, parcel.delivery_id, transaction)
-        status = commitment.ask(association, transaction, objects)
-        if status == 0x0000:
-            reports.came.wait(REPORT_SECONDS)
-        else:
-            words = "no answer" if status is None else f"0x{status:04X}"
-            log().warning("storage commitment was not accepted", destination=self.destination.name, status=words)
+        reports: list[Status] = []
+
+        def take(message: Message) -> Status:
+            if message.context.sop_class != COMMITMENT:
+                raise PeerFault("a report on a presentation context that is not for it")
+            reports.append(take_event_report(self.engine, message.command, message.data, message.context.syntax))
+            return reports[-1]
+
+        serve = {dimse.N_EVENT_REPORT_RQ: take}
+        try:
+            status = commitment.ask(association, transaction, objects, serve)
+            if status == 0x0000:
+                association.listen(REPORT_SECONDS, serve, lambda: bool(reports))
+                return
+            words = f"0x{status:04X}"
+        except ContextRefused as error:
+            words = str(error)
+        except PeerError as error:
+            association.abort()
+            words = str(error)
+        log().warning("storage commitment was not accepted", destination=self.destination.name, reason=words)
 
     def put_off(self, delivery_id: int, answer: Answer, status: int | None, comment: str) -> None:
         """WAITING with the time of the next attempt, or FAILED with the reason."""

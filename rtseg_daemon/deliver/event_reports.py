@@ -1,16 +1,13 @@
-"""Reports of storage commitment that a destination brings on an association of its own (PS3.4, J.3.3)."""
+"""Reports of storage commitment, on an association of the destination's own or on ours (PS3.4, J.3.3)."""
 
-from io import BytesIO
-
-from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
-from pynetdicom.dsutils import decode
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.deliver.commitment import take_report
 from rtseg_daemon.dicom import dimse
+from rtseg_daemon.dicom.datasets import decode
 from rtseg_daemon.dicom.dimse import Command, Status
-from rtseg_daemon.dicom.scan import ScanError, scan
+from rtseg_daemon.dicom.scan import ScanError
 from rtseg_daemon.logs import log
 
 PROCESSING_FAILURE = 0x0110
@@ -19,10 +16,7 @@ PROCESSING_FAILURE = 0x0110
 def take_event_report(engine: Engine, command: Command, data: bytes, transfer_syntax: str) -> Status:
     """Enter one report in the ledger; returns the answer."""
     try:
-        scan(memoryview(data), transfer_syntax, ())
-        implicit, big = transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian
-        report = decode(BytesIO(data), implicit, not big)
-        return Status(take_report(engine, command.number(dimse.EVENT_TYPE), report))
+        return Status(take_report(engine, command.number(dimse.EVENT_TYPE), decode(data, transfer_syntax)))
     except ScanError as error:
         return Status(PROCESSING_FAILURE, str(error))
     except (SQLAlchemyError, ValueError, TypeError, AttributeError, KeyError) as error:

@@ -1,61 +1,64 @@
-"""Objects stored at a destination over one association."""
+"""Objects stored at a destination over one association, read from their files piece by piece."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import SEEK_END
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
+from pydicom import FileMetaDataset, dcmread
+from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
-from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import build_context
-from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext
 
-from rtseg_daemon.dicom.association import Peer
+from rtseg_daemon.dicom.association import PLAIN, Association, Data
 from rtseg_daemon.dicom.contexts import COMMITMENT
-from rtseg_daemon.errors import ContextRefused, DeliveryError
+from rtseg_daemon.dicom.datasets import encode
+from rtseg_daemon.dicom.dimse import Status
+from rtseg_daemon.dicom.proposal import Offer
 
-UNCOMPRESSED: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-
-
-def contexts_for(files: Sequence[Path], commitment: bool) -> list[PresentationContext]:
-    """What must be offered to store `files`, as they are or else in the other uncompressed form, and for commitment."""
-    wanted: dict[tuple[str, str], PresentationContext] = {}
-    for path in files:
-        meta = read_file_meta_info(path)
-        sop_class, syntax = str(meta.MediaStorageSOPClassUID), str(meta.TransferSyntaxUID)
-        wanted.setdefault((sop_class, syntax), build_context(sop_class, [syntax]))
-        if syntax in UNCOMPRESSED:
-            others = [other for other in UNCOMPRESSED if other != syntax]
-            wanted.setdefault((sop_class, str(others[0])), build_context(sop_class, others))
-    contexts = list(wanted.values())
-    return [*contexts, build_context(COMMITMENT)] if commitment else contexts
+BEFORE_META_BYTES = 128 + 4 + 12
+"""Preamble, prefix, and the element that says how long the rest of the meta information is (PS3.10, 7.1)."""
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A peer's answer to one C-STORE: the status, and its Error Comment."""
-
-    status: int
-    comment: str
+def forms(syntax: str) -> tuple[str, ...]:
+    """Transfer syntaxes in which a file may be sent: its own, and the other plain one where it is plain."""
+    return (syntax, *(other for other in PLAIN if other != syntax)) if syntax in PLAIN else (syntax,)
 
 
-def store(association: Association, peer: Peer, path: Path) -> Stored:
-    """Send one file. Raises DeliveryError if no answer came, ContextRefused if the peer does not take this kind.
+def offers_for(files: Sequence[Path], commitment: bool) -> list[Offer]:
+    """What must be offered to store `files`, each form in a context of its own, and for commitment."""
+    wanted = dict.fromkeys(
+        (str(meta.MediaStorageSOPClassUID), form)
+        for meta in map(read_file_meta_info, files)
+        for form in forms(str(meta.TransferSyntaxUID))
+    )
+    offers = [Offer(sop_class, (form,)) for sop_class, form in wanted]
+    return [*offers, Offer(COMMITMENT, PLAIN)] if commitment else offers
+
+
+def store(association: Association, path: Path) -> Status:
+    """Send one file. Raises PeerError if no answer came, ContextRefused if the peer does not take this kind.
 
     FileNotFoundError and InvalidDicomError tell of a file that is gone or broken.
     """
-    dataset = dcmread(path)
-    try:
-        answer = association.send_c_store(dataset)
-    except ValueError as error:
-        raise ContextRefused(f"{peer.name} does not accept {class_name(dataset)} in the form that we hold") from error
-    except RuntimeError as error:
-        raise DeliveryError(f"{peer.name}: the association was lost before the answer") from error
-    if "Status" not in answer:
-        raise DeliveryError(f"{peer.name}: no answer to C-STORE; the object may or may not have arrived")
-    return Stored(int(answer.Status), str(answer.get("ErrorComment", "") or ""))
+    meta = read_file_meta_info(path)
+    syntax = str(meta.TransferSyntaxUID)
+    context = association.context(str(meta.MediaStorageSOPClassUID), *forms(syntax))
+    with data_of(path, meta, context.syntax) as data:
+        return association.store(context, str(meta.MediaStorageSOPInstanceUID), data)
 
 
-def class_name(dataset: Dataset) -> str:
-    return str(dataset.SOPClassUID.name)
+@contextmanager
+def data_of(path: Path, meta: FileMetaDataset, syntax: str) -> Iterator[Data]:
+    """A file's data set in `syntax`: as it lies there, or encoded anew in memory."""
+    if syntax != str(meta.TransferSyntaxUID):
+        yield Data.of(encode(dcmread(path), syntax))
+        return
+    if "FileMetaInformationGroupLength" not in meta:
+        raise InvalidDicomError(f"{path.name} does not say where its data set begins")
+    start = BEFORE_META_BYTES + int(meta.FileMetaInformationGroupLength)
+    with path.open("rb") as file:
+        length = file.seek(0, SEEK_END) - start
+        if length < 0:
+            raise InvalidDicomError(f"{path.name} ends before its data set")
+        file.seek(start)
+        yield Data(file, length)

@@ -1,30 +1,70 @@
-"""One association to a destination: opened with limits on every wait, used to store objects, released."""
+"""Associations that we open: requests sent one at a time, every answer matched with its request, every wait bounded.
 
-import socket
+The peer is trusted no more than one that calls us: what it sends is bounded in bytes, what it delays by deadlines.
+"""
+
+import io
 import ssl
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import BinaryIO
 
-from pynetdicom import AE, build_context, evt
-from pynetdicom.association import Association
-from pynetdicom.presentation import PresentationContext
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from rtseg_daemon.config.sections import DestinationPeer, QueryPeer, Tls
+from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.contexts import VERIFICATION
-from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from rtseg_daemon.dicom.dimse import Command, Status
+from rtseg_daemon.dicom.line import Line, connected
+from rtseg_daemon.dicom.proposal import Agreement, Context, Offer, agreement, encode_proposal
 from rtseg_daemon.dicom.tls import client_context, negotiated
-from rtseg_daemon.errors import DeliveryError
+from rtseg_daemon.dicom.wire import (
+    ABORT,
+    RELEASE_RP,
+    RELEASE_RQ,
+    Limits,
+    PeerError,
+    PeerFault,
+    PeerGone,
+    abort_pdu,
+    encode_command,
+    encode_fragment,
+    release_reply,
+    release_request,
+)
+from rtseg_daemon.errors import ContextRefused, DeliveryError, StorageError
+from rtseg_daemon.logs import log
+
+PLAIN = (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian))
+"""Transfer syntaxes offered for everything that is not an image."""
+
+ANSWER_BYTES = 2**20
+"""Largest data set of an answer or of a report: some thousand failed images by name are less."""
+
+LAST_WORDS_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
 class Waits:
-    """Longest waits in seconds: for a TCP connection, for the association, for each answer."""
+    """Longest waits in seconds.
+
+    Args:
+        connect: for the TCP connection and the TLS handshake.
+        associate: for the answer to the association request.
+        answer: for each answer from its request to its last byte, and for a peer that takes nothing of what is sent.
+        total: for everything on one association; objects sent add their share.
+        release: for the answer to the release.
+        bytes_per_second: below this rate an object that is sent takes too long (128 kbit/s).
+    """
 
     connect: float = 10.0
     associate: float = 20.0
     answer: float = 60.0
+    total: float = 300.0
+    release: float = 5.0
+    bytes_per_second: float = 16 * 1024.0
 
 
 @dataclass(frozen=True)
@@ -38,69 +78,254 @@ class Local:
 Peer = DestinationPeer | QueryPeer
 
 
-def application(local: Local, waits: Waits) -> AE:
-    """Our side of an association, with every wait bounded."""
-    ae = AE(ae_title=local.ae_title)
-    ae.implementation_class_uid = IMPLEMENTATION_UID
-    ae.implementation_version_name = IMPLEMENTATION_VERSION
-    ae.connection_timeout = waits.connect
-    ae.acse_timeout = waits.associate
-    ae.dimse_timeout = waits.answer
-    ae.network_timeout = waits.answer
-    return ae
+@dataclass(frozen=True)
+class Data:
+    """An encoded data set: `length` bytes from where `stream` stands."""
+
+    stream: BinaryIO
+    length: int
+
+    @classmethod
+    def of(cls, content: bytes) -> "Data":
+        return cls(io.BytesIO(content), len(content))
+
+
+@dataclass(frozen=True)
+class Message:
+    """A whole message of the peer's; `data` is empty where it has no data set."""
+
+    context: Context
+    command: Command
+    data: bytes
+
+    @property
+    def status(self) -> int:
+        return self.command.number(dimse.STATUS)
+
+
+Serve = Mapping[int, Callable[[Message], Status]]
+"""What the peer may ask of us meanwhile: command field -> what answers it."""
+
+NOTHING: Serve = {}
+
+
+class Association:
+    """An established association. Its methods raise PeerError where it cannot go on."""
+
+    def __init__(self, line: Line, waits: Waits, agreed: Agreement) -> None:
+        self.line = line
+        self.waits = waits
+        self.agreed = agreed
+        self._last_id = 0
+        self._ended = False
+
+    def context(self, sop_class: str, *syntaxes: str) -> Context:
+        """The accepted context of this class, by preference of `syntaxes`; raises ContextRefused if there is none."""
+        found = {one.syntax: one for one in self.agreed.contexts.values() if one.sop_class == sop_class}
+        for syntax in syntaxes or found:
+            if syntax in found:
+                return found[syntax]
+        raise ContextRefused(f"{UID(sop_class).name} is not accepted in the form that we have")
+
+    def ask(
+        self,
+        context: Context,
+        field: int,
+        values: Mapping[int, bytes],
+        data: Data | None = None,
+        serve: Serve = NOTHING,
+    ) -> Message:
+        """Send a request and give its one answer; `serve` answers what the peer asks before."""
+        asked = self._request(context, field, values, data)
+        return self._answer(context, asked, serve)
+
+    def ask_for_many(
+        self, context: Context, field: int, values: Mapping[int, bytes], data: Data, serve: Serve = NOTHING
+    ) -> Iterator[Message]:
+        """Send a request and give its answers, the final one last. Nothing else may be asked before that."""
+        asked = self._request(context, field, values, data)
+        while True:
+            answer = self._answer(context, asked, serve)
+            yield answer
+            if answer.status not in dimse.PENDING:
+                return
+
+    def echo(self) -> int:
+        """C-ECHO; returns its status."""
+        values = {dimse.AFFECTED_CLASS: VERIFICATION.encode()}
+        return self.ask(self.context(VERIFICATION), dimse.C_ECHO_RQ, values).status
+
+    def store(self, context: Context, instance: str, data: Data) -> Status:
+        """C-STORE of one object in the context's transfer syntax."""
+        values = {
+            dimse.AFFECTED_CLASS: context.sop_class.encode(),
+            dimse.AFFECTED_INSTANCE: instance.encode(),
+            dimse.PRIORITY: dimse.short(0),
+        }
+        answer = self.ask(context, dimse.C_STORE_RQ, values, data)
+        return Status(answer.status, answer.command.text(dimse.ERROR_COMMENT)[:64])
+
+    def listen(self, seconds: float, serve: Serve, until: Callable[[], bool]) -> None:
+        """Answer what the peer asks until `until` holds, `seconds` at most. That it asks nothing is no fault."""
+        end = time.monotonic() + seconds
+        while not until():
+            self.line.allow(end - time.monotonic())
+            try:
+                self._serve(self._read(serve), serve)
+            except PeerGone:
+                if self.line.is_silent and self.line.is_overdue:
+                    return
+                raise
+
+    def release(self) -> None:
+        """An orderly end. What the peer still sends is thrown away; that it does not answer changes nothing."""
+        if self._ended:
+            return
+        self._ended = True
+        self.line.allow(self.waits.release)
+        try:
+            self.line.send(release_request())
+            while (kind := self.line.read_pdu(self.line.limits.pdu_bytes)[0]) not in (RELEASE_RP, ABORT):
+                if kind == RELEASE_RQ:
+                    self.line.send(release_reply())
+        except PeerError as error:
+            log().debug("a release was not answered", reason=str(error))
+        finally:
+            self.line.close()
+
+    def abort(self) -> None:
+        """End it at once; whether the peer hears of it does not matter."""
+        if self._ended:
+            return
+        self._ended = True
+        self.line.allow(LAST_WORDS_SECONDS)
+        try:
+            self.line.send(abort_pdu(provider=False))
+        except PeerError:
+            return
+        finally:
+            self.line.close()
+
+    def _request(self, context: Context, field: int, values: Mapping[int, bytes], data: Data | None) -> Command:
+        """Send a request under an id that no request before had; returns its command set."""
+        self._last_id = self._last_id % 0xFFFF + 1
+        asked = dimse.request(field, self._last_id, values, has_data=data is not None)
+        seconds = (data.length if data else 0) / self.waits.bytes_per_second
+        self.line.extend(seconds)
+        self.line.allow(self.waits.answer + seconds)
+        self.line.send(encode_command(context.id, dimse.encode_command_set(asked.values)))
+        if data is not None:
+            self._send_data(context, data)
+        self.line.allow(self.waits.answer)
+        return asked
+
+    def _send_data(self, context: Context, data: Data) -> None:
+        """In pieces of the length that the peer takes (even, as all values are); raises StorageError if it falls short."""
+        left, room = data.length, (self.agreed.pdu_bytes - 6) // 2 * 2
+        while True:
+            piece = data.stream.read(min(left, room))
+            left -= len(piece)
+            if left and not piece:
+                raise StorageError("a file became shorter while it was sent; run doctor")
+            self.line.send(encode_fragment(context.id, piece, is_command=False, is_last=not left))
+            if not left:
+                return
+
+    def _answer(self, context: Context, asked: Command, serve: Serve) -> Message:
+        """The next answer to the request that is outstanding."""
+        while True:
+            message = self._read(serve, context, asked)
+            if message.command.field & dimse.RESPONSE:
+                self.line.allow(self.waits.answer)
+                return message
+            self._serve(message, serve)
+            self.line.allow(self.waits.answer)
+
+    def _read(self, serve: Serve, context: Context | None = None, asked: Command | None = None) -> Message:
+        """A whole message; raises PeerFault for one that is neither the answer to `asked` nor a request in `serve`.
+
+        It is judged by its command set, before its data set is read.
+        """
+        first = self.line.read_fragment()
+        command = dimse.read_command(self.line, first)
+        on = self.agreed.contexts.get(first.context_id)
+        if on is None:
+            raise PeerFault("a message on a presentation context that was not accepted")
+        if not command.field & dimse.RESPONSE:
+            if command.field not in serve:
+                raise PeerFault(f"message 0x{command.field:04X} is not served here")
+        elif asked is None:
+            raise PeerFault(f"message 0x{command.field:04X} answers nothing that was asked")
+        elif on != context:
+            raise PeerFault("the answer came on another presentation context than its request")
+        elif reason := dimse.misfit(asked, command):
+            raise PeerFault(reason)
+        largest = self.line.limits.object_bytes if command.field == dimse.C_STORE_RQ else ANSWER_BYTES
+        return Message(on, command, dimse.read_small_data(self.line, on.id, largest) if command.has_data else b"")
+
+    def _serve(self, message: Message, serve: Serve) -> None:
+        """Answer what the peer asks."""
+        status = serve[message.command.field](message)
+        self.line.allow(self.waits.answer)
+        self.line.send(encode_command(message.context.id, dimse.encode_response(message.command, status)))
 
 
 @contextmanager
-def associated(
-    local: Local,
-    peer: Peer,
-    contexts: Sequence[PresentationContext],
-    waits: Waits = Waits(),
-    handlers: Iterable[tuple[Any, ...]] = (),
-    ext_neg: Sequence[Any] = (),
-) -> Iterator[Association]:
+def associated(local: Local, peer: Peer, offers: Sequence[Offer], waits: Waits = Waits()) -> Iterator[Association]:
     """An established association with `peer`, released at the end of the block (aborted on an error).
 
-    Raises DeliveryError naming what the peer or the network did if there is none.
+    Raises DeliveryError naming what the peer or the network did if there is none, or if it breaks in the block.
     """
-    ae = application(local, waits)
-    encrypted = None
-    if peer.tls:
-        if local.tls is None:
-            raise DeliveryError(f"{peer.name} wants TLS, and dicom.tls names no certificate")
-        encrypted = (client_context(local.tls), peer.host)
-    association = ae.associate(
-        peer.host,
-        peer.port,
-        contexts=list(contexts),
-        ae_title=peer.ae_title,
-        evt_handlers=[(evt.EVT_CONN_OPEN, _send_at_once), *handlers],
-        ext_neg=list(ext_neg),
-        tls_args=encrypted,
-    )
-    if not association.is_established:
-        raise DeliveryError(f"{peer.name} at {peer.host}:{peer.port}: {why_not(association)}")
+    association = establish(local, peer, offers, waits)
     try:
         yield association
+    except ContextRefused as error:
+        association.release()
+        raise ContextRefused(f"{peer.name}: {error}") from error
+    except PeerError as error:
+        association.abort()
+        raise DeliveryError(f"{peer.name}: {error}") from error
     except BaseException:
         association.abort()
         raise
     association.release()
 
 
-def _send_at_once(event: Any) -> None:
-    """Nagle's algorithm would hold back the last fragment of every object for the peer's delayed acknowledgement."""
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+def establish(local: Local, peer: Peer, offers: Sequence[Offer], waits: Waits) -> Association:
+    """Connect, shake hands where TLS is asked for, propose; raises DeliveryError."""
+    where = f"{peer.name} at {peer.host}:{peer.port}"
+    line = call(local, peer, waits, where)
+    try:
+        line.allow(waits.associate)
+        line.send(encode_proposal(local.ae_title, peer.ae_title, offers, line.limits))
+        kind, body = line.read_pdu(line.limits.request_bytes)
+        agreed = agreement(kind, body, offers, line.limits)
+    except PeerError as error:
+        line.close()
+        raise DeliveryError(f"{where}: no association ({error})") from error
+    return Association(line, waits, agreed)
 
 
-def why_not(association: Association) -> str:
-    """Why an association could not be had."""
-    answer = association.acceptor.primitive
-    if association.is_rejected and answer is not None:
-        return f"association rejected ({answer.result_str}: {answer.reason_str})"
-    if answer is not None and not association.accepted_contexts:
-        return "association accepted, but none of the offered presentation contexts"
-    return "no connection, or no answer to the association request"
+def call(local: Local, peer: Peer, waits: Waits, where: str) -> Line:
+    """A connection to the peer, encrypted where it is configured so; raises DeliveryError."""
+    if peer.tls and local.tls is None:
+        raise DeliveryError(f"{peer.name} wants TLS, and dicom.tls names no certificate")
+    context = client_context(local.tls) if peer.tls and local.tls else None
+    deadline = time.monotonic() + waits.connect
+    try:
+        sock = connected(peer.host, peer.port, waits.connect)
+    except OSError as error:
+        raise DeliveryError(f"{where}: no connection ({error.strerror or error})") from error
+    line = Line(sock, Limits(), waits.total, waits.answer)
+    if context is not None:
+        line.allow(deadline - time.monotonic())
+        try:
+            line.shake_hands(context, peer.host)
+        except OSError as error:
+            line.close()
+            reason = getattr(error, "verify_message", None) or error.strerror or type(error).__name__
+            raise DeliveryError(f"{where}: no connection over TLS ({reason})") from error
+    return line
 
 
 def echo(local: Local, peer: Peer, waits: Waits = Waits()) -> int:
@@ -110,10 +335,7 @@ def echo(local: Local, peer: Peer, waits: Waits = Waits()) -> int:
 
 def echo_and_security(local: Local, peer: Peer, waits: Waits = Waits()) -> tuple[int, str]:
     """C-ECHO; returns its status and what protects the connection. Raises as `echo` does."""
-    with associated(local, peer, [build_context(VERIFICATION)], waits) as association:
-        connection = association.dul.socket and association.dul.socket.socket
+    with associated(local, peer, [Offer(VERIFICATION, PLAIN)], waits) as association:
+        connection = association.line.socket
         security = negotiated(connection) if isinstance(connection, ssl.SSLSocket) else "not encrypted"
-        answer = association.send_c_echo()
-        if "Status" not in answer:
-            raise DeliveryError(f"{peer.name}: no answer to C-ECHO")
-        return int(answer.Status), security
+        return association.echo(), security

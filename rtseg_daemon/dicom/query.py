@@ -1,19 +1,20 @@
 """Query/retrieve as a user (PS3.4, annex C, Study Root): what a PACS has, how many images, and please send it."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from pydicom import Dataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import build_context, build_role, evt
-from pynetdicom.association import Association
-from pynetdicom.dimse_messages import C_FIND_RSP
+from pydicom.uid import UID, CTImageStorage
 
 from rtseg_daemon.config.sections import QueryPeer
-from rtseg_daemon.dicom.association import Local, Waits, associated
+from rtseg_daemon.dicom import dimse
+from rtseg_daemon.dicom.association import PLAIN, Association, Data, Local, Message, Waits, associated
 from rtseg_daemon.dicom.contexts import LOSSLESS
+from rtseg_daemon.dicom.datasets import decode, encode
+from rtseg_daemon.dicom.dimse import Status
+from rtseg_daemon.dicom.files import text, whole
+from rtseg_daemon.dicom.proposal import Offer
+from rtseg_daemon.dicom.scan import ScanError
 from rtseg_daemon.errors import DeliveryError
 
 FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -23,11 +24,9 @@ GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
 MOST_ANSWERS = 10_000
 """A peer that answers without end is cut off here."""
 
-QUESTIONS = 5
-"""How often a C-FIND is put before lost answers are an error."""
-
-PENDING = (0xFF00, 0xFF01)
-RETRIEVE_WAITS = Waits(answer=600.0)
+RETRIEVE_WAITS = Waits(answer=600.0, total=4 * 3600.0)
+CT_OFFERS = [Offer(CTImageStorage, (syntax,), provides=True) for syntax in (*PLAIN, *map(str, LOSSLESS))]
+"""CT images that the peer is to send to us, each transfer syntax in a context of its own."""
 
 
 @dataclass(frozen=True)
@@ -64,50 +63,28 @@ def question(level: str, **keys: str) -> Dataset:
 
 
 def find(association: Association, peer: QueryPeer, identifier: Dataset) -> list[Dataset]:
-    """All answers to one C-FIND; raises DeliveryError if it fails, does not end, or holds one that cannot be read.
-
-    pynetdicom's own thread sometimes takes an answer off the queue before its reader does (pynetdicom issue 875): one
-    image fewer would be counted, and a series contoured without it. So what arrived is compared with what was read,
-    and the question put again.
-    """
-    for _ in range(QUESTIONS):
-        with counted(association) as arrived:
-            answers = answers_once(association, peer, identifier)
-        if len(answers) + 1 == len(arrived):
-            return answers
-    raise DeliveryError(f"{peer.name}: answers to C-FIND were lost on this side {QUESTIONS} times in turn; try again")
-
-
-@contextmanager
-def counted(association: Association) -> Iterator[list[int]]:
-    """An item for every C-FIND response that arrives in the block."""
-    arrived: list[int] = []
-
-    def note(event: Any) -> None:
-        if isinstance(event.message, C_FIND_RSP):
-            arrived.append(1)
-
-    association.bind(evt.EVT_DIMSE_RECV, note)
-    try:
-        yield arrived
-    finally:
-        association.unbind(evt.EVT_DIMSE_RECV, note)
-
-
-def answers_once(association: Association, peer: QueryPeer, identifier: Dataset) -> list[Dataset]:
-    """The answers to one C-FIND that reached its reader; raises as `find` does."""
+    """All answers to one C-FIND; raises DeliveryError if it fails, does not end, or holds one that cannot be read."""
+    context = association.context(FIND)
+    values = {dimse.AFFECTED_CLASS: FIND.encode(), dimse.PRIORITY: dimse.short(0)}
     answers: list[Dataset] = []
-    for status, answer in association.send_c_find(identifier, FIND):
-        if "Status" not in status:
-            raise DeliveryError(f"{peer.name}: no answer to C-FIND")
-        if status.Status == 0x0000:
+    data = Data.of(encode(identifier, context.syntax))
+    for message in association.ask_for_many(context, dimse.C_FIND_RQ, values, data):
+        if message.status == dimse.SUCCESS:
+            return answers
+        if message.status not in dimse.PENDING or len(answers) >= MOST_ANSWERS:
             break
-        if status.Status not in PENDING or len(answers) >= MOST_ANSWERS:
-            raise DeliveryError(f"{peer.name}: C-FIND ended with 0x{status.Status:04X}")
-        if answer is None:
-            raise DeliveryError(f"{peer.name}: an answer to C-FIND cannot be read; look at the archive's log")
-        answers.append(answer)
-    return answers
+        answers.append(readable(peer, message))
+    raise DeliveryError(f"{peer.name}: C-FIND ended with 0x{message.status:04X} after {len(answers)} answers")
+
+
+def readable(peer: QueryPeer, message: Message) -> Dataset:
+    """The identifier in an answer to C-FIND; raises DeliveryError."""
+    try:
+        return decode(message.data, message.context.syntax)
+    except ScanError as error:
+        raise DeliveryError(
+            f"{peer.name}: an answer to C-FIND cannot be read ({error}); look at the archive's log"
+        ) from error
 
 
 def count_images(local: Local, peer: QueryPeer, study_uid: str, series_uid: str, waits: Waits = Waits()) -> int | None:
@@ -116,7 +93,7 @@ def count_images(local: Local, peer: QueryPeer, study_uid: str, series_uid: str,
     Where it does not fill in NumberOfSeriesRelatedInstances (an optional key), its images are counted one by one.
     """
     uids = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
-    with associated(local, peer, [build_context(FIND)], waits) as association:
+    with associated(local, peer, [Offer(FIND, PLAIN)], waits) as association:
         answers = find(association, peer, question("SERIES", **uids, NumberOfSeriesRelatedInstances=""))
         said = [whole(answer, "NumberOfSeriesRelatedInstances") for answer in answers]
         if not answers or said[0] is not None:
@@ -124,19 +101,11 @@ def count_images(local: Local, peer: QueryPeer, study_uid: str, series_uid: str,
         return len(find(association, peer, question("IMAGE", **uids, SOPInstanceUID=""))) or None
 
 
-def whole(dataset: Dataset, keyword: str) -> int | None:
-    """An integer value; None where it is missing or nonsense."""
-    try:
-        return int(str(dataset.get(keyword, "")))
-    except ValueError:
-        return None
-
-
 def ct_series(
     local: Local, peer: QueryPeer, *, study_uid: str = "", patient_id: str = "", waits: Waits = Waits()
 ) -> list[RemoteSeries]:
     """The CT series of one study, or of all studies of a patient; raises DeliveryError if the PACS cannot be asked."""
-    with associated(local, peer, [build_context(FIND)], waits) as association:
+    with associated(local, peer, [Offer(FIND, PLAIN)], waits) as association:
         studies = [study_uid] if study_uid else list(studies_of(association, peer, patient_id))
         return [series for study in studies for series in series_of(association, peer, study)]
 
@@ -144,54 +113,48 @@ def ct_series(
 def studies_of(association: Association, peer: QueryPeer, patient_id: str) -> Iterator[str]:
     """StudyInstanceUIDs of exactly this patient: `*` and `?` would be wild cards, and match others."""
     for answer in find(association, peer, question("STUDY", PatientID=patient_id, StudyInstanceUID="")):
-        if str(answer.get("PatientID", "")).strip() == patient_id.strip() and answer.get("StudyInstanceUID"):
-            yield str(answer.StudyInstanceUID)
+        if text(answer, "PatientID").strip() == patient_id.strip() and text(answer, "StudyInstanceUID"):
+            yield text(answer, "StudyInstanceUID")
 
 
 def series_of(association: Association, peer: QueryPeer, study_uid: str) -> Iterator[RemoteSeries]:
     wanted = {"Modality": "", "SeriesDescription": "", "NumberOfSeriesRelatedInstances": ""}
     identifier = question("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", **wanted)
     for answer in find(association, peer, identifier):
-        if answer.get("Modality") == "CT" and answer.get("SeriesInstanceUID"):
+        if text(answer, "Modality") == "CT" and text(answer, "SeriesInstanceUID"):
             count = whole(answer, "NumberOfSeriesRelatedInstances")
-            description = str(answer.get("SeriesDescription", ""))
-            yield RemoteSeries(study_uid, str(answer.SeriesInstanceUID), description, count)
+            yield RemoteSeries(study_uid, text(answer, "SeriesInstanceUID"), text(answer, "SeriesDescription"), count)
 
 
 def move(local: Local, peer: QueryPeer, series: RemoteSeries, to_ae: str) -> Retrieved:
     """C-MOVE: the PACS sends the series to `to_ae`, whose address it must know. Raises DeliveryError."""
-    with associated(local, peer, [build_context(MOVE)], RETRIEVE_WAITS) as association:
-        return outcome(peer, association.send_c_move(identifier_of(series), to_ae, MOVE))
+    with associated(local, peer, [Offer(MOVE, PLAIN)], RETRIEVE_WAITS) as association:
+        context = association.context(MOVE)
+        values = {dimse.AFFECTED_CLASS: MOVE.encode(), dimse.PRIORITY: dimse.short(0)}
+        values[dimse.MOVE_DESTINATION] = to_ae.encode()
+        return outcome(association.ask_for_many(context, dimse.C_MOVE_RQ, values, wanted(series, context.syntax)))
 
 
-def get(local: Local, peer: QueryPeer, series: RemoteSeries, take: Callable[[Dataset], int]) -> Retrieved:
-    """C-GET: the PACS sends the series on this association; `take` answers each image with a status."""
-    syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-    contexts = [build_context(GET), build_context(CTImageStorage, syntaxes)]
-    contexts += [build_context(CTImageStorage, [syntax]) for syntax in LOSSLESS]
-    handlers = [(evt.EVT_C_STORE, lambda event: take(received(event)))]
-    role = build_role(CTImageStorage, scp_role=True)
-    with associated(local, peer, contexts, RETRIEVE_WAITS, handlers, [role]) as association:
-        return outcome(peer, association.send_c_get(identifier_of(series), GET))
+def get(local: Local, peer: QueryPeer, series: RemoteSeries, take: Callable[[Message], Status]) -> Retrieved:
+    """C-GET: the PACS sends the series on this association; `take` answers each image. Raises DeliveryError."""
+    with associated(local, peer, [Offer(GET, PLAIN), *CT_OFFERS], RETRIEVE_WAITS) as association:
+        context = association.context(GET)
+        values = {dimse.AFFECTED_CLASS: GET.encode(), dimse.PRIORITY: dimse.short(0)}
+        data, serve = wanted(series, context.syntax), {dimse.C_STORE_RQ: take}
+        return outcome(association.ask_for_many(context, dimse.C_GET_RQ, values, data, serve))
 
 
-def received(event: Any) -> Dataset:
-    dataset: Dataset = event.dataset
-    dataset.file_meta = event.file_meta
-    return dataset
+def wanted(series: RemoteSeries, syntax: str) -> Data:
+    """The identifier of one series."""
+    identifier = question("SERIES", StudyInstanceUID=series.study_uid, SeriesInstanceUID=series.series_uid)
+    return Data.of(encode(identifier, syntax))
 
 
-def identifier_of(series: RemoteSeries) -> Dataset:
-    return question("SERIES", StudyInstanceUID=series.study_uid, SeriesInstanceUID=series.series_uid)
-
-
-def outcome(peer: QueryPeer, answers: Iterator[tuple[Dataset, Dataset | None]]) -> Retrieved:
-    """Follow a retrieval to its end; raises DeliveryError if the PACS stops answering."""
-    for status, _ in answers:
-        if "Status" not in status:
-            raise DeliveryError(f"{peer.name}: the retrieval was cut off without an answer")
-        if status.Status not in PENDING:
-            keywords = ("Completed", "Warning", "Failed")
-            done, warned, failed = (whole(status, f"NumberOf{word}Suboperations") or 0 for word in keywords)
-            return Retrieved(done, warned, failed, int(status.Status))
-    raise DeliveryError(f"{peer.name}: the retrieval ended without a final answer")
+def outcome(answers: Iterable[Message]) -> Retrieved:
+    """Follow a retrieval to its end. The counts of its final answer are optional; what is not counted is 0."""
+    for final in answers:
+        if final.status not in dimse.PENDING:
+            break
+    counted = (dimse.COMPLETED, dimse.WARNING, dimse.FAILED)
+    done, warned, failed = (final.command.number(one) if one in final.command.values else 0 for one in counted)
+    return Retrieved(done, warned, failed, final.status)

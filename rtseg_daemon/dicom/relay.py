@@ -1,17 +1,15 @@
 """Images that come by C-GET go to our own listener: there is one way in, with all its checks."""
 
-from pydicom import Dataset
-from pydicom.uid import UID, CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import build_context
-from pynetdicom.association import Association
+from dataclasses import replace
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import DestinationPeer, QueryPeer
-from rtseg_daemon.dicom.association import Local, associated
-from rtseg_daemon.dicom.contexts import LOSSLESS
-from rtseg_daemon.dicom.query import RETRIEVE_WAITS, RemoteSeries, Retrieved, get
-
-REFUSED = 0xA700
+from rtseg_daemon.dicom import dimse
+from rtseg_daemon.dicom.association import Association, Data, Local, Message, associated
+from rtseg_daemon.dicom.dimse import Status
+from rtseg_daemon.dicom.query import CT_OFFERS, RETRIEVE_WAITS, RemoteSeries, Retrieved, get
+from rtseg_daemon.dicom.wire import PeerError
+from rtseg_daemon.errors import ContextRefused
 
 
 def relay(settings: Config, pacs: QueryPeer, series: RemoteSeries) -> Retrieved:
@@ -20,20 +18,21 @@ def relay(settings: Config, pacs: QueryPeer, series: RemoteSeries) -> Retrieved:
     With `dicom.allowed_callers`, our own AE title at `dicom.host` must be among them.
     """
     local = Local(settings.dicom.ae_title, settings.dicom.tls)
-    syntaxes: list[str | UID] = [ExplicitVRLittleEndian, ImplicitVRLittleEndian]
-    contexts = [build_context(CTImageStorage, syntaxes)]
-    contexts += [build_context(CTImageStorage, [syntax]) for syntax in LOSSLESS]
-    with associated(local, ourselves(settings), contexts, RETRIEVE_WAITS) as listener:
-        return get(local, pacs, series, lambda dataset: hand_on(listener, dataset))
+    offers = [replace(offer, provides=False) for offer in CT_OFFERS]
+    with associated(local, ourselves(settings), offers, RETRIEVE_WAITS) as listener:
+        return get(local, pacs, series, lambda message: hand_on(listener, message))
 
 
-def hand_on(listener: Association, dataset: Dataset) -> int:
-    """Store one image in the daemon; its answer becomes ours to the PACS."""
+def hand_on(listener: Association, message: Message) -> Status:
+    """Store one image in the daemon as it came; its answer becomes ours to the PACS."""
     try:
-        answer = listener.send_c_store(dataset)
-    except (ValueError, RuntimeError):
-        return REFUSED
-    return int(answer.Status) if "Status" in answer else REFUSED
+        context = listener.context(message.context.sop_class, message.context.syntax)
+        return listener.store(context, message.command.text(dimse.AFFECTED_INSTANCE), Data.of(message.data))
+    except ContextRefused as error:
+        return Status(dimse.OUT_OF_RESOURCES, str(error))
+    except PeerError as error:
+        listener.abort()
+        return Status(dimse.OUT_OF_RESOURCES, str(error))
 
 
 def ourselves(settings: Config) -> DestinationPeer:

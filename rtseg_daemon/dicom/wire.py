@@ -1,10 +1,11 @@
 """The DICOM Upper Layer read from a stranger, with a bound on every size (PS3.8, 9.3).
 
-pynetdicom is used for what it does well: decoding an association request, negotiating presentation contexts, encoding
-the answers. Its acceptor is not used. In the version named here it reads a PDU of whatever length is announced, queues
-messages without limit, waits in its accept loop for slow peers, and polls every millisecond in two threads per
-association with reads of 4 KiB. Here one thread reads one socket, blocking; a watchdog (see `listener`) ends what is
-overdue; and while an object is being stored nothing is read, so that TCP itself slows the sender down.
+pynetdicom is used for what it does well: encoding and decoding association PDUs, and negotiating presentation contexts.
+Its network code is not used. In the version named in `proposal.py` it reads a PDU of whatever length is announced,
+waits without limit for one that is begun, queues messages without limit, and polls every millisecond in two threads
+per association. Here one thread reads one socket. Of an association that a peer opens a watchdog (see
+`receive/listener.py`) ends what is overdue; of one that we open every call has a time limit (`line.py`). While an
+object is being stored nothing is read, so that TCP itself slows the sender down.
 
 `tests/unit/dicom/test_wire.py` fails when another version of pynetdicom is installed: read its changes, then pin it.
 """
@@ -17,7 +18,9 @@ from dataclasses import dataclass
 
 from rtseg_daemon.errors import RtsegError
 
-ASSOCIATE_RQ, P_DATA_TF, RELEASE_RQ, ABORT = 0x01, 0x04, 0x05, 0x07
+ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
+ANY_LENGTH = (ASSOCIATE_RQ, ASSOCIATE_AC, P_DATA_TF)
+"""PDU types that say how long they are; all others have four bytes."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Limits:
     """What one peer may ask of us.
 
     Args:
-        request_bytes: largest A-ASSOCIATE-RQ (128 contexts with all their syntaxes take some 60 KB).
+        request_bytes: largest A-ASSOCIATE-RQ or -AC (128 contexts with all their syntaxes take some 60 KB).
         pdu_bytes: largest P-DATA-TF PDU; advertised, and held to.
         command_bytes: largest command set.
         object_bytes: largest data set.
@@ -43,15 +46,19 @@ class Limits:
     message_seconds: float = 120.0
 
 
-class PeerFault(RtsegError):
+class PeerError(RtsegError):
+    """The association cannot go on, because of the peer or of the network."""
+
+
+class PeerFault(PeerError):
     """The peer broke the protocol or a limit; the association is aborted."""
 
 
-class PeerGone(RtsegError):
+class PeerGone(PeerError):
     """The connection ended without a release: closed, reset, aborted by the peer, or cut off as overdue."""
 
 
-class PeerReleased(RtsegError):
+class PeerReleased(PeerError):
     """The peer asked for an orderly release."""
 
 
@@ -124,7 +131,7 @@ class Wire:
         kind, length = self._head[0], struct.unpack_from(">I", self._head, 2)[0]
         if not 1 <= kind <= 7:
             raise PeerFault(f"unknown PDU type 0x{kind:02X}")
-        cap = largest if kind in (ASSOCIATE_RQ, P_DATA_TF) else 4
+        cap = largest if kind in ANY_LENGTH else 4
         if length > cap:
             raise PeerFault(f"a PDU of {length} bytes was announced; {cap} is the limit")
         if len(self._body) < length:
@@ -133,11 +140,15 @@ class Wire:
         self._fill(body)
         return kind, body
 
+    def _receive(self, view: memoryview) -> int:
+        """One call to the system; 0 where the peer has closed."""
+        return self.socket.recv_into(view, 0, self._flags)
+
     def _fill(self, view: memoryview) -> None:
         done = 0
         try:
             while done < len(view):
-                count = self.socket.recv_into(view[done:], 0, self._flags)
+                count = self._receive(view[done:])
                 if count == 0:
                     raise PeerGone("the peer closed the connection")
                 self._begun = True
@@ -179,7 +190,25 @@ def fragments(body: memoryview) -> Iterator[Fragment]:
         offset = end
 
 
+def encode_fragment(context_id: int, data: bytes, *, is_command: bool, is_last: bool) -> bytes:
+    """A P-DATA-TF PDU that carries one presentation data value."""
+    length = len(data) + 2
+    return struct.pack(">BBIIBB", P_DATA_TF, 0, length + 4, length, context_id, is_command | is_last << 1) + data
+
+
 def encode_command(context_id: int, command: bytes) -> bytes:
     """A P-DATA-TF PDU that carries one whole command set."""
-    value = struct.pack(">IBB", len(command) + 2, context_id, 0x03) + command
-    return struct.pack(">BBI", P_DATA_TF, 0, len(value)) + value
+    return encode_fragment(context_id, command, is_command=True, is_last=True)
+
+
+def release_request() -> bytes:
+    return struct.pack(">BBII", RELEASE_RQ, 0, 4, 0)
+
+
+def release_reply() -> bytes:
+    return struct.pack(">BBII", RELEASE_RP, 0, 4, 0)
+
+
+def abort_pdu(provider: bool) -> bytes:
+    """An A-ABORT, by us as provider (a protocol fault) or as user."""
+    return struct.pack(">BBIBBBB", ABORT, 0, 4, 0, 0, 0x02 if provider else 0x00, 0)

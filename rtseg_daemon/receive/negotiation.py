@@ -4,21 +4,12 @@ import struct
 from dataclasses import dataclass
 
 from pynetdicom._globals import APPLICATION_CONTEXT_NAME
-from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ, A_RELEASE_RP
-from pynetdicom.pdu_primitives import (
-    A_ASSOCIATE,
-    ImplementationClassUIDNotification,
-    ImplementationVersionNameNotification,
-    MaximumLengthNotification,
-    SCP_SCU_RoleSelectionNegotiation,
-)
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
-from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
+from rtseg_daemon.dicom.proposal import ourselves
 from rtseg_daemon.dicom.wire import ASSOCIATE_RQ, Limits, PeerFault
-
-PYNETDICOM_VERSION = "3.0.4"
-
 
 USER_REJECTION = 0x01
 
@@ -78,19 +69,6 @@ def negotiated(
     return contexts, replies
 
 
-def ourselves(
-    limits: Limits,
-) -> list[MaximumLengthNotification | ImplementationClassUIDNotification | ImplementationVersionNameNotification]:
-    """Our user information: largest PDU, implementation class and version (PS3.7, D.3.3)."""
-    largest = MaximumLengthNotification()
-    largest.maximum_length_received = limits.pdu_bytes
-    implementation = ImplementationClassUIDNotification()
-    implementation.implementation_class_uid = IMPLEMENTATION_UID
-    version = ImplementationVersionNameNotification()
-    version.implementation_version_name = IMPLEMENTATION_VERSION
-    return [largest, implementation, version]
-
-
 @dataclass(frozen=True)
 class Refusal:
     """Why an association is rejected, as in an A-ASSOCIATE-RJ (PS3.8, table 9-21), and in words for the log."""
@@ -114,16 +92,3 @@ UNKNOWN_CALLED = Refusal(1, 1, 7, "called AE title is not dicom.ae_title")
 
 
 TOO_MANY = Refusal(2, 3, 2, "too many associations")
-
-
-def release_reply() -> bytes:
-    data: bytes = A_RELEASE_RP().encode()
-    return data
-
-
-def abort_pdu(provider: bool) -> bytes:
-    """An A-ABORT, by us as provider (a protocol fault) or as user."""
-    pdu = A_ABORT_RQ()
-    pdu.source, pdu.reason_diagnostic = (0x02, 0x00) if provider else (0x00, 0x00)
-    data: bytes = pdu.encode()
-    return data

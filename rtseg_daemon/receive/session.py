@@ -13,27 +13,25 @@ from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.tls import Certificate
 from rtseg_daemon.dicom.wire import (
     ASSOCIATE_RQ,
-    Fragment,
     Limits,
     PeerFault,
     PeerGone,
     PeerReleased,
     Wire,
+    abort_pdu,
     encode_command,
+    release_reply,
 )
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log
 from rtseg_daemon.receive.callers import Callers
 from rtseg_daemon.receive.door import Door
 from rtseg_daemon.receive.intake import Intake
-from rtseg_daemon.receive.negotiation import TOO_MANY, Refusal, abort_pdu, accept, decode_request, release_reply
+from rtseg_daemon.receive.negotiation import TOO_MANY, Refusal, accept, decode_request
 from rtseg_daemon.receive.sender import Sender
 
 WORTH_BYTES = 16 * 1024
 """So much data show that a peer is at work (see `door`)."""
-
-FEWEST_FRAGMENT_BYTES = 64
-"""Average below which a message of many fragments is an attack, not an object."""
 
 
 @dataclass(frozen=True)
@@ -125,37 +123,17 @@ class Session:
             first = self.wire.read_fragment()
             self.busy = True
             self.wire.allow(self.reception.limits.message_seconds)
-            self._answer(first.context_id, self._command(first))
+            self._answer(first.context_id, dimse.read_command(self.wire, first))
             self.busy = False
 
-    def _command(self, fragment: Fragment) -> Command:
-        """Gather a command set; raises PeerFault where it is too large or mixed with something else."""
-        context_id, data = fragment.context_id, bytearray()
-        while True:
-            if not fragment.is_command or fragment.context_id != context_id:
-                raise PeerFault("a command set was expected")
-            data += fragment.data
-            if len(data) > self.reception.limits.command_bytes:
-                raise PeerFault(f"a command set larger than {self.reception.limits.command_bytes} bytes")
-            if fragment.is_last:
-                return dimse.decode_command(bytes(data))
-            fragment = self.wire.read_fragment()
-
     def _data(self, context_id: int) -> Iterator[memoryview]:
-        """The pieces of a data set; raises PeerFault where they are interrupted or endlessly small."""
-        count, size, worthy = 0, 0, 0
-        while True:
-            fragment = self.wire.read_fragment()
-            if fragment.is_command or fragment.context_id != context_id:
-                raise PeerFault("a data set was expected")
-            count, size = count + 1, size + len(fragment.data)
-            if count > 1000 and size < count * FEWEST_FRAGMENT_BYTES:
-                raise PeerFault("a data set in endlessly small fragments")
+        """The pieces of an object; notes that the peer is at work."""
+        size, worthy = 0, 0
+        for piece in dimse.read_data(self.wire, context_id):
+            size += len(piece)
             if size - worthy >= WORTH_BYTES:
                 worthy, self.wire.worth = size, time.monotonic()
-            yield fragment.data
-            if fragment.is_last:
-                return
+            yield piece
 
     def _answer(self, context_id: int, command: Command) -> None:
         context = self.contexts.get(context_id)
@@ -176,14 +154,7 @@ class Session:
             return status
         reports = self.reception.event_report
         if command.field == dimse.N_EVENT_REPORT_RQ and command.has_data and reports and sop_class == COMMITMENT:
-            return reports(command, b"".join(bytes(part) for part in self._limited(context_id)), syntax)
+            return reports(
+                command, dimse.read_small_data(self.wire, context_id, self.wire.limits.request_bytes), syntax
+            )
         raise PeerFault(f"message 0x{command.field:04X} is not served here")
-
-    def _limited(self, context_id: int) -> Iterator[memoryview]:
-        """Pieces of a small data set."""
-        size = 0
-        for part in self._data(context_id):
-            size += len(part)
-            if size > self.reception.limits.request_bytes:
-                raise PeerFault("an event report that is too large")
-            yield part

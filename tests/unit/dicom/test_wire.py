@@ -13,16 +13,20 @@ from pynetdicom import build_context
 from pynetdicom.pdu import A_ASSOCIATE_AC
 
 from rtseg_daemon.dicom.contexts import COMMITMENT, commitment_context, supported_contexts
-from rtseg_daemon.dicom.wire import Limits, PeerFault, PeerGone, PeerReleased, Wire, encode_command, fragments
-from rtseg_daemon.receive.listener import notice_death
-from rtseg_daemon.receive.negotiation import (
-    PYNETDICOM_VERSION,
-    UNKNOWN_CALLER,
+from rtseg_daemon.dicom.proposal import PYNETDICOM_VERSION
+from rtseg_daemon.dicom.wire import (
+    Limits,
+    PeerFault,
+    PeerGone,
+    PeerReleased,
+    Wire,
     abort_pdu,
-    accept,
-    decode_request,
+    encode_command,
+    fragments,
     release_reply,
 )
+from rtseg_daemon.receive.listener import notice_death
+from rtseg_daemon.receive.negotiation import UNKNOWN_CALLER, accept, decode_request
 from tests.receiver import RELEASE, pdata, request_pdu
 
 REQUEST = request_pdu()
