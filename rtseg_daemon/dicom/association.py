@@ -135,7 +135,7 @@ class Association:
         data: Data | None = None,
         serve: Serve = NOTHING,
     ) -> Message:
-        """Send a request and give its one answer; `serve` answers what the peer asks before."""
+        """Send a request and give its one answer; `serve` has what answers the peer's own requests before that."""
         asked = self._request(context, field, values, data)
         return self._answer(context, asked, serve)
 
@@ -220,7 +220,7 @@ class Association:
         return asked
 
     def _send_data(self, context: Context, data: Data) -> None:
-        """In pieces of the length that the peer takes (even, as all values are); raises StorageError if it falls short."""
+        """In pieces of the length that the peer takes, even ones; raises StorageError if data are missing."""
         left, room = data.length, (self.agreed.pdu_bytes - 6) // 2 * 2
         while True:
             piece = data.stream.read(min(left, room))

@@ -99,7 +99,7 @@ def agreement(kind: int, body: memoryview, offers: Sequence[Offer], limits: Limi
     """
     try:
         if kind == ASSOCIATE_RJ:
-            raise PeerFault(f"association rejected ({rejection(body)})")
+            raise PeerFault(f"rejected, {rejection(body)}")
         if kind != ASSOCIATE_AC:
             raise PeerFault(f"PDU type 0x{kind:02X} came as the answer to an association request")
         pdu = A_ASSOCIATE_AC()
@@ -119,12 +119,13 @@ def accepted(answer: A_ASSOCIATE, offers: dict[int, Offer]) -> dict[int, Context
     for result in answer.presentation_context_definition_results_list:
         if result.result != 0:
             continue
-        offer, syntax = offers.get(result.context_id), str(result.transfer_syntax[0])
+        number, syntax = result.context_id or 0, str(result.transfer_syntax[0])
+        offer = offers.get(number)
         if offer is None or syntax not in offer.syntaxes:
-            raise PeerFault(f"presentation context {result.context_id} was accepted as it was not offered")
-        contexts[result.context_id] = Context(result.context_id, offer.sop_class, syntax)
+            raise PeerFault(f"presentation context {number} was accepted as it was not offered")
+        contexts[number] = Context(number, offer.sop_class, syntax)
     if not contexts:
-        raise PeerFault("association accepted, but none of the offered presentation contexts")
+        raise PeerFault("accepted, but none of the offered presentation contexts")
     return contexts
 
 
@@ -135,7 +136,7 @@ def usable_length(announced: int | None, limits: Limits) -> int:
     """
     if announced and announced < LEAST_PDU_BYTES:
         raise PeerFault(
-            f"it takes PDUs of {announced} bytes at most, and {LEAST_PDU_BYTES} are needed; raise its maximum PDU length"
+            f"its maximum PDU length of {announced} bytes is too small to be used; set {LEAST_PDU_BYTES} or more there"
         )
     return min(announced or limits.pdu_bytes, limits.pdu_bytes)
 
