@@ -80,13 +80,23 @@ class Layout:
         """Free space in bytes."""
         return shutil.disk_usage(self.directory).free
 
+    def read_only(self) -> bool:
+        """Whether the file system takes no writes."""
+        return bool(os.statvfs(self.directory).f_flag & os.ST_RDONLY)
+
 
 def lock_storage(layout: Layout, wait_seconds: float = 10.0) -> int:
     """Take the storage lock and return its file descriptor, which children inherit.
 
-    The lock is free only when the supervisor and every child of it are gone. Raises StorageError after `wait_seconds`.
+    The lock is free only when the supervisor and every child of it are gone. Raises StorageError after `wait_seconds`,
+    and at once where the lock's file cannot be written.
     """
-    descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(
+            f"storage.directory {layout.directory} cannot be written: {error.strerror}; mend the disk or the rights"
+        ) from error
     deadline = time.monotonic() + wait_seconds
     while True:
         try:

@@ -37,10 +37,12 @@ class Forked:
         log: int | None = None,
     ) -> None:
         assert command[1] == "-m"
-        assert stdin == subprocess.PIPE
         self.returncode: int | None = None
-        end, writing_end = os.pipe()
-        self.stdin = os.fdopen(writing_end, "wb")
+        if stdin == subprocess.PIPE:
+            end, writing_end = os.pipe()
+            self.stdin = os.fdopen(writing_end, "wb")
+        else:
+            end = os.dup(stdin)
         self.connection = socket.socket(socket.AF_UNIX)
         self.connection.connect(place or os.environ["STUB_TEMPLATE"])
         out, err = (sys.stdout.fileno(), sys.stderr.fileno()) if log is None else (log, log)

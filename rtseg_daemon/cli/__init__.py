@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.cli import deliveries, fetching, jobs, models, running, segmenting, series
 from rtseg_daemon.cli.convert import convert
 from rtseg_daemon.errors import ConfigError, RtsegError
+from rtseg_daemon.ledger.loss import hindrance, loss
 
 app = typer.Typer(
     name="rtseg-daemon",
@@ -42,7 +43,7 @@ def main() -> None:
         print(f"rtseg-daemon: {error}", file=sys.stderr)
         sys.exit(1)
     except SQLAlchemyError as error:
-        print(f"rtseg-daemon: the ledger cannot be used ({error.__class__.__name__}): {error}", file=sys.stderr)
+        print(f"rtseg-daemon: the ledger cannot be used: {loss(error) or hindrance(error)}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)

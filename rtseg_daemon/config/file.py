@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
+from urllib.parse import quote
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -53,8 +54,8 @@ class Config(Section):
 
     @property
     def database_url(self) -> str:
-        """The ledger's URL, the default filled in."""
-        return self.database.url or f"sqlite:///{self.storage.directory.absolute() / 'rtseg.db'}"
+        """The ledger's URL, the default filled in; `?`, `#` and `%` in a path would mean something in a URL."""
+        return self.database.url or f"sqlite:///{quote(str(self.storage.directory.absolute() / 'rtseg.db'))}"
 
     @property
     def destination_names(self) -> list[str]:

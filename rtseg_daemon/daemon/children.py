@@ -1,6 +1,8 @@
 """One child process of the supervisor: started, watched, restarted with growing pauses."""
 
+import contextlib
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,24 +15,36 @@ from rtseg_daemon.ledger.retry import restart_seconds
 
 SETTLED_SECONDS = 60.0
 """A child that lived this long has settled: its next death counts as the first."""
+FIRST_SIGN_SECONDS = 300.0
+"""Until a child has shown its first sign of life: a cold disk and a crowded machine make a start slow."""
+FROZEN_SECONDS = 60.0
+"""Without a sign of life for so long, a child is taken for frozen."""
+WORKER_FROZEN_SECONDS = 180.0
+"""For a worker: while a library is loaded or a model compiled, no other thread of it may run."""
 
 
 @dataclass
 class Child:
     """A child and its present process.
 
-    It inherits the storage lock, so that no other daemon starts while it lives, and reads a pipe whose end tells it
-    that the supervisor is gone.
+    It inherits the storage lock, so that no other daemon starts while it lives. Its standard input is a socket: the end
+    of it tells the child that the supervisor is gone, and what the child writes to it shows that it lives.
     """
 
     name: str
     module: str
     arguments: tuple[str, ...]
     lock: int
+    frozen_seconds: float = FROZEN_SECONDS
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restarts: int = -1
     deaths: int = 0
+    line: socket.socket | None = None
+    heard_at: float | None = None
+    """When it last showed that it lives (monotonic seconds); None before the first time."""
+    frozen: str = ""
+    """Why it is being killed, once it was found frozen."""
     start_at: float = field(default_factory=time.monotonic)
 
     @property
@@ -53,8 +67,11 @@ class Child:
         if self.process is not None or time.monotonic() < self.start_at:
             return False
         command = [sys.executable, "-m", self.module, *self.arguments]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, pass_fds=(self.lock,))
-        self.started_at = time.monotonic()
+        self.line, theirs = socket.socketpair()
+        self.line.setblocking(False)
+        with theirs:
+            self.process = subprocess.Popen(command, stdin=theirs.fileno(), pass_fds=(self.lock,))
+        self.started_at, self.heard_at, self.frozen = time.monotonic(), None, ""
         self.restarts += 1
         return True
 
@@ -62,14 +79,31 @@ class Child:
         """If the process has ended: why, and set the time of the next start."""
         if self.process is None or self.process.poll() is None:
             return None
-        reason = why_ended(self.name, self.process.returncode)
-        if self.process.stdin:
-            self.process.stdin.close()
-        self.process = None
+        reason = self.frozen or why_ended(self.name, self.process.returncode)
+        if self.line is not None:
+            self.line.close()
+        self.process = self.line = None
         now = time.monotonic()
         self.deaths = 1 if now - self.started_at > SETTLED_SECONDS else self.deaths + 1
         self.start_at = now + restart_seconds(self.deaths)
         return reason
+
+    def silence(self, now: float) -> float:
+        """Seconds since the last sign of life; before the first one, since the start."""
+        with contextlib.suppress(OSError):
+            while self.line is not None and self.line.recv(4096):
+                self.heard_at = now
+        return now - (self.started_at if self.heard_at is None else self.heard_at)
+
+    def freezes(self, now: float) -> str | None:
+        """Why the process must be taken for frozen, told once; None while it is not."""
+        if self.frozen or not self.alive:
+            return None
+        silence = self.silence(now)
+        if silence <= (self.frozen_seconds if self.heard_at is not None else FIRST_SIGN_SECONDS):
+            return None
+        self.frozen = f"{self.name} gave no sign of life for {silence:.0f} s"
+        return self.frozen
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal if the process lives."""
@@ -124,6 +158,7 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
     found = [Child("receiver", modules.receiver, common, lock)]
     for index, device in enumerate(devices(config.compute.device, visible, gpu_nodes())):
         name = f"worker-{index}"
-        found.append(Child(name, modules.worker, (*common, "--name", name, "--device", device), lock))
+        arguments = (*common, "--name", name, "--device", device)
+        found.append(Child(name, modules.worker, arguments, lock, WORKER_FROZEN_SECONDS))
     found.append(Child("deliverer", modules.deliverer, common, lock))
     return found

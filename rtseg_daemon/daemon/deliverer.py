@@ -4,18 +4,23 @@ Run as `python -m rtseg_daemon.daemon.deliverer --config FILE` by the supervisor
 """
 
 import argparse
+import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.bundles import models_of, readable_bundles, research_faults
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.daemon.lifeline import follow_supervisor
+from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.deliver.courier import Courier
+from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger import deliveries
-from rtseg_daemon.ledger.engine import open_ledger, reading, writing
-from rtseg_daemon.logs import configure
+from rtseg_daemon.ledger.engine import can_be_read, open_ledger, reading, writing
+from rtseg_daemon.ledger.loss import hindrance
+from rtseg_daemon.logs import configure, log
 
 
 def give_up_unknown(engine: Engine, configured: Sequence[str]) -> None:
@@ -39,23 +44,37 @@ def give_up_research(engine: Engine, config: Config) -> None:
                 deliveries.record_failed(session, delivery_id, None, faults[0], faults[0])
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """The deliverer's process: a courier per destination until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="rtseg_daemon.daemon.deliverer")
-    parser.add_argument("--config", type=Path, required=True)
-    config = load_config(parser.parse_args(arguments).config)
-    configure(config.logging, "deliverer")
-    stop = follow_supervisor()
+def deliver(config: Config, stop: threading.Event) -> None:
+    """A courier per destination until `stop`; raises SQLAlchemyError where the ledger cannot be used at the start."""
     engine = open_ledger(config.database_url)
     give_up_unknown(engine, config.destination_names)
     give_up_research(engine, config)
     couriers = [Courier(engine, config, destination, stop) for destination in config.destinations]
     for courier in couriers:
         courier.start()
+    show_life(lambda: can_be_read(engine))
     stop.wait()
     for courier in couriers:
         courier.join()
 
 
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The deliverer's process, until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="rtseg_daemon.daemon.deliverer")
+    parser.add_argument("--config", type=Path, required=True)
+    stop = follow_supervisor()
+    try:
+        config = load_config(parser.parse_args(arguments).config)
+        configure(config.logging, "deliverer")
+        deliver(config, stop)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (SQLAlchemyError, RtsegError) as error:
+        log().critical("cannot deliver", exc_info=error, reason=hindrance(error))
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,9 +1,16 @@
-"""How a child process lives and ends: it stops on SIGTERM, and dies when the supervisor does."""
+"""How a child process lives and ends: it stops on SIGTERM, dies when the supervisor does, and shows that it lives."""
 
+import contextlib
 import os
 import signal
+import socket
+import stat
 import sys
 import threading
+import time
+from collections.abc import Callable
+
+BEAT_SECONDS = 1.0
 
 
 def follow_supervisor() -> threading.Event:
@@ -28,3 +35,23 @@ def _die_with_supervisor() -> None:
             continue
         except (OSError, ValueError):
             os._exit(0)
+
+
+def show_life(works: Callable[[], object]) -> None:
+    """From now on, write a byte to the supervisor every second, as long as `works` returns.
+
+    `works` does something small that stands still where the process's own work would: its errors are no matter here,
+    only that it comes back. Without a supervisor at the other end of standard input nothing is done.
+    """
+    if stat.S_ISSOCK(os.fstat(sys.stdin.fileno()).st_mode):
+        line = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+        threading.Thread(target=_beat, args=(line, works), name="heartbeat", daemon=True).start()
+
+
+def _beat(line: socket.socket, works: Callable[[], object]) -> None:
+    while True:
+        with contextlib.suppress(Exception):
+            works()
+        with contextlib.suppress(OSError):  # a supervisor that does not read now finds the earlier beats
+            line.send(b".", socket.MSG_DONTWAIT)
+        time.sleep(BEAT_SECONDS)

@@ -11,15 +11,18 @@ import warnings
 from functools import partial
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.daemon.lifeline import follow_supervisor
+from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.deliver.event_reports import take_event_report
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.wire import Limits
-from rtseg_daemon.errors import ConfigError
+from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger.arrivals import make_room
 from rtseg_daemon.ledger.associations import resume_listening
 from rtseg_daemon.ledger.engine import open_ledger, writing
+from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.receive.callers import Callers
 from rtseg_daemon.receive.door import Door
@@ -81,6 +84,7 @@ def receive(config: Config, stop: threading.Event) -> None:
     listener = Listener(reception, ports_of(config))
     commits.start()
     listener.start()
+    show_life(lambda: commits.submit(lambda _session: None))  # an empty transaction goes the way of every object
     log().info("listening", ports=config.dicom.ports, unfinished_files=left, associations_died=died)
     stop.wait()
     listener.stop(min(DRAIN_SECONDS, config.jobs.shutdown_seconds))
@@ -102,6 +106,9 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 2
+    except (SQLAlchemyError, RtsegError) as error:
+        log().critical("cannot receive", exc_info=error, reason=hindrance(error))
+        return 1
     except OSError as error:
         log().critical("cannot listen", exc_info=error, error=error.strerror)
         return 1

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.bundles import Bundle, bundle_names, load_bundle, models_of, research_fault
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.errors import ConfigError, StorageError
+from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
 from rtseg_daemon.storage import Layout
@@ -75,12 +75,26 @@ def wait_for_port(host: str, port: int, wait_seconds: float = 10.0) -> None:
 def prepare_ledger(config: Config, layout: Layout) -> Engine:
     """Open the ledger and bring it to this version's schema, after a backup if it holds anything.
 
-    The storage lock must be held. Raises LedgerError for a schema newer than this version.
+    The storage lock must be held. Raises LedgerError for a schema newer than this version, and where there is no ledger
+    though there are images of one.
     """
+    file = database_file(config.database_url)
+    if file is not None and not file.exists():
+        refuse_to_forget(layout, str(file))
     engine = open_ledger(config.database_url)
+    if current_revision(engine) is None:
+        refuse_to_forget(layout, str(engine.url))
     if needs_upgrade(engine):
-        file = database_file(config.database_url)
         if file is not None and current_revision(engine) is not None:
             back_up(file, layout.backup, label="before-migration")
         upgrade(engine)
     return engine
+
+
+def refuse_to_forget(layout: Layout, ledger: str) -> None:
+    """Raise LedgerError if the storage holds images: with a new ledger the daemon would know of none of them."""
+    if any(layout.series.iterdir()):
+        raise LedgerError(
+            f"there is no ledger at {ledger}, but {layout.series} holds images: restore a backup (docs/operation.md, "
+            '"Restoring the ledger"), or move series/ and results/ away to begin anew'
+        )

@@ -4,14 +4,16 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.assemble.inquiry import Inquiry
-from rtseg_daemon.config.file import load_config
-from rtseg_daemon.daemon.children import Child, Modules, children_of
+from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.daemon.children import FROZEN_SECONDS, Child, Modules, children_of
+from rtseg_daemon.daemon.ledger_watch import LedgerWatch
 from rtseg_daemon.daemon.startup import (
     check_certificates,
     prepare_ledger,
@@ -20,19 +22,27 @@ from rtseg_daemon.daemon.startup import (
     wait_for_port,
 )
 from rtseg_daemon.daemon.watch import Watch
+from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger import supervision
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.jobs import requeue_all_running, worker_lost
+from rtseg_daemon.ledger.loss import LedgerLost, hindrance, loss
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep import audit_trail
 from rtseg_daemon.upkeep.audit_messages import Trail
 from rtseg_daemon.upkeep.chores import Housekeeper, Upkeep, chores_for
+from rtseg_daemon.upkeep.direct import DirectAlarms
 
 TICK_SECONDS = 0.2
 WATCH_SECONDS = 1.0
 KILL_SECONDS = 3.0
+PULSE_SECONDS = 5.0
+STOPPED_SECONDS = 10.0
+"""A turn takes a fraction of a second; after so long one the supervisor itself was stopped, or the whole machine."""
+LAST_WORDS_SECONDS = 15.0
+"""For alarms without the ledger, before the process ends."""
 MOST_DEATHS = 3
 """Deaths in a row, none of them after a settled life, until a person is told."""
 
@@ -48,6 +58,23 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
         signal.signal(number, lambda _number, _frame: stop.set())
     config = load_config(config_file)
     configure(config.logging, "supervisor")
+    direct = DirectAlarms(config.alarms, config.storage.directory)
+    try:
+        return run(config, config_file, modules, stop, direct)
+    except (ConfigError, LedgerLost):  # a mistake to be read at the terminal, or told when it was found
+        raise
+    except (RtsegError, SQLAlchemyError, OSError) as error:
+        reason = why(error)
+        direct.tell("ledger", f"ended:{reason}", f"the daemon has ended and receives nothing: {reason}")
+        if isinstance(error, SQLAlchemyError):
+            raise LedgerLost(reason) from error
+        raise
+    finally:
+        direct.wait(LAST_WORDS_SECONDS)
+
+
+def run(config: Config, config_file: Path, modules: Modules, stop: threading.Event, direct: DirectAlarms) -> int:
+    """From the start to the end of everything that `serve` runs. Raises as it does."""
     layout = Layout(config.storage.directory)
     layout.create()
     bundles = list(routed_bundles(config))
@@ -66,11 +93,17 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
         bundles=[f"{bundle.name} {bundle.version}" for bundle in bundles],
         children=[child.name for child in children],
     )
-    supervisor = Supervisor(upkeep, children, stop)
-    supervisor.run()
-    audit_trail.note_stop(Trail(config.audit_file), time.time())
-    os.close(lock)
+    try:
+        Supervisor(upkeep, children, stop, direct).run()
+    finally:
+        audit_trail.note_stop(Trail(config.audit_file), time.time())
+        os.close(lock)
     return 0
+
+
+def why(error: BaseException) -> str:
+    """An error in one line, with what to do where the ledger is lost."""
+    return (loss(error) or hindrance(error)) if isinstance(error, SQLAlchemyError) else str(error)
 
 
 @dataclass
@@ -80,41 +113,78 @@ class Supervisor:
     upkeep: Upkeep
     children: list[Child]
     stop: threading.Event
+    direct: DirectAlarms
     lost: list[tuple[str, str]] = field(default_factory=list)
     """Workers that are gone and their reasons, until the ledger has taken note."""
     watched_at: float = 0.0
+    turned_at: float = field(default_factory=time.monotonic)
+    pulsed_at: float = 0.0
 
     def __post_init__(self) -> None:
+        self.ledger = LedgerWatch(self.direct)
         timeout = self.upkeep.config.jobs.timeout_seconds
         self.watch = Watch(timeout, stall_seconds=max(60.0, timeout / 3))
         self.housekeeper = Housekeeper(self.upkeep, chores_for(self.upkeep.config))
 
     def run(self) -> None:
-        """Startup, main loop, shutdown."""
+        """Startup, main loop, shutdown; raises LedgerLost where the ledger is gone or damaged."""
         with writing(self.upkeep.engine) as session:
             supervision.forget_processes(session)
             requeue_all_running(session)
+            supervision.note_pulse(session, self.pulse())
         self.housekeeper.start()
         if self.upkeep.config.query:
             Inquiry(self.upkeep.engine, self.upkeep.config, self.stop).start()
+        threading.Thread(target=self._watch_itself, name="self-watch", daemon=True).start()
         try:
-            while not self.stop.is_set():
+            while not self.stop.is_set() and self.ledger.lost is None:
                 self.turn()
                 self.stop.wait(TICK_SECONDS)
         finally:
             self.shut_down()
+        if self.ledger.lost is not None:
+            raise LedgerLost(self.ledger.lost)
 
     def turn(self) -> None:
         """One turn of the main loop; a ledger that cannot be written now is tried again at the next."""
         for child in self.children:
             self._tend(child)
+        self._use_ledger(self._charge_lost)
+        now = time.monotonic()
+        if now - self.turned_at > STOPPED_SECONDS:
+            for child in self.children:  # we stood still ourselves, and may have missed their signs of life
+                child.heard_at = child.heard_at and now
+        self.turned_at = now
+        if now - self.watched_at > WATCH_SECONDS:
+            self.watched_at = now
+            self._kill_frozen(now)
+            self._use_ledger(self._stop_overdue)
+        if now - self.pulsed_at > PULSE_SECONDS:
+            self.pulsed_at = now
+            self._use_ledger(self._note_pulse)
+            self._tell_overdue_chores()
+        for reason in self.upkeep.lost:
+            self.ledger.lose(reason)
+
+    def _watch_itself(self) -> None:
+        """Tell a person when the main loop stands still, as it does while a disk does not answer."""
+        while not self.stop.wait(PULSE_SECONDS):
+            silent = time.monotonic() - self.turned_at
+            if silent > FROZEN_SECONDS:
+                message = (
+                    f"the supervisor stands still for {silent:.0f} s: nothing is watched or restarted, and perhaps "
+                    "nothing received. Look at the disk of storage.directory, then restart the service"
+                )
+                self.direct.tell("process", "process:supervisor", message)
+
+    def _use_ledger(self, work: Callable[[], None]) -> bool:
+        """Whether that was possible; where not, the watch over the ledger hears why."""
         try:
-            self._charge_lost()
-            if time.monotonic() - self.watched_at > WATCH_SECONDS:
-                self._stop_overdue()
-                self.watched_at = time.monotonic()
+            work()
         except SQLAlchemyError as error:
-            log().error("the ledger cannot be used now; trying again", exc_info=error)
+            self.ledger.failed(error)
+            return False
+        return True
 
     def _tend(self, child: Child) -> None:
         owner, pid = child.owner, child.process.pid if child.process else None
@@ -124,28 +194,57 @@ class Supervisor:
             self.lost.append((owner, reason))
             self._note(child, "restarting", reason)
             if child.deaths >= MOST_DEATHS:
-                self._alarm(child, reason)
+                self._alarm("process", child.name, f"{child.name} does not stay alive: {reason}; the log says why")
         if child.start_if_due():
             log().info("child started", child=child.name, pid=child.process.pid if child.process else None)
             self._note(child, "running")
 
+    def _kill_frozen(self, now: float) -> None:
+        """A process that shows no sign of life any more is killed, so that it is started again."""
+        for child in self.children:
+            if reason := child.freezes(now):
+                log().error("a child is frozen and is killed", child=child.name, pid=child.pid, reason=reason)
+                self._note(child, "frozen", reason)
+                message = f"{reason}; it is killed and started again. If this comes back, look at disk and memory"
+                self._alarm("process", f"frozen:{child.name}", message)
+                child.send(signal.SIGKILL)
+
     def _note(self, child: Child, state: str, detail: str | None = None) -> None:
         pid = child.process.pid if child.process else None
-        try:
+
+        def note() -> None:
             with writing(self.upkeep.engine) as session:
                 supervision.note_process(session, child.name, pid, state, max(child.restarts, 0), detail)
-        except SQLAlchemyError as error:
-            log().error("the ledger cannot be written now", exc_info=error)
 
-    def _alarm(self, child: Child, reason: str) -> None:
-        """Once a day for a child that does not stay alive: nothing may be late while nothing is received."""
+        self._use_ledger(note)
+
+    def _alarm(self, kind: str, subject: str, message: str) -> None:
+        """Once a day; without the ledger where that cannot be written."""
         moment = time.time()
-        message = f"{child.name} does not stay alive: {reason}; the log says why"
-        try:
+        key = f"{kind}:{subject}:{int(moment // 86400)}"
+
+        def note() -> None:
             with writing(self.upkeep.engine) as session:
-                raise_alarm(session, "process", f"process:{child.name}:{int(moment // 86400)}", message, at=moment)
-        except SQLAlchemyError as error:
-            log().error("the ledger cannot be written now", exc_info=error)
+                raise_alarm(session, kind, key, message, at=moment)
+
+        if not self._use_ledger(note):
+            self.direct.tell(kind, key, message)
+
+    def pulse(self) -> supervision.Pulse:
+        now = time.monotonic()
+        silent = {child.name: round(child.silence(now), 1) for child in self.children if child.alive and child.heard_at}
+        return supervision.Pulse(os.getpid(), now, silent, self.housekeeper.overdue())
+
+    def _note_pulse(self) -> None:
+        """Say for `status` how everything is; this also finds out that the ledger cannot be written."""
+        with writing(self.upkeep.engine) as session:
+            supervision.note_pulse(session, self.pulse())
+        self.ledger.used()
+
+    def _tell_overdue_chores(self) -> None:
+        for name, seconds in self.housekeeper.overdue().items():
+            message = f"the periodic work {name!r} has not ended without an error for {seconds:.0f} s; the log says why"
+            self._alarm("chore", name, message)
 
     def _charge_lost(self) -> None:
         while self.lost:
@@ -181,8 +280,11 @@ class Supervisor:
             if child.process is not None:
                 child.process.wait()
         self.housekeeper.stop(KILL_SECONDS)
+        self._use_ledger(self._say_goodbye)
+        self.upkeep.engine.dispose()
+        log().info("stopped")
+
+    def _say_goodbye(self) -> None:
         with writing(self.upkeep.engine) as session:
             requeue_all_running(session)
             supervision.forget_processes(session)
-        self.upkeep.engine.dispose()
-        log().info("stopped")

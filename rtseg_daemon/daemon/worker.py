@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.bundles import models_of
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.daemon.lifeline import follow_supervisor
+from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.schema import Job
@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = load_config(options.config)
     configure(config.logging, options.name)
     stop = follow_supervisor()
+    show_life(Layout(config.storage.directory).free_bytes)  # the supervisor times the steps of a job by themselves
     work(desk_of(config, options.name, options.device), stop)
 
 

@@ -3,23 +3,26 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import ConfigError
+from rtseg_daemon.ledger.loss import LedgerGone, LedgerUnreachable
 
 BUSY_TIMEOUT_MS = 30_000
 
 
-def open_ledger(url: str) -> Engine:
+def open_ledger(url: str | URL) -> Engine:
     """Engine for `url`. On SQLite every connection has WAL, synchronous=FULL, a busy time-out and foreign keys.
 
     Each process opens its own; no session may cross a thread. Opening does not create or migrate anything
-    (`ledger.migrate.upgrade` does). Raises ConfigError for a URL that is none.
+    (`ledger.migrate.upgrade` does). Raises ConfigError for a URL that is none. Whoever later connects or commits gets
+    LedgerGone if the file is not the one that was opened first.
     """
     try:
         engine = create_engine(url)
@@ -30,13 +33,59 @@ def open_ledger(url: str) -> Engine:
     if engine.dialect.name == "sqlite":
         event.listen(engine, "connect", _set_pragmas)
         event.listen(engine, "begin", _begin)
+        file = database_file(engine.url)
+        if file is not None:
+            opened = Opened(file)
+            event.listen(engine, "do_connect", opened.before_connecting)
+            event.listen(engine, "connect", opened.connected)
+            event.listen(engine, "commit", opened.before_commit)
     return engine
 
 
-def database_file(url: str) -> Path | None:
+def database_file(url: str | URL) -> Path | None:
     """The file behind an SQLite URL; None for another database."""
     parsed = make_url(url)
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+
+
+@dataclass
+class Opened:
+    """The database file that an engine opened first.
+
+    A file that was deleted or replaced stays readable and writable for those who have it open. What is committed to it
+    then is lost when they close it, so nothing may be committed, and no new empty file may take its place.
+    """
+
+    file: Path
+    identity: tuple[int, int] | None = None
+
+    def before_connecting(self, *_arguments: Any) -> None:
+        if self.identity is not None:
+            self.check()
+
+    def connected(self, _connection: sqlite3.Connection, _record: Any) -> None:
+        if self.identity is None:
+            self.identity = self.found()
+
+    def before_commit(self, _connection: Connection) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Raise LedgerGone unless the file at its place is the one that was opened."""
+        found = self.found()
+        if found != self.identity:
+            what = "is gone" if found is None else "was replaced by another file"
+            raise LedgerGone(f"the ledger {self.file} {what} while the daemon was using it")
+
+    def found(self) -> tuple[int, int] | None:
+        """Device and inode of the file at its place; None where there is none."""
+        try:
+            status = self.file.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise LedgerUnreachable(f"the ledger {self.file} cannot be reached ({error.strerror})") from error
+        return status.st_dev, status.st_ino
 
 
 def _set_pragmas(connection: sqlite3.Connection, _record: Any) -> None:
@@ -63,3 +112,9 @@ def reading(engine: Engine) -> Iterator[Session]:
     """A session that sees one snapshot and changes nothing."""
     with Session(engine, expire_on_commit=False, autoflush=False) as session:
         yield session
+
+
+def can_be_read(engine: Engine) -> None:
+    """Look into the ledger; raises SQLAlchemyError where that is not possible, and waits as long as its disk does."""
+    with reading(engine) as session:
+        session.execute(text("SELECT count(*) FROM setting"))

@@ -1,13 +1,14 @@
 """What the supervisor reads and writes: its children, and how far running jobs have come."""
 
+import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.ledger.schema import Job, Process
+from rtseg_daemon.ledger.schema import Job, Process, Setting
 from rtseg_daemon.ledger.states import JobState
 
 
@@ -44,3 +45,29 @@ def forget_processes(session: Session) -> None:
 def processes(session: Session) -> Sequence[Process]:
     """All children, by name."""
     return session.scalars(select(Process).order_by(Process.name)).all()
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What the supervisor last said of itself, for `status`. Seconds are monotonic, the same for all processes."""
+
+    pid: int
+    at: float
+    silent: dict[str, float] = field(default_factory=dict)
+    """Child -> seconds since it last showed that it lives."""
+    overdue: dict[str, float] = field(default_factory=dict)
+    """Chore -> seconds since it last ended without an error, where that is too long."""
+
+
+PULSE_KEY = "pulse"
+
+
+def note_pulse(session: Session, pulse: Pulse) -> None:
+    """Replace the last pulse."""
+    session.merge(Setting(key=PULSE_KEY, value=json.dumps(asdict(pulse))))
+
+
+def last_pulse(session: Session) -> Pulse | None:
+    """The supervisor's last pulse; None if it never had one."""
+    setting = session.get(Setting, PULSE_KEY)
+    return Pulse(**json.loads(setting.value)) if setting else None

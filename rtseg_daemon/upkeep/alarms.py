@@ -18,8 +18,10 @@ from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.schema import Alarm, Job, Series, Setting
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.logs import log
+from rtseg_daemon.upkeep.deadline import cut_off_after, urlopen
 
 TIMEOUT_SECONDS = 10.0
+"""For one attempt on one channel, from its first byte to its last."""
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 1800.0
 Channel = Callable[[Alarm], None]
@@ -109,7 +111,7 @@ def _send(engine: Engine, alarm: Alarm, settings: Alarms, pauses: Pauses) -> boo
     open_ways = [name for name in ways if name not in told and pauses.over(name)]
     if alarm.attempts and ways.keys() - told and not open_ways:
         return False
-    told |= {name for name in open_ways if _tell(name, ways[name], alarm, pauses)}
+    told |= {name for name in open_ways if tell(name, ways[name], alarm, pauses)}
     done = told == ways.keys()
     with writing(engine) as session:
         row = session.get_one(Alarm, alarm.id)
@@ -124,7 +126,8 @@ def _send(engine: Engine, alarm: Alarm, settings: Alarms, pauses: Pauses) -> boo
     return done
 
 
-def _tell(name: str, channel: Channel, alarm: Alarm, pauses: Pauses) -> bool:
+def tell(name: str, channel: Channel, alarm: Alarm, pauses: Pauses) -> bool:
+    """Whether the channel took the alarm; where not, the log says why and the channel has a pause."""
     try:
         channel(alarm)
     except (OSError, smtplib.SMTPException, HTTPException) as error:
@@ -153,18 +156,18 @@ def channels(settings: Alarms) -> dict[str, Channel]:
 
 
 def post(url: str, alarm: Alarm) -> None:
-    """POST the alarm as JSON; raises OSError if it is not accepted."""
+    """POST the alarm as JSON; raises OSError or HTTPException if it is not accepted within TIMEOUT_SECONDS."""
     body = json.dumps({"kind": alarm.kind, "at": alarm.at, "message": alarm.message, "id": alarm.id}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - http(s) by config
-    with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS):  # noqa: S310
-        pass
+    urlopen(request, TIMEOUT_SECONDS)
 
 
 def write_mail(mail: Mail, alarm: Alarm) -> None:
-    """Send the alarm as a mail; raises OSError or SMTPException if the server does not take it."""
+    """Send the alarm as a mail; raises OSError or SMTPException if it is not taken within TIMEOUT_SECONDS."""
     message = EmailMessage()
     message["Subject"] = f"rtseg-daemon: {alarm.kind}"
     message["From"], message["To"] = mail.sender, ", ".join(mail.to)
     message.set_content(alarm.message)
-    with smtplib.SMTP(mail.server, mail.port, timeout=TIMEOUT_SECONDS) as server:
+    with smtplib.SMTP(timeout=TIMEOUT_SECONDS) as server, cut_off_after(TIMEOUT_SECONDS, lambda: server.sock):
+        server.connect(mail.server, mail.port)
         server.send_message(message)

@@ -1,12 +1,19 @@
-"""Periodic work. The scheduler only puts names into a queue; one housekeeping thread does what they say."""
+"""Periodic work. The scheduler only says what is due; each chore has its own thread, so that none waits for another.
 
-import queue
+APScheduler lives by the wall clock, which may be set by hours or years. Two things keep that from mattering. A chore's
+next turn is counted from now (`Every`), so a clock that leaps forward makes one turn due, and not one for each interval
+since 1970. And a thread that lives by the monotonic clock looks once a second for turns that lie too far ahead, which
+is what a clock set back leaves behind, and makes them due at once.
+"""
+
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -15,12 +22,15 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.ledger.associations import listener
 from rtseg_daemon.ledger.engine import database_file, reading
+from rtseg_daemon.ledger.loss import loss, quick_check
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably
 from rtseg_daemon.upkeep import alarms, audit_trail, retention
 from rtseg_daemon.upkeep.backup import back_up, prune
 from rtseg_daemon.upkeep.metrics import Facts, metrics_text
+
+GUARD_INTERVAL = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,8 @@ class Upkeep:
     """Asks for the receiver's process that lives now; None while there is none."""
     finished: dict[str, float] = field(default_factory=dict)
     """Chore -> when it last ended without an error, in seconds since 1970."""
+    lost: list[str] = field(default_factory=list)
+    """Why the ledger is lost, where a chore found that it is."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,11 @@ class Chore:
     name: str
     every_seconds: float
     work: Callable[[Upkeep], None]
+
+    @property
+    def patience_seconds(self) -> float:
+        """So long after a turn without an error the next one must have ended without one, or somebody is told."""
+        return 3 * self.every_seconds + 60.0
 
 
 def sweep_series(upkeep: Upkeep) -> None:
@@ -87,6 +104,11 @@ def back_up_ledger(upkeep: Upkeep) -> None:
         prune(upkeep.layout.backup)
 
 
+def check_ledger(upkeep: Upkeep) -> None:
+    """Raises LedgerDamaged where SQLite finds the file damaged."""
+    quick_check(upkeep.engine)
+
+
 def write_audit(upkeep: Upkeep) -> None:
     audit_trail.write_new(upkeep.engine, upkeep.config)
 
@@ -104,45 +126,107 @@ def chores_for(config: Config) -> tuple[Chore, ...]:
         Chore("alarms", 5.0, send_alarms),
         Chore("retention", 3600.0, remove_old),
         Chore("backup", 6 * 3600.0, back_up_ledger),
+        Chore("ledger check", 600.0, check_ledger),
         Chore("audit", 5.0, write_audit),
         Chore("audit collector", 30.0, forward_audit),
     )
 
 
+class Every(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
+    """Due `seconds` after now, however long ago the last turn was."""
+
+    def __init__(self, seconds: float) -> None:
+        self.interval = timedelta(seconds=seconds)
+
+    def get_next_fire_time(self, _previous: datetime | None, now: datetime) -> datetime:
+        return now + self.interval
+
+
+def astray(next_turn: datetime, now: datetime, interval: timedelta) -> bool:
+    """Whether a turn lies further ahead than it could if the clock had not been set back."""
+    return next_turn - now > interval + GUARD_INTERVAL
+
+
+class Hand(threading.Thread):
+    """One chore's thread."""
+
+    def __init__(self, chore: Chore, upkeep: Upkeep) -> None:
+        super().__init__(name=chore.name, daemon=True)
+        self.chore = chore
+        self.upkeep = upkeep
+        self.due = threading.Event()
+        self.over = False
+        self.well_at = time.monotonic()
+        """When the chore last ended without an error, or was begun with."""
+
+    def run(self) -> None:
+        while self.due.wait() and not self.over:
+            self.due.clear()
+            self._turn()
+
+    def end(self) -> None:
+        """No further turn."""
+        self.over = True
+        self.due.set()
+
+    def overdue(self, now: float) -> float | None:
+        """Seconds since it last ended without an error, if that is longer than it may be."""
+        silent = now - self.well_at
+        return silent if silent > self.chore.patience_seconds else None
+
+    def _turn(self) -> None:
+        name = self.chore.name
+        try:
+            self.chore.work(self.upkeep)
+            self.upkeep.finished[name] = time.time()
+            self.well_at = time.monotonic()
+        except (SQLAlchemyError, OSError, RtsegError) as error:
+            log().error("a chore failed; it is tried again at its next turn", chore=name, exc_info=error)
+            if reason := loss(error):
+                self.upkeep.lost.append(reason)
+        except Exception as error:  # noqa: BLE001 - one broken chore must not end the others
+            log().critical("a chore broke", chore=name, exc_info=error)
+
+
 class Housekeeper:
-    """APScheduler in front, one working thread behind."""
+    """APScheduler in front, a thread for each chore behind."""
 
     def __init__(self, upkeep: Upkeep, chores: tuple[Chore, ...]) -> None:
-        self.upkeep = upkeep
-        self.chores = {chore.name: chore for chore in chores}
-        self.due: queue.Queue[str | None] = queue.Queue()
+        self.hands = [Hand(chore, upkeep) for chore in chores]
         self.scheduler = BackgroundScheduler(timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1})
-        self.thread = threading.Thread(target=self._work, name="housekeeper", daemon=True)
+        self.stopping = threading.Event()
+        self.guard = threading.Thread(target=self._keep_time, name="time-guard", daemon=True)
 
     def start(self) -> None:
-        for chore in self.chores.values():
-            self.scheduler.add_job(
-                self._enqueue, "interval", seconds=chore.every_seconds, args=[chore.name], misfire_grace_time=None
-            )
+        for hand in self.hands:
+            self.scheduler.add_job(hand.due.set, Every(hand.chore.every_seconds), misfire_grace_time=None)
+            hand.start()
         self.scheduler.start()
-        self.thread.start()
+        self.guard.start()
 
     def stop(self, wait_seconds: float) -> None:
-        """Finish the chore at hand, at most `wait_seconds`."""
+        """Let the chores at hand finish, at most `wait_seconds` all together."""
+        self.stopping.set()
         self.scheduler.shutdown(wait=False)
-        self.due.put(None)
-        self.thread.join(wait_seconds)
+        deadline = time.monotonic() + wait_seconds
+        for hand in self.hands:
+            hand.end()
+        for hand in self.hands:
+            hand.join(max(0.0, deadline - time.monotonic()))
 
-    def _enqueue(self, name: str) -> None:
-        if name not in self.due.queue:
-            self.due.put(name)
+    def overdue(self) -> dict[str, float]:
+        """Chore -> seconds, for every one that has not ended without an error for too long."""
+        now = time.monotonic()
+        return {hand.chore.name: late for hand in self.hands if (late := hand.overdue(now)) is not None}
 
-    def _work(self) -> None:
-        while (name := self.due.get()) is not None:
-            try:
-                self.chores[name].work(self.upkeep)
-                self.upkeep.finished[name] = time.time()
-            except (SQLAlchemyError, OSError, RtsegError) as error:
-                log().error("a chore failed; it is tried again at its next turn", chore=name, exc_info=error)
-            except Exception as error:  # noqa: BLE001 - one broken chore must not end the others
-                log().critical("a chore broke", chore=name, exc_info=error)
+    def _keep_time(self) -> None:
+        while not self.stopping.wait(GUARD_INTERVAL.total_seconds()):
+            self.mend_times()
+
+    def mend_times(self) -> None:
+        """Make due at once what a clock that was set back has put off."""
+        now = datetime.now(self.scheduler.timezone)
+        for job in self.scheduler.get_jobs():
+            if astray(job.next_run_time, now, job.trigger.interval):
+                log().warning("the clock was set back; periodic work goes on", seconds=str(job.next_run_time - now))
+                job.modify(next_run_time=now)

@@ -48,7 +48,7 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Finding]:
 
 def ledger_integrity(engine: Engine) -> Iterator[Finding]:
     """SQLite's own checks (pages, indices, foreign keys)."""
-    file = database_file(str(engine.url))
+    file = database_file(engine.url)
     if file is None:
         return
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:

@@ -26,6 +26,7 @@ from rtseg_daemon.ledger.migrate import check, current_revision, newest_revision
 from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep.chores import Upkeep
+from rtseg_daemon.upkeep.direct import DirectAlarms
 from tests.tiny import make_bundle
 from tests.world import wait_for, write_config
 
@@ -115,7 +116,8 @@ def test_a_child_that_does_not_stay_alive_raises_an_alarm_once(tmp_path: Path, l
     engine = prepare_ledger(config, layout)
     nothing = os.open(os.devnull, os.O_RDONLY)
     child = Child("receiver", "tests.nothing_there", (), nothing)
-    supervisor = Supervisor(Upkeep(config, layout, engine, receiver_pid=lambda: child.pid), [child], threading.Event())
+    upkeep = Upkeep(config, layout, engine, receiver_pid=lambda: child.pid)
+    supervisor = Supervisor(upkeep, [child], threading.Event(), DirectAlarms(config.alarms, layout.directory))
 
     def died(times: int) -> bool:
         child.start_at = 0.0

@@ -138,7 +138,10 @@ def test_a_mail_says_what_the_alarm_says(ledger: Engine, monkeypatch: pytest.Mon
     sent: list[Any] = []
 
     class Server:
-        def __init__(self, *address: Any, **_options: Any) -> None:
+        def __init__(self, **_options: Any) -> None:
+            pass
+
+        def connect(self, *address: Any) -> None:
             sent.append(address)
 
         def __enter__(self) -> "Server":
