@@ -1,13 +1,19 @@
 """`rtseg-daemon serve, status, echo, doctor, config check`: the daemon as a whole."""
 
+import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_json, print_table, require_config
-from rtseg_daemon.config.file import load_config
+from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.errors import LedgerError
+
+if TYPE_CHECKING:
+    from rtseg_daemon.storage import Layout
 
 config_app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
@@ -27,30 +33,75 @@ def serve(config: ConfigFile = None) -> None:
 def status(
     config: ConfigFile = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Exit status 1 unless the daemon runs and so do all its processes.")
+        bool, typer.Option("--check", help="Look deeper; exit status 1 if anything is wrong, each with what to do.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Counts by state, oldest waiting, disk, processes, destinations.
+    """Counts by state, oldest waiting, disk, processes, destinations, and what is wrong.
 
     Example: rtseg-daemon status --check --json
     """
-    from rtseg_daemon.ledger import views
-    from rtseg_daemon.ledger.engine import reading
+    from rtseg_daemon.ledger.loss import hindrance, loss
     from rtseg_daemon.storage import Layout, is_locked
+    from rtseg_daemon.upkeep.health import Facts, problems
 
-    ledger = open_existing(config)
-    layout = Layout(ledger.storage)
-    with reading(ledger.engine) as session:
-        shape = views.status_shape(
-            session, time.time(), round(layout.free_gb(), 1), ledger.config.destination_names, is_locked(layout)
-        )
+    settings = require_config(config)
+    layout = Layout(settings.storage.directory)
+    running = is_locked(layout)
+    try:
+        shape = status_of(settings, layout, config, running, check)
+    except (LedgerError, SQLAlchemyError) as error:
+        if not layout.directory.is_dir():
+            raise
+        reason = loss(error) or hindrance(error)
+        shape = {"running": running, "problems": problems(Facts(running, read_only=layout.read_only(), ledger=reason))}
+        tell_problems(shape, as_json)
+        raise typer.Exit(1) from error
     if as_json:
         print_json(shape)
     else:
         print_status(shape)
-    if check and not (shape["running"] and all(process["state"] == "running" for process in shape["processes"])):
+    if check and not (shape["running"] and not shape["problems"]):
         raise typer.Exit(1)
+
+
+def status_of(settings: Config, layout: "Layout", config: Path | None, running: bool, deep: bool) -> dict[str, Any]:
+    """`views.status_shape` and `problems`; `deep` also looks for damage in the ledger's file.
+
+    Raises LedgerError or SQLAlchemyError where the ledger cannot be read.
+    """
+    from rtseg_daemon.ledger import supervision, views
+    from rtseg_daemon.ledger.engine import reading
+    from rtseg_daemon.ledger.loss import quick_check
+    from rtseg_daemon.upkeep.certificates import own_ends
+    from rtseg_daemon.upkeep.health import Facts, problems, stopped
+
+    engine = open_existing(config).engine
+    if deep:
+        quick_check(engine)
+    with reading(engine) as session:
+        names, free = settings.destination_names, round(layout.free_gb(), 1)
+        shape = views.status_shape(session, time.time(), free, names, running)
+        pulse = supervision.last_pulse(session)
+    facts = Facts(
+        running=shape["running"],
+        processes=shape["processes"],
+        pulse=pulse,
+        now=time.monotonic(),
+        read_only=layout.read_only(),
+        certificates=own_ends(settings.dicom.tls, time.time()),
+        stopped=stopped([process["pid"] for process in shape["processes"]] + [pulse.pid if pulse else None]),
+    )
+    return shape | {"problems": problems(facts)}
+
+
+def tell_problems(shape: dict[str, Any], as_json: bool) -> None:
+    """What is wrong, where nothing else can be said."""
+    if as_json:
+        print_json(shape)
+        return
+    for problem in shape["problems"]:
+        print(f"rtseg-daemon: {problem}", file=sys.stderr)
 
 
 def print_status(shape: dict[str, Any]) -> None:
@@ -61,8 +112,8 @@ def print_status(shape: dict[str, Any]) -> None:
     print_table("destinations", columns, [[d[column] for column in columns] for d in shape["destinations"]])
     facts = ("name", "pid", "state", "restarts", "since", "detail")
     print_table("processes", facts, [[process[fact] for fact in facts] for process in shape["processes"]])
-    if not shape["running"]:
-        out.print("the daemon is not running; start it with: rtseg-daemon serve", highlight=False)
+    for problem in shape["problems"]:
+        out.print(problem, highlight=False, markup=False)
     waiting = shape["oldest_waiting_seconds"]
     oldest = "nothing waits" if waiting is None else f"oldest waiting: {waiting:.0f} s"
     out.print(f"{oldest}; {shape['disk']['free_gb']} GB free", highlight=False)

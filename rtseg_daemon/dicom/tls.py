@@ -22,10 +22,12 @@ Stamp = tuple[tuple[int, int, int], ...]
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a peer's verified certificate says: its SHA-256 fingerprint and its subject alternative names."""
+    """What a peer's verified certificate says: its SHA-256 fingerprint, its subject alternative names, and its end
+    (seconds since 1970)."""
 
     fingerprint: str
     names: tuple[str, ...] = ()
+    ends: float = float("inf")
 
 
 def strict(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
@@ -114,7 +116,8 @@ def certificate_of(connection: ssl.SSLSocket) -> Certificate:
     raw = connection.getpeercert(binary_form=True) or b""
     shown = connection.getpeercert() or {}
     names = tuple(str(entry[1]) for entry in shown.get("subjectAltName", ()))
-    return Certificate(hashlib.sha256(raw).hexdigest(), names)
+    ends = ssl.cert_time_to_seconds(str(shown["notAfter"])) if "notAfter" in shown else float("inf")
+    return Certificate(hashlib.sha256(raw).hexdigest(), names, ends)
 
 
 def negotiated(connection: ssl.SSLSocket) -> str:

@@ -16,6 +16,7 @@ from rtseg_daemon.dicom.wire import Limits, PeerFault
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.arrivals import Arrival, add_instance, touch
+from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.reception import Recorded, enter
 from rtseg_daemon.ledger.recognition import Recognised, Repeat, compare, recognise
 from rtseg_daemon.ledger.states import Ending
@@ -42,6 +43,7 @@ class Intake:
         self.commits = commits
         self.limits = limits
         self.minimum_free_gb = minimum_free_gb
+        self.told: set[str] = set()
 
     def take(
         self, sender: Sender, command: Command, sop_class: str, transfer_syntax: str, data: Iterable[memoryview]
@@ -227,6 +229,14 @@ class Intake:
             log().error("the end of an association could not be noted; trying again", exc_info=error)
             return False
         return True
+
+    def alarm(self, kind: str, key: str, message: str) -> None:
+        """Tell a person something that a connection showed, once for each key; a ledger that is busy is asked later."""
+        if key in self.told:
+            return
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            self.commits.submit(lambda session: raise_alarm(session, kind, key, message))
+            self.told.add(key)
 
     def _storage_failed(self, error: OSError) -> Status:
         log().error("the storage cannot be written; the object is refused", exc_info=error)

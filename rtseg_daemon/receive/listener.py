@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from rtseg_daemon.dicom.tls import Certificate
+from rtseg_daemon.dicom.validity import refused_as_ended
 from rtseg_daemon.dicom.wire import Wire
 from rtseg_daemon.logs import log
 from rtseg_daemon.receive.callers import plain_address
@@ -119,6 +120,9 @@ class Listener:
         except (OSError, ssl.SSLError) as error:
             reason = getattr(error, "reason", None) or type(error).__name__
             log().warning("a connection failed before its association", host=session.address, reason=str(reason))
+            if refused_as_ended(error):
+                message = f"the certificate that {session.address} calls with has ended; it is refused"
+                self.reception.intake.alarm("certificate", f"certificate:{session.address}:ended", message)
         except Exception as error:  # noqa: BLE001 - one association must not end the others
             log().critical("an association broke", host=session.address, exc_info=error)
         finally:

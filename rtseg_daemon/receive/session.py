@@ -11,6 +11,7 @@ from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.tls import Certificate
+from rtseg_daemon.dicom.validity import EndOfCertificate
 from rtseg_daemon.dicom.wire import (
     ASSOCIATE_RQ,
     Limits,
@@ -106,7 +107,16 @@ class Session:
             return False
         self.contexts, answer = accept(request, self.reception.contexts, self.reception.limits)
         self.wire.send(answer)
+        self._warn_of_end()
         return True
+
+    def _warn_of_end(self) -> None:
+        """An alarm where the peer's certificate ends soon; once it has ended there is no association any more."""
+        if self.certificate is not None:
+            whose = f"{self.sender.calling_ae} ({self.address})"
+            end = EndOfCertificate(whose, self.certificate.ends, self.certificate.ends - time.time())
+            if end.stage() is not None:
+                self.reception.intake.alarm("certificate", end.key, end.sentence())
 
     def _refusal(self, request: A_ASSOCIATE) -> Refusal | None:
         calling, called = str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()

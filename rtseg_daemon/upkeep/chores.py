@@ -26,7 +26,7 @@ from rtseg_daemon.ledger.loss import loss, quick_check
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably
-from rtseg_daemon.upkeep import alarms, audit_trail, retention
+from rtseg_daemon.upkeep import alarms, audit_trail, certificates, retention
 from rtseg_daemon.upkeep.backup import back_up, prune
 from rtseg_daemon.upkeep.metrics import Facts, metrics_text
 
@@ -109,6 +109,10 @@ def check_ledger(upkeep: Upkeep) -> None:
     quick_check(upkeep.engine)
 
 
+def watch_certificates(upkeep: Upkeep) -> None:
+    certificates.watch(upkeep.engine, upkeep.config)
+
+
 def write_audit(upkeep: Upkeep) -> None:
     audit_trail.write_new(upkeep.engine, upkeep.config)
 
@@ -126,6 +130,7 @@ def chores_for(config: Config) -> tuple[Chore, ...]:
         Chore("alarms", 5.0, send_alarms),
         Chore("retention", 3600.0, remove_old),
         Chore("backup", 6 * 3600.0, back_up_ledger),
+        Chore("certificates", 3600.0, watch_certificates),
         Chore("ledger check", 600.0, check_ledger),
         Chore("audit", 5.0, write_audit),
         Chore("audit collector", 30.0, forward_audit),

@@ -1,6 +1,8 @@
-"""The running daemon and a ledger that is deleted under it, and what a start makes of one that is not there."""
+"""The running daemon, a ledger that is deleted under it, and a process that is frozen."""
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -65,3 +67,22 @@ def test_a_ledger_deleted_under_the_daemon_ends_acknowledging_raises_an_alarm_an
     assert "Traceback" not in again.stderr
     assert not (tmp_path / "storage" / "rtseg.db").exists()
     wait_for(lambda: "there is no ledger" in posted[-1]["message"], 10)
+
+
+def test_a_frozen_receiver_is_said_by_the_status_at_once(tmp_path: Path) -> None:
+    """SIGSTOP; that it is killed and started again in the end is in tests/unit/daemon/test_signs_of_life.py."""
+    daemon = Daemon(write_config(tmp_path, 1, routes=[]), tmp_path / "daemon.log", module=["rtseg_daemon"]).start()
+    assert daemon.process is not None
+    try:
+        wait_for(lambda: daemon.command("status", "--check").returncode == 0, 60, daemon.tail)
+        receiver = daemon.pids()["receiver"] or 0
+        os.kill(receiver, signal.SIGSTOP)
+        said = daemon.command("status", "--check")
+        assert said.returncode == 1
+        assert "receiver is stopped by a signal" in " ".join(said.stdout.split())
+        os.kill(receiver, signal.SIGCONT)
+        wait_for(daemon.answers, 60, daemon.tail)
+        wait_for(lambda: daemon.command("status", "--check").returncode == 0, 60, daemon.tail)
+        assert daemon.pids()["receiver"] == receiver
+    finally:
+        daemon.stop()
