@@ -20,6 +20,7 @@ from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.errors import BundleError, ConfigError, LedgerError
 from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import database_file, open_ledger, reading
+from rtseg_daemon.ledger.events import person
 from rtseg_daemon.ledger.migrate import check
 
 ConfigFile = Annotated[
@@ -28,6 +29,8 @@ ConfigFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 
 out = Console()
+LOGIN_UID = Path("/proc/self/loginuid")
+NO_LOGIN = 2**32 - 1
 FLAG_STYLES = {
     "OK": "green",
     "REVIEW": "yellow",
@@ -83,13 +86,31 @@ def open_existing(path: Path | None) -> Open:
 
 
 def who() -> str:
-    """Who gives the command, for the events: the account, and who took it on by sudo."""
+    """Who gives the command, for the events: the account, and who logged in where that is someone else.
+
+    The kernel keeps the login's user id through sudo and su. What the environment says (SUDO_USER) is not asked, since
+    anybody can set it.
+    """
+    account, login = account_of(os.getuid()), login_uid()
+    if login is None or login == os.getuid():
+        return person(account)
+    return f"{person(account_of(login))} as {account}"
+
+
+def account_of(uid: int) -> str:
     try:
-        account = pwd.getpwuid(os.getuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        account = f"uid {os.getuid()}"
-    person = os.environ.get("SUDO_USER", "")
-    return f"{person} as {account}" if person and person != account else account
+        return f"uid {uid}"
+
+
+def login_uid() -> int | None:
+    """The user id of the login that this process came from; None where there was none, or the kernel does not say."""
+    try:
+        uid = int(LOGIN_UID.read_text())
+    except (OSError, ValueError):
+        return None
+    return None if uid == NO_LOGIN else uid
 
 
 def print_json(document: Any) -> None:

@@ -1,5 +1,6 @@
 """Events and alarms, written in the transaction of what they tell."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,6 +9,19 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.schema import Alarm, Event
+
+OWN = re.compile(r"daemon|worker-\d+-\d+")
+"""Who does the daemon's own steps: it, or a worker by its lease."""
+
+
+def is_own(who: str) -> bool:
+    """Whether an event is a step of the daemon's own, and not something that a person did."""
+    return OWN.fullmatch(who) is not None
+
+
+def person(name: str) -> str:
+    """A person's name as events have it; an account that is called as the daemon calls itself is told apart."""
+    return f"account {name}" if is_own(name) else name
 
 
 def record_event(

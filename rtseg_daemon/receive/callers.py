@@ -7,31 +7,40 @@ from dataclasses import dataclass, field
 
 from rtseg_daemon.config.sections import Caller
 from rtseg_daemon.dicom.tls import Certificate
-from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, UNKNOWN_CALLER, Refusal
+from rtseg_daemon.logs import log
+from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, UNKNOWN_CALLER, UNKNOWN_FOR_NOW, Refusal
 
 RESOLVE_SECONDS = 60.0
 
 
 @dataclass
 class Resolver:
-    """Addresses of host names, asked for anew every minute; an address or network stands for itself."""
+    """Addresses of host names, asked for anew every minute; an address or network stands for itself.
+
+    While a name cannot be looked up, the last answer counts, however old.
+    """
 
     known: dict[str, tuple[float, frozenset[str]]] = field(default_factory=dict)
 
-    def holds(self, host: str, address: str) -> bool:
-        """Whether `address` is the host `host` (a name, an address or a network such as 10.1.0.0/16)."""
+    def holds(self, host: str, address: str) -> bool | None:
+        """Whether `address` is the host `host` (a name, an address or a network such as 10.1.0.0/16).
+
+        None where nobody knows: the name cannot be looked up and never could be.
+        """
         try:
             return ipaddress.ip_address(address) in ipaddress.ip_network(host, strict=False)
         except ValueError:
-            return address in self._addresses(host)
+            addresses = self._addresses(host)
+            return address in addresses if addresses else None
 
     def _addresses(self, host: str) -> frozenset[str]:
         at, addresses = self.known.get(host, (0.0, frozenset()))
         if time.monotonic() - at > RESOLVE_SECONDS or not addresses:
             try:
                 addresses = frozenset(str(info[4][0]) for info in socket.getaddrinfo(host, None))
-            except OSError:
-                addresses = frozenset()
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                log().warning("a caller's host name cannot be looked up", host=host, reason=reason)
             self.known[host] = (time.monotonic(), addresses)
         return addresses
 
@@ -50,18 +59,21 @@ class Callers:
     resolver: Resolver = field(default_factory=Resolver)
 
     def refusal(self, calling: str, called: str, address: str, certificate: Certificate | None) -> Refusal | None:
-        """Why this peer is rejected, or None. `certificate` is that of a TLS connection, verified against the CA."""
-        if not self._known(calling, address, certificate):
-            return UNKNOWN_CALLER
+        """Why this peer is rejected, or None. `certificate` is that of a TLS connection, verified against the CA.
+
+        Where only the lookup of a name stands between it and an entry of the list, it is told to come again.
+        """
+        known = self._known(calling, address, certificate)
+        if not known:
+            return UNKNOWN_CALLER if known is False else UNKNOWN_FOR_NOW
         return None if called == self.our_title else UNKNOWN_CALLED
 
-    def _known(self, calling: str, address: str, certificate: Certificate | None) -> bool:
+    def _known(self, calling: str, address: str, certificate: Certificate | None) -> bool | None:
         if not self.allowed:
             return ipaddress.ip_address(address).is_loopback
-        return any(
-            caller.ae_title == calling and self.resolver.holds(caller.host, address) and bound(caller, certificate)
-            for caller in self.allowed
-        )
+        entries = [one for one in self.allowed if one.ae_title == calling and bound(one, certificate)]
+        answers = [self.resolver.holds(one.host, address) for one in entries]
+        return True if True in answers else None if None in answers else False
 
 
 def bound(caller: Caller, certificate: Certificate | None) -> bool:

@@ -91,4 +91,7 @@ UNKNOWN_CALLER = Refusal(1, 1, 3, "calling AE title or address is not in dicom.a
 UNKNOWN_CALLED = Refusal(1, 1, 7, "called AE title is not dicom.ae_title")
 
 
+UNKNOWN_FOR_NOW = Refusal(2, 3, 1, "the host name of this caller in dicom.allowed_callers cannot be looked up now")
+
+
 TOO_MANY = Refusal(2, 3, 2, "too many associations")

@@ -6,12 +6,19 @@ the two can repeat a line, and never lose one.
 """
 
 import contextlib
+import fcntl
+import glob
 import hashlib
+import os
 import socket
 import ssl
+import struct
+import termios
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
@@ -19,6 +26,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Collector
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.events import is_own
 from rtseg_daemon.ledger.schema import Association, Delivery, Event, Instance, Job, Series, SeriesAssociation, Setting
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import write_durably
@@ -26,8 +34,12 @@ from rtseg_daemon.upkeep import audit_messages
 from rtseg_daemon.upkeep.audit_messages import Message, Participant, Trail
 
 BATCH = 500
+MOST_BYTES = 1_000_000
 TIMEOUT_SECONDS = 10.0
+FAREWELL_SECONDS = 2.0
 EVENTS_SEEN, ASSOCIATIONS_SEEN, CONFIG_SEEN = "audit_event", "audit_association", "audit_config"
+ASSOCIATIONS_OPEN = "audit_association_open"
+"""Numbers of the associations up to ASSOCIATIONS_SEEN that are still to be told."""
 DAEMON = Participant("rtseg-daemon", audit_messages.APPLICATION)
 
 
@@ -65,15 +77,19 @@ def write_new(engine: Engine, config: Config) -> int:
     trail = Trail(config.audit_file)
     with reading(engine) as session:
         events = new_rows(session, Event, EVENTS_SEEN)
-        associations = ended_in_order(new_rows(session, Association, ASSOCIATIONS_SEEN))
+        new = new_rows(session, Association, ASSOCIATIONS_SEEN)
+        pending = [*passed_over(session), *new]
+        associations = [one for one in pending if one.ended_at is not None]
         messages = [m for event in events for m in told_by_event(session, event)]
         messages += [m for association in associations for m in told_by_association(session, association)]
     trail.append(messages)
-    if events or associations:
+    if events or new or associations:
         with writing(engine) as session:
-            for key, rows in ((EVENTS_SEEN, events), (ASSOCIATIONS_SEEN, associations)):
+            for key, rows in ((EVENTS_SEEN, events), (ASSOCIATIONS_SEEN, new)):
                 if rows:
                     session.merge(Setting(key=key, value=str(rows[-1].id)))
+            still_open = " ".join(str(one.id) for one in pending if one.ended_at is None)
+            session.merge(Setting(key=ASSOCIATIONS_OPEN, value=still_open))
     return len(messages)
 
 
@@ -91,10 +107,10 @@ def new_rows(session: Session, table: type[Row], key: str) -> list[Row]:
     return list(session.scalars(select(table).where(table.id > last).order_by(table.id).limit(BATCH)))
 
 
-def ended_in_order(associations: list[Association]) -> list[Association]:
-    """Those before the first that is still open: a later one waits for it, so that one number says how far we are."""
-    still_open = next((k for k, a in enumerate(associations) if a.ended_at is None), len(associations))
-    return associations[:still_open]
+def passed_over(session: Session) -> list[Association]:
+    """Associations that were still open when later ones were told; a long one must not delay those."""
+    numbers = [int(number) for number in remembered(session, ASSOCIATIONS_OPEN).split()]
+    return list(session.scalars(select(Association).where(Association.id.in_(numbers)).order_by(Association.id)))
 
 
 def told_by_association(session: Session, association: Association) -> Iterator[Message]:
@@ -123,7 +139,7 @@ def told_by_event(session: Session, event: Event) -> Iterator[Message]:
         delivery = session.get(Delivery, event.subject_id)
         if delivery is not None:
             yield told_by_delivery(session, event, delivery)
-    elif event.who != "daemon" and not event.who.startswith("worker"):
+    elif not is_own(event.who):
         yield told_by_person(event)
 
 
@@ -154,31 +170,88 @@ def forward(config: Config) -> int:
 
     The place reached is written beside the file after each batch, so an interrupted batch is sent again.
     """
-    collector = config.audit.syslog
-    if collector is None or not config.audit_file.is_file():
+    collector, file = config.audit.syslog, config.audit_file
+    if collector is None:
         return 0
-    place = config.audit_file.with_suffix(".forwarded")
-    done = reached(place)
-    with config.audit_file.open("rb") as file:
-        file.seek(done)
-        lines = [line for line in file.readlines(1_000_000) if line.endswith(b"\n")]
-    if lines:
-        send(collector, lines)
-        write_durably(place, str(done + sum(map(len, lines))).encode())
-        log().info("audit lines forwarded", lines=len(lines))
-    return len(lines)
+    place = file.with_suffix(".forwarded")
+    sent = 0
+    for path, start in unsent(file, reached(place)):
+        with path.open("rb") as trail:
+            trail.seek(start)
+            lines = [line for line in trail.readlines(MOST_BYTES) if line.endswith(b"\n")]
+            if lines:
+                send(collector, lines)
+                write_durably(place, place_in(trail, start + sum(map(len, lines))).encode())
+                log().info("audit lines forwarded", lines=len(lines))
+        sent += len(lines)
+    return sent
 
 
-def reached(place: Path) -> int:
-    """The bytes that were forwarded; 0 where nobody knows, since lines may repeat and none may be missing."""
+@dataclass(frozen=True)
+class Reached:
+    """How far the collector has the trail: a file, known by its inode and how it begins, and the bytes of it."""
+
+    done: int = 0
+    inode: int | None = None
+    head: str = ""
+
+
+def reached(place: Path) -> Reached:
+    """The place that was written last; the start where nobody knows, since lines may repeat and none may be missing."""
     try:
-        return int(place.read_text())
+        done, *rest = place.read_text().split()
+        return Reached(int(done), int(rest[0]), rest[1]) if len(rest) == 2 else Reached(int(done))
     except (FileNotFoundError, ValueError):
-        return 0
+        return Reached()
+
+
+def place_in(trail: BinaryIO, done: int) -> str:
+    return f"{done} {os.fstat(trail.fileno()).st_ino} {head_of(trail)}"
+
+
+def head_of(trail: BinaryIO) -> str:
+    """Tells files of one inode apart: a digest of the first line, which has a time in it."""
+    trail.seek(0)
+    return hashlib.sha256(trail.readline(4096)).hexdigest()[:16]
+
+
+def unsent(file: Path, before: Reached) -> list[tuple[Path, int]]:
+    """(file, first byte) of what the collector has not had.
+
+    A trail that was renamed is looked for beside itself (`audit.log.1`) and sent to its end, then the new one from its
+    start. So is one that was emptied in place; what nobody has forwarded of that before is in the copy alone.
+    """
+    if not file.is_file():
+        return [(one, before.done) for one in renamed(file, before)]
+    if is_same(file, before):
+        return [(file, before.done)]
+    old = renamed(file, before)
+    if not old:
+        log().error("the audit trail was emptied or moved away; what was not forwarded before is not forwarded")
+    return [*((one, before.done) for one in old), (file, 0)]
+
+
+def is_same(file: Path, before: Reached) -> bool:
+    """Whether this is the file of which so much was sent."""
+    with file.open("rb") as trail:
+        status = os.fstat(trail.fileno())
+        if status.st_size < before.done:
+            return False
+        return before.inode is None or (status.st_ino == before.inode and head_of(trail) == before.head)
+
+
+def renamed(file: Path, before: Reached) -> list[Path]:
+    """The file of which so much was sent, under the name that a rotation gave it."""
+    beside = [path for path in sorted(file.parent.glob(f"{glob.escape(file.name)}?*")) if path.is_file()]
+    return [path for path in beside if before.inode == path.stat().st_ino and is_same(path, before)]
 
 
 def send(collector: Collector, lines: list[bytes]) -> None:
-    """Syslog over TLS: each message after its length (RFC 5425, 4.3); raises OSError, ssl.SSLError among them."""
+    """Syslog over TLS: each message after its length (RFC 5425, 4.3); raises OSError, ssl.SSLError among them.
+
+    Sent is what the collector's machine has taken. Its answer to our farewell (close_notify) is not waited for long:
+    some collectors hang up without one or never answer it, and would get the same lines again and again.
+    """
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=str(collector.ca))
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     with (
@@ -188,5 +261,16 @@ def send(collector: Collector, lines: list[bytes]) -> None:
         for line in lines:
             message = line.rstrip(b"\n")
             secure.sendall(str(len(message)).encode() + b" " + message)
-        with contextlib.suppress(ssl.SSLEOFError):  # some collectors hang up without a farewell
+        wait_until_taken(secure)
+        secure.settimeout(FAREWELL_SECONDS)
+        with contextlib.suppress(OSError):
             secure.unwrap()
+
+
+def wait_until_taken(connection: socket.socket) -> None:
+    """Until the other machine has acknowledged every byte (tcp(7), SIOCOUTQ); raises TimeoutError if it does not."""
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0] > 0:
+        if time.monotonic() > deadline:
+            raise TimeoutError("the collector does not take what was sent")
+        time.sleep(0.01)

@@ -42,17 +42,28 @@ def back_up(database: Path, folder: Path, label: str | None = None) -> Path:
 
 
 def _free_name(folder: Path, label: str | None) -> Path:
-    stem = "-".join(part for part in ("rtseg", label, time.strftime("%Y%m%dT%H%M%S", time.gmtime())) if part)
+    stem = "-".join(part for part in ("rtseg", label, stamp(time.time())) if part)
     target, number = folder / f"{stem}.db", 1
     while target.exists():
         target, number = folder / f"{stem}-{number}.db", number + 1
     return target
 
 
-def prune(folder: Path, keep: int = KEEP) -> list[Path]:
-    """Delete all but the newest `keep` scheduled backups; returns what was deleted."""
-    scheduled = sorted(path for path in folder.glob("rtseg-*.db") if NAME.fullmatch(path.name))
+def prune(folder: Path, keep: int = KEEP, now: float | None = None) -> list[Path]:
+    """Delete all but the newest `keep` scheduled backups; returns what was deleted.
+
+    A backup whose name lies in the future was made while the clock was wrong. It counts as older than all others, or it
+    would stay for ever and every new one would go.
+    """
+    moment = stamp(time.time() if now is None else now)
+    scheduled = [path for path in folder.glob("rtseg-*.db") if NAME.fullmatch(path.name)]
+    scheduled.sort(key=lambda path: (path.name[len("rtseg-") : len("rtseg-") + len(moment)] <= moment, path.name))
     old = scheduled[:-keep] if keep else scheduled
     for path in old:
         path.unlink(missing_ok=True)
     return old
+
+
+def stamp(seconds: float) -> str:
+    """A moment as it stands in a backup's name."""
+    return time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))

@@ -17,6 +17,12 @@ def test_the_unit_leaves_the_daemon_time_to_drain() -> None:
     assert "KillMode=mixed" in unit
 
 
+def test_the_unit_starts_after_the_clock_is_set() -> None:
+    unit = (DEPLOY / "rtseg-daemon.service").read_text()
+    (after,) = re.findall(r"^After=(.+)$", unit, re.MULTILINE)
+    assert "time-sync.target" in after.split()
+
+
 def test_compose_builds_from_the_dockerfile_and_leaves_time_to_drain() -> None:
     service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["rtseg-daemon"]
     assert (DEPLOY / service["build"]["context"] / service["build"]["dockerfile"]).resolve() == DEPLOY / "Dockerfile"

@@ -274,13 +274,31 @@ def test_segment_of_an_empty_folder_fails_in_words(desk: Desk, tmp_path: Path) -
     assert "there is no CT series" in document["gate"]["reasons"][0]
 
 
-def test_events_name_the_person_behind_sudo(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SUDO_USER", "anna")
-    monkeypatch.setenv("LOGNAME", "somebody else")
+def test_events_name_the_person_who_logged_in_and_not_whom_the_environment_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login = tmp_path / "loginuid"
+    monkeypatch.setattr(common, "LOGIN_UID", login)
+    monkeypatch.setenv("SUDO_USER", "somebody else")
     account = pwd.getpwuid(os.getuid()).pw_name
-    assert common.who() == f"anna as {account}"
-    monkeypatch.delenv("SUDO_USER")
-    assert common.who() == account
+    assert common.who() == account, "the kernel keeps no account of logins"
+    for written, expected in (
+        (str(common.NO_LOGIN), account),
+        (str(os.getuid()), account),
+        ("2", f"{pwd.getpwuid(2).pw_name} as {account}"),
+        ("54321", f"uid 54321 as {account}"),
+    ):
+        login.write_text(written)
+        assert common.who() == expected
+
+
+@pytest.mark.parametrize("name", ["daemon", "worker-0-17"])
+def test_a_person_who_is_called_as_the_daemon_calls_itself_is_told_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(common, "LOGIN_UID", tmp_path / "none")
+    monkeypatch.setattr(common, "account_of", lambda _uid: name)
+    assert common.who() == f"account {name}"
 
 
 def test_segment_of_two_series_lists_them_and_exits_2(desk: Desk, tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
+import socket
 import time
 
 import pytest
 
 from rtseg_daemon.config.sections import Caller
 from rtseg_daemon.dicom.tls import Certificate
+from rtseg_daemon.receive import callers as callers_module
 from rtseg_daemon.receive import door as door_module
 from rtseg_daemon.receive.callers import Callers, Resolver, bound, plain_address
 from rtseg_daemon.receive.door import Door, idlest
@@ -37,12 +39,55 @@ def test_title_and_address_must_both_be_those_of_one_entry() -> None:
         ("10.1.0.0/16", "10.2.0.1", False),
         ("10.1.2.3", "10.1.2.3", True),
         ("localhost", "127.0.0.1", True),
-        ("no-such-host.invalid", "127.0.0.1", False),
+        ("no-such-host.invalid", "127.0.0.1", None),
         ("fd00::/8", "fd00::1", True),
     ],
 )
-def test_a_host_is_an_address_a_network_or_a_name(host: str, address: str, known: bool) -> None:
-    assert Resolver().holds(host, address) == known
+def test_a_host_is_an_address_a_network_or_a_name(host: str, address: str, known: bool | None) -> None:
+    assert Resolver().holds(host, address) is known
+
+
+class Names:
+    """The resolver of the system, which may be away."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.away = False
+        self.addresses = ["10.0.0.1"]
+        monkeypatch.setattr(socket, "getaddrinfo", self.look_up)
+        self.seconds = 1000.0
+        monkeypatch.setattr(callers_module.time, "monotonic", lambda: self.seconds)
+
+    def look_up(self, _host: str, _port: None) -> list[tuple[int, int, int, str, tuple[str, int]]]:
+        if self.away:
+            raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+        return [(2, 1, 6, "", (address, 0)) for address in self.addresses]
+
+
+def test_a_known_caller_is_served_while_names_cannot_be_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    names, rule = Names(monkeypatch), callers(Caller(ae_title="A", host="pacs.hospital.example"))
+    assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is None
+    names.away = True
+    for _ in range(3):
+        names.seconds += 3600.0
+        assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is None
+        assert rule.refusal("A", "RTSEG", "10.0.0.2", None) is UNKNOWN_CALLER
+    names.away, names.addresses = False, ["10.0.0.2"]
+    names.seconds += 3600.0
+    assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is UNKNOWN_CALLER, "it has moved"
+    assert rule.refusal("A", "RTSEG", "10.0.0.2", None) is None
+
+
+def test_a_caller_whose_name_could_never_be_looked_up_is_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(monkeypatch)
+    names.away = True
+    rule = callers(Caller(ae_title="A", host="pacs.hospital.example"), Caller(ae_title="B", host="10.0.0.2"))
+    refusal = rule.refusal("A", "RTSEG", "10.0.0.1", None)
+    assert refusal is not None
+    assert refusal.result == 2, "rejected-transient (PS3.8, table 9-21)"
+    assert rule.refusal("B", "RTSEG", "10.0.0.1", None) is UNKNOWN_CALLER
+    assert rule.refusal("C", "RTSEG", "10.0.0.1", None) is UNKNOWN_CALLER
+    names.away = False
+    assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is None
 
 
 def test_an_ipv4_address_on_an_ipv6_socket_is_still_one() -> None:

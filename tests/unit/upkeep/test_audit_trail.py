@@ -1,6 +1,7 @@
 """The audit trail: what stands in it, and that a collector gets all of it."""
 
 import contextlib
+import os
 import ssl
 import threading
 from pathlib import Path
@@ -88,17 +89,40 @@ def test_what_was_sent_to_us_and_what_people_did_is_told_once(tmp_path: Path, le
     assert "claimed" not in text
 
 
-def test_an_association_still_open_is_told_when_it_ends(tmp_path: Path, ledger: Engine) -> None:
+def test_a_long_association_delays_no_other_and_is_told_when_it_ends(tmp_path: Path, ledger: Engine) -> None:
     config = configured(tmp_path)
     with writing(ledger) as session:
-        one, other = (associations.open_association(session, "PACS", "10.0.0.5") for _ in range(2))
-        receive(session, arrival(one, 1))
+        long, other = (associations.open_association(session, "PACS", "10.0.0.5") for _ in range(2))
+        receive(session, arrival(long, 1))
         receive(session, arrival(other, 2))
         associations.end_association(session, other, Ending.RELEASED)
+    assert audit_trail.write_new(ledger, config) == 1
     assert audit_trail.write_new(ledger, config) == 0
     with writing(ledger) as session:
-        associations.end_association(session, one, Ending.ABORTED)
-    assert audit_trail.write_new(ledger, config) == 2
+        later = associations.open_association(session, "PACS", "10.0.0.5")
+        receive(session, arrival(later, 3))
+        associations.end_association(session, later, Ending.RELEASED)
+    assert audit_trail.write_new(ledger, config) == 1
+    with writing(ledger) as session:
+        associations.end_association(session, long, Ending.ABORTED)
+    assert audit_trail.write_new(ledger, config) == 1
+    assert audit_trail.write_new(ledger, config) == 0
+    assert len(messages(config.audit_file)) == 3
+
+
+@pytest.mark.parametrize(
+    "name", ["worker", "workerbee as rtseg", "worker-bob", "account daemon", "account worker-0-17"]
+)
+def test_a_decision_by_a_person_whose_name_begins_with_worker_is_told(
+    tmp_path: Path, ledger: Engine, name: str
+) -> None:
+    config = configured(tmp_path)
+    with writing(ledger) as session:
+        record_event(session, "job", 7, "released", who=name)
+        record_event(session, "job", 7, "claimed", who="worker-0-17")
+        record_event(session, "job", 7, "made", who="daemon")
+    assert audit_trail.write_new(ledger, config) == 1
+    assert name in config.audit_file.read_text()
 
 
 def test_a_changed_configuration_is_told_at_the_next_start(tmp_path: Path, ledger: Engine) -> None:
@@ -130,6 +154,8 @@ class Collector:
         self.port = 0
         self.refused = False
         """Whether the client is expected to end the handshake."""
+        self.silent: threading.Event | None = None
+        """Until when the connection stays open without an answer, once the first lines have come."""
 
     def serve_once(self) -> threading.Thread:
         server = create_server(("127.0.0.1", self.port))
@@ -142,6 +168,9 @@ class Collector:
                     with self.context.wrap_socket(plain, server_side=True) as secure:
                         while part := secure.recv(65536):
                             self.got += part
+                            if self.silent is not None:
+                                self.silent.wait(30)
+                                return
 
         thread = threading.Thread(target=take)
         thread.start()
@@ -201,11 +230,13 @@ def test_each_thing_a_person_does_is_told_with_who_did_it(
 
 def test_a_place_that_nobody_can_read_means_from_the_start(tmp_path: Path, collector: tuple[Collector, Path]) -> None:
     place = tmp_path / "audit.forwarded"
-    assert audit_trail.reached(place) == 0
+    assert audit_trail.reached(place).done == 0
     place.write_text("")
-    assert audit_trail.reached(place) == 0
+    assert audit_trail.reached(place).done == 0
     place.write_text("17")
-    assert audit_trail.reached(place) == 17
+    assert audit_trail.reached(place) == audit_trail.Reached(17), "as an earlier version wrote it"
+    place.write_text("17 4 ab")
+    assert audit_trail.reached(place) == audit_trail.Reached(17, 4, "ab")
 
 
 def test_a_torn_line_is_ended_before_the_next(tmp_path: Path) -> None:
@@ -231,3 +262,68 @@ def test_a_collector_with_a_certificate_of_another_ca_gets_nothing(
     thread.join(5)
     assert server.got == b""
     assert not config.audit_file.with_suffix(".forwarded").exists(), "the line must be sent once the collector is right"
+
+
+def frames(path: Path) -> bytes:
+    """The lines of a trail as the collector gets them."""
+    return b"".join(str(len(m)).encode() + b" " + m for m in path.read_bytes().splitlines())
+
+
+@pytest.mark.parametrize("unsent", [0, 2])
+def test_a_trail_that_was_renamed_is_sent_to_its_end_and_then_the_new_one(
+    tmp_path: Path, collector: tuple[Collector, Path], unsent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As logrotate does it with `create` or `nocreate`."""
+    _, ca = collector
+    config = configured(tmp_path, syslog={"host": "127.0.0.1", "port": 6514, "ca": str(ca)})
+    got: list[bytes] = []
+    monkeypatch.setattr(audit_trail, "send", lambda _collector, lines: got.extend(lines))
+    trail = Trail(config.audit_file)
+    audit_trail.note_stop(trail, 1.0)
+    assert audit_trail.forward(config) == 1
+    for number in range(unsent):
+        audit_trail.note_stop(trail, 2.0 + number)
+    old = config.audit_file.rename(tmp_path / "audit.log.1")
+    assert audit_trail.forward(config) == unsent, "no new trail yet"
+    audit_trail.note_stop(trail, 9.0)
+    assert audit_trail.forward(config) == 1
+    assert audit_trail.forward(config) == 0
+    assert b"".join(got) == old.read_bytes() + config.audit_file.read_bytes()
+
+
+def test_a_trail_that_was_emptied_in_place_is_sent_from_its_start(
+    tmp_path: Path, collector: tuple[Collector, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As logrotate does it with `copytruncate`; also where the new trail has grown beyond what was sent of the old."""
+    _, ca = collector
+    config = configured(tmp_path, syslog={"host": "127.0.0.1", "port": 6514, "ca": str(ca)})
+    got: list[bytes] = []
+    monkeypatch.setattr(audit_trail, "send", lambda _collector, lines: got.extend(lines))
+    trail = Trail(config.audit_file)
+    audit_trail.note_stop(trail, 1.0)
+    assert audit_trail.forward(config) == 1
+    for lines in (1, 3):
+        os.truncate(config.audit_file, 0)
+        got.clear()
+        for number in range(lines):
+            audit_trail.note_stop(trail, 10.0 * lines + number)
+        assert audit_trail.forward(config) == lines
+        assert b"".join(got) == config.audit_file.read_bytes()
+
+
+def test_a_collector_that_does_not_answer_the_farewell_gets_each_line_once(
+    tmp_path: Path, collector: tuple[Collector, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, ca = collector
+    monkeypatch.setattr(audit_trail, "FAREWELL_SECONDS", 0.2)
+    server.silent = threading.Event()
+    thread = server.serve_once()
+    config = configured(tmp_path, syslog={"host": "127.0.0.1", "port": server.port, "ca": str(ca)})
+    audit_trail.note_stop(Trail(config.audit_file), 1.0)
+    try:
+        assert audit_trail.forward(config) == 1
+        assert audit_trail.forward(config) == 0
+    finally:
+        server.silent.set()
+        thread.join(5)
+    assert server.got == frames(config.audit_file)

@@ -213,6 +213,18 @@ def test_only_the_newest_backups_are_kept_and_those_before_a_migration_always(la
     ]
 
 
+def test_a_backup_from_the_future_makes_no_new_one_go(layout: Layout) -> None:
+    for year in (2031, 2032, 2099):
+        (layout.backup / f"rtseg-{year}0101T000000.db").touch()
+    for hour in range(1, 6):
+        (layout.backup / f"rtseg-20260101T0{hour}0000.db").touch()
+        prune(layout.backup, keep=3, now=1767225600.0 + 3600 * hour)
+        assert (layout.backup / f"rtseg-20260101T0{hour}0000.db").exists()
+    assert sorted(path.name for path in layout.backup.iterdir()) == [
+        f"rtseg-20260101T0{hour}0000.db" for hour in (3, 4, 5)
+    ]
+
+
 def test_a_database_that_is_none_is_not_backed_up(layout: Layout, tmp_path: Path) -> None:
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"no database" * 1000)
