@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.assemble.completeness import Decision, Next, Patience, irregularity
+from rtseg_daemon.assemble.header_shelf import HeaderShelf
 from rtseg_daemon.assemble.look import Look, look
 from rtseg_daemon.assemble.plan import Plan, plan_for
 from rtseg_daemon.assemble.quiet_clock import QuietClock
@@ -20,7 +21,6 @@ from rtseg_daemon.assemble.routing import known_bundle, tolerance_of
 from rtseg_daemon.bundles import models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER
-from rtseg_daemon.ct.headers import read_header
 from rtseg_daemon.errors import RtsegError, SeriesError
 from rtseg_daemon.gates.series import judge_series
 from rtseg_daemon.gates.verdict import Verdict, gravest
@@ -37,6 +37,7 @@ from rtseg_daemon.storage import damage
 OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"
 
 CLOCK = QuietClock()
+SHELF = HeaderShelf()
 
 
 def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK) -> None:
@@ -44,6 +45,7 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
     with reading(engine) as session:
         ids = [series.id for series in open_series(session)]
     clock.forget_all_but(ids)
+    SHELF.forget_all_but(ids)
     for series_id in ids:
         try:
             with reading(engine) as session:
@@ -63,7 +65,9 @@ def look_at(engine: Engine, config: Config, found: Look, now: float) -> None:
         facts = replace(found.facts, tolerance=tolerance_of(found.route, config))
         found = replace(found, facts=facts)
     plan = plan_for(found, patience_of(config))
-    verdicts = {name: judge(found.files, config, name) for name in plan.jobs}
+    if plan.jobs and not SHELF.fill(found.series_id, found.heard, [path for path, _ in found.files]):
+        plan = Plan(hold_jobs=bool(found.overtaken))  # the next sweep reads on
+    verdicts = {name: judge(found.series_id, found.files, config, name) for name in plan.jobs}
     if plan.writes:
         with writing(engine) as session:
             carry_out(session, found, plan, verdicts, now)
@@ -74,12 +78,12 @@ def patience_of(config: Config) -> Patience:
     return Patience(series.quiet_seconds, series.gap_wait_seconds, series.abandon_minutes * 60.0)
 
 
-def judge(files: Sequence[tuple[Path, str]], config: Config, names: str) -> Verdict:
+def judge(series_id: int, files: Sequence[tuple[Path, str]], config: Config, names: str) -> Verdict:
     """The series gate for the bundles of one job. A damaged file holds nothing here: the worker fails on it by name,
     and the job can be retried once the image has come again."""
     bundles = [known_bundle(models_of(config), name) for name in names.split(JOINER)]
     try:
-        headers = [read_header(path) for path, _ in files]
+        headers = SHELF.headers(series_id, [path for path, _ in files])
         return gravest([judge_series(headers, bundle.limits) for bundle in bundles])
     except SeriesError as error:
         if any(damage(path, sha256) for path, sha256 in files):
