@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import Destination, QueryPeer, Tls
+from rtseg_daemon.config.sections import DestinationPeer, QueryPeer, Tls
 from rtseg_daemon.dicom.tls import client_context
 from rtseg_daemon.dicom.validity import EndOfCertificate, end_of, ends_in
 from rtseg_daemon.errors import ConfigError, RtsegError
@@ -29,7 +29,7 @@ def watch(engine: Engine, config: Config) -> None:
     if tls is None:
         return
     ends = own_ends(tls, now)
-    peers: list[Destination | QueryPeer] = [*config.destinations, *config.query]
+    peers: list[DestinationPeer | QueryPeer] = [*config.destinations, *config.query]
     for peer in peers:
         if peer.tls:
             try:
@@ -51,7 +51,7 @@ def own_ends(tls: Tls | None, now: float) -> list[EndOfCertificate]:
     return [EndOfCertificate(whose, end, end - now) for whose, end in found]
 
 
-def peer_end(tls: Tls, peer: Destination | QueryPeer, now: float) -> EndOfCertificate:
+def peer_end(tls: Tls, peer: DestinationPeer | QueryPeer, now: float) -> EndOfCertificate:
     """When the certificate of a system that we call ends; raises OSError where there is no handshake.
 
     The certificate is not verified, since one that has ended must be read too, and nothing is said after the handshake.
