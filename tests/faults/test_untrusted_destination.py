@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import load_config
-from rtseg_daemon.config.sections import Destination, QueryPeer
+from rtseg_daemon.config.sections import DestinationPeer, QueryPeer
 from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.association import Data, Local, Waits, associated, echo
@@ -127,7 +127,7 @@ def test_half_a_pdu_during_c_echo_ends_the_probe_in_time(ward: Callable[..., War
     here = ward(meet=half_an_answer)
     began = time.monotonic()
     with pytest.raises(DeliveryError, match="no answer in the time allowed"):
-        echo(Local("RTSEG"), Destination(**destination(here.rude.port)), WAITS)
+        echo(Local("RTSEG"), DestinationPeer(**destination(here.rude.port)), WAITS)
     assert time.monotonic() - began < LONGEST_ATTEMPT
 
 
@@ -162,7 +162,7 @@ def test_a_peer_that_stops_reading_in_mid_object_is_left_in_time(ward: Callable[
 
 def store(port: int, content: bytes, waits: Waits = WAITS, times: int = 1) -> list[int]:
     """Store `content` as an object, so often on one association."""
-    with associated(Local("RTSEG"), Destination(**destination(port)), [Offer(RTSTRUCT, PLAIN)], waits) as association:
+    with associated(Local("RTSEG"), DestinationPeer(**destination(port)), [Offer(RTSTRUCT, PLAIN)], waits) as association:
         context = association.context(RTSTRUCT)
         return [association.store(context, f"1.2.{number}", Data.of(content)).code for number in range(times)]
 
@@ -235,7 +235,7 @@ def test_an_association_request_answered_in_a_trickle_is_ended(ward: Callable[..
     here = ward(greet=lambda caller: caller.trickle(caller.accepting(), 0.1))
     began = time.monotonic()
     with pytest.raises(DeliveryError, match="no association"):
-        echo(Local("RTSEG"), Destination(**destination(here.rude.port)), WAITS)
+        echo(Local("RTSEG"), DestinationPeer(**destination(here.rude.port)), WAITS)
     assert time.monotonic() - began < LONGEST_ATTEMPT
 
 
@@ -323,7 +323,7 @@ def test_a_context_accepted_in_a_form_that_was_not_offered_is_no_association(war
     deflated = b"1.2.840.10008.1.2.1.99"
     here = ward(greet=lambda caller: caller.say(changed(caller.accepting(), deflated)))
     with pytest.raises(DeliveryError, match="as it was not offered"):
-        echo(Local("RTSEG"), Destination(**destination(here.rude.port)), WAITS)
+        echo(Local("RTSEG"), DestinationPeer(**destination(here.rude.port)), WAITS)
 
 
 def changed(accepting: bytes, syntax: bytes) -> bytes:
@@ -342,7 +342,7 @@ def test_a_form_that_is_not_accepted_is_refused_by_name(ward: Callable[..., Ward
     here = ward()
     with (
         pytest.raises(ContextRefused, match="rude: Verification"),
-        associated(Local("R"), Destination(**destination(here.rude.port)), [Offer(RTSTRUCT, PLAIN)], WAITS) as one,
+        associated(Local("R"), DestinationPeer(**destination(here.rude.port)), [Offer(RTSTRUCT, PLAIN)], WAITS) as one,
     ):
         one.echo()
 
@@ -362,7 +362,7 @@ def test_an_announced_pdu_of_500_mb_is_refused_before_it_is_read(ward: Callable[
         here.rude.greet = lambda caller: flood(caller, 2)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(DeliveryError, match="500000000 bytes was announced"):
-        echo(Local("RTSEG"), Destination(**destination(here.rude.port)), WAITS)
+        echo(Local("RTSEG"), DestinationPeer(**destination(here.rude.port)), WAITS)
     grown_mb = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     assert grown_mb < 50
 

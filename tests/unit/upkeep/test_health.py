@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from rtseg_daemon.config.sections import Destination, Tls
+from rtseg_daemon.config.sections import DestinationPeer, Tls
 from rtseg_daemon.dicom.validity import EndOfCertificate, end_of, ends_in
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.engine import reading
@@ -125,7 +125,7 @@ def test_a_peers_certificate_is_read_though_it_has_ended(authority: Authority) -
     ended = authority.issue("tps", days=("20200101000000Z", "20210203040506Z"))
     port = free_port()
     command = ["openssl", "s_server", "-accept", str(port), "-cert", ended.certificate, "-key", ended.key, "-quiet"]
-    peer = Destination(name="tps", ae_title="TPS", host="127.0.0.1", port=port, tls=True)
+    peer = DestinationPeer(name="tps", ae_title="TPS", host="127.0.0.1", port=port, tls=True)
     tls = tls_of(authority)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as server:
         found: list[EndOfCertificate] = []
