@@ -1,17 +1,21 @@
 """A PACS is asked: how many images, and to send an old case again. dcmtk's dcmqrscp answers."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pynetdicom.dimse import DIMSEServiceProvider
+from pydicom.uid import ExplicitVRLittleEndian
 
 from rtseg_daemon.config.sections import QueryPeer
-from rtseg_daemon.dicom.association import Local
-from rtseg_daemon.dicom.query import count_images, ct_series
+from rtseg_daemon.dicom import dimse
+from rtseg_daemon.dicom.association import Local, Waits
+from rtseg_daemon.dicom.datasets import encode
+from rtseg_daemon.dicom.query import count_images, ct_series, question
+from rtseg_daemon.dicom.wire import encode_fragment
 from rtseg_daemon.errors import DeliveryError
 from tests.peers import Archive, storescu
+from tests.rude import Asked, Caller, Rude, answer
 from tests.synthetic import uid
 from tests.world import Daemon, Tps, free_port, patient, write_config
 
@@ -57,30 +61,42 @@ def test_what_the_pacs_says_is_counted_and_silence_is_an_error(tmp_path: Path) -
         count_images(local, peer, uid("study", 1), uid("series", 1))
 
 
-@pytest.mark.parametrize("thefts", [1, 3, 99])
-def test_an_answer_that_the_library_loses_is_never_an_image_fewer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, thefts: int
-) -> None:
-    """pynetdicom's own thread takes a response off the queue now and then; here it is made to."""
-    archive = Archive(tmp_path / "pacs", free_port())
-    peer = QueryPeer(name="pacs", ae_title="PACS", host="127.0.0.1", port=archive.port)
-    files = patient(tmp_path / "a", seed=1)
-    taken: list[Any] = []
-    take = DIMSEServiceProvider.get_msg
+def listed(caller: Caller, asked: Asked, *, surplus: bytes = b"") -> None:
+    """Seven images, one pending answer each, then `surplus` and the end."""
+    pending = dimse.short(0)
+    for number in range(7):
+        identifier = question("IMAGE", SOPInstanceUID=f"1.2.{number}")
+        caller.say(answer(asked, 0xFF00, DATA_SET_TYPE=pending))
+        data = encode(identifier, ExplicitVRLittleEndian)
+        caller.say(encode_fragment(asked.context, data, is_command=False, is_last=True))
+    caller.say(surplus + answer(asked))
 
-    def after_the_thief(self: DIMSEServiceProvider, block: bool = False) -> Any:
-        message = take(self, block)
-        if getattr(message[1], "Status", None) == 0xFF00 and len(taken) < thefts:
-            taken.append(message)
-            return take(self, block)
-        return message
 
-    with archive.running():
-        storescu(archive.port, files[:7], called="PACS")
-        monkeypatch.setattr(DIMSEServiceProvider, "get_msg", after_the_thief)
-        if thefts < 99:
-            assert count_images(Local("RTSEG"), peer, uid("study", 1), uid("series", 1)) == 7
-            assert len(taken) == thefts
-        else:
-            with pytest.raises(DeliveryError, match="lost on this side 5 times in turn"):
-                count_images(Local("RTSEG"), peer, uid("study", 1), uid("series", 1))
+def ask_rude(meet: Callable[[Caller, Asked], None]) -> int | None:
+    with Rude(meet).running() as rude:
+        peer = QueryPeer(name="pacs", ae_title="PACS", host="127.0.0.1", port=rude.port)
+        return count_images(Local("RTSEG"), peer, "1.2", "1.3", Waits(answer=2.0))
+
+
+def test_every_answer_is_counted_once_and_none_is_lost() -> None:
+    """A PACS that does not count: its images are, one by one, as often as one asks."""
+    assert [ask_rude(listed) for _ in range(5)] == [7] * 5
+
+
+@pytest.mark.parametrize("element", ["RESPONDED_TO", "FIELD"])
+def test_an_answer_that_is_not_to_our_question_is_never_an_image_fewer_or_more(element: str) -> None:
+    def meet(caller: Caller, asked: Asked) -> None:
+        listed(caller, asked, surplus=answer(asked, 0xFF00, **{element: dimse.short(0x8777)}))
+
+    with pytest.raises(DeliveryError, match=r"was asked|is the answer"):
+        ask_rude(meet)
+
+
+def test_an_answer_that_cannot_be_read_is_an_error_and_no_image_fewer() -> None:
+    def meet(caller: Caller, asked: Asked) -> None:
+        caller.say(answer(asked, 0xFF00, DATA_SET_TYPE=dimse.short(0)))
+        caller.say(encode_fragment(asked.context, b"\x08\0\x18\0UI\xff\xff1.2", is_command=False, is_last=True))
+        caller.say(answer(asked))
+
+    with pytest.raises(DeliveryError, match="cannot be read"):
+        ask_rude(meet)
