@@ -61,11 +61,10 @@ DIRECT = {
         "RecursionError on deep nesting, growth of deflated data: neither gets that far",
     ),
     "pynetdicom": Reason(
-        "association PDUs; sending; its acceptor is not used",
+        "association PDUs; its network code is not used",
         "the DICOM network library of Python, pinned to a version that was read",
-        "believes announced lengths, queues without bound, waits for peers: see docs/security.md; its thread takes an "
-        "answer from its reader now and then (its issue 875): answers to C-FIND are counted, a lost one to C-STORE is "
-        "an attempt without answer and repeated",
+        "believes announced lengths, queues without bound, waits for peers, takes any answer for the one it asked "
+        "for: see docs/security.md; that part of it is not used",
     ),
     "sqlalchemy": Reason("the ledger", "very wide use", "transaction modes of SQLite: set by hand, tested by kills"),
     "alembic": Reason("migrations of the ledger", "by SQLAlchemy's makers", "a backup is taken before each"),

@@ -22,6 +22,7 @@ from rtseg_daemon.errors import DeliveryError
 from tests.certificates import Authority, Pair, openssl
 from tests.peers import program
 from tests.receiver import ECHO_PDUS, RELEASE, Peer, Receiver, answers, echo_seconds, request_pdu, running
+from tests.rude import Caller, Rude
 from tests.world import free_port, wait_for
 
 LIMIT_SECONDS = 1.0
@@ -339,6 +340,21 @@ def handshake(*both: ssl.SSLSocket) -> None:
                 end.setblocking(False)
                 with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLWantWriteError):
                     end.do_handshake()
+
+
+@pytest.mark.parametrize("said", [b"", b"\x16\x03\x03\x00"])
+def test_as_a_client_we_leave_a_server_that_is_silent_in_its_handshake(world: World, said: bytes) -> None:
+    def greet(caller: Caller) -> None:
+        caller.say(said)
+        caller.wait_for_the_end()
+
+    files = {"certificate": world.pacs.certificate, "key": world.pacs.key, "ca": world.ca.certificate}
+    with Rude(greet=greet).running() as rude:
+        partner = Destination(name="tps", ae_title="TPS", host="127.0.0.1", port=rude.port, tls=True)
+        began = time.monotonic()
+        with pytest.raises(DeliveryError, match="no connection over TLS"):
+            echo_and_security(Local("RTSEG", Tls(**files)), partner, Waits(1, 1, 1))
+        assert time.monotonic() - began < 3.0
 
 
 @pytest.mark.peers
