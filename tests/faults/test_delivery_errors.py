@@ -22,7 +22,8 @@ from rtseg_daemon.config.sections import DeliverySection
 from rtseg_daemon.daemon.worker import claim
 from rtseg_daemon.deliver import courier as courier_module
 from rtseg_daemon.deliver.courier import Courier
-from rtseg_daemon.ledger import deliveries, jobs
+from rtseg_daemon.ledger import clock as ledger_clock
+from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import last_instance_id
@@ -169,7 +170,7 @@ class Clock(threading.Event):
         self.until: Callable[[], bool] = lambda: True
         told = SimpleNamespace(time=lambda: 1e9 + self.seconds, monotonic=lambda: self.seconds)
         monkeypatch.setattr(courier_module, "time", told)
-        monkeypatch.setattr(deliveries, "time", told)
+        monkeypatch.setattr(ledger_clock, "time", told)
 
     def is_set(self) -> bool:
         return self.until()
