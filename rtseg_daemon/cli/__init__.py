@@ -3,33 +3,69 @@
 import sys
 
 import typer
-from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.cli import deliveries, fetching, jobs, models, running, segmenting, series
-from rtseg_daemon.cli.convert import convert
+from rtseg_daemon.cli.later import LaterCommand, LaterGroup
 from rtseg_daemon.errors import ConfigError, RtsegError
-from rtseg_daemon.ledger.loss import hindrance, loss
+
+HERE = "rtseg_daemon.cli"
+
+
+class Commands(LaterGroup):
+    """All commands, each with the first line of its own help."""
+
+    later = (
+        LaterCommand("serve", f"{HERE}.running:serve", "Run the daemon until SIGTERM."),
+        LaterCommand("segment", f"{HERE}.segmenting:segment", "Contour one CT series: no network, no ledger."),
+        LaterCommand(
+            "demo",
+            f"{HERE}.segmenting:demo",
+            "A made-up patient through the real daemon, with a played PACS and planning system.",
+        ),
+        LaterCommand(
+            "convert",
+            f"{HERE}.convert:convert",
+            "Turn masks into an RT Structure Set of a CT, or an RT Structure Set into masks on the CT's grid.",
+        ),
+        LaterCommand(
+            "status", f"{HERE}.running:status", "Counts by state, oldest waiting, disk, processes, destinations."
+        ),
+        LaterCommand(
+            "echo",
+            f"{HERE}.asking:echo",
+            "C-ECHO to a configured destination, and what TLS was agreed on; exit status 1 if it does not answer "
+            "success.",
+        ),
+        LaterCommand(
+            "doctor",
+            f"{HERE}.running:doctor",
+            "Compare storage and ledger; exit status 1 if something is wrong (and was not repaired).",
+        ),
+        LaterCommand(
+            "fetch",
+            f"{HERE}.asking:fetch",
+            "Ask a configured PACS to send the CT series of a study or patient to the running daemon.",
+        ),
+        LaterCommand("series", f"{HERE}.series:app", "Received series."),
+        LaterCommand("jobs", f"{HERE}.jobs:app", "Jobs: one series, one structure set, one run each."),
+        LaterCommand("deliveries", f"{HERE}.deliveries:app", "Structure sets on their way to planning systems."),
+        LaterCommand("models", f"{HERE}.models:app", "Model bundles."),
+        LaterCommand("config", f"{HERE}.running:config_app", "The configuration."),
+    )
+
 
 app = typer.Typer(
+    cls=Commands,
     name="rtseg-daemon",
     help="Receives planning CTs, contours organs at risk with stated uncertainty, delivers RTSTRUCT.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command()(running.serve)
-app.command()(segmenting.segment)
-app.command()(segmenting.demo)
-app.command()(convert)
-app.command()(running.status)
-app.add_typer(series.app, name="series")
-app.add_typer(jobs.app, name="jobs")
-app.add_typer(deliveries.app, name="deliveries")
-app.add_typer(models.app, name="models")
-app.add_typer(running.config_app, name="config")
-app.command()(running.echo)
-app.command()(running.doctor)
-app.command()(fetching.fetch)
+
+
+@app.callback()
+def every_command() -> None:
+    """Nothing is done for all of them; without a callback Typer makes no group of commands that come later."""
 
 
 def main() -> None:
@@ -42,11 +78,25 @@ def main() -> None:
     except RtsegError as error:
         print(f"rtseg-daemon: {error}", file=sys.stderr)
         sys.exit(1)
-    except SQLAlchemyError as error:
-        print(f"rtseg-daemon: the ledger cannot be used: {loss(error) or hindrance(error)}", file=sys.stderr)
+    except ledger_errors() as error:
+        print(f"rtseg-daemon: the ledger cannot be used: {ledger_reason(error)}", file=sys.stderr)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
     except OSError as error:
         print(f"rtseg-daemon: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(1)
+
+
+def ledger_errors() -> tuple[type[Exception], ...]:
+    """What SQLAlchemy raises, if the command has imported it: that alone takes longer than all of `--help`."""
+    loaded = sys.modules.get("sqlalchemy.exc")
+    return (loaded.SQLAlchemyError,) if loaded else ()
+
+
+def ledger_reason(error: Exception) -> str:
+    """What is wrong with the ledger, in words."""
+    # SQLAlchemy, as above
+    from rtseg_daemon.ledger.loss import hindrance, loss
+
+    return loss(error) or hindrance(error)

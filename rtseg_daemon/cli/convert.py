@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rtseg_daemon.errors import RtsegError
+from rtseg_daemon.work.convert import SeriesChoiceError, choose_series, masks_to_rtstruct, rtstruct_to_masks
 
 
 def convert(
@@ -30,8 +31,6 @@ def convert(
     if (masks is None) == (rtstruct is None):
         typer.echo("give either --masks DIR or --rtstruct FILE", err=True)
         raise typer.Exit(2)
-    from rtseg_daemon.work.convert import SeriesChoiceError, choose_series, masks_to_rtstruct, rtstruct_to_masks
-
     try:
         files = choose_series(ct_dir, series)
         if masks is not None:

@@ -1,19 +1,24 @@
-"""`rtseg-daemon serve, status, echo, doctor, config check`: the daemon as a whole."""
+"""`rtseg-daemon serve, status, doctor, config check`: the daemon as a whole."""
 
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_json, print_table, require_config
 from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.daemon.startup import check_certificates, routed_bundles, unknown_organs
 from rtseg_daemon.errors import LedgerError
-
-if TYPE_CHECKING:
-    from rtseg_daemon.storage import Layout
+from rtseg_daemon.ledger import supervision, views
+from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.loss import hindrance, loss, quick_check
+from rtseg_daemon.storage import Layout, is_locked
+from rtseg_daemon.upkeep.certificates import own_ends
+from rtseg_daemon.upkeep.doctor import examine
+from rtseg_daemon.upkeep.health import Facts, problems, stopped
 
 config_app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
@@ -23,6 +28,7 @@ def serve(config: ConfigFile = None) -> None:
 
     Example: rtseg-daemon serve --config /etc/rtseg/config.yaml
     """
+    # numpy, pydicom and the scheduler: `status`, which a monitoring system asks every minute, starts without them
     from rtseg_daemon.daemon.supervisor import serve as run
 
     require_config(config)
@@ -41,10 +47,6 @@ def status(
 
     Example: rtseg-daemon status --check --json
     """
-    from rtseg_daemon.ledger.loss import hindrance, loss
-    from rtseg_daemon.storage import Layout, is_locked
-    from rtseg_daemon.upkeep.health import Facts, problems
-
     settings = require_config(config)
     layout = Layout(settings.storage.directory)
     running = is_locked(layout)
@@ -65,17 +67,11 @@ def status(
         raise typer.Exit(1)
 
 
-def status_of(settings: Config, layout: "Layout", config: Path | None, running: bool, deep: bool) -> dict[str, Any]:
+def status_of(settings: Config, layout: Layout, config: Path | None, running: bool, deep: bool) -> dict[str, Any]:
     """`views.status_shape` and `problems`; `deep` also looks for damage in the ledger's file.
 
     Raises LedgerError or SQLAlchemyError where the ledger cannot be read.
     """
-    from rtseg_daemon.ledger import supervision, views
-    from rtseg_daemon.ledger.engine import reading
-    from rtseg_daemon.ledger.loss import quick_check
-    from rtseg_daemon.upkeep.certificates import own_ends
-    from rtseg_daemon.upkeep.health import Facts, problems, stopped
-
     engine = open_existing(config).engine
     if deep:
         quick_check(engine)
@@ -119,32 +115,6 @@ def print_status(shape: dict[str, Any]) -> None:
     out.print(f"{oldest}; {shape['disk']['free_gb']} GB free", highlight=False)
 
 
-def echo(
-    destination: Annotated[str, typer.Argument(help="Name of a destination or query peer.", show_default=False)],
-    config: ConfigFile = None,
-    as_json: AsJson = False,
-) -> None:
-    """C-ECHO to a configured destination, and what TLS was agreed on; exit status 1 if it does not answer success.
-
-    Example: rtseg-daemon echo eclipse
-    """
-    from rtseg_daemon.dicom.association import Local, Peer, echo_and_security
-
-    settings = require_config(config)
-    known: list[Peer] = [*settings.query, *settings.destinations]
-    peers = {peer.name: peer for peer in known}
-    if destination not in peers:
-        raise typer.BadParameter(f"no destination {destination!r}; there: {', '.join(peers) or 'none'}")
-    began = time.perf_counter()
-    answer, security = echo_and_security(Local(settings.dicom.ae_title, settings.dicom.tls), peers[destination])
-    seconds = round(time.perf_counter() - began, 3)
-    if as_json:
-        print_json({"destination": destination, "status": f"0x{answer:04X}", "seconds": seconds, "tls": security})
-    else:
-        out.print(f"{destination} answered 0x{answer:04X} in {seconds} s; {security}", highlight=False)
-    raise typer.Exit(0 if answer == 0x0000 else 1)
-
-
 def doctor(
     config: ConfigFile = None,
     repair: Annotated[
@@ -164,8 +134,6 @@ def doctor(
 
     Example: rtseg-daemon doctor --repair
     """
-    from rtseg_daemon.upkeep.doctor import examine
-
     ledger = open_existing(config)
     findings = examine(ledger.engine, ledger.config, repair=repair)
     if as_json:
@@ -188,8 +156,6 @@ def check(
 
     Example: rtseg-daemon config check config.yaml
     """
-    from rtseg_daemon.daemon.startup import check_certificates, routed_bundles, unknown_organs
-
     settings = load_config(file)
     check_certificates(settings)
     for line in unknown_organs(settings, list(routed_bundles(settings))):

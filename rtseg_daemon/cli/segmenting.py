@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -10,11 +10,10 @@ from rich.console import Console
 from rtseg_daemon.bundles import load_bundles, models_of
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_json, print_table
 from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.ct.series import list_series
 from rtseg_daemon.errors import BundleError, SeriesError, StorageError
 from rtseg_daemon.logs import configure
-
-if TYPE_CHECKING:
-    from rtseg_daemon.work.case import CaseResult
+from rtseg_daemon.work import case
 
 DEFAULT_BUNDLE = "han-oar"
 
@@ -67,8 +66,6 @@ def segment(
 
 def choose_series(folder: Path, wanted: str | None) -> list[Path]:
     """The files of the one CT series below `folder`, or of the `wanted` one; several and no choice is wrong usage."""
-    from rtseg_daemon.ct.series import list_series
-
     found = list_series(folder)
     if not found:
         raise SeriesError(f"there is no CT series in {folder}")
@@ -82,10 +79,8 @@ def choose_series(folder: Path, wanted: str | None) -> list[Path]:
     return found[wanted if wanted is not None else next(iter(found))]
 
 
-def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: bool, rings: bool) -> "CaseResult":
+def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: bool, rings: bool) -> case.CaseResult:
     """Segment and, unless a gate holds it, write `to`; the file is checked before it gets its name."""
-    from rtseg_daemon.work import case
-
     bundles = load_bundles(models_of(settings), bundle)
     options = case.Options(forced=force, rings=rings)
     with Console(stderr=True).status("reading the series") as progress:
@@ -117,7 +112,7 @@ def user_cache() -> Path:
     return Path(base) / "rtseg-daemon"
 
 
-def shape(result: "CaseResult", path: Path | None) -> dict[str, Any]:
+def shape(result: case.CaseResult, path: Path | None) -> dict[str, Any]:
     """What `segment --json` prints."""
     return {
         "rtstruct": str(path.absolute()) if path else None,
@@ -127,7 +122,7 @@ def shape(result: "CaseResult", path: Path | None) -> dict[str, Any]:
     }
 
 
-def show(result: "CaseResult", path: Path | None) -> None:
+def show(result: case.CaseResult, path: Path | None) -> None:
     """The result for people."""
     rows = [[r["name"], r["flag"], f"{r['volume_ml']:.1f}", r["comment"]] for r in result.rois]
     if rows:
@@ -148,6 +143,7 @@ def demo(
     Example: rtseg-daemon demo --out demo-out
     """
     try:
+        # matplotlib and pynetdicom: only the demo needs them, and says so where one is missing
         from rtseg_daemon.demo.play import run_demo
     except ImportError as error:
         raise BundleError(f"the demo needs all of the package's dependencies: {error}") from error

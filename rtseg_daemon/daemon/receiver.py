@@ -17,6 +17,7 @@ from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.deliver.event_reports import take_event_report
 from rtseg_daemon.dicom.contexts import supported_contexts
+from rtseg_daemon.dicom.tls import ServerTls
 from rtseg_daemon.dicom.wire import Limits
 from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger.arrivals import make_room
@@ -54,8 +55,6 @@ def ports_of(config: Config) -> list[Port]:
     dicom = config.dicom
     ports = [open_port(dicom.host, port) for port in dicom.plain_ports]
     if dicom.tls is not None:
-        from rtseg_daemon.dicom.tls import ServerTls
-
         ports.append(open_port(dicom.host, dicom.tls.port, ServerTls(dicom.tls)))
     return ports
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.bundles import Bundle, bundle_names, load_bundle, models_of, research_fault
 from rtseg_daemon.config.file import Config
+from rtseg_daemon.dicom.tls import server_context
 from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
@@ -37,8 +38,6 @@ def routed_bundles(config: Config) -> Iterator[Bundle]:
 def check_certificates(config: Config) -> None:
     """Raise ConfigError where a certificate, key or CA is not usable, so that the listener could not start."""
     if config.dicom.tls is not None:
-        from rtseg_daemon.dicom.tls import server_context
-
         server_context(config.dicom.tls)
 
 

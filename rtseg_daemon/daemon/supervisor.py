@@ -10,7 +10,6 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.assemble.inquiry import Inquiry
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.children import FROZEN_SECONDS, Child, Modules, children_of
 from rtseg_daemon.daemon.ledger_watch import LedgerWatch
@@ -134,6 +133,9 @@ class Supervisor:
             supervision.note_pulse(session, self.pulse())
         self.housekeeper.start()
         if self.upkeep.config.query:
+            # pynetdicom: 8 MB that only a supervisor needs that asks a PACS
+            from rtseg_daemon.assemble.inquiry import Inquiry
+
             Inquiry(self.upkeep.engine, self.upkeep.config, self.stop).start()
         threading.Thread(target=self._watch_itself, name="self-watch", daemon=True).start()
         try:

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
 from rtseg_daemon.anatomy.volume import Array, Box, Volume, bounding_box
 
@@ -52,9 +54,6 @@ def draw(ct: Volume, outlines: list[Outline], doubt: Array | None, path: Path, t
     Args:
         doubt: entropy in nats `(z, y, x)` on the CT's grid, or None where there is none; then one row is drawn.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     part = focus(ct, [o.mask for o in outlines])
     dz, dy, dx = ct.spacing_mm
     aspects = (dy / dx, dz / dx, dz / dy)

@@ -12,6 +12,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from rtseg_daemon.errors import SeriesError
+
 MEMORY_BYTES = 3 * 2**30
 SECONDS = 20
 
@@ -34,10 +36,10 @@ def undecodable(path: Path) -> str:
 def main(path: Path) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    # pydicom's decoders, in this process alone and under the bounds
     from rtseg_daemon.ct.headers import header_of
-    from rtseg_daemon.ct.pixels import stored_values
-    from rtseg_daemon.dicom.files import read_dataset
-    from rtseg_daemon.errors import SeriesError
+    from rtseg_daemon.ct.pixels import stored_values  # decoders, as above
+    from rtseg_daemon.dicom.files import read_dataset  # decoders, as above
 
     try:
         dataset = read_dataset(path, pixels=True)

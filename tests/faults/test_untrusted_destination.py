@@ -162,7 +162,9 @@ def test_a_peer_that_stops_reading_in_mid_object_is_left_in_time(ward: Callable[
 
 def store(port: int, content: bytes, waits: Waits = WAITS, times: int = 1) -> list[int]:
     """Store `content` as an object, so often on one association."""
-    with associated(Local("RTSEG"), DestinationPeer(**destination(port)), [Offer(RTSTRUCT, PLAIN)], waits) as association:
+    with associated(
+        Local("RTSEG"), DestinationPeer(**destination(port)), [Offer(RTSTRUCT, PLAIN)], waits
+    ) as association:
         context = association.context(RTSTRUCT)
         return [association.store(context, f"1.2.{number}", Data.of(content)).code for number in range(times)]
 

@@ -350,7 +350,7 @@ def test_as_a_client_we_leave_a_server_that_is_silent_in_its_handshake(world: Wo
 
     files = {"certificate": world.pacs.certificate, "key": world.pacs.key, "ca": world.ca.certificate}
     with Rude(greet=greet).running() as rude:
-        partner = Destination(name="tps", ae_title="TPS", host="127.0.0.1", port=rude.port, tls=True)
+        partner = DestinationPeer(name="tps", ae_title="TPS", host="127.0.0.1", port=rude.port, tls=True)
         began = time.monotonic()
         with pytest.raises(DeliveryError, match="no connection over TLS"):
             echo_and_security(Local("RTSEG", Tls(**files)), partner, Waits(1, 1, 1))

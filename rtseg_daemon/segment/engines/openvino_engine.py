@@ -44,8 +44,10 @@ def convert(bundle: Bundle, member: int) -> Any:
     A model of any shape makes its kernels when it first meets one (0.1 to 0.2 s at width 16) and keeps them; after that
     it is 4 % slower than a model of that shape alone.
     """
+    # torch: only the first start converts, later ones read the cache
     import torch
 
+    # torch, as above
     from rtseg_daemon.segment.engines.torch_engine import load_member
 
     net = torch.nn.Sequential(load_member(bundle, member), torch.nn.Softmax(dim=1))

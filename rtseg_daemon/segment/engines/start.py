@@ -29,6 +29,7 @@ def choice_for(compute: Compute) -> Choice:
     """
     cuda, trouble = 0, ""
     if compute.device.startswith("cuda") or (compute.device == "auto" and has_gpu()):
+        # torch: needed only where there may be a GPU
         from rtseg_daemon.segment.engines.torch_engine import cuda_devices
 
         cuda, trouble = cuda_devices()
@@ -40,6 +41,7 @@ def choice_for(compute: Compute) -> Choice:
 
 def on_this_processor(choice: Choice, asked: str) -> Choice:
     """`choice`, in float32 where this processor has no products of its precision; told where they were asked for."""
+    # openvino: a GPU's worker needs none
     from rtseg_daemon.segment.engines.openvino_engine import cpu_multiplies
 
     if choice.precision == "fp32" or cpu_multiplies(choice.precision):
@@ -79,11 +81,13 @@ def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bu
 def plan_for(bundle: Bundle, choice: Choice, cache: Path | None = None) -> Plan:
     """Window and streams for a bundle within the memory that the device has left."""
     if choice.backend == "openvino":
+        # openvino: one backend alone is imported
         from rtseg_daemon.segment.engines import openvino_engine
 
         live, streams = openvino_engine.LIVE_LAYERS, openvino_engine.streams_of(choice.threads)
         available = available_bytes()
     else:
+        # torch: one backend alone is imported
         from rtseg_daemon.segment.engines import torch_engine
 
         on_cpu = choice.device == "cpu"
@@ -109,6 +113,7 @@ def largest_layer(bundle: Bundle, window: Shape, cache: Path | None) -> int:
     with contextlib.suppress(OSError, ValueError, TypeError):
         known = dict(json.loads(path.read_text())) if path else {}
     if key not in known:
+        # torch: what was once counted is read from the cache
         from rtseg_daemon.segment.engines.torch_engine import count_largest_layer
 
         known[key] = count_largest_layer(bundle, window)
@@ -132,9 +137,11 @@ def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> Inference
     Raises EngineError if this backend cannot run the bundle's network.
     """
     if choice.backend == "openvino":
+        # openvino: one backend alone is imported
         from rtseg_daemon.segment.engines.openvino_engine import OpenVinoEngine
 
         return OpenVinoEngine(bundle, choice, cache)
+    # torch: one backend alone is imported
     from rtseg_daemon.segment.engines.torch_engine import TorchEngine
 
     return TorchEngine(bundle, choice)

@@ -13,6 +13,7 @@ from rtseg_training.sets.cases import Case, load_cases, save_case, write_manifes
 from rtseg_training.sets.import_dicom import Report, import_tree
 from rtseg_training.sets.import_folders import find_cases, import_case
 from rtseg_training.sets.names import NameTable, load_names
+from rtseg_training.sets.template import DEFAULT_ORGANS, choose_cases, make_template, save_template
 
 
 def import_command(
@@ -64,8 +65,6 @@ def template_command(
 
     Example: rtseg-train template sets/train --out rtseg_daemon/demo/data/template.npz
     """
-    from rtseg_training.sets.template import DEFAULT_ORGANS, choose_cases, make_template, save_template
-
     names = organs.split(",") if organs else list(DEFAULT_ORGANS)
     chosen = choose_cases(load_cases(data), names, count)
     hu, shares = make_template(chosen, names, lambda text: console.print(text, highlight=False), rounds)

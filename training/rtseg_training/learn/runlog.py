@@ -85,6 +85,7 @@ def step_of(row: str, columns: int) -> int | None:
 def tensorboard(folder: Path, step: int) -> Any | None:
     """An event writer, or None where tensorboard is not installed (it is an extra)."""
     try:
+        # tensorboard is an extra that need not be installed
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None

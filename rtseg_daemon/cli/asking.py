@@ -1,14 +1,42 @@
-"""`rtseg-daemon fetch`: have a PACS send an old case again, so that it can be re-run."""
+"""`rtseg-daemon echo, fetch`: what asks another machine."""
 
+import time
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from rtseg_daemon.cli.common import AsJson, ConfigFile, print_json, print_table, require_config
+from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_json, print_table, require_config
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import QueryPeer
+from rtseg_daemon.dicom import query
+from rtseg_daemon.dicom.association import Local, Peer, echo_and_security
+from rtseg_daemon.dicom.relay import relay
 from rtseg_daemon.errors import DeliveryError
+
+
+def echo(
+    destination: Annotated[str, typer.Argument(help="Name of a destination or query peer.", show_default=False)],
+    config: ConfigFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """C-ECHO to a configured destination, and what TLS was agreed on; exit status 1 if it does not answer success.
+
+    Example: rtseg-daemon echo eclipse
+    """
+    settings = require_config(config)
+    known: list[Peer] = [*settings.query, *settings.destinations]
+    peers = {peer.name: peer for peer in known}
+    if destination not in peers:
+        raise typer.BadParameter(f"no destination {destination!r}; there: {', '.join(peers) or 'none'}")
+    began = time.perf_counter()
+    answer, security = echo_and_security(Local(settings.dicom.ae_title, settings.dicom.tls), peers[destination])
+    seconds = round(time.perf_counter() - began, 3)
+    if as_json:
+        print_json({"destination": destination, "status": f"0x{answer:04X}", "seconds": seconds, "tls": security})
+    else:
+        out.print(f"{destination} answered 0x{answer:04X} in {seconds} s; {security}", highlight=False)
+    raise typer.Exit(0 if answer == 0x0000 else 1)
 
 
 def fetch(
@@ -52,10 +80,6 @@ def choose_peer(settings: Config, name: str | None) -> QueryPeer:
 
 def retrieve(settings: Config, pacs: QueryPeer, study: str, patient: str, by_get: bool) -> list[dict[str, Any]]:
     """Find the series and have each sent; raises DeliveryError if the PACS cannot be asked."""
-    from rtseg_daemon.dicom import query
-    from rtseg_daemon.dicom.association import Local
-    from rtseg_daemon.dicom.relay import relay
-
     local = Local(settings.dicom.ae_title, settings.dicom.tls)
     shapes = []
     with Console(stderr=True).status("asking") as progress:
