@@ -315,6 +315,16 @@ def test_one_surplus_answer_does_not_make_a_refused_structure_set_sent(
     assert here.world.shape(1)["state"] == "DELIVERING"
 
 
+def test_one_surplus_answer_on_the_same_context_is_not_the_answer_to_the_next_object(ward: Callable[..., Ward]) -> None:
+    def surplus(caller: Caller, asked: Asked) -> None:
+        is_first = asked.command.text(dimse.AFFECTED_INSTANCE) == "1.2.0"
+        caller.say(answer(asked) * 2 if is_first else answer(asked, 0xA700))
+
+    here = ward(meet=surplus)
+    with pytest.raises(DeliveryError, match="message 1 was answered, and 2 was asked"):
+        store(here.rude.port, b"1234", times=2)
+
+
 def test_every_request_has_an_id_of_its_own(ward: Callable[..., Ward]) -> None:
     here = ward()
     assert store(here.rude.port, b"1234", times=4) == [0, 0, 0, 0]
