@@ -27,7 +27,9 @@ class Commands(LaterGroup):
             "Turn masks into an RT Structure Set of a CT, or an RT Structure Set into masks on the CT's grid.",
         ),
         LaterCommand(
-            "status", f"{HERE}.running:status", "Counts by state, oldest waiting, disk, processes, destinations."
+            "status",
+            f"{HERE}.running:status",
+            "Counts by state, oldest waiting, disk, processes, destinations, and what is wrong.",
         ),
         LaterCommand(
             "echo",
