@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from rtseg_daemon.config.renames import wrong_names
 from rtseg_daemon.config.sections import (
     Alarms,
     Audit,
@@ -87,6 +88,10 @@ def cross_check(config: Config) -> Iterator[tuple[Loc, str]]:
                     ("routes", index, "destinations"),
                     f"no destination {name!r}{suggestion(name, known)}; add it to destinations",
                 )
+    with_rings = {name for route in config.routes if route.rings for name in route.destinations}
+    for index, destination in enumerate(config.destinations):
+        for organ, message in wrong_names(destination.roi_names, destination.name in with_rings):
+            yield ("destinations", index, "roi_names", organ), message
     yield from port_clashes(config)
     if config.dicom.tls is None:
         for section in ("destinations", "query"):

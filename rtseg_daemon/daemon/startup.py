@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from sqlalchemy import Engine
 
+from rtseg_daemon.anatomy.called import likely, meaning_of
+from rtseg_daemon.anatomy.sides import twin_of
 from rtseg_daemon.bundles import Bundle, bundle_names, load_bundle, models_of, research_fault
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.dicom.tls import server_context
@@ -50,9 +52,17 @@ def unknown_organs(config: Config, bundles: Sequence[Bundle]) -> Iterator[str]:
     for destination in config.destinations:
         for name in sorted({*destination.only, *destination.roi_names, *destination.colours}):
             if name.split("^")[0] not in organs:
-                near = difflib.get_close_matches(name, organs, n=1, cutoff=0.6)
-                meant = f"; did you mean {near[0]}?" if near else ""
+                near = " or ".join(probably_meant(name, organs))
+                meant = f"; did you mean {near}?" if near else ""
                 yield f"destination {destination.name} names {name}, which no routed bundle contours{meant}"
+
+
+def probably_meant(name: str, organs: Sequence[str]) -> list[str]:
+    """The organs that `name` may stand for, never one of the other side: both where it tells no side."""
+    sides = meaning_of(name).sides
+    near = likely(name, organs) or difflib.get_close_matches(name, organs, n=1, cutoff=0.6)
+    pairs = {one for organ in near for one in (organ, twin_of(organ)) if one in organs}
+    return sorted(one for one in pairs if not sides or sides == meaning_of(one).sides)
 
 
 def wait_for_port(host: str, port: int, wait_seconds: float = 10.0) -> None:

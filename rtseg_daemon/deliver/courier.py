@@ -23,7 +23,8 @@ from rtseg_daemon.dicom.association import Association, Local, Message, Waits, a
 from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.dicom.wire import PeerError, PeerFault
-from rtseg_daemon.errors import ContextRefused, RtsegError, StateError
+from rtseg_daemon.errors import ContextRefused, RtsegError, StateError, StructureSetError
+from rtseg_daemon.gates import destination_file
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.retry import really_waited
@@ -175,9 +176,19 @@ class Courier(threading.Thread):
         files = [(folder / one.path, one.sha256) for one in images]
         check_files(files, "have the series sent again, then retry the job")
         check_files([(folder / job.rtstruct_path, job.rtstruct_sha256 or "")], f"`rtseg-daemon jobs rerun {job.id}`")
-        rtstruct = for_destination(folder / job.rtstruct_path, self.destination)
+        rtstruct = self.own_file(folder / job.rtstruct_path)
         parts = tuple((one.sop_class_uid, one.sop_instance_uid, folder / one.path) for one in images)
         return Parcel(delivery.id, parts, rtstruct, identity(rtstruct))
+
+    def own_file(self, judged: Path) -> Path:
+        """The structure set as this destination wants it; raises StructureSetError if it is not what was judged."""
+        path = for_destination(judged, self.destination)
+        reasons = destination_file.check(judged, path, self.destination) if path != judged else []
+        if reasons:
+            raise StructureSetError(
+                f"the file made for {self.destination.name} is not right and is not sent: {'; '.join(reasons)}"
+            )
+        return path
 
     def send(self, parcel: Parcel) -> tuple[int, str]:
         """Send a parcel over one association; the status that decides, and words for people. What arrived is recorded.

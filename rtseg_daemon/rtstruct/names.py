@@ -1,11 +1,10 @@
 """ROI names that planning systems accept and file names that no stranger chooses."""
 
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping
 
-LONGEST_NAME = 16
-"""Some planning systems use ROI names as identifiers of at most 16 characters, without regard to case."""
+from rtseg_daemon.anatomy.called import LONGEST_NAME as LONGEST_NAME
+from rtseg_daemon.anatomy.called import ascii_line as ascii_line
 
 
 def unique_names(names: Iterable[str], longest: int = LONGEST_NAME) -> list[str]:
@@ -29,13 +28,6 @@ def names_of_rois(organs: Iterable[str], rings: Iterable[str], local: Mapping[st
     Planning systems list names in order, so rings stand after the organs.
     """
     return unique_names([*(local.get(n, n) for n in organs), *(f"z{local.get(n, n)}" for n in rings)])
-
-
-def ascii_line(text: str, longest: int) -> str:
-    """One line of printable ASCII without the backslash (DICOM's separator), at most `longest` characters."""
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
-    line = re.sub(r"[\x00-\x1f\x7f]+", " ", plain).replace("\\", "/")
-    return line.strip()[:longest].strip()
 
 
 def file_stem(name: str) -> str:

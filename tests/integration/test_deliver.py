@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 from pynetdicom import evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
 from sqlalchemy import Engine
@@ -20,6 +20,7 @@ from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.deliveries import begin_delivery, retry_delivery
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Delivery, Destination, Job
+from rtseg_daemon.rtstruct.renamed import for_destination
 from tests.deliveries import World
 from tests.synthetic import uid
 from tests.tiny import make_bundle
@@ -269,6 +270,29 @@ def test_roi_names_and_selection_make_another_object_that_is_the_same_each_time(
     assert [roi.ROIName for roi in received.StructureSetROISequence] == ["Cord"]
     assert [c.ReferencedROINumber for c in received.ROIContourSequence] == [2]
     assert received.SOPInstanceUID != uid("rtstruct", 1)
+
+
+def test_a_renamed_file_that_is_not_what_was_judged_fails_and_is_not_sent(
+    ledger: Engine, tmp_path: Path, tps: Tps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def misnamed(judged: Path, destination: Any) -> Path:
+        path = for_destination(judged, destination)
+        dataset = dcmread(path)
+        dataset.StructureSetROISequence[1].ROIName = "Myelon"
+        dataset.save_as(path)
+        return path
+
+    monkeypatch.setattr(courier, "for_destination", misnamed)
+    world = World(ledger, tmp_path, tps, roi_names={"SpinalCord": "Cord"})
+    world.job()
+    with tps.running(), world.couriers():
+        world.until_state("FAILED")
+    assert tps.attempts == 0
+    comment = world.delivery()["last_comment"]
+    assert comment == (
+        "the file made for tps is not right and is not sent: "
+        "Cord: the file has no such ROI; Myelon: the configuration names no ROI so"
+    )
 
 
 def test_a_destination_that_wants_tls_is_never_sent_to_in_the_clear(world: World, tps: Tps) -> None:

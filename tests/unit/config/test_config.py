@@ -125,3 +125,72 @@ def test_several_bundles_make_a_structure_set_each_unless_the_route_joins_them()
 def test_a_bundle_with_a_plus_in_its_name_is_explained() -> None:
     message = mistake("routes:\n- name: a\n  match: {modality: CT}\n  bundle: x+y\n")
     assert "line 4: routes.0.bundle.0: list the bundles and say `structure_sets: joined`" in message
+
+
+def renamed(roi_names: str, route: str = ROUTE) -> str:
+    return route + f"destinations:\n- {{name: tps, ae_title: T, host: h, port: 104, roi_names: {{{roi_names}}}}}\n"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Parotid_R", "PAROTID_R", "parotid right", "ParotisRe", "Parotis rechts", "Parotide D", "Par. droite", "Par dx",
+        "Parotida der", "RParotid", "RightParotid", "PAROTIDR", "PAR-RE", "Parotid_R_L", "Parotid^R", "OHRSPDR RE",
+    ],
+)  # fmt: skip
+def test_a_name_of_the_other_side_is_refused(name: str) -> None:
+    message = mistake(renamed(f'Parotid_L: "{name}"'))
+    assert "line 3: destinations.0.roi_names.Parotid_L: " in message
+    assert "names the right side, on which Parotid_L does not lie" in message
+
+
+@pytest.mark.parametrize("name", ["Parotid_L", "Parotis links", "par sin", "Parotide G", "Par sx", "Parot izq"])
+def test_the_left_gland_is_no_name_for_the_right_one(name: str) -> None:
+    assert "names the left side" in mistake(renamed(f'Parotid_R: "{name}"'))
+
+
+@pytest.mark.parametrize(
+    ("organ", "name"),
+    [
+        ("Parotid_L", "Parotis li"), ("Parotid_L", "OHRSPDR LI"), ("Parotid_R", "G PAROTIS R"), ("Brainstem", "Stem"),
+        ("Glnd_Submand_R", "GLND SMG RE"), ("SpinalCord", "Cord"), ("Esophagus", "OESOPHAGUS"),
+        ("PTV_7000", "PTV Brain"),
+        ("Lobe_Temporal_L", "Brain TempLobe L"), ("Bone_Mandible_L", "Mandible L"), ("Larynx", "OAR 12"),
+    ],
+)  # fmt: skip
+def test_another_name_of_the_same_organ_is_taken(organ: str, name: str) -> None:
+    assert parse_config(renamed(f'{organ}: "{name}"'), HERE).destinations[0].roi_names == {organ: name}
+
+
+@pytest.mark.parametrize(
+    ("organ", "name", "other"),
+    [
+        ("Brainstem", "SpinalCord", "SpinalCord"),
+        ("Brainstem", "PRV Cord", "SpinalCord"),
+        ("Brainstem", "Rückenmark", "SpinalCord"),
+        ("Parotid_L", "Submand li", "Glnd_Submand"),
+        ("PTV_7000", "Brainstem", "Brainstem"),
+    ],
+)
+def test_a_name_of_another_organ_is_refused(organ: str, name: str, other: str) -> None:
+    assert f"roi_names.{organ}: '{name}' names another organ ({other}) than {organ}" in mistake(
+        renamed(f'{organ}: "{name}"')
+    )
+
+
+def test_an_organ_is_not_called_a_target() -> None:
+    assert "'PTV 70' names an irradiated volume, and Brainstem is an organ" in mistake(renamed("Brainstem: PTV 70"))
+
+
+@pytest.mark.parametrize(("first", "second"), [("OAR", "oar"), ("OAR É", "OAR E"), ("OAR 左", "OAR 右")])
+def test_two_organs_under_one_name_are_refused_however_it_is_written(first: str, second: str) -> None:
+    message = mistake(renamed(f'Brainstem: "{first}", SpinalCord: "{second}"'))
+    assert "roi_names.SpinalCord: " in message
+    assert "would name both Brainstem and SpinalCord" in message
+
+
+def test_names_whose_rings_would_be_alike_after_16_characters_are_refused_where_rings_are_sent() -> None:
+    names = "Parotid_L: OHRSPEICHELDRU_L, Parotid_R: OHRSPEICHELDRU_R"
+    parse_config(renamed(names), HERE)
+    message = mistake(renamed(names, ROUTE.replace("destinations", "rings: true, destinations")))
+    assert "'zOHRSPEICHELDRU_' would name both Parotid_L and Parotid_R" in message

@@ -27,6 +27,7 @@ from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep.chores import Upkeep
 from rtseg_daemon.upkeep.direct import DirectAlarms
+from tests import structure_sets
 from tests.tiny import make_bundle
 from tests.world import wait_for, write_config
 
@@ -148,6 +149,32 @@ def test_organs_that_no_bundle_contours_are_named_with_the_likely_one(tmp_path: 
     assert list(unknown_organs(config, list(routed_bundles(config)))) == [
         "destination tps names SpinalCrod, which no routed bundle contours; did you mean SpinalCord?"
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("Parotid_left", "Parotid_L"),
+        ("LeftParotid", "Parotid_L"),
+        ("ParotidL", "Parotid_L"),
+        ("Partid_L", "Parotid_L"),
+        ("Parotis", "Parotid_L or Parotid_R"),
+        ("Parotiid", "Parotid_L or Parotid_R"),
+        ("parotide dx", "Parotid_R"),
+    ],
+)
+def test_no_organ_of_the_other_side_is_suggested(tmp_path: Path, written: str, meant: str) -> None:
+    peer = {"name": "tps", "ae_title": "TPS", "host": "127.0.0.1", "port": 104, "only": [written]}
+    config = load_config(write_config(tmp_path, 1, destinations=[peer]))
+    (line,) = unknown_organs(config, [structure_sets.tiny_bundle("Brainstem", "Parotid_L", "Parotid_R")])
+    assert line.endswith(f"; did you mean {meant}?")
+
+
+def test_an_organ_that_only_lies_on_the_other_side_is_not_suggested(tmp_path: Path) -> None:
+    peer = {"name": "tps", "ae_title": "TPS", "host": "127.0.0.1", "port": 104, "only": ["Parotid_left"]}
+    config = load_config(write_config(tmp_path, 1, destinations=[peer]))
+    (line,) = unknown_organs(config, [structure_sets.tiny_bundle("Parotid_R")])
+    assert "did you mean" not in line
 
 
 def test_an_empty_ledger_is_made_and_an_old_one_is_backed_up_first(tmp_path: Path, layout: Layout) -> None:

@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
+from rtseg_daemon.anatomy.called import NameTable
 from rtseg_daemon.ct.series import list_series
 from rtseg_training.cli.console import console, counted
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.cases import Case, load_cases, save_case, write_manifest
 from rtseg_training.sets.import_dicom import Report, import_tree
 from rtseg_training.sets.import_folders import find_cases, import_case
-from rtseg_training.sets.names import NameTable, load_names
+from rtseg_training.sets.names import load_names
 from rtseg_training.sets.template import DEFAULT_ORGANS, choose_cases, make_template, save_template
 
 

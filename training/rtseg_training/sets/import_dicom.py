@@ -15,6 +15,7 @@ from pydicom import Dataset
 from pydicom.uid import RTStructureSetStorage
 from scipy import ndimage
 
+from rtseg_daemon.anatomy.called import NameTable
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.ct.headers import read_header
 from rtseg_daemon.ct.series import CtSeries, series_of
@@ -25,7 +26,6 @@ from rtseg_daemon.rtstruct.reading import Structure, rasterised, structures_of
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.cases import Case, make_case
 from rtseg_training.sets.import_images import chosen_images
-from rtseg_training.sets.names import NameTable
 
 MOST_SKIPPED = 3
 """Contours on every second or third slice are completed; wider steps are left as drawn."""

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from rtseg_daemon.anatomy.called import NameTable
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.ct.preconditions import ALIGNED
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.cases import MOST_STRUCTURES, Case, make_case, silent
-from rtseg_training.sets.names import NameTable
 
 
 def find_cases(root: Path) -> list[Path]:

@@ -1,0 +1,78 @@
+"""The gate before sending: a destination's own file holds the judged contours, under the names it asked for."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pydicom
+from pydicom import Dataset
+
+from rtseg_daemon.anatomy.called import contradiction
+from rtseg_daemon.config.sections import DestinationPeer
+from rtseg_daemon.rtstruct.names import names_of_rois
+from rtseg_daemon.rtstruct.renamed import owners_of, ring_numbers
+
+Contour = tuple[str, bytes, tuple[str, ...]]
+"""Geometric type, points as they stand in the file, and the images that are referred to."""
+
+KEPT = (
+    "PatientID",
+    "StudyInstanceUID",
+    "FrameOfReferenceUID",
+    "ReferencedFrameOfReferenceSequence",
+)
+"""What a destination's file has in common with the one that was judged, to the byte."""
+
+
+def check(judged: Path, path: Path, destination: DestinationPeer) -> list[str]:
+    """Reasons against sending the file at `path` to the destination; none if it is right.
+
+    `judged` is the structure set that the gates let pass: what has its contours has its sides.
+    """
+    first, second = pydicom.dcmread(judged), pydicom.dcmread(path)
+    reasons = [
+        f"{keyword} is not that of the judged file" for keyword in KEPT if first.get(keyword) != second.get(keyword)
+    ]
+    expected = expected_rois(first, destination)
+    written = {str(roi.ROIName): int(roi.ROINumber) for roi in second.StructureSetROISequence}
+    if len(written) < len(second.StructureSetROISequence):
+        reasons.append("two ROIs have one name")
+    for name, (organ, number) in expected.items():
+        reasons += roi_reasons(name, organ, contours_of(first, number), second, written.get(name))
+    return reasons + [f"{name}: the configuration names no ROI so" for name in sorted(written.keys() - expected.keys())]
+
+
+def expected_rois(judged: Dataset, destination: DestinationPeer) -> dict[str, tuple[str, int]]:
+    """The names that the configuration gives, each with its organ and the number of its ROI in the judged file."""
+    owners, rings = owners_of(judged), ring_numbers(judged)
+    wanted = [n for n, organ in owners.items() if not destination.only or organ in destination.only]
+    organs, around = [n for n in wanted if n not in rings], [n for n in wanted if n in rings]
+    names = names_of_rois([owners[n] for n in organs], [owners[n] for n in around], destination.roi_names)
+    return {name: (owners[n], n) for name, n in zip(names, [*organs, *around], strict=True)}
+
+
+def roi_reasons(name: str, organ: str, judged: list[Contour], dataset: Dataset, number: int | None) -> Iterator[str]:
+    """Reasons against one ROI of the destination's file; `number` is None where there is none of that name."""
+    if wrong := contradiction(organ, name):
+        yield wrong
+    if number is None:
+        yield f"{name}: the file has no such ROI"
+    elif contours_of(dataset, number) != judged:
+        yield f"{name}: its contours are not those of {organ}"
+
+
+def contours_of(dataset: Dataset, number: int) -> list[Contour]:
+    """The contours of a ROI, in the file's order."""
+    return [
+        contour_in(contour)
+        for item in dataset.get("ROIContourSequence") or []
+        if int(item.ReferencedROINumber) == number
+        for contour in item.get("ContourSequence") or []
+    ]
+
+
+def contour_in(item: Dataset) -> Contour:
+    """One contour; its points are compared as text, which is not parsed."""
+    raw = item.get_item("ContourData").value
+    points = raw if isinstance(raw, bytes) else "\\".join(map(str, raw)).encode()
+    images = tuple(str(image.ReferencedSOPInstanceUID) for image in item.get("ContourImageSequence") or [])
+    return str(item.get("ContourGeometricType")), points.strip(b" \0"), images
