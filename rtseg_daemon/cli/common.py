@@ -1,5 +1,6 @@
 """What the commands share: options, the opened ledger, and printing."""
 
+import contextlib
 import json
 import os
 import pwd
@@ -117,6 +118,20 @@ def print_json(document: Any) -> None:
     """One JSON document on stdout."""
     json.dump(document, sys.stdout, indent=2, ensure_ascii=False)
     sys.stdout.write("\n")
+
+
+def print_done(document: Any, line: str, as_json: bool) -> None:
+    """Tell of what is committed: `document` as JSON or `line`. It stays done where nobody reads the output."""
+    try:
+        if as_json:
+            print_json(document)
+        else:
+            sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes again when it ends
+        with contextlib.suppress(OSError):
+            print(f"rtseg-daemon: done, though the output was closed: {line}", file=sys.stderr)
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

@@ -8,7 +8,7 @@ from rtseg_daemon.cli.common import (
     AsJson,
     ConfigFile,
     open_existing,
-    out,
+    print_done,
     print_json,
     print_table,
     refuse_research,
@@ -62,7 +62,4 @@ def retry(
         delivery = retry_delivery(session, delivery_id, who(), configured=ledger.config.destination_names)
         session.flush()
         shape = views.delivery_shape(delivery)
-    if as_json:
-        print_json(shape)
-    else:
-        out.print(f"delivery {delivery_id} is {shape['state']}", highlight=False)
+    print_done(shape, f"delivery {delivery_id} is {shape['state']}", as_json)

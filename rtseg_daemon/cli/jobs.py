@@ -9,8 +9,9 @@ from rtseg_daemon.bundles import load_bundles, models_of, research_faults
 from rtseg_daemon.cli.common import (
     AsJson,
     ConfigFile,
+    Open,
     open_existing,
-    out,
+    print_done,
     print_facts,
     print_json,
     print_table,
@@ -104,8 +105,8 @@ def rerun(
         names, route = bundle or old.bundle, old.route
     require_bundles(ledger.config, names, route, no_send)
     with writing(ledger.engine) as session:
-        job = decisions.rerun(session, job_id, who(), bundle=bundle, no_send=no_send)
-        tell(job, session, ledger.config, as_json)
+        shape = shape_of(decisions.rerun(session, job_id, who(), bundle=bundle, no_send=no_send), session, ledger)
+    tell(shape, as_json)
 
 
 def require_bundles(config: Config, names: str, route_name: str, no_send: bool) -> None:
@@ -125,7 +126,8 @@ def retry(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> 
     refuse_research(ledger, job_id)
     with writing(ledger.engine) as session:
         job = decisions.retry(session, job_id, who(), configured=ledger.config.destination_names)
-        tell(job, session, ledger.config, as_json)
+        shape = shape_of(job, session, ledger)
+    tell(shape, as_json)
 
 
 @app.command()
@@ -141,7 +143,8 @@ def cancel(
     """
     ledger = open_existing(config)
     with writing(ledger.engine) as session:
-        tell(jobs.cancel(session, job_id, who(), why), session, ledger.config, as_json)
+        shape = shape_of(jobs.cancel(session, job_id, who(), why), session, ledger)
+    tell(shape, as_json)
 
 
 @app.command()
@@ -168,13 +171,16 @@ def release(
         if route is None and not job.no_send:
             raise StateError(f"job {job_id}: its route {job.route!r} is no longer configured; configure it again first")
         released = decisions.release(session, job_id, who(), why, route.destinations if route else ())
-        tell(released, session, ledger.config, as_json)
+        shape = shape_of(released, session, ledger)
+    tell(shape, as_json)
 
 
-def tell(job: Job, session: Session, config: Config, as_json: bool) -> None:
-    """Say how the job stands now."""
+def shape_of(job: Job, session: Session, ledger: Open) -> views.Shape:
+    """How the job stands once the transaction is committed; it is told after that."""
     session.flush()
-    if as_json:
-        print_json(views.job_shape(job, config.storage.directory))
-    else:
-        out.print(f"job {job.id} is {job.state}", highlight=False)
+    return views.job_shape(job, ledger.storage)
+
+
+def tell(shape: views.Shape, as_json: bool) -> None:
+    """Say how the job stands now."""
+    print_done(shape, f"job {shape['id']} is {shape['state']}", as_json)
