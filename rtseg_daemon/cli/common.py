@@ -7,10 +7,12 @@ import pwd
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -40,6 +42,20 @@ FLAG_STYLES = {
     "FAILED": "red",
     "DELIVERED": "green",
 }
+
+
+UNBOUNDED = 100_000
+"""Characters in a line of what is piped on: no table is that wide."""
+
+GAP = 2
+HEADS = {"attempts": "tries", "instance_count": "images"}
+"""Shorter headings of narrow columns."""
+
+LONGEST_WHOLE = 24
+WHOLE = frozenset(
+    ("id", "job", "state", "from", "to", "patient_id", "last_status", "status", "pid", "flag", "ml", "verdict")
+)
+"""Columns that are never folded, up to so many characters."""
 
 
 @dataclass(frozen=True)
@@ -135,25 +151,89 @@ def print_done(document: Any, line: str, as_json: bool) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table for people; what strangers wrote (names from DICOM) is printed as plain text, never as markup."""
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(cell(value) for value in row))
-    out.print(table if rows else f"{title}: none")
+    """A table for people; what strangers wrote (names from DICOM) is printed as plain text, never as markup.
+
+    On a terminal long texts are folded into their column; states, numbers and times are never cut. What is piped on is
+    as wide as it needs.
+    """
+    if not rows:
+        return out.print(f"{title}: none", highlight=False, markup=False)
+    shown = [[cell(fact(column, value)) for column, value in zip(columns, row, strict=True)] for row in rows]
+    heads = [HEADS.get(column, column).replace("_", " ") for column in columns]
+    texts = [[line for row in shown for line in row[index].plain.split("\n")] for index in range(len(columns))]
+    cells = [max(map(cell_len, column)) for column in texts]
+    most = [max(wide, cell_len(head)) for wide, head in zip(cells, heads, strict=True)]
+    least = [min(wide, LONGEST_WHOLE if is_whole(key) else 6) for key, wide in zip(columns, cells, strict=True)]
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, GAP, 0, 0))
+    found = widths(least, most, room_for(len(columns)))
+    for head, width in zip(heads, found, strict=True):
+        table.add_column(Text(head, style="bold"), width=width, overflow="fold")
+    for row in shown:
+        table.add_row(*row)
+    return print_wide(table, sum(found) + len(found) * GAP)
+
+
+def room_for(columns: int) -> int:
+    """Characters that a table's columns may have together: those of the terminal; no limit in a pipe or a file."""
+    return (out.width if out.is_terminal else UNBOUNDED) - columns * GAP
+
+
+def widths(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
+    """How wide each column is: `least`, even where the room is too small; what is left goes to the narrowest."""
+    found = list(least)
+    for _ in range(min(room, sum(most)) - sum(least)):
+        open_columns = [index for index, width in enumerate(found) if width < most[index]]
+        if not open_columns:
+            break
+        found[min(open_columns, key=found.__getitem__)] += 1
+    return found
+
+
+def print_wide(table: Table, least: int = 0) -> None:
+    """Print a table of `least` characters or more: what stands in a pipe or a narrow terminal is not cut."""
+    usual = out.width
+    out.width = max(usual, least) if out.is_terminal else UNBOUNDED
+    try:
+        out.print(table, crop=False)
+    finally:
+        out.width = usual
+
+
+def is_time(key: str) -> bool:
+    return key in ("at", "since") or key.endswith("_at")
+
+
+def is_whole(key: str) -> bool:
+    """Whether the column is one that people search and copy: a number, a state or a time."""
+    return is_time(key) or key in WHOLE
+
+
+def fact(key: str, value: Any) -> Any:
+    """A value as people read it: a time in UTC and beside it as the clock on the wall shows it."""
+    return both_times(value, "\n" if out.is_terminal else " = ") if is_time(key) and value else value
+
+
+def both_times(text: str, between: str) -> str:
+    """`2026-01-31 12:00:00Z` and `13:00:00 CET`, with the day where that is another one there."""
+    utc = datetime.fromisoformat(text)
+    local = utc.astimezone()
+    day = "" if local.date() == utc.date() else "%m-%d "
+    return f"{utc:%Y-%m-%d %H:%M:%SZ}{between}{local:{day}%H:%M:%S %Z}"
 
 
 def cell(value: Any) -> Text:
     """One value as text, coloured where it is a state or a flag."""
     text = "-" if value is None else str(value)
-    printable = "".join(character if character.isprintable() else "?" for character in text)
+    printable = "".join(character if character.isprintable() or character == "\n" else "?" for character in text)
     return Text(printable, style=FLAG_STYLES.get(printable, ""))
 
 
 def print_facts(facts: dict[str, Any]) -> None:
     """One fact per line, for the `show` commands."""
     table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for key, value in facts.items():
-        table.add_row(Text(key, style="bold"), cell(value))
-    out.print(table)
+        shown = both_times(value, " = ") if is_time(key) and value else value
+        table.add_row(Text(key, style="bold"), cell(shown))
+    print_wide(table)

@@ -1,6 +1,7 @@
 """The ledger as programs read it: plain dictionaries, the shapes of every `--json`. Times are ISO 8601 in UTC."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,17 @@ def all_jobs(session: Session, state: JobState | None = None, limit: int | None 
     return session.scalars(query if state is None else query.where(Job.state == state)).all()
 
 
-def all_series(session: Session) -> list[tuple[Series, int]]:
+@dataclass(frozen=True)
+class Wanted:
+    """Which series are asked for: all that meet every stated condition, at most `limit`, the newest."""
+
+    state: SeriesState | None = None
+    patient_id: str | None = None
+    since: float | None = None
+    limit: int | None = None
+
+
+def all_series(session: Session, wanted: Wanted = Wanted()) -> list[tuple[Series, int]]:
     """Series, newest first, each with its number of KEPT instances."""
     counted = (
         select(Instance.series_id, func.count().label("count"))
@@ -146,7 +157,13 @@ def all_series(session: Session) -> list[tuple[Series, int]]:
         .subquery()
     )
     query = select(Series, func.coalesce(counted.c.count, 0)).outerjoin(counted, counted.c.series_id == Series.id)
-    return [(series, count) for series, count in session.execute(query.order_by(Series.id.desc()))]
+    if wanted.state is not None:
+        query = query.where(Series.state == wanted.state)
+    if wanted.patient_id is not None:
+        query = query.where(Series.patient_id == wanted.patient_id)
+    if wanted.since is not None:
+        query = query.where(Series.last_received_at >= wanted.since)
+    return [(series, count) for series, count in session.execute(query.order_by(Series.id.desc()).limit(wanted.limit))]
 
 
 def all_deliveries(session: Session, state: DeliveryState | None = None) -> Sequence[Delivery]:
