@@ -17,7 +17,8 @@ KEYWORDS = (
     "PatientPosition", "InstanceNumber", "AcquisitionNumber", "TemporalPositionIdentifier", "ImagePositionPatient",
     "ImageOrientationPatient", "FrameOfReferenceUID", "PixelSpacing", "Rows", "Columns", "SamplesPerPixel",
     "NumberOfFrames", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RescaleIntercept",
-    "RescaleSlope", "RescaleType",
+    "RescaleSlope", "RescaleType", "PixelPaddingValue", "PixelPaddingRangeLimit", "AcquisitionDate",
+    "AcquisitionTime", "AcquisitionDateTime",
 )  # fmt: skip
 
 
@@ -31,6 +32,10 @@ class SliceHeader:
         orientation: ImageOrientationPatient: direction cosines (x, y, z) of a row, then of a column.
         pixel_spacing_mm: PixelSpacing: between rows, then between columns (PS3.3 10.7.1.3).
         slope, intercept: stored value -> HU (PS3.3 C.11.1.1.2).
+        acquired: date and time of the acquisition as digits, so that they sort.
+        high_bit: HighBit, one less than BitsStored where the file does not say (PS3.3 C.8.2.1).
+        padding: PixelPaddingValue and PixelPaddingRangeLimit (the same value where there is no limit), in the
+            signedness of the pixels.
         tilt_deg: GantryDetectorTilt.
         patient_id, patient_name, birth_date: for comparison in memory only; they never enter a log.
     """
@@ -51,6 +56,7 @@ class SliceHeader:
     patient_position: str = ""
     instance_number: int | None = None
     acquisition_number: int | None = None
+    acquired: str = ""
     temporal_position: int | None = None
     position_mm: tuple[float, float, float] | None = None
     orientation: tuple[float, ...] | None = None
@@ -63,7 +69,9 @@ class SliceHeader:
     samples_per_pixel: int = 1
     bits_allocated: int = 0
     bits_stored: int = 0
+    high_bit: int = -1
     signed: bool = False
+    padding: tuple[int, int] | None = None
     slope: float | None = None
     intercept: float | None = None
     rescale_type: str = ""
@@ -104,6 +112,8 @@ def header_of(dataset: Dataset, path: Path) -> SliceHeader:
         patient_position=text(dataset, "PatientPosition"),
         instance_number=whole(dataset, "InstanceNumber"),
         acquisition_number=whole(dataset, "AcquisitionNumber"),
+        acquired=text(dataset, "AcquisitionDateTime")
+        or text(dataset, "AcquisitionDate") + text(dataset, "AcquisitionTime"),
         temporal_position=whole(dataset, "TemporalPositionIdentifier"),
         position_mm=_triple(numbers(dataset, "ImagePositionPatient")),
         orientation=_exactly(numbers(dataset, "ImageOrientationPatient"), 6),
@@ -116,7 +126,9 @@ def header_of(dataset: Dataset, path: Path) -> SliceHeader:
         samples_per_pixel=whole(dataset, "SamplesPerPixel") or 1,
         bits_allocated=whole(dataset, "BitsAllocated") or 0,
         bits_stored=whole(dataset, "BitsStored") or 0,
+        high_bit=_or_else(whole(dataset, "HighBit"), (whole(dataset, "BitsStored") or 0) - 1),
         signed=whole(dataset, "PixelRepresentation") == 1,
+        padding=_padding(dataset),
         slope=number(dataset, "RescaleSlope"),
         intercept=number(dataset, "RescaleIntercept"),
         rescale_type=text(dataset, "RescaleType"),
@@ -125,6 +137,22 @@ def header_of(dataset: Dataset, path: Path) -> SliceHeader:
         patient_name=text(dataset, "PatientName"),
         birth_date=text(dataset, "PatientBirthDate"),
     )
+
+
+def _or_else(found: int | None, otherwise: int) -> int:
+    return otherwise if found is None else found
+
+
+def _padding(dataset: Dataset) -> tuple[int, int] | None:
+    """The range of padding values; some writers give those of signed pixels as unsigned numbers (PS3.3 C.7.5.1.1.2)."""
+    value = whole(dataset, "PixelPaddingValue")
+    if value is None:
+        return None
+    limit = _or_else(whole(dataset, "PixelPaddingRangeLimit"), value)
+    half = 1 << 15
+    signed = whole(dataset, "PixelRepresentation") == 1
+    low, high = sorted((v + half) % (2 * half) - half if signed else v % (2 * half) for v in (value, limit))
+    return low, high
 
 
 def _exactly(found: tuple[float, ...], count: int) -> tuple[float, ...] | None:

@@ -1,5 +1,7 @@
 """Stored pixel values of one CT image; what the header promises is checked before anything is decoded."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import SimpleITK as sitk
 from pydicom import Dataset
@@ -23,22 +25,45 @@ from rtseg_daemon.errors import SeriesError
 LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 
 
+FEWEST_CT_BITS = 12
+"""A CT image stores 12 bits at least (PS3.3 C.8.2.1). Where fewer are declared and more are used, the header is wrong."""
+
+
+@dataclass(frozen=True)
+class StoredPixels:
+    """Stored values (rows, columns), not rescaled, and which of them are padding; `padded` is None where none is."""
+
+    values: Array
+    padded: Array | None
+
+
 def stored_values(dataset: Dataset, header: SliceHeader) -> Array:
     """Stored values (rows, columns), not rescaled; raises SeriesError where header and pixel data disagree."""
+    return stored_pixels(dataset, header).values
+
+
+def stored_pixels(dataset: Dataset, header: SliceHeader) -> StoredPixels:
+    """Stored values and padding; raises SeriesError where header and pixel data disagree."""
     if header.bits_allocated not in (8, 16, 32) or not 1 <= header.bits_stored <= header.bits_allocated:
         raise _refused(header, f"{header.bits_stored} bits stored in {header.bits_allocated}")
+    if not header.bits_stored - 1 <= header.high_bit < header.bits_allocated:
+        raise _refused(
+            header,
+            f"HighBit {header.high_bit} contradicts {header.bits_stored} bits stored in {header.bits_allocated}",
+        )
     raw = dataset.get_item("PixelData") if "PixelData" in dataset else None
     if raw is None or not isinstance(raw.value, bytes):
         raise _refused(header, "there is no PixelData")
-    if UID(header.transfer_syntax_uid).is_compressed:
-        return _within_bits(_decompressed(dataset, header), header)
-    return _within_bits(_native(raw.value, header), header)
+    compressed = UID(header.transfer_syntax_uid).is_compressed
+    cells = _decompressed(dataset, header) if compressed else _native(raw.value, header)
+    values = _extracted(cells, header)
+    return StoredPixels(values, _padded(cells, values, header))
 
 
 def _native(raw: bytes, header: SliceHeader) -> Array:
-    """Uncompressed values, a view on the bytes read (PS3.5 8.1: one pad byte where the length would be odd)."""
+    """Uncompressed cells, a view on the bytes read; whatever follows the last pixel is cut off (PS3.5 8.1.1)."""
     expected = header.rows * header.columns * header.bits_allocated // 8
-    if len(raw) != expected + expected % 2:
+    if len(raw) < expected:
         raise _refused(header, f"PixelData has {len(raw)} bytes where the header says {expected}")
     order = ">" if header.transfer_syntax_uid == ExplicitVRBigEndian else "<"
     kind = f"{order}{'i' if header.signed else 'u'}{header.bits_allocated // 8}"
@@ -94,15 +119,43 @@ def _shaped(values: Array, header: SliceHeader) -> Array:
     return values
 
 
-def _within_bits(values: Array, header: SliceHeader) -> Array:
-    """The values, refused if they do not fit BitsStored (overlay bits, or a header that is wrong)."""
-    if header.bits_stored == header.bits_allocated:
-        return values
-    low, high = int(values.min()), int(values.max())
-    bound = 1 << (header.bits_stored - 1 if header.signed else header.bits_stored)
-    if low < (-bound if header.signed else 0) or high >= bound:
-        raise _refused(header, f"values {low} to {high} do not fit {header.bits_stored} bits")
-    return values
+def _extracted(cells: Array, header: SliceHeader) -> Array:
+    """The values that BitsStored and HighBit cut out of pixel cells, with their sign (PS3.5 8.1.1).
+
+    Nothing may be assumed of the other bits: old overlays lie there. Refused where BitsStored is less than a CT image
+    may have and the cells hold more.
+    """
+    shift = 0 if header.transfer_syntax_uid in LOSSLESS else header.high_bit + 1 - header.bits_stored
+    low, high = _bounds(header)
+    if not shift and (header.bits_stored == header.bits_allocated or low <= cells.min() <= cells.max() <= high):
+        return cells
+    if header.bits_stored < FEWEST_CT_BITS:
+        raise _refused(header, f"values {cells.min()} to {cells.max()} do not fit {header.bits_stored} bits")
+    values = (cells.astype(np.int64) >> shift) & ((1 << header.bits_stored) - 1)
+    if header.signed:
+        values = (values ^ (high + 1)) - (high + 1)
+    return values.astype(cells.dtype)
+
+
+def _bounds(header: SliceHeader) -> tuple[int, int]:
+    """The lowest and the highest value that BitsStored can hold."""
+    if header.signed:
+        return -(1 << (header.bits_stored - 1)), (1 << (header.bits_stored - 1)) - 1
+    return 0, (1 << header.bits_stored) - 1
+
+
+def _padded(cells: Array, values: Array, header: SliceHeader) -> Array | None:
+    """Which pixels PixelPaddingValue and its range limit mark (PS3.3 C.7.5.1.1.2); None if there are none.
+
+    Some devices pad with a value that BitsStored cannot hold; there the whole cell is compared.
+    """
+    if header.padding is None:
+        return None
+    low, high = header.padding
+    least, most = _bounds(header)
+    compared = values if least <= low and high <= most else cells
+    padded = np.asarray((compared >= low) & (compared <= high))
+    return padded if padded.any() else None
 
 
 def _refused(header: SliceHeader, reason: str) -> SeriesError:

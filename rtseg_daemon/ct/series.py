@@ -10,9 +10,9 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from rtseg_daemon.anatomy.volume import Array, Volume
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Volume
 from rtseg_daemon.ct.headers import SliceHeader, header_of, is_ct_image, read_header
-from rtseg_daemon.ct.pixels import stored_values
+from rtseg_daemon.ct.pixels import stored_pixels
 from rtseg_daemon.ct.preconditions import (
     EVEN,
     PRECONDITIONS,
@@ -35,6 +35,9 @@ __all__ = [
 
 DECODERS = 4
 
+LIKE_AIR_HU = 100.0
+"""Padding within this of air is air."""
+
 
 @dataclass(frozen=True)
 class Instance:
@@ -54,11 +57,14 @@ class CtSeries:
         volume: int16 or float32 HU; slice k of the array is `instances[k]`, inferior to superior.
         instances: one per slice.
         header: the first instance's data set without its pixels: patient, study, frame of reference, equipment.
+        padding: `(z, y, x)`, the voxels that the images mark as outside the scan; they are air in `volume`. None if
+            there are none.
     """
 
     volume: Volume
     instances: tuple[Instance, ...]
     header: Dataset
+    padding: Array | None = None
 
     @property
     def series_uid(self) -> str:
@@ -99,12 +105,15 @@ def series_of(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset(
     check_series(headers, allow, tolerance)
     slices = sorted_positions(headers)
     volume = _empty_volume(slices)
-    jobs = [(header, volume.array[k]) for k, header in enumerate(slices)]
+    marked = any(header.padding for header in slices)
+    padding = np.zeros(volume.shape if marked else (len(slices), 0, 0), bool)
+    jobs = [(header, volume.array[k], padding[k]) for k, header in enumerate(slices)]
     with ThreadPoolExecutor(DECODERS) as pool:
         for _ in pool.map(lambda job: _decode_into(*job), jobs):
             pass
     instances = tuple(Instance(h.path, h.sop_class_uid, h.sop_instance_uid, h.z_mm) for h in slices)
-    return CtSeries(volume, instances, read_dataset(slices[0].path, pixels=False))
+    header = read_dataset(slices[0].path, pixels=False)
+    return CtSeries(volume, instances, header, padding if padding.any() else None)
 
 
 # --- preconditions: each returns a reason, or an empty string where it holds -----------------------------------------
@@ -139,24 +148,45 @@ def _empty_volume(slices: Sequence[SliceHeader]) -> Volume:
     return Volume(array, ((z[-1] - z[0]) / (len(z) - 1), y[1], x[1]), (z[0], origin[1], origin[0]))
 
 
-def _decode_into(header: SliceHeader, target: Array) -> None:
-    """HU of one file, turned to (y, x) in patient axes, written into `target`."""
-    row_axis, row_sign, _, column_sign = storage_axes(known(header.orientation)) or (0, 1, 1, 1)
-    slope, intercept = known(header.slope), known(header.intercept)
-    turned = target if row_axis == 0 else target.T
-    view = turned[::column_sign, ::row_sign]
+def _decode_into(header: SliceHeader, target: Array, padding: Array) -> None:
+    """HU of one file, turned to (y, x) in patient axes, written into `target`; where it is padding into `padding`."""
     wanted = None if UID(header.transfer_syntax_uid).is_compressed else ("PixelData",)
-    values = stored_values(read_dataset(header.path, pixels=True, keywords=wanted), header)
-    if target.dtype == np.float32:
+    pixels = stored_pixels(read_dataset(header.path, pixels=True, keywords=wanted), header)
+    padded = None if pixels.padded is None or _stands_for_air(header) else pixels.padded
+    _rescale_into(_in_patient_axes(target, header), pixels.values, padded, header)
+    if padded is not None:
+        _in_patient_axes(target, header)[padded] = AIR_HU
+        _in_patient_axes(padding, header)[...] = padded
+
+
+def _in_patient_axes(plane: Array, header: SliceHeader) -> Array:
+    """A slice `(y, x)` in patient axes as the image is stored (rows, columns), on the same memory."""
+    row_axis, row_sign, _, column_sign = storage_axes(known(header.orientation)) or (0, 1, 1, 1)
+    return (plane if row_axis == 0 else plane.T)[::column_sign, ::row_sign]
+
+
+def _stands_for_air(header: SliceHeader) -> bool:
+    """Whether the padding's own HU are those of air: such pixels are like any others."""
+    slope, intercept = known(header.slope), known(header.intercept)
+    return header.padding is not None and all(
+        abs(value * slope + intercept - AIR_HU) <= LIKE_AIR_HU for value in header.padding
+    )
+
+
+def _rescale_into(view: Array, values: Array, padded: Array | None, header: SliceHeader) -> None:
+    """Write the HU of stored `values` into `view`; raises SeriesError if those that are no padding cannot be HU."""
+    slope, intercept = known(header.slope), known(header.intercept)
+    if view.dtype == np.float32:
         view[...] = values * np.float32(slope) + np.float32(intercept)
         return
-    ends = sorted(int(v) * int(slope) + int(intercept) for v in (values.min(), values.max()))
-    if ends[0] < -32768 or ends[1] > 32767:
-        raise SeriesError(f"values: {ends[0]} to {ends[1]} HU cannot be; check the scanner's rescale", "values")
+    judged = values if padded is None else values[~padded]
+    ends = sorted(int(v) * int(slope) + int(intercept) for v in (judged.min(), judged.max())) if judged.size else [0]
+    if ends[0] < -32768 or ends[-1] > 32767:
+        raise SeriesError(f"values: {ends[0]} to {ends[-1]} HU cannot be; check the scanner's rescale", "values")
     view[...] = wrapped(values)
     if slope != 1:
-        target *= wrapped(np.array(int(slope)))
-    target += wrapped(np.array(int(intercept)))
+        view *= wrapped(np.array(int(slope)))
+    view += wrapped(np.array(int(intercept)))
 
 
 def wrapped(values: Array) -> Array:

@@ -20,14 +20,22 @@ METAL_SHARE = 1e-3
 """Implants reach past LARGEST_HU in a few voxels of some scans; more than this share is no anatomy."""
 
 
-def judge_volume(volume: Volume) -> Verdict:
-    """Judge a loaded CT by its HU `(z, y, x)`: rescale that cannot be right, a body that the field of view cuts off."""
-    sample = volume.array[:: max(1, volume.shape[0] // 32), ::4, ::4]
-    return verdict_of([*implausible_hu(sample), *cut_off(sample)])
+def judge_volume(volume: Volume, padding: Array | None = None) -> Verdict:
+    """Judge a loaded CT by its HU `(z, y, x)`: rescale that cannot be right, a body that the field of view cuts off.
+
+    Voxels of `padding` say nothing of the rescale; they are air in the volume, whatever was stored there.
+    """
+    places = (slice(None, None, max(1, volume.shape[0] // 32)), slice(None, None, 4), slice(None, None, 4))
+    sample = volume.array[places]
+    scanned = sample if padding is None else sample[~padding[places]]
+    return verdict_of([*implausible_hu(scanned), *cut_off(sample)])
 
 
 def implausible_hu(hu: Array) -> Iterable[Finding]:
     """A CT holds air near -1000 HU and, between air and bone, soft tissue near 0; next to nothing beyond LARGEST_HU."""
+    if not hu.size:
+        yield Finding("hold", "every pixel is padding; is Pixel Padding Value right?")
+        return
     low, share = float(np.percentile(hu, 2)), float((hu > LARGEST_HU).mean())
     if low > AIR_AT_MOST_HU:
         yield Finding("hold", f"implausible HU: no air (2nd percentile is {low:.0f}); is the rescale right?")

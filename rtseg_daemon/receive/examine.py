@@ -99,7 +99,10 @@ def uid_problem(found: Scan, sop_class: str, sop_instance: str) -> Status | None
 
 
 def pixel_problem(found: Scan, transfer_syntax: str) -> Status | None:
-    """The pixel data are there, as long as matrix and depth say, and encapsulated exactly when compressed."""
+    """The pixel data are there, at least as long as matrix and depth say, and encapsulated exactly when compressed.
+
+    Longer ones are kept as they came: receivers should be prepared for them (PS3.5 8.1.1).
+    """
     if found.pixels is None:
         return Status(dimse.CANNOT_UNDERSTAND, "no pixel data")
     if found.pixels.encapsulated == (transfer_syntax in UNCOMPRESSED):
@@ -108,8 +111,8 @@ def pixel_problem(found: Scan, transfer_syntax: str) -> Status | None:
     expected = expected_pixel_bytes(found)
     if expected <= 0 or length == 0:
         return Status(dimse.CANNOT_UNDERSTAND, "rows, columns, bits or pixel data are empty")
-    if not found.pixels.encapsulated and length != expected + expected % 2:
-        return Status(dimse.CANNOT_UNDERSTAND, f"pixel data have {length} bytes, expected {expected}")
+    if not found.pixels.encapsulated and length < expected:
+        return Status(dimse.CANNOT_UNDERSTAND, f"pixel data have {length} bytes, at least {expected} are needed")
     return None
 
 

@@ -176,7 +176,8 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
         tolerance = min(one.limits.slice_distance_tolerance for one in bundles)
         allowed = RELEASABLE if options.forced or "series" in options.released else frozenset()
         series = series_of(images, allowed, tolerance)
-        return replace(result, series=series, verdicts=(*result.verdicts, ("voxels", judge_volume(series.volume))))
+        verdict = judge_volume(series.volume, series.padding)
+        return replace(result, series=series, verdicts=(*result.verdicts, ("voxels", verdict)))
 
 
 def segment_case(result: CaseResult, load: Load, options: Options, stages: Stages) -> CaseResult:

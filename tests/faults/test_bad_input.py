@@ -144,11 +144,18 @@ def test_a_command_that_disagrees_with_its_data_set_is_refused_a900(ward: Ward) 
         assert peer.store(image, instance="1.2.3.4") == 0xA900
 
 
-@pytest.mark.parametrize("pixels", [b"", b"\0" * 510, b"\0" * 514])
+@pytest.mark.parametrize("pixels", [b"", b"\0" * 510])
 def test_a_wrong_pixel_length_is_refused_c000(ward: Ward, pixels: bytes) -> None:
     image = series("length")[0]
     image.PixelData = pixels
     assert ward.send([image]) == [0xC000]
+
+
+def test_pixel_data_longer_than_needed_are_kept_as_they_came(ward: Ward) -> None:
+    image = series("longer")[0]
+    image.PixelData = image.PixelData + b"\0" * 128
+    assert ward.send([image]) == [0]
+    assert ward.kept([image]) == 1
 
 
 def test_a_full_disk_is_answered_a700_and_reception_goes_on_without_a_restart(ward: Ward) -> None:
