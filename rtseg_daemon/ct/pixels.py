@@ -26,7 +26,7 @@ LOSSLESS = (JPEGLossless, JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless)
 
 
 FEWEST_CT_BITS = 12
-"""A CT image stores 12 bits at least (PS3.3 C.8.2.1). Where fewer are declared and more are used, the header is wrong."""
+"""A CT image stores 12 bits at least (PS3.3 C.8.2.1): fewer declared and more used is a wrong header."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ LEAST_DICE = 0.99
 LEAST_DICE_SMALL = 0.97
 SMALL_ML = 1.0
 ON_SLICE_MM = 0.01
+BAND_ROWS = 8
+"""`polygon` asks every pixel about every edge; a long contour is given to it in bands of so many rows."""
+LONG_CONTOUR = 500
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def fill(points: Array, plane: Plane, volume: Volume) -> tuple[Array, Array]:
     between_rows, between_columns = header.pixel_spacing_mm or (1.0, 1.0)
     row = (points - corner) @ along_column / between_rows
     column = (points - corner) @ along_row / between_columns
-    rows, columns = polygon(row, column, (header.rows, header.columns))  # type: ignore[no-untyped-call]
+    rows, columns = pixels_inside(row, column, (header.rows, header.columns))
     x_mm, y_mm = (
         corner[axis] + columns * (between_columns * along_row[axis]) + rows * (between_rows * along_column[axis])
         for axis in (0, 1)
@@ -148,6 +151,37 @@ def fill(points: Array, plane: Plane, volume: Volume) -> tuple[Array, Array]:
     y = np.rint((y_mm - volume.origin_mm[1]) / volume.spacing_mm[1]).astype(np.int64)
     x = np.rint((x_mm - volume.origin_mm[2]) / volume.spacing_mm[2]).astype(np.int64)
     return y, x
+
+
+def pixels_inside(row: Array, column: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
+    """Rows and columns of the pixels whose centres lie in a closed polygon."""
+    if len(row) <= LONG_CONTOUR:
+        rows, columns = polygon(row, column, shape)  # type: ignore[no-untyped-call]
+        return rows, columns
+    points = np.stack([row, column], axis=1)
+    first, last = max(0, int(row.min())), min(shape[0] - 1, int(np.ceil(row.max())))
+    found = [np.empty((2, 0), np.int64)]
+    for start in range(first, last + 1, BAND_ROWS):
+        band = cut(cut(points, start - 0.5, 1), start + BAND_ROWS - 0.5, -1)
+        if len(band):
+            found.append(np.stack(polygon(band[:, 0], band[:, 1], shape)))  # type: ignore[no-untyped-call]
+    rows, columns = np.concatenate(found, axis=1)
+    return rows, columns
+
+
+def cut(points: Array, bound: float, way: int) -> Array:
+    """The part of a polygon (n, 2) above (`way` 1) or below (-1) the row `bound` (Sutherland & Hodgman, 1974).
+
+    Edges along the bound are added, which lies between pixel centres; the rest encloses what it did before.
+    """
+    if not len(points):
+        return points
+    following = np.roll(points, -1, axis=0)
+    here, there = (points[:, 0] - bound) * way, (following[:, 0] - bound) * way
+    share = here / np.where(here == there, 1.0, here - there)
+    border = points + share[:, None] * (following - points)
+    wanted = np.stack([here >= 0, (here >= 0) != (there >= 0)], axis=1)
+    return np.asarray(np.stack([points, border], axis=1)[wanted])
 
 
 def least_dice(filled: Mapping[int, Sequence[tuple[Array, Array]]], organ: Organ, volume: Volume) -> float:

@@ -8,8 +8,9 @@ import numpy as np
 import pydicom
 import pytest
 from pydicom import Dataset
+from skimage.draw import polygon
 
-from rtseg_daemon.gates.written_file import check
+from rtseg_daemon.gates.written_file import check, pixels_inside
 from tests.structure_sets import Case
 from tests.synthetic import ORIENTATIONS
 
@@ -134,3 +135,16 @@ def test_a_spoiled_file_is_held_with_its_reason(tmp_path: Path, fault: str) -> N
     reasons = check(case.path, case.series, case.organs)
     assert any(reason in line for line in reasons), reasons
     assert "PHANTOM1" not in " ".join(reasons)
+
+
+def test_a_long_contour_is_filled_in_bands_as_in_one_piece() -> None:
+    angle = np.linspace(0, 2 * np.pi, 900, endpoint=False)
+    radius = 20 + 6 * np.sin(23 * angle) + np.random.default_rng(0).uniform(-2, 2, angle.size)
+    row, column = 24.3 + radius * np.cos(angle), 29.1 + radius * np.sin(angle)
+    for polygon_row in (row, row - 15, row + 20):
+        rows, columns = pixels_inside(polygon_row, column, (52, 60))
+        whole, banded = np.zeros((2, 52, 60), bool)
+        whole[polygon(polygon_row, column, (52, 60))] = True  # type: ignore[no-untyped-call]
+        banded[rows, columns] = True
+        assert np.array_equal(whole, banded)
+        assert len(rows) == banded.sum()

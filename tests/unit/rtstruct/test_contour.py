@@ -1,17 +1,21 @@
 """Contours read back by the pixel-centre rule give the mask again, whatever the shape."""
 
+import time
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy import ndimage
 from skimage.draw import polygon
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Box, Volume
 from rtseg_daemon.rtstruct.contour import TOLERANCE_MM, area, outline, segment_distance, signed_field, trace
 from rtseg_daemon.rtstruct.fill import enclosed
+from rtseg_daemon.rtstruct.keyhole import crosses
 from tests.structure_sets import ball
 
 SPACING_MM = (2.5, 0.7, 0.9)
@@ -100,6 +104,34 @@ def test_a_ring_is_one_contour_with_a_keyhole() -> None:
     assert (times == 2).sum() == 2  # both ends of the channel are passed twice, nothing else
     assert area(contour.points_mm) == pytest.approx((64 - 16 - 0.5 + 0.5) * 0.63, rel=0.02)
     assert len(doubled) >= 10
+
+
+def test_a_thousand_holes_are_joined_in_seconds_and_come_back_voxel_by_voxel() -> None:
+    mask = np.ones((1, 256, 256), bool)
+    places = np.random.default_rng(0).permutation(84 * 84)[:1000]
+    mask[0, 2 + places // 84 * 3, 2 + places % 84 * 3] = False
+    began = time.process_time()
+    (contour,) = trace(whole(mask), grid((1, 256, 256)))
+    assert time.process_time() - began < 5.0
+    x, y = ((contour.points_mm - (ORIGIN_MM[2], ORIGIN_MM[1])) / (SPACING_MM[2], SPACING_MM[1])).T
+    rows, columns, inside = enclosed(y, x, (256, 256))
+    assert np.array_equal(inside, mask[0, rows, columns])
+
+
+def test_no_channel_crosses_an_outline() -> None:
+    """Neither even-odd nor winding would notice a channel that runs through another hole; a union does."""
+    mask = ndimage.binary_dilation(np.random.default_rng(3).random((1, 60, 60)) > 0.75)
+    for contour in trace(whole(mask), grid((1, 60, 60)), tolerance_mm=0.0):
+        points = contour.points_mm
+        for k in channels_of(points):
+            a, b = points[k], points[(k + 1) % len(points)]
+            assert not crosses(a, b, points, np.roll(points, -1, axis=0))
+
+
+def channels_of(points: NDArray[np.float64]) -> list[int]:
+    """Numbers of the edges that are walked back somewhere."""
+    edges = {(tuple(a), tuple(b)): k for k, (a, b) in enumerate(zip(points, np.roll(points, -1, axis=0), strict=True))}
+    return [k for (a, b), k in edges.items() if (b, a) in edges]
 
 
 def test_an_organ_at_the_border_closes_half_a_voxel_outside() -> None:
