@@ -1,7 +1,7 @@
 """RT Structure Sets of others: from any planning system's contours to masks on the CT's grid."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +14,12 @@ from rtseg_daemon.ct.series import CtSeries
 from rtseg_daemon.dicom.files import read_dataset, text, value_of, whole
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError, StructureSetError
-from rtseg_daemon.rtstruct.fill import enclosed
+from rtseg_daemon.rtstruct.raster import Raster, rasterised
 
-FLAT_MM = 0.01
-"""A contour whose z varies by more is not axial; contours closer than this lie in one plane."""
-
-OFF_MM = 0.1
-"""A contour farther than this from its slice was not drawn on it."""
+NEVER_FLAT_MM = 0.5
+"""A contour whose z varies by more is not axial, whatever the slice distance."""
 
 NOT_AXIAL = "a contour is not axial"
-
-NESTED = 0.9
-"""Share of a contour's voxels that lie in the ROI already, from which on it is taken for the outline of a hole."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +32,7 @@ class Structure:
         interpreted_type: RTROIInterpretedType, empty if not given.
         frame_uid: frame of reference, empty if not given.
         contours: CLOSED_PLANAR contours, each (n, 3) patient x, y, z in mm.
-        images: SOP instances that the contours refer to.
+        drawn_on: for each contour the SOP instances that it refers to.
         fault: why the ROI has no usable contours; empty if it has.
         partly: how many contours were left out beside the usable ones, and why; empty if none.
         oblique: how many contours were left out because they are not axial.
@@ -49,33 +43,24 @@ class Structure:
     interpreted_type: str
     frame_uid: str
     contours: tuple[Array, ...]
-    images: frozenset[str]
+    drawn_on: tuple[frozenset[str], ...]
     fault: str = ""
     partly: str = ""
     oblique: int = 0
 
+    @property
+    def images(self) -> frozenset[str]:
+        """SOP instances that the contours refer to."""
+        return frozenset().union(*self.drawn_on)
 
-@dataclass(frozen=True)
-class Raster:
-    """An ROI's mask `(z, y, x)` and what the slices did to its contours.
-
-    Args:
-        lost: contours that lie on no slice, or beside others that lie nearer to the same slice.
-        moved: contours that count for a slice more than OFF_MM away.
-    """
-
-    mask: Array
-    lost: int
-    moved: int
-
-    def oddities(self, contours: int) -> list[str]:
-        """What a person should know of it, as parts of a sentence."""
-        said = []
-        if self.lost:
-            said.append(f"{self.lost} of {contours} contours lie on no slice")
-        if self.moved:
-            said.append(f"{self.moved} of {contours} contours lie beside their slice and were taken for it")
-        return said
+    def on(self, images: Set[str] | None) -> "Structure":
+        """This ROI with the contours alone that refer to one of these images or to none; without any if None."""
+        kept = [k for k, drawn in enumerate(self.drawn_on) if images is not None and (not drawn or drawn & images)]
+        return replace(
+            self,
+            contours=tuple(self.contours[k] for k in kept),
+            drawn_on=tuple(self.drawn_on[k] for k in kept),
+        )
 
 
 def read_structures(path: Path) -> list[Structure]:
@@ -117,7 +102,7 @@ def structures_of(dataset: Dataset, name: str) -> list[Structure]:
 def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: str) -> Structure:
     """One ROI with its closed contours; anything else drawn in it is left out, with the reason if nothing remains."""
     kept: list[Array] = []
-    images: set[str] = set()
+    drawn_on: list[frozenset[str]] = []
     faults: list[str] = []
     for contour in contours:
         kind = text(contour, "ContourGeometricType")
@@ -129,7 +114,8 @@ def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: st
             faults.append(fault)
             continue
         kept.append(points)
-        images |= {text(image, "ReferencedSOPInstanceUID") for image in value_of(contour, "ContourImageSequence") or []}
+        images = value_of(contour, "ContourImageSequence") or []
+        drawn_on.append(frozenset(text(image, "ReferencedSOPInstanceUID") for image in images) - {""})
     reasons = "; ".join(sorted(set(faults)))
     return Structure(
         name=text(roi, "ROIName"),
@@ -137,7 +123,7 @@ def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: st
         interpreted_type=interpreted_type,
         frame_uid=text(roi, "ReferencedFrameOfReferenceUID"),
         contours=tuple(kept),
-        images=frozenset(images),
+        drawn_on=tuple(drawn_on),
         fault="" if kept else reasons or "it has no contours",
         partly=f"{len(faults)} of {len(contours)} contours left out: {reasons}" if kept and faults else "",
         oblique=faults.count(NOT_AXIAL),
@@ -161,7 +147,7 @@ def points_of(contour: Dataset) -> Array:
 def points_fault(points: Array) -> str:
     if len(points) < 3:
         return "a contour has fewer than three points or no numbers"
-    return NOT_AXIAL if float(np.ptp(points[:, 2])) > FLAT_MM else ""
+    return NOT_AXIAL if float(np.ptp(points[:, 2])) > NEVER_FLAT_MM else ""
 
 
 def structures_on(series: CtSeries, structures: Sequence[Structure]) -> tuple[list[Organ], list[str]]:
@@ -180,52 +166,22 @@ def structures_on(series: CtSeries, structures: Sequence[Structure]) -> tuple[li
     notes = [f"{s.name!r} left out: it lies in another frame of reference" for s in structures if s not in fitting]
     organs = []
     for structure in fitting:
-        raster = rasterised(structure.contours, series.volume, series.slice_z_mm)
+        raster = rasterised_on(series, structure)
         said = [structure.fault, structure.partly, *raster.oddities(len(structure.contours))]
+        if structure.images and not structure.images & own:
+            said.append("its contours were drawn on images of another series")
         if any(said):
             notes.append(f"{structure.name!r}: {'; '.join(filter(None, said))}")
         organs.append(boxed(structure.name, raster.mask, series.volume))
     return organs, notes
 
 
-def rasterised(contours: Sequence[Array], volume: Volume, slice_z_mm: Sequence[float]) -> Raster:
-    """The voxels whose centres lie in the contours.
-
-    A contour counts for the nearest slice, up to half a slice distance away; where contours of several planes come to
-    one slice, those of the nearest plane are its own. A contour within another of the same plane outlines a hole (or
-    an island in a hole); contours that overlap in part are united. Planning systems write both keyholes and nested
-    contours under CLOSED_PLANAR.
-    """
-    mask = np.zeros(volume.shape, bool)
-    slices: dict[int, list[Array]] = {}
-    z = np.asarray(slice_z_mm)
-    for points in contours:
-        k = int(np.abs(z - points[0, 2]).argmin())
-        if abs(z[k] - points[0, 2]) <= volume.spacing_mm[0] / 2 + FLAT_MM:
-            slices.setdefault(k, []).append(points)
-    used = moved = 0
-    for k, near in slices.items():
-        plane_mm = min((float(points[0, 2]) for points in near), key=lambda own: (abs(own - z[k]), own))
-        drawn = [points for points in near if abs(float(points[0, 2]) - plane_mm) <= FLAT_MM]
-        for points in sorted(drawn, key=bounding_area, reverse=True):
-            add_polygon(mask[k], points, volume)
-        used += len(drawn)
-        moved += len(drawn) if abs(plane_mm - z[k]) > OFF_MM else 0
-    return Raster(mask, len(contours) - used, moved)
-
-
-def bounding_area(points: Array) -> float:
-    """Area of the box around a contour, in mm2."""
-    return float(np.prod(np.ptp(points[:, :2], axis=0)))
-
-
-def add_polygon(plane: Array, points: Array, volume: Volume) -> None:
-    """Fill one contour into a slice `(y, x)`; clear it instead where it lies in what is filled already."""
-    row = (points[:, 1] - volume.origin_mm[1]) / volume.spacing_mm[1]
-    column = (points[:, 0] - volume.origin_mm[2]) / volume.spacing_mm[2]
-    rows, columns, inside = enclosed(row, column, (plane.shape[0], plane.shape[1]))
-    part = plane[rows, columns]
-    part[inside] = not (inside.any() and part[inside].mean() >= NESTED)
+def rasterised_on(series: CtSeries, structure: Structure) -> Raster:
+    """`rasterised` on a CT, whose images say to which slice a contour that refers to one of them belongs."""
+    number = {one.sop_instance_uid: k for k, one in enumerate(series.instances)}
+    stated = [{number[uid] for uid in drawn if uid in number} for drawn in structure.drawn_on]
+    slices = [found.pop() if len(found) == 1 else None for found in stated]
+    return rasterised(structure.contours, series.volume, series.slice_z_mm, slices)
 
 
 def boxed(name: str, mask: Array, volume: Volume) -> Organ:

@@ -10,7 +10,8 @@ from pydicom import Dataset
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.ct.series import list_series, load_series
 from rtseg_daemon.errors import StructureSetError
-from rtseg_daemon.rtstruct.reading import rasterised, read_structures, structures_on
+from rtseg_daemon.rtstruct.raster import rasterised
+from rtseg_daemon.rtstruct.reading import read_structures, structures_on
 from tests.structure_sets import Case, patients
 from tests.synthetic import ORIENTATIONS, sample_volume, write_series
 
@@ -58,6 +59,71 @@ def test_planes_closer_than_the_slices_make_no_holes_of_each_other() -> None:
     found = rasterised(contours, volume, [0.0, 2.0])
     assert (int(found.mask[0].sum()), int(found.mask[1].sum())) == (20**2, 20**2 - 4**2)
     assert (found.lost, found.moved) == (1, 0)
+
+
+PLANE = Volume(np.zeros((3, 30, 30), np.int16), (3.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+Z = [0.0, 3.0, 6.0]
+
+
+@pytest.mark.parametrize("off", [0.02, 0.05, 0.1, 0.25])
+def test_islands_whose_planes_differ_by_rounding_lie_in_one_slice(off: float) -> None:
+    found = rasterised([square(0.5, 10.5, 3.0), square(14.5, 24.5, 3.0 + off)], PLANE, Z)
+    assert (int(found.mask[1].sum()), found.oddities(2)) == (200, [])
+
+
+@pytest.mark.parametrize(("jitter", "kept"), [(0.02, True), (0.25, True), (0.4, False)])
+def test_a_contour_that_jitters_by_rounding_is_axial(jitter: float, kept: bool) -> None:
+    contour = square(4.5, 14.5, 3.0)
+    contour[::2, 2] += jitter
+    found = rasterised([contour], PLANE, Z)
+    assert (int(found.mask[1].sum()), found.lost, found.oblique) == ((100, 0, 0) if kept else (0, 0, 1))
+
+
+def test_the_tolerance_is_that_of_the_slice_distance() -> None:
+    thin = Volume(np.zeros((3, 30, 30), np.int16), (0.5, 1.0, 1.0), (0.0, 0.0, 0.0))
+    found = rasterised([square(0.5, 10.5, 0.5), square(14.5, 24.5, 0.7)], thin, [0.0, 0.5, 1.0])
+    assert (int(found.mask[1].sum()), found.lost) == (100, 1)
+
+
+@pytest.mark.parametrize(("stated", "slice_"), [(0, 0), (1, 1), (None, 0), (2, 0)])
+def test_the_image_that_a_contour_refers_to_decides_its_slice(stated: int | None, slice_: int) -> None:
+    found = rasterised([square(4.5, 14.5, 1.4)], PLANE, Z, [stated])
+    assert np.flatnonzero(found.mask.any(axis=(1, 2))).tolist() == [slice_]
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.1, 0.4])
+@pytest.mark.parametrize("copies", [2, 3])
+def test_a_contour_that_stands_more_than_once_keeps_its_organ_and_is_told(shift: float, copies: int) -> None:
+    contours = [square(4.5 + k * shift / 2, 14.5 + k * shift / 2) for k in range(copies)]
+    found = rasterised([*contours, square(7.5, 11.5)], PLANE, Z)
+    assert int(found.mask[0].sum()) >= 10**2 - 4**2
+    assert not found.mask[0, 8:12, 8:12].any()
+    assert found.oddities(copies + 1) == [
+        f"{copies - 1} of {copies + 1} contours stand twice in their slice and were united"
+    ]
+
+
+def test_the_wall_of_an_organ_is_no_contour_that_stands_twice() -> None:
+    found = rasterised([square(0.5, 28.5), square(2.5, 26.5)], PLANE, Z)
+    assert (int(found.mask[0].sum()), found.twice, found.thin) == (28**2 - 24**2, 0, 0)
+
+
+def test_a_hole_that_leaves_next_to_nothing_is_told() -> None:
+    found = rasterised([square(0.5, 28.5), square(1.5, 27.5)], PLANE, Z)
+    assert int(found.mask[0].sum()) == 28**2 - 26**2
+    assert found.oddities(2) == ["1 of 2 contours lie close inside another one and were taken for holes"]
+
+
+def test_contours_drawn_on_another_series_are_told(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.write()
+    ds = pydicom.dcmread(case.path)
+    for contour in ds.ROIContourSequence[0].ContourSequence:
+        contour.ContourImageSequence[0].ReferencedSOPInstanceUID = "1.2.3"
+    ds.save_as(case.path)
+    organs, notes = structures_on(case.series, read_structures(case.path))
+    assert organs[0].found
+    assert notes[0].endswith("its contours were drawn on images of another series")
 
 
 def test_another_scans_structure_set_is_refused(tmp_path: Path) -> None:

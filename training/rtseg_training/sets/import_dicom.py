@@ -6,7 +6,7 @@ Case names are digests of the CT's series UID: nothing of a patient gets into fi
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from rtseg_daemon.ct.series import CtSeries, series_of
 from rtseg_daemon.dicom.files import read_dataset, text, value_of
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError, StructureSetError
-from rtseg_daemon.rtstruct.reading import Structure, rasterised, structures_of
+from rtseg_daemon.rtstruct.reading import Structure, rasterised_on, structures_of
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.cases import Case, make_case
 from rtseg_training.sets.import_images import chosen_images
@@ -40,6 +40,22 @@ class StructureFile:
     series: frozenset[str]
     frames: frozenset[str]
     structures: tuple[Structure, ...]
+
+
+@dataclass(frozen=True)
+class Target:
+    """A CT as far as contours are asked whether they were drawn on it.
+
+    Args:
+        images: SOP instances of its series.
+        frame_uid: its frame of reference, empty if it has none.
+        alone: whether no other CT series here lies in this frame of reference.
+    """
+
+    series_uid: str
+    images: frozenset[str]
+    frame_uid: str
+    alone: bool
 
 
 @dataclass
@@ -136,12 +152,16 @@ def find_structures(root: Path, report: Report) -> list[StructureFile]:
     return sorted(found, key=lambda one: one.written)
 
 
-def belongs(one: StructureFile, series: CtSeries) -> bool:
-    """Whether a structure set was drawn on this CT: by the series that it names, else by the frame of reference."""
+def belongs(one: StructureFile, ct: Target) -> bool:
+    """Whether a structure set may be drawn on this CT: it names the series, else the frame of reference.
+
+    What its single contours say is asked later (see `drawn_here`).
+    """
     if one.series:
-        return series.series_uid in one.series
-    frame = text(series.header, "FrameOfReferenceUID")
-    return bool(frame) and (frame in one.frames or any(s.frame_uid == frame for s in one.structures))
+        return ct.series_uid in one.series
+    return bool(ct.frame_uid) and (
+        ct.frame_uid in one.frames or any(s.frame_uid == ct.frame_uid for s in one.structures)
+    )
 
 
 def completed(mask: Array) -> tuple[Array, int]:
@@ -181,7 +201,10 @@ def draw(structure: Structure, series: CtSeries, say: Callable[[str], None]) -> 
     if not structure.contours or structure.oblique:
         say(f"{structure.name!r} is not annotated: {structure.fault or structure.partly}")
         return None
-    raster = rasterised(structure.contours, series.volume, series.slice_z_mm)
+    raster = rasterised_on(series, structure)
+    if raster.oblique:
+        say(f"{structure.name!r} is not annotated: {'; '.join(raster.oddities(len(structure.contours)))}")
+        return None
     if raster.lost == len(structure.contours):
         say(f"{structure.name!r} lies outside the scanned range")
         return raster.mask, "outside"
@@ -202,24 +225,42 @@ def gaps_in(mask: Array) -> int:
     return int(drawn[-1] - drawn[0] + 1 - drawn.size) if drawn.size else 0
 
 
+def drawn_here(structure: Structure, file: StructureFile, ct: Target) -> tuple[Structure, str]:
+    """The ROI with the contours that were drawn on this CT, and why others are left out; empty if none are.
+
+    Contours refer to the images on which they were drawn (PS3.3 C.8.8.6.1). Those that refer to none belong to the one
+    series that the file names or, where it names none, to the CT that is alone in its frame of reference.
+    """
+    if structure.frame_uid not in ("", ct.frame_uid):
+        return structure.on(None), "it lies in another frame of reference"
+    own = structure.on(ct.images)
+    if others := len(structure.contours) - len(own.contours):
+        return own, f"{others} of its {len(structure.contours)} contours were drawn on images of another series"
+    if own.contours and not own.images and not (len(file.series) == 1 if file.series else ct.alone):
+        return structure.on(None), "its contours refer to no image, and several CT series may be meant"
+    return own, ""
+
+
 def chosen_structures(
-    files: Sequence[StructureFile], frame_uid: str, names: NameTable, report: Report, case: str
+    files: Sequence[StructureFile], ct: Target, names: NameTable, report: Report, case: str
 ) -> dict[str, Structure]:
     """One ROI per TG-263 name: of several drawn ones the one spelled that way, else the one in the newest file.
 
-    An ROI in another frame of reference than the CT's lies elsewhere, and is left out.
+    Contours that were not drawn on this CT are left out.
     """
     out: dict[str, Structure] = {}
     for file in files:
-        for structure in file.structures:
-            name = names.lookup(structure.name)
+        for whole in file.structures:
+            name = names.lookup(whole.name)
             if name is None:
-                report.unmapped[structure.name] += 1
+                report.unmapped[whole.name] += 1
                 continue
-            report.mapped[structure.name, name] += 1
-            if structure.frame_uid not in ("", frame_uid):
-                report.notes.append(f"{case}: {structure.name!r} left out: it lies in another frame of reference")
-                continue
+            report.mapped[whole.name, name] += 1
+            structure, reason = drawn_here(whole, file, ct)
+            if reason:
+                report.notes.append(f"{case}: {whole.name!r} left out: {reason}")
+                if not structure.contours:
+                    continue
             old = out.get(name)
             if old is not None and old.contours:
                 if old.name == name != structure.name or not structure.contours:
@@ -231,11 +272,12 @@ def chosen_structures(
 
 def import_series(
     series_uid: str, paths: Sequence[Path], files: Sequence[StructureFile], names: NameTable, report: Report,
-    used: set[str],
+    used: set[str], in_frame: Mapping[str, int],
 ) -> Case:  # fmt: skip
     """One CT with what is drawn on it; raises CaseError if it is no usable volume or has no mapped structure.
 
-    What the files are called that belong to it is added to `used`.
+    What the files are called that belong to it is added to `used`. `in_frame` is how many CT series lie in a frame of
+    reference.
     """
     case, place = case_name(series_uid), report.called(paths[0].parent)
 
@@ -247,12 +289,14 @@ def import_series(
         series = series_of(chosen_images(headers, place, say, report.called))
     except SeriesError as error:
         raise CaseError(f"CT in {place}: {error}") from error
-    fitting = [one for one in files if belongs(one, series)]
+    frame_uid = text(series.header, "FrameOfReferenceUID")
+    images = frozenset(header.sop_instance_uid for header in headers)
+    ct = Target(series_uid, images, frame_uid, in_frame.get(frame_uid, 1) == 1)
+    fitting = [one for one in files if belongs(one, ct)]
     used.update(one.called for one in fitting)
     masks: dict[str, Array] = {}
     status: dict[str, str] = {}
-    frame_uid = text(series.header, "FrameOfReferenceUID")
-    for name, structure in chosen_structures(fitting, frame_uid, names, report, case).items():
+    for name, structure in chosen_structures(fitting, ct, names, report, case).items():
         found = draw(structure, series, say)
         if found is not None:
             masks[name], status[name] = found
@@ -274,9 +318,10 @@ def import_tree(root: Path, series: dict[str, list[Path]], names: NameTable, rep
     """Every CT of `series` (UID to files) with the structure sets below `root`; the unusable go into the report."""
     files = find_structures(root, report)
     used: set[str] = set()
+    in_frame = Counter(read_header(paths[0]).frame_uid for paths in series.values())
     for uid, paths in series.items():
         try:
-            yield import_series(uid, paths, files, names, report, used)
+            yield import_series(uid, paths, files, names, report, used, in_frame)
         except CaseError as error:
             report.left_out.append(str(error))
     unreferenced(files, series.keys(), used, report)

@@ -251,6 +251,73 @@ def test_an_roi_in_another_frame_of_reference_is_left_out(tree: Path) -> None:
     assert any("'Brainstem' left out: it lies in another frame" in note for note in report.notes)
 
 
+def second_series(tree: Path) -> None:
+    """Another phase of the CT: the same frame of reference and positions, another series that `rs.dcm` names, too."""
+    (folder,) = {path.parent for path in tree.rglob("CT*.dcm")} or {tree / "2026" / "plan" / "ct"}
+    (tree / "second").mkdir()
+    for path in sorted(folder.iterdir()):
+        image = pydicom.dcmread(path)
+        image.SeriesInstanceUID, image.SOPInstanceUID = "2.25.50", f"2.25.50.{image.InstanceNumber}"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+        image.save_as(tree / "second" / path.name)
+
+    def name_both(dataset: Dataset) -> None:
+        study = dataset.ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
+        second = Dataset()
+        second.SeriesInstanceUID = "2.25.50"
+        study.RTReferencedSeriesSequence.append(second)
+
+    change(tree, name_both)
+
+
+def without_images(dataset: Dataset) -> None:
+    for item in dataset.ROIContourSequence:
+        for contour in item.get("ContourSequence") or []:
+            del contour.ContourImageSequence
+
+
+def test_of_two_series_that_a_file_names_the_one_it_was_drawn_on_is_taught(tree: Path) -> None:
+    (alone,), _ = read(tree)
+    second_series(tree)
+    (case,), report = read(tree)
+    assert case.name == alone.name
+    assert set(case.structures) == set(ORGANS)
+    assert sum("were drawn on images of another series" in note for note in report.notes) == len(ORGANS)
+
+
+def test_contours_of_two_series_in_one_roi_go_each_to_its_own(tree: Path) -> None:
+    second_series(tree)
+
+    def half(dataset: Dataset) -> None:
+        contours = roi(dataset, "Brainstem")[1].ContourSequence
+        for contour in contours[len(contours) // 2 :]:
+            image = contour.ContourImageSequence[0]
+            image.ReferencedSOPInstanceUID = "2.25.50.1"
+
+    change(tree, half)
+    cases, report = read(tree)
+    drawn = {case.name: case for case in cases if "Brainstem" in case.structures}
+    assert len(drawn) == 2
+    assert sum("'Brainstem' left out" in note for note in report.notes) == 2
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_contours_without_images_go_to_no_series_where_several_may_be_meant(tree: Path, named: bool) -> None:
+    second_series(tree)
+    change(tree, without_images)
+    if not named:
+        change(tree, lambda ds: ds.__delattr__("ReferencedFrameOfReferenceSequence"))
+    cases, report = read(tree)
+    assert cases == []
+    assert any("several CT series may be meant" in note for note in report.notes)
+
+
+def test_contours_without_images_go_to_the_one_series_of_their_frame(tree: Path) -> None:
+    change(tree, without_images)
+    (case,), _ = read(tree)
+    assert set(case.structures) == set(ORGANS)
+
+
 def test_a_structure_set_of_no_frame_here_and_a_broken_one_are_reported(tree: Path) -> None:
     def adrift(dataset: Dataset) -> None:
         dataset.ReferencedFrameOfReferenceSequence = []
