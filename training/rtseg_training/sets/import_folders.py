@@ -23,7 +23,9 @@ def read_image(path: Path, case: str) -> sitk.Image:
     try:
         image: sitk.Image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
     except RuntimeError as error:
-        raise CaseError(f"case {case}: {path} cannot be read as an image") from error
+        skewed = "orthonormal" in str(error)
+        reason = "has axes that are not at right angles; resample it first" if skewed else "cannot be read as an image"
+        raise CaseError(f"case {case}: {path} {reason}") from error
     if np.abs(np.reshape(image.GetDirection(), (3, 3)) - np.eye(3)).max() > ALIGNED:
         raise CaseError(f"case {case}: {path} is oblique to the patient's axes; resample it first")
     return image
@@ -40,7 +42,10 @@ def chosen_masks(files: Sequence[Path], names: NameTable, say: Callable[[str], N
 
     The TotalSegmentator dataset has more than a hundred masks a case: there, only known names are taken.
     """
-    stems = {path.name.removesuffix(".nii.gz"): path for path in files}
+    hidden = [path for path in files if path.name.startswith(".")]
+    if hidden:
+        say(f"{len(hidden)} hidden files among the masks were passed over")
+    stems = {path.name.removesuffix(".nii.gz"): path for path in files if path not in hidden}
     known: dict[str, Path] = {}
     for stem in sorted(stems, key=lambda stem: (names.lookup(stem) != stem, stem)):
         if (name := names.lookup(stem)) is None:
@@ -67,5 +72,9 @@ def import_case(folder: Path, names: NameTable, say: Callable[[str], None] = sil
         same = image.GetSize() == ct_image.GetSize() and np.allclose(image.GetSpacing(), ct_image.GetSpacing(), 1e-3)
         if not same or not np.allclose(image.GetOrigin(), ct_image.GetOrigin(), atol=0.1):
             raise CaseError(f"case {name}: {path} lies on another grid than the CT")
-        masks[structure] = sitk.GetArrayFromImage(image) > 0
+        values = sitk.GetArrayFromImage(image)
+        if (labels := np.unique(values[values > 0])).size > 1:
+            say(f"{path.name} left out: it is a map of {labels.size} labels; write one mask per structure")
+            continue
+        masks[structure] = values > 0
     return make_case(name, as_volume(ct_image), masks, say=say)

@@ -108,6 +108,20 @@ def test_a_file_that_is_no_image_is_named(phantom: Phantom, tmp_path: Path) -> N
         import_case(folder, load_names())
 
 
+def test_a_label_map_is_left_out_and_a_hidden_file_passed_over(phantom: Phantom, tmp_path: Path) -> None:
+    volume, masks = phantom
+    both = masks["Brainstem"].astype(np.uint8) + 2 * masks["Bone_Mandible"]
+    folder = write_folder(tmp_path / "a", volume, {"Brainstem": masks["Brainstem"], "Larynx": both})
+    (folder / "segmentations" / "._Brainstem.nii.gz").write_bytes(b"\0\5\x16\7")
+    said: list[str] = []
+    case = import_case(folder, load_names(), said.append)
+    assert case.structures == ("Brainstem",)
+    assert said == [
+        "1 hidden files among the masks were passed over",
+        "Larynx.nii.gz left out: it is a map of 2 labels; write one mask per structure",
+    ]
+
+
 def test_a_mask_beside_the_patient_is_not_annotated_and_said(phantom: Phantom) -> None:
     volume, masks = phantom
     beside = np.zeros(volume.shape, bool)
