@@ -1,11 +1,10 @@
 """ROI names that planning systems accept and file names that no stranger chooses."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
-from rtseg_daemon.anatomy.called import LONGEST_NAME as LONGEST_NAME
-from rtseg_daemon.anatomy.called import ascii_line as ascii_line
-
+from rtseg_daemon.anatomy.called import LONGEST_NAME, ascii_line
 
 LONGEST_STEM_BYTES = 120
 """Of a file name without its suffix: every file system takes that."""

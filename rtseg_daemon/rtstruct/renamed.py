@@ -9,9 +9,10 @@ from pathlib import Path
 from pydicom import Dataset, dcmread
 from pydicom.uid import UID
 
+from rtseg_daemon.anatomy.called import LONGEST_NAME, ascii_line
 from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.errors import StructureSetError
-from rtseg_daemon.rtstruct.names import LONGEST_NAME, ascii_line, names_of_rois
+from rtseg_daemon.rtstruct.names import names_of_rois
 from rtseg_daemon.storage import write_durably
 
 

@@ -8,12 +8,12 @@ from pydicom.dataelem import RawDataElement
 from pydicom.sequence import Sequence as Items
 from pydicom.tag import Tag
 
+from rtseg_daemon.anatomy.called import ascii_line
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.ct.series import Instance
 from rtseg_daemon.rtstruct.codes import LATERALITY, Anatomy, Colour
 from rtseg_daemon.rtstruct.contour import Contour
 from rtseg_daemon.rtstruct.copied import keep_bytes
-from rtseg_daemon.rtstruct.names import ascii_line
 
 CONTOUR_DATA = Tag(0x3006, 0x0050)
 

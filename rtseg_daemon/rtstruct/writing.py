@@ -14,6 +14,7 @@ from pydicom import Dataset, FileMetaDataset
 from pydicom.sequence import Sequence as Items
 from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
 
+from rtseg_daemon.anatomy.called import ascii_line
 from rtseg_daemon.anatomy.organ import Flag, Organ, rings_to_send
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.config.sections import JOINER
@@ -22,7 +23,7 @@ from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION
 from rtseg_daemon.rtstruct.codes import RING, Anatomy, Colour, anatomy_of
 from rtseg_daemon.rtstruct.contour import trace
 from rtseg_daemon.rtstruct.copied import copy_identity, keep_bytes
-from rtseg_daemon.rtstruct.names import ascii_line, names_of_rois
+from rtseg_daemon.rtstruct.names import names_of_rois
 from rtseg_daemon.rtstruct.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
 from rtseg_daemon.storage import write_durably
 

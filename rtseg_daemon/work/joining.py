@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from rtseg_daemon.anatomy.called import LONGEST_NAME
 from rtseg_daemon.anatomy.organ import Flag, Organ, flagged
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.gates.verdict import Verdict
-from rtseg_daemon.rtstruct.names import LONGEST_NAME
 
 
 @dataclass(frozen=True)

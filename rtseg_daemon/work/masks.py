@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from rtseg_daemon.anatomy.called import LONGEST_NAME
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.errors import StructureSetError
-from rtseg_daemon.rtstruct.names import LONGEST_NAME
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 MOST_LABELS = 256

@@ -13,10 +13,11 @@ from pydicom.dataelem import RawDataElement
 from pydicom.sr._concepts_dict import concepts
 from pydicom.tag import Tag
 
+from rtseg_daemon.anatomy.called import ascii_line
 from rtseg_daemon.bundles import Bundle, OrganClass, bundle_names, digest_of, installed_models, load_bundle
 from rtseg_daemon.ct.series import load_series
 from rtseg_daemon.rtstruct.codes import ANATOMY, anatomy_of
-from rtseg_daemon.rtstruct.names import ascii_line, file_stem, unique_names
+from rtseg_daemon.rtstruct.names import file_stem, unique_names
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, label
 from tests.structure_sets import Case, dciodvfy_errors, organ_of, tiny_bundle
 from tests.synthetic import ORIENTATIONS
