@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -59,8 +60,11 @@ def ports_of(config: Config) -> list[Port]:
     return ports
 
 
-def receive(config: Config, stop: threading.Event) -> None:
-    """Listen until `stop`; what is at hand is then finished. Raises OSError where a port cannot be opened."""
+def receive(config: Config, stop: threading.Event, show: Callable[[Callable[[], object]], None] = show_life) -> None:
+    """Listen until `stop`, then finish what is at hand. `show` is given what proves that objects can be kept.
+
+    Raises OSError where a port cannot be opened.
+    """
     os.umask(0o077)
     sys.setswitchinterval(SWITCH_SECONDS)
     engine = open_ledger(config.database_url)
@@ -83,7 +87,7 @@ def receive(config: Config, stop: threading.Event) -> None:
     listener = Listener(reception, ports_of(config))
     commits.start()
     listener.start()
-    show_life(lambda: commits.submit(lambda _session: None))  # an empty transaction goes the way of every object
+    show(lambda: commits.submit(lambda _session: None))  # an empty transaction goes the way of every object
     log().info("listening", ports=config.dicom.ports, unfinished_files=left, associations_died=died)
     stop.wait()
     listener.stop(min(DRAIN_SECONDS, config.jobs.shutdown_seconds))

@@ -96,7 +96,7 @@ def world(ledger: Engine, tmp_path: Path, planning: Planning, monkeypatch: pytes
 def listening(world: World) -> Iterator[int]:
     """The receiver as its process runs it; gives its port."""
     umask, interval, stop = os.umask(0o077), sys.getswitchinterval(), threading.Event()
-    thread = threading.Thread(target=receive, args=(world.config, stop))
+    thread = threading.Thread(target=receive, args=(world.config, stop, lambda _works: None))
     thread.start()
     try:
         wait_for(lambda: answers(world.config.dicom.port), 30)

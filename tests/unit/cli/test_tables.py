@@ -9,8 +9,8 @@ from rich.console import Console
 
 from rtseg_daemon.cli import common
 from rtseg_daemon.ledger.engine import writing
-from rtseg_daemon.ledger.reception import record_instances
 from rtseg_daemon.ledger.schema import Job
+from tests.arrivals import receive
 from tests.unit.cli.test_commands import Desk, desk
 from tests.unit.ledger.test_jobs import arrival
 
@@ -95,7 +95,7 @@ def test_series_are_listed_by_state_patient_time_and_number(desk: Desk) -> None:
     with writing(desk.ledger) as session:
         for number, patient, at in ((1, "A", 1_000_000.0), (2, "A", 2_000_000_000.0), (3, "B", 2_000_000_001.0)):
             facts = {"series_instance_uid": f"1.3.{number}", "patient_id": patient, "received_at": at}
-            record_instances(session, [arrival(number, **facts)])
+            receive(session, arrival(number, **facts))
 
     def listed(*options: str) -> list[str]:
         return [series["series_instance_uid"] for series in desk.ask("series", "list", *options)]
