@@ -378,7 +378,8 @@ def test_segment_with_two_bundles_prints_and_writes_the_rois_of_both(desk: Desk,
 
 def commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
     """Every command with its help."""
-    for name, command in group.commands.items():
+    for name, found in group.commands.items():
+        command = found.load() if isinstance(found, cli.LaterCommand) else found
         if hasattr(command, "commands"):
             yield from commands(command, *path, name)
         else:
