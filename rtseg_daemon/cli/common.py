@@ -48,6 +48,7 @@ UNBOUNDED = 100_000
 """Characters in a line of what is piped on: no table is that wide."""
 
 GAP = 2
+LEAST_FOLDED = 5
 HEADS = {"attempts": "tries", "instance_count": "images"}
 """Shorter headings of narrow columns."""
 
@@ -160,22 +161,22 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
         return out.print(f"{title}: none", highlight=False, markup=False)
     shown = [[cell(fact(column, value)) for column, value in zip(columns, row, strict=True)] for row in rows]
     heads = [HEADS.get(column, column).replace("_", " ") for column in columns]
-    texts = [[line for row in shown for line in row[index].plain.split("\n")] for index in range(len(columns))]
-    cells = [max(map(cell_len, column)) for column in texts]
-    most = [max(wide, cell_len(head)) for wide, head in zip(cells, heads, strict=True)]
-    least = [min(wide, LONGEST_WHOLE if is_whole(key) else 6) for key, wide in zip(columns, cells, strict=True)]
-    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, GAP, 0, 0))
-    found = widths(least, most, room_for(len(columns)))
+    found = column_widths(columns, heads, shown)
+    table = Table(title=Text(title), title_justify="left", box=None, padding=(0, GAP, 0, 0), pad_edge=False)
     for head, width in zip(heads, found, strict=True):
         table.add_column(Text(head, style="bold"), width=width, overflow="fold")
     for row in shown:
         table.add_row(*row)
-    return print_wide(table, sum(found) + len(found) * GAP)
+    return print_wide(table, sum(found) + (len(found) - 1) * GAP)
 
 
-def room_for(columns: int) -> int:
-    """Characters that a table's columns may have together: those of the terminal; no limit in a pipe or a file."""
-    return (out.width if out.is_terminal else UNBOUNDED) - columns * GAP
+def column_widths(keys: Sequence[str], heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[int]:
+    """Characters for each column: those of the terminal shared out; in a pipe or a file what each needs."""
+    texts = [[line for row in rows for line in row[index].plain.split("\n")] for index in range(len(keys))]
+    cells = [max(map(cell_len, column)) for column in texts]
+    most = [max(wide, cell_len(head)) for wide, head in zip(cells, heads, strict=True)]
+    least = [min(wide, LONGEST_WHOLE if is_whole(key) else LEAST_FOLDED) for key, wide in zip(keys, cells, strict=True)]
+    return widths(least, most, (out.width if out.is_terminal else UNBOUNDED) - (len(keys) - 1) * GAP)
 
 
 def widths(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
