@@ -46,7 +46,7 @@ def give_up_research(engine: Engine, config: Config) -> None:
 
 def deliver(config: Config, stop: threading.Event) -> None:
     """A courier per destination until `stop`; raises SQLAlchemyError where the ledger cannot be used at the start."""
-    engine = open_ledger(config.database_url)
+    engine = open_ledger(config.database_url, existing=True)
     give_up_unknown(engine, config.destination_names)
     give_up_research(engine, config)
     couriers = [Courier(engine, config, destination, stop) for destination in config.destinations]

@@ -67,7 +67,7 @@ def receive(config: Config, stop: threading.Event, show: Callable[[Callable[[], 
     """
     os.umask(0o077)
     sys.setswitchinterval(SWITCH_SECONDS)
-    engine = open_ledger(config.database_url)
+    engine = open_ledger(config.database_url, existing=True)
     store = ObjectStore(Layout(config.storage.directory))
     left = store.clear_incoming()
     with writing(engine) as session:

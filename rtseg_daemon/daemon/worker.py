@@ -58,7 +58,7 @@ def desk_of(config: Config, name: str, device: str) -> Desk:
     """What the worker `name` on `device` works with; nothing is loaded yet."""
     compute = config.compute.model_copy(update={"device": device})
     loaded = Loaded(compute, Layout(config.storage.directory).engine_cache)
-    return Desk(open_ledger(config.database_url), config, loaded, f"{name}-{os.getpid()}")
+    return Desk(open_ledger(config.database_url, existing=True), config, loaded, f"{name}-{os.getpid()}")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

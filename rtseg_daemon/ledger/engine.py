@@ -17,12 +17,13 @@ from rtseg_daemon.ledger.loss import LedgerGone, LedgerUnreachable
 BUSY_TIMEOUT_MS = 30_000
 
 
-def open_ledger(url: str | URL) -> Engine:
+def open_ledger(url: str | URL, *, existing: bool = False) -> Engine:
     """Engine for `url`. On SQLite every connection has WAL, synchronous=FULL, a busy time-out and foreign keys.
 
     Each process opens its own; no session may cross a thread. Opening does not create or migrate anything
     (`ledger.migrate.upgrade` does). Raises ConfigError for a URL that is none. Whoever later connects or commits gets
-    LedgerGone if the file is not the one that was opened first.
+    LedgerGone if the file is not the one that was opened first. With `existing` the first must find
+    a file, since SQLite would make an empty one.
     """
     try:
         engine = create_engine(url)
@@ -35,7 +36,7 @@ def open_ledger(url: str | URL) -> Engine:
         event.listen(engine, "begin", _begin)
         file = database_file(engine.url)
         if file is not None:
-            opened = Opened(file)
+            opened = Opened(file, existing)
             event.listen(engine, "do_connect", opened.before_connecting)
             event.listen(engine, "connect", opened.connected)
             event.listen(engine, "commit", opened.before_commit)
@@ -57,10 +58,11 @@ class Opened:
     """
 
     file: Path
+    existing: bool = False
     identity: tuple[int, int] | None = None
 
     def before_connecting(self, *_arguments: Any) -> None:
-        if self.identity is not None:
+        if self.identity is not None or (self.existing and self.found() is None):
             self.check()
 
     def connected(self, _connection: sqlite3.Connection, _record: Any) -> None:
@@ -73,7 +75,7 @@ class Opened:
     def check(self) -> None:
         """Raise LedgerGone unless the file at its place is the one that was opened."""
         found = self.found()
-        if found != self.identity:
+        if found is None or found != self.identity:
             what = "is gone" if found is None else "was replaced by another file"
             raise LedgerGone(f"the ledger {self.file} {what} while the daemon was using it")
 

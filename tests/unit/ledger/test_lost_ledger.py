@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.config.file import Config
@@ -125,3 +125,12 @@ def test_a_storage_path_with_marks_of_a_url_holds_its_ledger(tmp_path: Path, nam
     engine.dispose()
     assert [path.name for path in folder.glob("*.db")] == ["rtseg.db"]
     assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_process_that_starts_after_the_ledger_was_deleted_makes_no_empty_one(tmp_path: Path) -> None:
+    file = tmp_path / "rtseg.db"
+    engine = open_ledger(f"sqlite:///{file}", existing=True)
+    with pytest.raises(LedgerGone, match="is gone"), reading(engine) as session:
+        session.execute(text("SELECT 1"))
+    assert not file.exists()
+    engine.dispose()
