@@ -147,15 +147,11 @@ def print_table(figures: list[Figure]) -> None:
         found[figure.process, figure.checkout].append(figure)
     print("| process | checkout | resident MB | start s | rounds |")
     print("|---|---|---|---|---|")
-    for (process, name), rounds in sorted(found.items(), key=lambda item: list_of(figures).index(item[0][0])):
+    order = list(dict.fromkeys(figure.process for figure in figures))
+    for (process, name), rounds in sorted(found.items(), key=lambda item: order.index(item[0][0])):
         megabytes = statistics.median(one.megabytes for one in rounds)
         seconds = statistics.median(one.seconds for one in rounds)
         print(f"| {process} | {name} | {megabytes:.0f} | {seconds:.2f} | {len(rounds)} |")
-
-
-def list_of(figures: list[Figure]) -> list[str]:
-    """The processes in the order in which they were measured first."""
-    return list(dict.fromkeys(figure.process for figure in figures))
 
 
 def main() -> None:

@@ -81,9 +81,10 @@ class World:
             return job.id
 
     @contextmanager
-    def couriers(self) -> Iterator[None]:
+    def couriers(self, waits: Waits = WAITS) -> Iterator[None]:
+        """A courier for each destination; none of them may hang when it is told to stop."""
         stop = threading.Event()
-        threads = [Courier(self.ledger, self.config, d, stop, WAITS) for d in self.config.destinations]
+        threads = [Courier(self.ledger, self.config, d, stop, waits) for d in self.config.destinations]
         for thread in threads:
             thread.start()
         try:
@@ -92,6 +93,7 @@ class World:
             stop.set()
             for thread in threads:
                 thread.join(20)
+            assert not any(thread.is_alive() for thread in threads), "a courier hangs"
 
     def shape(self, job_id: int) -> dict[str, Any]:
         with reading(self.ledger) as session:

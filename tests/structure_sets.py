@@ -14,6 +14,7 @@ from pydicom import Dataset
 from rtseg_daemon.anatomy.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.anatomy.volume import Volume, bounding_box
 from rtseg_daemon.bundles import Bundle, OrganClass
+from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.ct.series import CtSeries, load_series
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from tests.synthetic import sample_volume, write_series
@@ -108,3 +109,15 @@ class Case:
         dataset = build_rtstruct(self.series, self.organs, [self.bundle], identity, notes=self.notes, **options)
         write_dataset(dataset, self.path)
         return dataset
+
+
+def case_with_rings(folder: Path) -> Case:
+    """Organs, and rings around the first two."""
+    case = Case(folder)
+    case.write(rings=case.organs[:2])
+    return case
+
+
+def destination(**wishes: Any) -> DestinationPeer:
+    """A planning system that nobody calls."""
+    return DestinationPeer(name="tps", ae_title="TPS", host="127.0.0.1", port=104, **wishes)

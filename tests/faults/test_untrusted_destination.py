@@ -8,7 +8,6 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import DestinationPeer, QueryPeer
-from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.association import Data, Local, Waits, associated, echo
 from rtseg_daemon.dicom.proposal import Offer
@@ -42,21 +40,6 @@ def destination(port: int, name: str = "rude", **more: Any) -> dict[str, Any]:
     return {"name": name, "ae_title": name.upper(), "host": "127.0.0.1", "port": port} | more
 
 
-@contextmanager
-def couriers(world: World) -> Iterator[None]:
-    stop = threading.Event()
-    threads = [Courier(world.ledger, world.config, one, stop, WAITS) for one in world.config.destinations]
-    for thread in threads:
-        thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(20)
-        assert not any(thread.is_alive() for thread in threads), "a courier hangs"
-
-
 class Ward:
     """A rude destination, an honest one, and a job for both."""
 
@@ -72,7 +55,7 @@ class Ward:
     def suffer(self, until: Callable[[], bool], files: list[Path] | None = None, seconds: float = 15.0) -> None:
         """The job is made, and both couriers work until the honest destination has it and `until` holds."""
         self.world.job(1, ("rude", "tps"), files)
-        with self.tps.running(), couriers(self.world):
+        with self.tps.running(), self.world.couriers(WAITS):
             self.world.until(lambda: self.delivery("tps")["state"] == "SENT", seconds)
             self.world.until(until, seconds)
 

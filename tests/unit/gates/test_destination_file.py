@@ -8,23 +8,16 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.gates.destination_file import check
 from rtseg_daemon.rtstruct.renamed import for_destination
-from tests.structure_sets import Case
+from tests.structure_sets import Case, case_with_rings, destination
 
 NAMES = {"Parotid_L": "OHRSPDR LI", "Brainstem": "STEM"}
 
 
-def destination(**wishes: Any) -> DestinationPeer:
-    return DestinationPeer(name="tps", ae_title="TPS", host="127.0.0.1", port=104, **wishes)
-
-
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
-    case = Case(tmp_path)
-    case.write(rings=case.organs[:2])
-    return case
+    return case_with_rings(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,14 @@ import pydicom
 import pytest
 from pydantic import ValidationError
 
-from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.errors import StructureSetError
 from rtseg_daemon.rtstruct.renamed import for_destination
-from tests.structure_sets import Case, dciodvfy_errors
-
-
-def destination(**wishes: Any) -> DestinationPeer:
-    return DestinationPeer(name="tps", ae_title="TPS", host="127.0.0.1", port=104, **wishes)
+from tests.structure_sets import Case, case_with_rings, dciodvfy_errors, destination
 
 
 @pytest.fixture
 def case(tmp_path: Path) -> Case:
-    """Four organs, and rings around the two that have contours."""
-    case = Case(tmp_path)
-    case.write(rings=case.organs[:2])
-    return case
+    return case_with_rings(tmp_path)
 
 
 def names_of(path: Path) -> list[str]:
