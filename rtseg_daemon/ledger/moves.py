@@ -118,6 +118,7 @@ def _move(
         return False
     moment = or_now(at)
     table = type(row)
+    session.flush()  # what was set on the row before would be lost when it is read again below
     guarded = update(table).where(table.id == row.id, table.state == before, condition)
     if session.connection().execute(guarded.values(state=to, updated_at=moment, **values)).rowcount == 0:
         return False
