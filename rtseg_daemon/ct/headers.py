@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage
 
-from rtseg_daemon.dicom.files import number, numbers, read_dataset, text, texts, whole
+from rtseg_daemon.dicom.files import number, numbers, read_dataset, same_text, text, texts, whole
 from rtseg_daemon.dicom.quiet import quiet
 
 KEYWORDS = (
@@ -37,7 +37,8 @@ class SliceHeader:
         padding: PixelPaddingValue and PixelPaddingRangeLimit (the same value where there is no limit), in the
             signedness of the pixels.
         tilt_deg: GantryDetectorTilt.
-        patient_id, patient_name, birth_date: for comparison in memory only; they never enter a log.
+        patient_id, patient_name, birth_date: as all their spellings compare (`dicom.charsets`), in memory only; they
+            never enter a log.
     """
 
     path: Path
@@ -133,9 +134,9 @@ def header_of(dataset: Dataset, path: Path) -> SliceHeader:
         intercept=number(dataset, "RescaleIntercept"),
         rescale_type=text(dataset, "RescaleType"),
         transfer_syntax_uid=text(dataset.file_meta, "TransferSyntaxUID") if hasattr(dataset, "file_meta") else "",
-        patient_id=text(dataset, "PatientID"),
-        patient_name=text(dataset, "PatientName"),
-        birth_date=text(dataset, "PatientBirthDate"),
+        patient_id=same_text(dataset, "PatientID"),
+        patient_name=same_text(dataset, "PatientName"),
+        birth_date=same_text(dataset, "PatientBirthDate"),
     )
 
 

@@ -70,7 +70,9 @@ def check_identity(headers: Sequence[SliceHeader]) -> str:
     return (
         _differ(headers, lambda h: h.series_uid, "SeriesInstanceUID")
         or _differ(headers, lambda h: h.study_uid, "StudyInstanceUID")
-        or _differ(headers, lambda h: (h.patient_id, h.patient_name, h.birth_date), "the patient's identity")
+        or _differ(headers, lambda h: h.patient_id, "the patient's identity (PatientID)")
+        or _differ(headers, lambda h: h.patient_name, "the patient's identity (PatientName)")
+        or _differ(headers, lambda h: h.birth_date, "the patient's identity (PatientBirthDate)")
         or ("an SOPInstanceUID occurs twice" if len({h.sop_instance_uid for h in headers}) < len(headers) else "")
         or ("StudyInstanceUID is missing" if not headers[0].study_uid else "")
     )

@@ -8,8 +8,10 @@ from typing import Any
 
 import pydicom
 from pydicom import Dataset
+from pydicom.dataelem import RawDataElement
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from rtseg_daemon.dicom.charsets import comparable, encodings_of, storable
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError
 
@@ -30,7 +32,11 @@ def read_dataset(path: Path, pixels: bool, keywords: Sequence[str] | None = None
         tags: Any = list(keywords) if keywords else None
         with quiet():
             refuse_deflated(path)
-            return pydicom.dcmread(source, stop_before_pixels=not pixels, specific_tags=tags, force=headless)
+            dataset = pydicom.dcmread(source, stop_before_pixels=not pixels, specific_tags=tags, force=headless)
+            declared = texts(dataset, "SpecificCharacterSet", empty=True)
+            implicit, little = dataset.original_encoding
+            dataset.set_original_encoding(implicit, little, encodings_of(declared))
+            return dataset
     except SeriesError:
         raise
     except Exception as error:  # any bytes may stand in a file that came over the network
@@ -59,11 +65,21 @@ def text(dataset: Dataset, keyword: str) -> str:
     value = value_of(dataset, keyword)
     if value is None:
         return ""
-    return "\\".join(map(str, value)) if isinstance(value, pydicom.multival.MultiValue) else str(value)
+    return storable("\\".join(map(str, value)) if isinstance(value, pydicom.multival.MultiValue) else str(value))
 
 
-def texts(dataset: Dataset, keyword: str) -> tuple[str, ...]:
-    return tuple(part for part in text(dataset, keyword).split("\\") if part)
+def same_text(dataset: Dataset, keyword: str) -> str:
+    """What all spellings of a name or identifier have in common (see `charsets.comparable`)."""
+    element = dataset.get_item(keyword) if keyword in dataset else None
+    raw = element.value if isinstance(element, RawDataElement) else None
+    if isinstance(raw, bytes):
+        return comparable(raw, texts(dataset, "SpecificCharacterSet", empty=True))
+    return comparable(text(dataset, keyword).encode(), ["ISO_IR 192"])
+
+
+def texts(dataset: Dataset, keyword: str, empty: bool = False) -> tuple[str, ...]:
+    """All values; those that are `empty` are left out unless they are asked for."""
+    return tuple(part for part in text(dataset, keyword).split("\\") if part or empty)
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:

@@ -39,10 +39,13 @@ class Arrival:
     Args:
         path: relative to the storage directory, named by digest and never by a UID.
         sha256: of the file as stored.
-        identity_sha256: digest of what says whose it is (PatientID, name, birth date, study, frame of reference).
+        identity_sha256: digest of what says whose it is (PatientID, name, birth date, study, frame of reference). It is
+            the same for all spellings of a name.
+        identity_bytes_sha256: the digest of its bytes, which earlier versions entered.
         geometry_sha256: digest of position, orientation, spacing, matrix and rescale.
         pixel_sha256: digest of the decoded pixels; None where nobody decoded them (then the raw bytes' digest serves).
-        facts: what assembly wants to know without opening the file again (position, ImageType, ...); no names.
+        facts: what assembly wants to know without opening the file again (position, ImageType, ...), but no names. Its
+            `identity` has digests of the single parts, to tell which of them differ.
     """
 
     association_id: int | None
@@ -59,6 +62,7 @@ class Arrival:
     size: int
     received_at: float
     identity_sha256: str | None = None
+    identity_bytes_sha256: str | None = None
     geometry_sha256: str | None = None
     pixel_sha256: str | None = None
     body_part: str = ""

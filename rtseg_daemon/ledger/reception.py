@@ -9,7 +9,7 @@ from rtseg_daemon.ledger.arrivals import Arrival, add_instance
 from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.jobs import hold_undelivered
 from rtseg_daemon.ledger.moves import move_series
-from rtseg_daemon.ledger.recognition import Recognised, Repeat
+from rtseg_daemon.ledger.recognition import Recognised, Repeat, what_differs
 from rtseg_daemon.ledger.schema import Series, SeriesAssociation
 from rtseg_daemon.ledger.series import hold_series
 from rtseg_daemon.ledger.states import InstanceState, SeriesState
@@ -36,11 +36,12 @@ def enter(session: Session, arrival: Arrival, seen: Recognised) -> Recorded:
     assert repeat is not Repeat.UNDECIDED
     series = known.series if known is not None and repeat is not Repeat.NEW else _series_for(session, arrival)
     _touch(session, series, arrival)
-    if repeat in (Repeat.IDENTITY_DIFFERS, Repeat.CONTENT_DIFFERS):
+    if known is not None and repeat in (Repeat.IDENTITY_DIFFERS, Repeat.CONTENT_DIFFERS):
+        what = what_differs(known, arrival)
         add_instance(session, series.id, arrival, InstanceState.QUARANTINED)
-        _hold_for_conflict(session, series, arrival, repeat)
+        _hold_for_conflict(session, series, arrival, repeat, what)
         if arrival.series_instance_uid != series.series_instance_uid:  # it lacks an image that another series has
-            _hold_for_conflict(session, _series_for(session, arrival), arrival, repeat)
+            _hold_for_conflict(session, _series_for(session, arrival), arrival, repeat, what)
     elif repeat is Repeat.NEW:
         add_instance(session, series.id, arrival)
         _reopen(session, series, "new slice", arrival.received_at)
@@ -94,10 +95,10 @@ def _reopen(session: Session, series: Series, what: str, at: float) -> None:
         move_series(session, series.id, SeriesState.OPEN, what=what, at=at)
 
 
-def _hold_for_conflict(session: Session, series: Series, arrival: Arrival, repeat: Repeat) -> None:
+def _hold_for_conflict(session: Session, series: Series, arrival: Arrival, repeat: Repeat, what: str) -> None:
     reason = {
-        Repeat.IDENTITY_DIFFERS: "an object came again under the same UID with another patient, study or frame of "
-        "reference; find out which is right, and send the series again under new UIDs",
+        Repeat.IDENTITY_DIFFERS: f"an object came again under the same UID with {what}; find out which is right, "
+        "and send the series again under new UIDs",
         Repeat.CONTENT_DIFFERS: "an object came again under the same UID with other geometry or pixels; the second "
         "copy is in quarantine; find out which is right, and send the series again under new UIDs",
     }[repeat]

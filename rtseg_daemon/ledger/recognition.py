@@ -73,7 +73,7 @@ def compare(known: Instance | None, arrival: Arrival) -> Repeat:
 
 def compare_removed(known: Instance, arrival: Arrival) -> Repeat:
     """An arrival with what the ledger remembers of an object whose file is gone; its pixels cannot be compared."""
-    if known.identity_sha256 != arrival.identity_sha256:
+    if not same_identity(known, arrival):
         return Repeat.IDENTITY_DIFFERS
     return Repeat.NEW if known.geometry_sha256 == arrival.geometry_sha256 else Repeat.CONTENT_DIFFERS
 
@@ -82,13 +82,24 @@ def compare_kept(kept: Instance, arrival: Arrival) -> Repeat:
     """An arrival with an object on disk."""
     if kept.sha256 == arrival.sha256:
         return Repeat.DUPLICATE
-    if (
-        kept.identity_sha256 != arrival.identity_sha256
-        or kept.series.series_instance_uid != arrival.series_instance_uid
-    ):
+    if not same_identity(kept, arrival) or kept.series.series_instance_uid != arrival.series_instance_uid:
         return Repeat.IDENTITY_DIFFERS
     if kept.geometry_sha256 != arrival.geometry_sha256:
         return Repeat.CONTENT_DIFFERS
     if arrival.pixel_sha256 is None:
         return Repeat.UNDECIDED
     return Repeat.DUPLICATE if kept.pixel_sha256 == arrival.pixel_sha256 else Repeat.CONTENT_DIFFERS
+
+
+def same_identity(known: Instance, arrival: Arrival) -> bool:
+    """Whether two objects are of one patient, study and frame of reference, however the name is spelled."""
+    return known.identity_sha256 in (arrival.identity_sha256, arrival.identity_bytes_sha256)
+
+
+def what_differs(known: Instance, arrival: Arrival) -> str:
+    """Which parts of two objects' identity differ, for a reason."""
+    before, now = known.facts.get("identity", {}), arrival.facts.get("identity", {})
+    differing = [name for name, digest in now.items() if before.get(name, digest) != digest]
+    if known.series.series_instance_uid != arrival.series_instance_uid:
+        differing.append("SeriesInstanceUID")
+    return "another " + (" and ".join(differing) or "patient, study or frame of reference")

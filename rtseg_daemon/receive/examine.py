@@ -5,10 +5,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydicom.charset import convert_encodings, decode_bytes
 from pydicom.uid import CTImageStorage, UncompressedTransferSyntaxes
 
 from rtseg_daemon.dicom import dimse
+from rtseg_daemon.dicom.charsets import comparable, decoded
 from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.dicom.scan import Scan, ScanError, scan
 
@@ -19,6 +19,15 @@ POSITION, ORIENTATION, FRAME, SAMPLES, FRAMES = 0x00200032, 0x00200037, 0x002000
 ROWS, COLUMNS, SPACING, BITS, INTERCEPT, SLOPE = 0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00281052, 0x00281053
 WANTED = frozenset(value for name, value in list(globals().items()) if name.isupper() and isinstance(value, int))
 
+IDENTITY = {
+    PATIENT_ID: "PatientID",
+    NAME: "PatientName",
+    BIRTH_DATE: "PatientBirthDate",
+    STUDY: "StudyInstanceUID",
+    FRAME: "FrameOfReferenceUID",
+}
+"""What says whose object it is, and what reasons call it."""
+
 UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
 UNCOMPRESSED = frozenset(map(str, UncompressedTransferSyntaxes))
 
@@ -28,7 +37,7 @@ class Examined:
     """A received object that is fit to be kept.
 
     Args:
-        identity_sha256, geometry_sha256: see `ledger.arrivals.Arrival`.
+        identity_sha256, identity_bytes_sha256, geometry_sha256: see `ledger.arrivals.Arrival`.
         facts: what assembly wants to know of the slice; no names in it.
     """
 
@@ -41,6 +50,7 @@ class Examined:
     body_part: str
     description: str = field(repr=False)
     identity_sha256: str
+    identity_bytes_sha256: str
     geometry_sha256: str
     facts: dict[str, Any]
 
@@ -60,6 +70,7 @@ def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance
     if problem is not None:
         return problem
     charsets = found.text(CHARSET)
+    identity = identity_of(found)
     return Examined(
         sop_class_uid=sop_class,
         sop_instance_uid=sop_instance,
@@ -69,9 +80,10 @@ def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance
         modality=found.text(MODALITY),
         body_part=shown_text(found.values.get(BODY_PART, b""), charsets),
         description=shown_text(found.values.get(DESCRIPTION, b""), charsets),
-        identity_sha256=digest_of([found.values.get(tag, b"") for tag in (PATIENT_ID, NAME, BIRTH_DATE, STUDY, FRAME)]),
+        identity_sha256=digest_of([text.encode() for text in identity.values()]),
+        identity_bytes_sha256=digest_of([found.values.get(tag, b"") for tag in IDENTITY]),
         geometry_sha256=geometry_digest(found),
-        facts=facts_of(found, transfer_syntax),
+        facts=facts_of(found, transfer_syntax) | {"identity": digests_of(identity, sop_instance)},
     )
 
 
@@ -133,6 +145,17 @@ def digest_of(parts: list[bytes]) -> str:
     return digest.hexdigest()
 
 
+def identity_of(found: Scan) -> dict[str, str]:
+    """What says whose object it is, as all spellings of it compare."""
+    charsets = found.text(CHARSET).split("\\")
+    return {name: comparable(found.values.get(tag, b""), charsets) for tag, name in IDENTITY.items()}
+
+
+def digests_of(identity: dict[str, str], sop_instance: str) -> dict[str, str]:
+    """A digest of each part, which only compares with those of the same instance."""
+    return {name: digest_of([sop_instance.encode(), text.encode()])[:16] for name, text in identity.items()}
+
+
 def geometry_digest(found: Scan) -> str:
     """Position, orientation, spacing, matrix and rescale as numbers: "1.0" and "1.000" are the same."""
     decimals = [found.numbers(tag) for tag in (POSITION, ORIENTATION, SPACING, SLOPE, INTERCEPT)]
@@ -162,13 +185,8 @@ def whole(numbers: tuple[float, ...]) -> int | None:
 
 def shown_text(value: bytes, charsets: str) -> str:
     """A string for people in the object's own character set; what cannot be decoded becomes replacement marks."""
-    if value.isascii() and b"\x1b" not in value:
-        return value.decode("ascii").strip()
-    try:
-        names = convert_encodings(charsets.split("\\"))
-        return str(decode_bytes(value, names, set())).strip()
-    except Exception:  # noqa: BLE001 - a stranger names the character set, and its decoder may raise anything
-        return value.decode("utf-8", "replace").strip()
+    text = decoded(value, charsets.split("\\"))
+    return (value.decode("utf-8", "replace") if text is None else text).strip()
 
 
 def is_ct(sop_class: str) -> bool:

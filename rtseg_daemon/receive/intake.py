@@ -278,6 +278,7 @@ def arrival_of(found: Examined, spool: Spool, sender: Sender) -> Arrival:
         size=spool.size,
         received_at=time.time(),
         identity_sha256=found.identity_sha256,
+        identity_bytes_sha256=found.identity_bytes_sha256,
         geometry_sha256=found.geometry_sha256,
         body_part=found.body_part,
         description=found.description,

@@ -5,13 +5,16 @@ from datetime import datetime
 from typing import Any
 
 from pydicom import DataElement, Dataset
-from pydicom.charset import convert_encodings, default_encoding, encode_string
+from pydicom.charset import default_encoding, encode_string
 from pydicom.config import RAISE
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 from pydicom.valuerep import PersonName, validate_value
 
+from rtseg_daemon.dicom import charsets
+from rtseg_daemon.dicom.charsets import CHARACTER_SETS
+from rtseg_daemon.dicom.files import texts
 from rtseg_daemon.dicom.quiet import quiet
 
 IDENTITY = ("PatientName", "PatientID", "StudyInstanceUID", "FrameOfReferenceUID")
@@ -36,13 +39,6 @@ ENUMERATED = {"PatientSex": ("M", "F", "O")}
 
 LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240}
 """Characters (not bytes) that a value of the VR may have (PS3.5 table 6.2-1)."""
-
-CHARACTER_SETS = frozenset(
-    [f"ISO_IR {n}" for n in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166, 192)]
-    + [f"ISO 2022 IR {n}" for n in (6, 100, 101, 109, 110, 144, 127, 126, 138, 148, 203, 13, 166, 87, 159, 149, 58)]
-    + ["GB18030", "GBK"]
-)
-"""Defined terms of SpecificCharacterSet (PS3.3 C.12.1.1.2)."""
 
 
 def copy_identity(header: Dataset, target: Dataset) -> list[str]:
@@ -86,9 +82,7 @@ def encoded(element: DataElement, encodings: list[str]) -> bytes:
 
 def encodings_of(dataset: Dataset) -> list[str]:
     """Python's names for the data set's character set; the default repertoire where it is none of the standard's."""
-    declared = dataset.get("SpecificCharacterSet")
-    with quiet():
-        return list(convert_encodings(declared) if declared else [default_encoding])
+    return charsets.encodings_of(texts(dataset, "SpecificCharacterSet", empty=True))
 
 
 def keep_bytes(dataset: Dataset) -> None:
