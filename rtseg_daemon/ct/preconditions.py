@@ -6,14 +6,11 @@ from typing import Any
 import numpy as np
 
 from rtseg_daemon.ct.headers import SliceHeader, is_ct_image
+from rtseg_daemon.ct.stacks import FEWEST_OF_A_PASS, SAME_PLACE_MM, chosen_stack, positions, stacks, z_of
 from rtseg_daemon.errors import SeriesError
 
 ALIGNED = 4e-4
 """Largest direction cosine off its axis: 0.1 mm at 250 mm from the centre."""
-
-
-SAME_PLACE_MM = 0.01
-"""Slices closer than this stand at one position; in-plane origins closer than this are the same."""
 
 
 EVEN = 0.01
@@ -21,11 +18,11 @@ EVEN = 0.01
 
 
 def sorted_positions(headers: Iterable[SliceHeader]) -> list[SliceHeader]:
-    """One header per position, inferior to superior; of several at one position the lowest InstanceNumber."""
-    ordered = sorted(headers, key=lambda h: (_z(h), h.instance_number or 0, h.sop_instance_uid))
+    """One header per position of the largest stack, inferior to superior; of several the lowest InstanceNumber."""
+    ordered = sorted(chosen_stack(headers), key=lambda h: (z_of(h), h.instance_number or 0, h.sop_instance_uid))
     kept: list[SliceHeader] = []
     for header in ordered:
-        if not kept or _z(header) - _z(kept[-1]) > SAME_PLACE_MM:
+        if not kept or z_of(header) - z_of(kept[-1]) > SAME_PLACE_MM:
             kept.append(header)
     return kept
 
@@ -43,10 +40,6 @@ def storage_axes(orientation: Sequence[float]) -> tuple[int, int, int, int] | No
     if set(axes.tolist()) != {0, 1} or np.abs(cosines - ideal).max() > ALIGNED:
         return None
     return int(axes[0]), int(signs[0]), int(axes[1]), int(signs[1])
-
-
-def _z(header: SliceHeader) -> float:
-    return header.position_mm[2] if header.position_mm else 0.0
 
 
 Check = Callable[[Sequence[SliceHeader]], str]
@@ -142,9 +135,40 @@ def check_mixed_rescale(headers: Sequence[SliceHeader]) -> str:
     return _differ(headers, lambda h: (h.slope, h.intercept), "RescaleSlope or RescaleIntercept")
 
 
+def check_acquisitions(headers: Sequence[SliceHeader]) -> str:
+    """One pass over the patient: no acquisition reaches into another."""
+    passes = stacks(headers)
+    if len(passes) < 2:
+        return ""
+    counts = ", ".join(str(len(one)) for one in passes)
+    first = passes[0][0].acquisition_number
+    which = "the largest" if first is None else f"the largest, acquisition {first},"
+    return f"{len(passes)} overlapping acquisitions in one series ({counts} images); if released, {which} is contoured"
+
+
+def check_distinct(headers: Sequence[SliceHeader]) -> str:
+    """Of several images at one position InstanceNumber says which belong together.
+
+    Along the stack numbers rise or fall, and those of one stack come all before those of the other or next to them.
+    Otherwise the first of each position would be a mixture of both. A few images that came twice are no stack.
+    """
+    by_place: dict[int, list[int]] = {}
+    for header in chosen_stack(headers):
+        by_place.setdefault(round(z_of(header) / SAME_PLACE_MM), []).append(header.instance_number or 0)
+    pairs = [sorted(numbers) for _, numbers in sorted(by_place.items()) if len(numbers) > 1]
+    if len(pairs) < FEWEST_OF_A_PASS:
+        return ""
+    apart = all(len(set(numbers)) == len(numbers) for numbers in pairs)
+    firsts, others = [numbers[0] for numbers in pairs], [n for numbers in pairs for n in numbers[1:]]
+    steady = len(set(np.sign(np.diff(firsts)).tolist())) == 1
+    blocks = max(firsts) < min(others) or all(b - a == 1 for a, b, *_ in pairs)
+    return "" if apart and steady and blocks else "nobody can say which of the images at one position belong together"
+
+
 def check_duplicate(headers: Sequence[SliceHeader]) -> str:
     """One image per position."""
-    extra = len(headers) - len(sorted_positions(headers))
+    stack = chosen_stack(headers)
+    extra = len(stack) - len(positions(stack))
     return f"{extra} images stand at a position that another one holds" if extra else ""
 
 
@@ -153,7 +177,7 @@ def check_gap(headers: Sequence[SliceHeader], tolerance: float = EVEN) -> str:
 
     The volume is an even grid: where more than EVEN is tolerated, no slice may lie half a distance off its place there.
     """
-    z = np.array([_z(h) for h in sorted_positions(headers)])
+    z = np.array([z_of(h) for h in sorted_positions(headers)])
     if z.size < 2:
         return "all images stand at one position"
     steps = np.diff(z)
@@ -177,7 +201,9 @@ PRECONDITIONS: dict[str, Check] = {
     "pixel_spacing": check_pixel_spacing,
     "rescale": check_rescale,
     "mixed_rescale": check_mixed_rescale,
+    "acquisitions": check_acquisitions,
     "duplicate_position": check_duplicate,
+    "distinct_images": check_distinct,
     "shear": check_shear,
     "tilt": check_tilt,
     "gap": check_gap,
@@ -190,7 +216,7 @@ def broken(name: str, headers: Sequence[SliceHeader], tolerance: float = EVEN) -
     return check_gap(headers, tolerance) if name == "gap" else PRECONDITIONS[name](headers)
 
 
-RELEASABLE = frozenset({"mixed_rescale", "duplicate_position", "tilt"})
+RELEASABLE = frozenset({"mixed_rescale", "acquisitions", "duplicate_position", "tilt"})
 """Preconditions without which a volume is still right, so that a person may let the series go on."""
 
 

@@ -17,12 +17,12 @@ from rtseg_daemon.ct.preconditions import (
     EVEN,
     PRECONDITIONS,
     RELEASABLE,
-    _z,
     broken,
     check_series,
     sorted_positions,
     storage_axes,
 )
+from rtseg_daemon.ct.stacks import z_of
 from rtseg_daemon.dicom.files import read_dataset
 from rtseg_daemon.errors import SeriesError
 
@@ -99,7 +99,8 @@ def series_of(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset(
     """Read the files of one series, in any order, as a volume in patient axes.
 
     Every precondition in PRECONDITIONS is checked in that order; raises SeriesError naming the first that fails. Those
-    in `allow` are passed over, if they are RELEASABLE: of slices at one position the first by InstanceNumber is kept.
+    in `allow` are passed over, if they are RELEASABLE: of overlapping acquisitions
+    the largest is kept, of slices at one position the first by InstanceNumber.
     `tolerance` is that of slice distances; contours lie where each slice says it is, however even the grid.
     """
     check_series(headers, allow, tolerance)
@@ -142,7 +143,7 @@ def _empty_volume(slices: Sequence[SliceHeader]) -> Volume:
     origin = [
         p - (n - 1) * s if sign < 0 else p for p, (sign, s, n) in zip(known(first.position_mm), (x, y), strict=False)
     ]
-    z = [_z(h) for h in slices]
+    z = [z_of(h) for h in slices]
     whole_hu = all(float(h.slope or 0).is_integer() and float(h.intercept or 0).is_integer() for h in slices)
     array = np.empty((len(slices), y[2], x[2]), np.int16 if whole_hu else np.float32)
     return Volume(array, ((z[-1] - z[0]) / (len(z) - 1), y[1], x[1]), (z[0], origin[1], origin[0]))

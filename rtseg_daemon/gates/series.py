@@ -66,8 +66,9 @@ def missing_places(images: Sequence[SliceHeader]) -> str:
 
 
 def too_few(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:
-    if len(images) < limits.minimum_slices:
-        yield Finding("hold", f"{len(images)} slices; the bundle needs at least {limits.minimum_slices}")
+    count = len(sorted_positions(images))
+    if count < limits.minimum_slices:
+        yield Finding("hold", f"{count} slices; the bundle needs at least {limits.minimum_slices}")
 
 
 def cone_beam(images: Sequence[SliceHeader], _limits: Limits) -> Iterable[Finding]:

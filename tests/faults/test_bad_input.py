@@ -462,6 +462,7 @@ CHARSETS = {
     "cyrillic": ("ISO_IR 144", "Люкceмбypг"),
     "none": ("", "Plain^Name"),
     "unknown": ("ISO_IR 999", "Plain^Name"),
+    "a codec of Python": ("unicode_escape", "Plain^Name"),
 }
 
 
