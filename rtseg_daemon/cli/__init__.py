@@ -1,6 +1,8 @@
 """The command line: one small module per group of commands. Tables are for people, `--json` is for programs."""
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -51,14 +53,20 @@ class Commands(LaterGroup):
         LaterCommand("jobs", f"{HERE}.jobs:app", "Jobs: one series, one structure set, one run each."),
         LaterCommand("deliveries", f"{HERE}.deliveries:app", "Structure sets on their way to planning systems."),
         LaterCommand("models", f"{HERE}.models:app", "Model bundles."),
-        LaterCommand("config", f"{HERE}.running:config_app", "The configuration."),
+        LaterCommand("config", f"{HERE}.configuration:app", "The configuration."),
     )
+
+
+def print_version(wanted: bool) -> None:
+    """Print the installed package's version and end."""
+    if wanted:
+        print(f"rtseg-daemon {version('rtseg-daemon')}")
+        raise typer.Exit
 
 
 app = typer.Typer(
     cls=Commands,
     name="rtseg-daemon",
-    help="Receives planning CTs, contours organs at risk with stated uncertainty, delivers RTSTRUCT.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -66,8 +74,13 @@ app = typer.Typer(
 
 
 @app.callback()
-def every_command() -> None:
-    """Nothing is done for all of them; without a callback Typer makes no group of commands that come later."""
+def every_command(
+    show_version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version)
+    ] = False,
+) -> None:
+    """Receives planning CTs, contours organs at risk with stated uncertainty, delivers RTSTRUCT."""
+    # `--version` is done by its callback; without this function Typer makes no group of commands that come later
 
 
 def main() -> None:

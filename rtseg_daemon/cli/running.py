@@ -1,4 +1,4 @@
-"""`rtseg-daemon serve, status, doctor, config check`: the daemon as a whole."""
+"""`rtseg-daemon serve, status, doctor`: the daemon as a whole."""
 
 import sys
 import time
@@ -9,8 +9,7 @@ import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_json, print_table, require_config
-from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.daemon.startup import check_certificates, routed_bundles, unknown_organs
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import LedgerError
 from rtseg_daemon.ledger import supervision, views
 from rtseg_daemon.ledger.engine import reading
@@ -19,8 +18,6 @@ from rtseg_daemon.storage import Layout, is_locked
 from rtseg_daemon.upkeep.certificates import own_ends
 from rtseg_daemon.upkeep.doctor import examine
 from rtseg_daemon.upkeep.health import Facts, problems, stopped
-
-config_app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
 
 def serve(config: ConfigFile = None) -> None:
@@ -142,26 +139,3 @@ def doctor(
         columns = ("kind", "subject", "message", "repaired")
         print_table("findings", columns, [[vars(f)[column] for column in columns] for f in findings])
     raise typer.Exit(1 if any(not finding.repaired for finding in findings) else 0)
-
-
-@config_app.command("check")
-def check(
-    file: Annotated[Path, typer.Argument(help="The configuration file.", show_default=False)], as_json: AsJson = False
-) -> None:
-    """Check a configuration; exit status 2 with key and line of every mistake in the file.
-
-    If there is none: whether the bundles of the routes are intact and may be
-    used there, whether the files of dicom.tls can be used, and which organs a
-    destination names that no routed bundle has. No other machine is asked.
-
-    Example: rtseg-daemon config check config.yaml
-    """
-    settings = load_config(file)
-    check_certificates(settings)
-    for line in unknown_organs(settings, list(routed_bundles(settings))):
-        typer.echo(line, err=True)
-    if as_json:
-        print_json(settings.model_dump(mode="json"))
-    else:
-        routes = ", ".join(route.name for route in settings.routes) or "none: nothing will be segmented"
-        out.print(f"{file} is right; routes: {routes}", highlight=False, markup=False)

@@ -1,6 +1,7 @@
 """The configuration file: YAML in, one frozen object out; every mistake is named with its key and its line."""
 
 import difflib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -10,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from rtseg_daemon.config.contradictions import foreign_modalities, hidden_routes, own_addresses
 from rtseg_daemon.config.renames import wrong_names
 from rtseg_daemon.config.sections import (
     Alarms,
@@ -32,6 +34,9 @@ from rtseg_daemon.config.sections import (
 from rtseg_daemon.errors import ConfigError
 
 Loc = tuple[str | int, ...]
+
+DISGUISED = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")
+"""Octal or counted in sixties, as YAML 1.1 reads plain scalars."""
 
 
 class Config(Section):
@@ -92,12 +97,23 @@ def cross_check(config: Config) -> Iterator[tuple[Loc, str]]:
     for index, destination in enumerate(config.destinations):
         for organ, message in wrong_names(destination.roi_names, destination.name in with_rings):
             yield ("destinations", index, "roi_names", organ), message
+    yield from contradictions(config)
     yield from port_clashes(config)
     if config.dicom.tls is None:
         for section in ("destinations", "query"):
             for index, peer in enumerate(getattr(config, section)):
                 if peer.tls:
                     yield (section, index, "tls"), "needs our certificate; add dicom.tls with certificate, key and ca"
+
+
+def contradictions(config: Config) -> Iterator[tuple[Loc, str]]:
+    """Routes that take nothing, and results that would be sent to ourselves."""
+    for index, message in foreign_modalities(config.routes):
+        yield ("routes", index, "match", "modality"), message
+    for index, message in hidden_routes(config.routes):
+        yield ("routes", index, "match"), message
+    for index, message in own_addresses(config.destinations, config.dicom):
+        yield ("destinations", index, "port"), message
 
 
 def port_clashes(config: Config) -> Iterator[tuple[Loc, str]]:
@@ -124,6 +140,8 @@ def load_config(path: Path) -> Config:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {path}: {error}") from error
+    if all(line.strip() == "" or line.lstrip().startswith("#") for line in text.splitlines()):
+        raise ConfigError(f"{path} line 1: the file is empty; write routes and destinations, as in config.example.yaml")
     return parse_config(text, path)
 
 
@@ -136,7 +154,7 @@ def parse_config(text: str, path: Path) -> Config:
         raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(document, dict | None):
         raise ConfigError(f"{path} line 1: expected sections such as dicom: and routes:")
-    problems = list(duplicate_keys(node, ()))
+    problems = [*duplicate_keys(node, ()), *disguised_numbers(node, ())]
     try:
         config = Config.model_validate(document or {})
     except ValidationError as error:
@@ -222,3 +240,18 @@ def duplicate_keys(node: yaml.Node | None, loc: Loc) -> Iterator[tuple[Loc, str]
                 yield (*loc, key.value), "stands twice in this section"
             seen.add(key.value)
             yield from duplicate_keys(value, (*loc, key.value))
+
+
+def disguised_numbers(node: yaml.Node | None, loc: Loc) -> Iterator[tuple[Loc, str]]:
+    """Yield every number that YAML 1.1 reads otherwise than people do: 011112 is octal, 1:30 counts in sixties."""
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            yield from disguised_numbers(item, (*loc, index))
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from disguised_numbers(value, (*loc, key.value))
+    elif (
+        isinstance(node, yaml.ScalarNode) and node.tag.endswith((":int", ":float")) and DISGUISED.fullmatch(node.value)
+    ):
+        read = yaml.safe_load(node.value)
+        yield loc, f"YAML reads {node.value} as {read}; write a plain decimal number, or put a text in quotes"

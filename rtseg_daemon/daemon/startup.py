@@ -37,6 +37,14 @@ def routed_bundles(config: Config) -> Iterator[Bundle]:
             yield bundle
 
 
+def check_directory(config: Config) -> None:
+    """Raise ConfigError where storage.directory is a file, or lies below one."""
+    folder = config.storage.directory
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise ConfigError(f"storage.directory: {path} is a file; name a folder, or one that can be made")
+
+
 def check_certificates(config: Config) -> None:
     """Raise ConfigError where a certificate, key or CA is not usable, so that the listener could not start."""
     if config.dicom.tls is not None:

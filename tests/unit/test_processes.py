@@ -30,6 +30,7 @@ MAY_LOAD = {
     "rtseg_daemon.cli.series": {"sqlalchemy", "alembic", "pydantic"},
     "rtseg_daemon.cli.deliveries": {"sqlalchemy", "alembic", "pydantic"},
     "rtseg_daemon.cli.models": {"sqlalchemy", "alembic", "pydantic"},
+    "rtseg_daemon.cli.configuration": DICOM | {"SimpleITK", "sqlalchemy", "alembic", "numpy", "pydantic"},
     "rtseg_daemon.cli.asking": DICOM | {"sqlalchemy", "alembic", "numpy", "pydantic"},
 }
 """Module of a process or command -> which of HEAVY it may load to start; torch comes with a worker's first bundle."""

@@ -194,3 +194,76 @@ def test_names_whose_rings_would_be_alike_after_16_characters_are_refused_where_
     parse_config(renamed(names), HERE)
     message = mistake(renamed(names, ROUTE.replace("destinations", "rings: true, destinations")))
     assert "'zOHRSPEICHELDRU_' would name both Parotid_L and Parotid_R" in message
+
+
+@pytest.mark.parametrize("text", ["", "\n\n", "# routes:\n  # nothing\n"])
+def test_an_empty_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml line 1: the file is empty"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("dicom:\n  port: 011112\n", "line 2: dicom.port: YAML reads 011112 as 4682"),
+        ("series:\n  quiet_seconds: 1:30\n", "line 2: series.quiet_seconds: YAML reads 1:30 as 90"),
+        (TPS.replace("11113", "0104"), "line 1: destinations.0.port: YAML reads 0104 as 68"),
+    ],
+)
+def test_a_number_that_yaml_reads_otherwise_is_refused(text: str, message: str) -> None:
+    assert message in mistake(text)
+
+
+def test_plain_numbers_and_quoted_ones_with_a_leading_zero_are_taken() -> None:
+    text = 'dicom: {ae_title: "0123", port: 104}\nstorage: {minimum_free_gb: 0.5, keep_days: 10}\n'
+    assert parse_config(text, HERE).dicom.ae_title == "0123"
+
+
+@pytest.mark.parametrize("modality", ["MR", "ct", "RTSTRUCT"])
+def test_a_route_for_anything_but_ct_is_refused(modality: str) -> None:
+    message = mistake(ROUTE.replace("CT", modality) + TPS)
+    assert f"line 1: routes.0.match.modality: only CT is contoured (found '{modality}')" in message
+
+
+TWO_ROUTES = """routes:
+- {name: a, match: {%s}, bundle: x}
+- {name: b, match: {%s}, bundle: y}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("modality: CT", "modality: CT, body_part: head"),
+        ("", "calling_ae: PACS"),
+        ("body_part: head", "body_part: head"),
+        ("calling_ae: PACS", "calling_ae: PACS, series_description: soft"),
+        ("modality: CT", ""),
+    ],
+)
+def test_a_route_behind_one_that_takes_everything_of_it_is_refused(first: str, second: str) -> None:
+    message = mistake(TWO_ROUTES % (first, second))
+    assert "line 3: routes.1.match: is never reached: route 'a' before it takes every series" in message
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("body_part: head", ""), ("calling_ae: A", "calling_ae: B"), ("body_part: a", "body_part: b")]
+)
+def test_a_route_that_something_reaches_is_taken(first: str, second: str) -> None:
+    assert len(parse_config(TWO_ROUTES % (first, second), HERE).routes) == 2
+
+
+@pytest.mark.parametrize(
+    ("listener", "host"),
+    [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("0.0.0.0", "127.0.0.1"), ("10.0.0.5", "10.0.0.5")],
+)
+def test_a_destination_that_is_the_daemon_itself_is_refused(listener: str, host: str) -> None:
+    text = f"dicom: {{host: {listener}, port: 11113}}\n" + TPS.replace("127.0.0.1", host)
+    assert f"line 2: destinations.0.port: {host}:11113 is this daemon itself" in mistake(text)
+
+
+def test_a_destination_with_our_port_on_another_machine_is_taken() -> None:
+    parse_config("dicom: {host: 10.0.0.5, port: 11113}\n" + TPS, HERE)
+    parse_config("dicom: {port: 11113}\n" + TPS.replace("127.0.0.1", "10.0.0.5"), HERE)
