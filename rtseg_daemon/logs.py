@@ -42,7 +42,8 @@ def configure(settings: Logging, process: str) -> None:
         without_patient,
         bare_traceback,
     ]
-    renderer = structlog.processors.JSONRenderer() if settings.format == "json" else structlog.dev.ConsoleRenderer()
+    lines = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())  # codes for colours only spoil a file
+    renderer = structlog.processors.JSONRenderer() if settings.format == "json" else lines
     level = logging.getLevelNamesMapping()[settings.level]
     structlog.configure(
         processors=[*shared, renderer],

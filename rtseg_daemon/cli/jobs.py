@@ -23,7 +23,7 @@ from rtseg_daemon.errors import BundleError, StateError
 from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
-from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.schema import Event, Job
 from rtseg_daemon.ledger.states import JobState
 
 app = typer.Typer(help="Jobs: one series, one structure set, one run each.", no_args_is_help=True)
@@ -77,13 +77,16 @@ def events(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) ->
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
         job = views.find_job(session, job_id)
-        found = [*events_of(session, "job", job_id)]
+        found: list[tuple[Event, str | None]] = [(event, None) for event in events_of(session, "job", job_id)]
         for delivery in job.deliveries:
-            found += events_of(session, "delivery", delivery.id)
-        shapes = [views.event_shape(event) for event in sorted(found, key=lambda event: event.id)]
+            found += [(event, delivery.destination) for event in events_of(session, "delivery", delivery.id)]
+        found.sort(key=lambda pair: pair[0].id)
+        shapes = [views.event_shape(event) | {"destination": destination} for event, destination in found]
     if as_json:
         return print_json(shapes)
-    columns = ("at", "what", "from", "to", "who", "detail")
+    columns = ("at", "what", "from", "to", "destination", "who", "detail")
+    for shape in shapes:
+        shape["detail"] = {key: value for key, value in shape["detail"].items() if key != "destination"}
     return print_table(f"events of job {job_id}", columns, [[shape[column] for column in columns] for shape in shapes])
 
 

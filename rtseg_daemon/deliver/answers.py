@@ -111,6 +111,11 @@ def wait_before_next(answer: Answer, trial: Trial, settings: DeliverySection, ji
     return backoff_seconds(trial.attempts, settings.first_retry_seconds, longest, jitter)
 
 
+def next_attempt_at(now: float, wait_seconds: float, planned_at: float | None) -> float:
+    """When to try again: an attempt that came before the planned one, by hand or by a probe, puts that one not off."""
+    return min(now + wait_seconds, planned_at) if planned_at is not None and planned_at > now else now + wait_seconds
+
+
 def meaning(status: int) -> str:
     """A few words about a status, for people."""
     if status == SUCCESS:

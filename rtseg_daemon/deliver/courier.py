@@ -15,7 +15,15 @@ from sqlalchemy.orm import object_session
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.deliver import commitment
-from rtseg_daemon.deliver.answers import Answer, Trial, answer_of, failure_of, meaning, wait_before_next
+from rtseg_daemon.deliver.answers import (
+    Answer,
+    Trial,
+    answer_of,
+    failure_of,
+    meaning,
+    next_attempt_at,
+    wait_before_next,
+)
 from rtseg_daemon.deliver.event_reports import take_event_report
 from rtseg_daemon.deliver.send import offers_for, store
 from rtseg_daemon.dicom import dimse
@@ -265,6 +273,7 @@ class Courier(threading.Thread):
             delivery = session.get_one(Delivery, delivery_id)
             trial = trial_of(delivery, now)
             wait = wait_before_next(answer, trial, self.settings, random.random())  # noqa: S311 - spreads load, no secret
+            again_at = next_attempt_at(now, wait or 0.0, planned_at(delivery))
             if wait is None:
                 told = comment if status is None else f"0x{status:04X} {meaning(status)}"
                 reason = comment if status is None else f"0x{status:04X} {comment}"
@@ -276,12 +285,12 @@ class Courier(threading.Thread):
                     status,
                     comment,
                     refused=answer is Answer.REFUSED_FOR_NOW,
-                    next_attempt_at=now + wait,
+                    next_attempt_at=again_at,
                     waited_seconds=trial.waited_seconds,
                     refused_seconds=trial.refused_seconds,
                     at=now,
                 )
-        outcome = "given up" if wait is None else f"next attempt in {wait:.0f} s"
+        outcome = "given up" if wait is None else f"next attempt in {again_at - now:.0f} s"
         log().warning("not delivered", delivery=delivery_id, destination=self.destination.name, outcome=outcome)
 
 
@@ -290,6 +299,11 @@ def trial_of(delivery: Delivery, now: float) -> Trial:
     waited = really_waited(now, delivery.last_attempt_at, delivery.planned_seconds)
     refused = waited if delivery.refused else 0.0
     return Trial(delivery.attempts, delivery.waited_seconds + waited, delivery.refused_seconds + refused)
+
+
+def planned_at(delivery: Delivery) -> float | None:
+    """When the attempt that was just made had been planned; None for the first."""
+    return None if delivery.last_attempt_at is None else delivery.last_attempt_at + delivery.planned_seconds
 
 
 def identity(rtstruct: Path) -> tuple[str, str]:

@@ -181,6 +181,20 @@ def test_a_failed_delivery_is_retried_by_hand(world: World, tps: Tps, ledger: En
         world.until_state("DELIVERED")
 
 
+def test_a_retry_by_hand_that_fails_is_not_tried_later_than_it_would_have_been(world: World, ledger: Engine) -> None:
+    slow = world.config.delivery.model_copy(update={"first_retry_seconds": 100.0, "longest_retry_seconds": 3600.0})
+    world.config = world.config.model_copy(update={"delivery": slow})
+    world.job()
+    with world.couriers():
+        world.until(lambda: world.delivery()["attempts"] == 1 and world.delivery()["state"] == "WAITING")
+        planned = world.delivery()["next_attempt_at"]
+        for attempt in (2, 3):
+            with writing(ledger) as session:
+                retry_delivery(session, world.delivery()["id"], "anna")
+            world.until(lambda n=attempt: world.delivery()["attempts"] == n and world.delivery()["state"] == "WAITING")
+            assert world.delivery()["next_attempt_at"] <= planned
+
+
 def test_the_ct_goes_first_where_images_are_wanted_and_only_once(ledger: Engine, tmp_path: Path, tps: Tps) -> None:
     world = World(ledger, tmp_path, tps, send_images=True)
     files = patient(world.layout.series / "aa", slices=4)

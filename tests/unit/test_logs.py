@@ -1,5 +1,6 @@
 """Logs name series and jobs, never a patient."""
 
+import io
 import json
 import logging
 
@@ -20,6 +21,21 @@ def test_every_line_is_json_on_stderr_with_its_process(capsys: pytest.CaptureFix
     first, second = lines(capsys)
     assert (first["event"], first["job"], first["process"]) == ("job started", 3, "worker-0")
     assert (second["event"], second["level"]) == ("a library speaks", "warning")
+
+
+class Screen(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_text_has_colours_on_a_terminal_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for stream, coloured in ((io.StringIO(), False), (Screen(), True)):
+        monkeypatch.setattr("sys.stderr", stream)
+        configure(Logging(format="text"), "worker-0")
+        log().warning("the disk is nearly full", free=3)
+        logging.getLogger("somebody").warning("a library speaks")
+        assert ("\x1b" in stream.getvalue()) is coloured
+        assert "the disk is nearly full" in stream.getvalue()
 
 
 def test_patient_data_is_dropped_and_tracebacks_lose_their_messages(capsys: pytest.CaptureFixture[str]) -> None:

@@ -111,6 +111,17 @@ def test_a_held_job_is_released_with_who_and_why_in_its_events(desk: Desk) -> No
     assert last["who"] not in ("", "daemon")
 
 
+def test_events_of_deliveries_name_their_destination_and_who_tried_again(desk: Desk) -> None:
+    job = desk.job("SEGMENTED")
+    assert desk.run("deliveries", "retry", "1")[0] == 0
+    events = desk.ask("jobs", "events", str(job))
+    assert [event["what"] for event in events if event["destination"] == "tps"] == ["created", "retried"]
+    assert {event["destination"] for event in events} == {None, "tps"}
+    (again,) = [event for event in events if event["what"] == "retried"]
+    assert (again["destination"], again["who"]) == ("tps", common.who())
+    assert "tps" in desk.run("jobs", "events", str(job))[1]
+
+
 def test_research_is_not_released_to_a_route_that_does_not_allow_it(desk: Desk) -> None:
     make_bundle(desk.layout.directory.parent / "models", "trial", intended_use="research")
     job = desk.job("HELD")

@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 from pydicom.errors import InvalidDicomError
 
 from rtseg_daemon.config.sections import DeliverySection
-from rtseg_daemon.deliver.answers import Answer, Trial, answer_of, failure_of, meaning, wait_before_next
+from rtseg_daemon.deliver.answers import (
+    Answer,
+    Trial,
+    answer_of,
+    failure_of,
+    meaning,
+    next_attempt_at,
+    wait_before_next,
+)
 from rtseg_daemon.errors import ConfigError, ContextRefused, DeliveryError, StorageError, StructureSetError
 
 SETTINGS = DeliverySection()
@@ -88,3 +96,13 @@ def test_an_error_that_has_no_name_is_tried_again_and_told_apart() -> None:
     failure = failure_of(ZeroDivisionError("division by zero"))
     assert (failure.answer, failure.is_foreseen, failure.is_away) == (Answer.NONE, False, False)
     assert failure.words.startswith("an error that nobody foresaw: ZeroDivisionError")
+
+
+def test_an_attempt_before_its_time_puts_the_planned_one_not_off() -> None:
+    assert next_attempt_at(1000.0, 3600.0, planned_at=1500.0) == 1500.0
+    assert next_attempt_at(1000.0, 30.0, planned_at=1500.0) == 1030.0
+
+
+def test_an_attempt_at_its_time_is_followed_by_the_whole_wait() -> None:
+    assert next_attempt_at(1500.0, 60.0, planned_at=1500.0) == 1560.0
+    assert next_attempt_at(1000.0, 60.0, planned_at=None) == 1060.0
