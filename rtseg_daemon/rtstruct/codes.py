@@ -32,13 +32,15 @@ class Anatomy:
     side: Side = "none"
 
 
-def _both(name: str, organ: Anatomy, fma: tuple[Code, Code] | None = None) -> dict[str, Anatomy]:
-    """Entries of a paired organ, left and right; the right one is drawn a little darker."""
+def _both(
+    name: str, organ: Anatomy, fma: tuple[Code, Code] | None = None, right: Colour | None = None
+) -> dict[str, Anatomy]:
+    """Entries of a paired organ, left and right; the right one is drawn a little darker, or in a colour of its own."""
     dark = (organ.colour[0] * 4 // 5, organ.colour[1] * 4 // 5, organ.colour[2] * 4 // 5)
     codes = fma or (organ.fma, organ.fma)
     return {
         f"{name}_L": replace(organ, side="left", fma=codes[0]),
-        f"{name}_R": replace(organ, side="right", fma=codes[1], colour=dark),
+        f"{name}_R": replace(organ, side="right", fma=codes[1], colour=right or dark),
     }
 
 
@@ -63,7 +65,7 @@ ANATOMY: dict[str, Anatomy] = {
     ),
     "OpticChiasm": Anatomy(("244453006", "Optic chiasm"), ("62045", "Optic chiasm"), (255, 99, 71)),
     "Pituitary": Anatomy(("56329008", "Pituitary"), ("13889", "Pituitary gland"), (255, 105, 180)),
-    "Brainstem": Anatomy(("119238007", "Brain stem"), ("79876", "Brainstem"), (50, 205, 50)),
+    "Brainstem": Anatomy(("119238007", "Brain stem"), ("79876", "Brainstem"), (160, 32, 240)),
     "Brain": Anatomy(("12738006", "Brain"), ("50801", "Brain"), (255, 182, 193)),
     **_both(
         "Lobe_Temporal",
@@ -75,6 +77,7 @@ ANATOMY: dict[str, Anatomy] = {
         "Parotid",
         Anatomy(("45289007", "Parotid gland"), None, (64, 224, 208)),
         (("59798", "Left parotid gland"), ("59797", "Right parotid gland")),
+        right=(219, 112, 147),
     ),
     **_both(
         "Ear_Internal",

@@ -98,7 +98,7 @@ def build_rtstruct(
     if notes is not None:
         notes += found
     add_general(dataset, series, bundles, identity, moment)
-    add_structure_set(dataset, series, chosen, bundles, moment)
+    add_structure_set(dataset, series, chosen, bundles, moment, identity.run)
     add_rois(dataset, series, rois)
     dataset.ApprovalStatus = "UNAPPROVED"
     dataset.file_meta = file_meta(identity)
@@ -155,7 +155,9 @@ def add_general(
     dataset.SeriesInstanceUID = identity.series_instance_uid
     dataset.SeriesDate, dataset.SeriesTime = date_time(moment)
     dataset.SeriesNumber = identity.run
-    dataset.SeriesDescription = ascii_line(f"RTSTRUCT {' + '.join(b.label for b in bundles) or 'converted'}", 64)
+    made_by = " + ".join(b.label for b in bundles) or "converted"
+    tail = f" run {identity.run}" if identity.run > 1 else ""
+    dataset.SeriesDescription = ascii_line(f"RTSTRUCT {made_by}", 64 - len(tail)) + tail
     dataset.OperatorsName = None
     dataset.Manufacturer = "rtseg-daemon"
     dataset.ManufacturerModelName = ascii_line(JOINER.join(b.name for b in bundles) or "convert", 64)
@@ -169,8 +171,14 @@ def software_versions(bundles: Sequence[Bundle]) -> list[str]:
     return [*theirs, f"rtseg-daemon {own_version()}"]
 
 
-def label(bundles: Sequence[Bundle]) -> str:
-    """At most 16 characters: name and version; of several bundles the names, or the first and how many more."""
+def label(bundles: Sequence[Bundle], run: int = 1) -> str:
+    """At most 16 characters: `name_of_result`, and from the second run on its number."""
+    tail = f" r{run}" if run > 1 else ""
+    return name_of_result(bundles)[: 16 - len(tail)].rstrip() + tail
+
+
+def name_of_result(bundles: Sequence[Bundle]) -> str:
+    """Name and version; of several bundles the names, or the first and how many more."""
     if len(bundles) < 2:
         return bundles[0].label if bundles else "converted"
     names = JOINER.join(bundle.name for bundle in bundles)
@@ -195,11 +203,11 @@ def scanner(header: Dataset) -> Dataset:
 
 
 def add_structure_set(
-    dataset: Dataset, series: CtSeries, organs: Sequence[Organ], bundles: Sequence[Bundle], moment: datetime
+    dataset: Dataset, series: CtSeries, organs: Sequence[Organ], bundles: Sequence[Bundle], moment: datetime, run: int
 ) -> None:
     """Structure Set, without its ROIs (C.8.8.5)."""
-    dataset.StructureSetLabel = ascii_line(label(bundles), 16)
-    dataset.StructureSetDescription = ascii_line(description(organs, bundles), 1024)
+    dataset.StructureSetLabel = ascii_line(label(bundles, run), 16)
+    dataset.StructureSetDescription = ascii_line(description(organs, bundles, run), 1024)
     dataset.InstanceNumber = 1
     dataset.StructureSetDate, dataset.StructureSetTime = date_time(moment)
     frame = Dataset()
@@ -215,15 +223,16 @@ def add_structure_set(
     dataset.ReferencedFrameOfReferenceSequence = Items([frame])
 
 
-def description(organs: Sequence[Organ], bundles: Sequence[Bundle]) -> str:
-    """What a physicist reads first: how many organs are fine, to look at, rejected, not found."""
+def description(organs: Sequence[Organ], bundles: Sequence[Bundle], run: int = 1) -> str:
+    """What a physicist reads first: the run unless it is the first, how many organs are fine, to look at, rejected."""
     if not bundles:
         return f"{len(organs)} ROIs converted from masks by rtseg-daemon {own_version()}"
     count = {flag: sum(organ.flag is flag for organ in organs) for flag in Flag}
     absent = sum(not organ.found for organ in organs)
     summary = f"{count[Flag.OK]} organs OK, {count[Flag.REVIEW]} to review, {count[Flag.REJECT]} rejected"
     made_by = "; ".join(f"bundle={b.name} version={b.version} use={b.intended_use} sha256={b.digest}" for b in bundles)
-    return f"{summary} ({absent} not found). Automatic contours, to be reviewed before use. {made_by}"
+    again = f"Run {run} of the same series. " if run > 1 else ""
+    return f"{again}{summary} ({absent} not found). Automatic contours, to be reviewed before use. {made_by}"
 
 
 def add_rois(dataset: Dataset, series: CtSeries, rois: Sequence[Roi]) -> None:

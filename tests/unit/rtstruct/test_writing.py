@@ -405,3 +405,38 @@ def test_a_file_name_holds_no_path(name: str) -> None:
 
 def test_a_line_is_cut_without_a_blank_at_its_end() -> None:
     assert ascii_line("abc def", 4) == "abc"
+
+
+@pytest.mark.parametrize(
+    ("bundles", "run", "expected"),
+    [
+        ([("han-oar", "1.2.3")], 1, "han-oar 1.2.3"),
+        ([("han-oar", "1.2.3")], 2, "han-oar 1.2.3 r2"),
+        ([("han-anatomynet", "1.2.3")], 2, "han-anatomyne r2"),
+        ([("han-oar", "1.2.3")], 117, "han-oar 1.2 r117"),
+        ([("han-oar", "1"), ("han-gtv", "1")], 3, "han-oar+han-g r3"),
+    ],
+)
+def test_a_rerun_is_told_from_its_original_by_its_label(
+    bundles: list[tuple[str, str]], run: int, expected: str
+) -> None:
+    made = label([tiny_bundle("Brain", name=name, version=version) for name, version in bundles], run)
+    assert len(made) <= 16
+    assert made == expected
+
+
+def test_a_rerun_is_told_from_its_original_by_its_descriptions(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    first, second = (
+        build_rtstruct(case.series, case.organs, [case.bundle], derive_identity(case.series, case.bundle.digest, run))
+        for run in (1, 2)
+    )
+    assert second.StructureSetDescription == "Run 2 of the same series. " + first.StructureSetDescription
+    assert second.SeriesDescription == first.SeriesDescription + " run 2"
+
+
+@pytest.mark.parametrize(("one", "other"), [("Brainstem", "SpinalCord"), ("Parotid_L", "Parotid_R")])
+def test_neighbours_in_a_list_differ_clearly_in_colour(one: str, other: str) -> None:
+    """A hundred of 255 in one of red, green and blue at least: a darker shade of the same colour is not told apart."""
+    first, second = anatomy_of(one).colour, anatomy_of(other).colour
+    assert max(abs(a - b) for a, b in zip(first, second, strict=True)) >= 100
