@@ -56,5 +56,9 @@ class DeliveryError(RtsegError):
     """A structure set could not be sent; the message says what the destination or the network answered."""
 
 
+class Withdrawn(RtsegError):
+    """Something came between after which a structure set may not be sent, although its sending had begun."""
+
+
 class ContextRefused(DeliveryError):
     """The peer accepts the association, but not this kind of object or service; it must be set up to."""

@@ -4,13 +4,10 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom.filereader import read_file_meta_info
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import object_session
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import DestinationPeer
@@ -25,41 +22,25 @@ from rtseg_daemon.deliver.answers import (
     wait_before_next,
 )
 from rtseg_daemon.deliver.event_reports import take_event_report
+from rtseg_daemon.deliver.parcel import Parcel, pack
 from rtseg_daemon.deliver.send import offers_for, store
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.association import Association, Local, Message, Waits, associated, echo
 from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.dicom.wire import PeerError, PeerFault
-from rtseg_daemon.errors import ContextRefused, RtsegError, StateError, StructureSetError
-from rtseg_daemon.gates import destination_file
+from rtseg_daemon.errors import ContextRefused, RtsegError, StateError, Withdrawn
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.retry import really_waited
-from rtseg_daemon.ledger.schema import Delivery, Instance
-from rtseg_daemon.ledger.series import kept_instances
+from rtseg_daemon.ledger.schema import Delivery
+from rtseg_daemon.ledger.superseding import refuse_unsendable
 from rtseg_daemon.logs import log
-from rtseg_daemon.rtstruct.renamed import for_destination
-from rtseg_daemon.storage import Layout, check_files
+from rtseg_daemon.storage import Layout
 
 IDLE_SECONDS = 0.5
 REPORT_SECONDS = 5.0
 """How long the association stays open for a commitment report before the rest is left to the listener."""
-
-
-@dataclass(frozen=True)
-class Parcel:
-    """What one delivery sends: the CT first where it is wanted, the structure set last."""
-
-    delivery_id: int
-    images: tuple[tuple[str, str, Path], ...]
-    """(SOP class UID, SOP instance UID, file) of every image not yet accepted."""
-    rtstruct: Path
-    rtstruct_uid: tuple[str, str]
-
-    @property
-    def files(self) -> list[Path]:
-        return [*(path for _, _, path in self.images), self.rtstruct]
 
 
 class Courier(threading.Thread):
@@ -151,8 +132,10 @@ class Courier(threading.Thread):
             deliveries.begin_delivery(session, delivery_id)
         try:
             with reading(self.engine) as session:
-                parcel = self.pack(session.get_one(Delivery, delivery_id))
+                parcel = pack(session.get_one(Delivery, delivery_id), self.destination, self.layout.directory)
             status, comment = self.send(parcel)
+        except Withdrawn as error:
+            return self.withdraw(delivery_id, str(error))
         except (SQLAlchemyError, StateError):
             raise
         except Exception as error:  # noqa: BLE001 - the world is met here; one parcel must not end the queue
@@ -171,50 +154,50 @@ class Courier(threading.Thread):
         if failure.is_away:
             self.note(up=False, error=failure.words)
 
-    def pack(self, delivery: Delivery) -> Parcel:
-        """Which files this delivery still has to send; raises StorageError if one is not as received or judged."""
-        job, session = delivery.job, object_session(delivery)
-        assert session is not None
-        assert job.rtstruct_path is not None
-        folder = self.layout.directory
-        images: list[Instance] = []
-        if self.destination.send_images:
-            kept, done = kept_instances(session, job.series_id, up_to=job.last_instance_id), set(delivery.images_sent)
-            images = [instance for instance in kept if instance.sop_instance_uid not in done]
-        files = [(folder / one.path, one.sha256) for one in images]
-        check_files(files, "have the series sent again, then retry the job")
-        check_files([(folder / job.rtstruct_path, job.rtstruct_sha256 or "")], f"`rtseg-daemon jobs rerun {job.id}`")
-        rtstruct = self.own_file(folder / job.rtstruct_path)
-        parts = tuple((one.sop_class_uid, one.sop_instance_uid, folder / one.path) for one in images)
-        return Parcel(delivery.id, parts, rtstruct, identity(rtstruct))
-
-    def own_file(self, judged: Path) -> Path:
-        """The structure set as this destination wants it; raises StructureSetError if it is not what was judged."""
-        path = for_destination(judged, self.destination)
-        reasons = destination_file.check(judged, path, self.destination) if path != judged else []
-        if reasons:
-            raise StructureSetError(
-                f"the file made for {self.destination.name} is not right and is not sent: {'; '.join(reasons)}"
-            )
-        return path
-
     def send(self, parcel: Parcel) -> tuple[int, str]:
         """Send a parcel over one association; the status that decides, and words for people. What arrived is recorded.
 
-        Raises DeliveryError if no answer came, OSError for a file of ours that cannot be read.
+        Raises DeliveryError if no answer came, OSError for a file of ours that cannot be read, Withdrawn if something
+        came in between after which it may not be sent.
         """
         offers = offers_for(parcel.files, self.destination.commitment)
         with associated(self.local, self.destination, offers, self.waits) as association:
-            refused = self.send_images(association, parcel)
-            if refused is not None:
-                return refused
-            stored = store(association, parcel.rtstruct)
-            comment = stored.comment or meaning(stored.code)
-            if answer_of(stored.code) is Answer.ARRIVED:
-                self.arrived(parcel, stored.code, comment)
-                if self.destination.commitment:
-                    self.ask_commitment(association, parcel)
+            try:
+                return self.send_over(association, parcel)
+            except Withdrawn:
+                association.release()
+                raise
+
+    def send_over(self, association: Association, parcel: Parcel) -> tuple[int, str]:
+        """The images, then the structure set. Raises as `send` does."""
+        refused = self.send_images(association, parcel)
+        if refused is not None:
+            return refused
+        stored = self.store(association, parcel, parcel.rtstruct)
+        comment = stored.comment or meaning(stored.code)
+        if answer_of(stored.code) is Answer.ARRIVED:
+            self.arrived(parcel, stored.code, comment)
+            if self.destination.commitment:
+                self.ask_commitment(association, parcel)
         return stored.code, comment
+
+    def store(self, association: Association, parcel: Parcel, path: Path) -> Status:
+        """Send one file, after a last look at the ledger; raises Withdrawn if it may not be sent any more.
+
+        A destination may take minutes for an association and a CT. Decisions and images that come meanwhile count.
+        """
+        try:
+            with reading(self.engine) as session:
+                refuse_unsendable(session, session.get_one(Delivery, parcel.delivery_id).job)
+        except StateError as error:
+            raise Withdrawn(str(error)) from error
+        return store(association, path)
+
+    def withdraw(self, delivery_id: int, why: str) -> None:
+        """What follows when something came in between: the job's deliveries are stopped, or wait for the sweep."""
+        with writing(self.engine) as session:
+            deliveries.record_withdrawn(session, delivery_id, why)
+        log().warning("not sent", delivery=delivery_id, destination=self.destination.name, reason=why)
 
     def arrived(self, parcel: Parcel, status: int, comment: str) -> None:
         """SENT, before anything else is asked: a commitment report may come at any moment from now on."""
@@ -228,7 +211,7 @@ class Courier(threading.Thread):
         arrived: list[str] = []
         try:
             for _, uid, path in parcel.images:
-                stored = store(association, path)
+                stored = self.store(association, parcel, path)
                 if answer_of(stored.code) is not Answer.ARRIVED:
                     return stored.code, f"a CT image was refused: {stored.comment or meaning(stored.code)}"
                 arrived.append(uid)
@@ -304,9 +287,3 @@ def trial_of(delivery: Delivery, now: float) -> Trial:
 def planned_at(delivery: Delivery) -> float | None:
     """When the attempt that was just made had been planned; None for the first."""
     return None if delivery.last_attempt_at is None else delivery.last_attempt_at + delivery.planned_seconds
-
-
-def identity(rtstruct: Path) -> tuple[str, str]:
-    """(SOP class UID, SOP instance UID) of a file, from its meta information."""
-    meta = read_file_meta_info(rtstruct)
-    return str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)

@@ -11,20 +11,15 @@ from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.job_deliveries import settle_job, wake_delivery
 from rtseg_daemon.ledger.moves import move_delivery, move_job
 from rtseg_daemon.ledger.retry import due
-from rtseg_daemon.ledger.schema import Delivery, Destination, Instance, Job, Series
-from rtseg_daemon.ledger.states import (
-    SENDABLE,
-    DeliveryState,
-    InstanceState,
-    JobState,
-    SeriesState,
+from rtseg_daemon.ledger.schema import Delivery, Destination, Job, Series
+from rtseg_daemon.ledger.states import SENDABLE, DeliveryState, JobState
+from rtseg_daemon.ledger.superseding import (
+    LACKS_SLICES,
+    refuse_in_doubt,
+    refuse_superseded,
+    refuse_unconfigured,
+    refuse_unsendable,
 )
-from rtseg_daemon.ledger.superseding import refuse_in_doubt, refuse_superseded, refuse_unconfigured
-
-LACKS_SLICES = (Series.state == SeriesState.OPEN) & select(Instance.id).where(
-    Instance.series_id == Series.id, Instance.state == InstanceState.KEPT, Instance.id > Job.last_instance_id
-).exists()
-"""New slices of the job's series have come, and the sweep has not yet held the job."""
 
 
 def due_deliveries(session: Session, destination: str, now: float, longest_retry_seconds: float) -> Sequence[Delivery]:
@@ -45,11 +40,7 @@ def begin_delivery(session: Session, delivery_id: int, *, at: float | None = Non
     delivery = move_delivery(
         session, delivery_id, DeliveryState.SENDING, what="attempt", at=at, attempts=Delivery.attempts + 1
     )
-    if delivery.job.state not in SENDABLE:
-        raise StateError(f"job {delivery.job_id} is {delivery.job.state}; its structure set is not sent")
-    refuse_in_doubt(delivery.job)
-    if session.scalar(select(Job.id).join(Series).where(Job.id == delivery.job_id, LACKS_SLICES)) is not None:
-        raise StateError(f"job {delivery.job_id} lacks slices that have come since; it is not sent")
+    refuse_unsendable(session, delivery.job)
     if delivery.job.state is JobState.SEGMENTED:
         move_job(session, delivery.job_id, JobState.DELIVERING, what="delivery begun", at=at)
     return delivery
@@ -111,6 +102,22 @@ def record_again(
         refused=refused,
         waited_seconds=waited_seconds,
         refused_seconds=refused_seconds,
+    )
+
+
+def record_withdrawn(session: Session, delivery_id: int, why: str, *, at: float | None = None) -> Delivery:
+    """Nothing was sent, since something came in between: CANCELLED where that stopped its job, else WAITING."""
+    moment = or_now(at)
+    sendable = session.get_one(Delivery, delivery_id).job.state in SENDABLE
+    return move_delivery(
+        session,
+        delivery_id,
+        DeliveryState.WAITING if sendable else DeliveryState.CANCELLED,
+        what="not sent",
+        detail={"why": why},
+        at=moment,
+        last_comment=why,
+        next_attempt_at=moment if sendable else None,
     )
 
 

@@ -8,14 +8,21 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.jobs import cancel
-from rtseg_daemon.ledger.schema import Instance, Job
+from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.states import (
     ARRIVED,
+    SENDABLE,
     UNDELIVERED,
     DeliveryState,
     InstanceState,
     JobState,
+    SeriesState,
 )
+
+LACKS_SLICES = (Series.state == SeriesState.OPEN) & select(Instance.id).where(
+    Instance.series_id == Series.id, Instance.state == InstanceState.KEPT, Instance.id > Job.last_instance_id
+).exists()
+"""New slices of the job's series have come, and the sweep has not yet held the job."""
 
 
 def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: float | None = None) -> int | None:
@@ -59,6 +66,15 @@ def refuse_in_doubt(job: Job) -> None:
     if not job.series.releasable:
         reasons = "; ".join(job.series.reasons)
         raise StateError(f"job {job.id} is of series {job.series_id}, from which nothing may be sent: {reasons}")
+
+
+def refuse_unsendable(session: Session, job: Job) -> None:
+    """Raise StateError where a job's structure set may not be sent, as the ledger stands at this moment."""
+    if job.state not in SENDABLE:
+        raise StateError(f"job {job.id} is {job.state}; its structure set is not sent")
+    refuse_in_doubt(job)
+    if session.scalar(select(Job.id).join(Series).where(Job.id == job.id, LACKS_SLICES)) is not None:
+        raise StateError(f"job {job.id} lacks slices that have come since; it is not sent")
 
 
 def refuse_superseded(session: Session, job: Job) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.daemon import deliverer
-from rtseg_daemon.deliver import courier
+from rtseg_daemon.deliver import courier, parcel
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.deliveries import begin_delivery, retry_delivery
@@ -263,7 +263,7 @@ def test_a_disk_that_cannot_be_used_speaks_not_of_the_destination(
     def full(*_arguments: Any) -> Path:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(courier, "for_destination", full)
+    monkeypatch.setattr(parcel, "for_destination", full)
     world.job()
     with tps.running(), world.couriers():
         world.until(lambda: world.delivery()["attempts"] >= 1 and world.delivery()["state"] == "WAITING")
@@ -296,7 +296,7 @@ def test_a_renamed_file_that_is_not_what_was_judged_fails_and_is_not_sent(
         dataset.save_as(path)
         return path
 
-    monkeypatch.setattr(courier, "for_destination", misnamed)
+    monkeypatch.setattr(parcel, "for_destination", misnamed)
     world = World(ledger, tmp_path, tps, roi_names={"SpinalCord": "Cord"})
     world.job()
     with tps.running(), world.couriers():

@@ -1,0 +1,67 @@
+"""What one delivery sends: files compared with their digests, the structure set as its destination wants it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.filereader import read_file_meta_info
+from sqlalchemy.orm import object_session
+
+from rtseg_daemon.config.sections import DestinationPeer
+from rtseg_daemon.errors import StructureSetError
+from rtseg_daemon.gates import destination_file
+from rtseg_daemon.ledger.schema import Delivery, Instance
+from rtseg_daemon.ledger.series import kept_instances
+from rtseg_daemon.rtstruct.renamed import for_destination
+from rtseg_daemon.storage import check_files
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """What one delivery sends: the CT first where it is wanted, the structure set last."""
+
+    delivery_id: int
+    images: tuple[tuple[str, str, Path], ...]
+    """(SOP class UID, SOP instance UID, file) of every image not yet accepted."""
+    rtstruct: Path
+    rtstruct_uid: tuple[str, str]
+
+    @property
+    def files(self) -> list[Path]:
+        return [*(path for _, _, path in self.images), self.rtstruct]
+
+
+def pack(delivery: Delivery, destination: DestinationPeer, folder: Path) -> Parcel:
+    """Which files this delivery still has to send, from the storage `folder`.
+
+    Raises StorageError if one is not as received or judged, StructureSetError if the destination's own file is wrong.
+    """
+    job, session = delivery.job, object_session(delivery)
+    assert session is not None
+    assert job.rtstruct_path is not None
+    images: list[Instance] = []
+    if destination.send_images:
+        kept, done = kept_instances(session, job.series_id, up_to=job.last_instance_id), set(delivery.images_sent)
+        images = [instance for instance in kept if instance.sop_instance_uid not in done]
+    files = [(folder / one.path, one.sha256) for one in images]
+    check_files(files, "have the series sent again, then retry the job")
+    check_files([(folder / job.rtstruct_path, job.rtstruct_sha256 or "")], f"`rtseg-daemon jobs rerun {job.id}`")
+    rtstruct = own_file(folder / job.rtstruct_path, destination)
+    parts = tuple((one.sop_class_uid, one.sop_instance_uid, folder / one.path) for one in images)
+    return Parcel(delivery.id, parts, rtstruct, identity(rtstruct))
+
+
+def own_file(judged: Path, destination: DestinationPeer) -> Path:
+    """The structure set as this destination wants it; raises StructureSetError if it is not what was judged."""
+    path = for_destination(judged, destination)
+    reasons = destination_file.check(judged, path, destination) if path != judged else []
+    if reasons:
+        raise StructureSetError(
+            f"the file made for {destination.name} is not right and is not sent: {'; '.join(reasons)}"
+        )
+    return path
+
+
+def identity(rtstruct: Path) -> tuple[str, str]:
+    """(SOP class UID, SOP instance UID) of a file, from its meta information."""
+    meta = read_file_meta_info(rtstruct)
+    return str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID)
