@@ -1,5 +1,6 @@
 """`rtseg-daemon echo, fetch`: what asks another machine."""
 
+import sys
 import time
 from typing import Annotated, Any
 
@@ -10,8 +11,11 @@ from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_json, print_t
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import QueryPeer
 from rtseg_daemon.dicom import query
-from rtseg_daemon.dicom.association import Local, Peer, echo_and_security
+from rtseg_daemon.dicom.association import Local, Peer
+from rtseg_daemon.dicom.probe import Echoed, asked
+from rtseg_daemon.dicom.query import RemoteSeries, Retrieved
 from rtseg_daemon.dicom.relay import relay
+from rtseg_daemon.dicom.statuses import MOVE_DESTINATION_UNKNOWN, told
 from rtseg_daemon.errors import DeliveryError
 
 
@@ -20,7 +24,10 @@ def echo(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """C-ECHO to a configured destination, and what TLS was agreed on; exit status 1 if it does not answer success.
+    """C-ECHO to a destination or query peer: what TLS was agreed on, or what is wrong and what to do.
+
+    Exit status 0 if it answers success, 1 if there is no connection, no
+    association or another answer, 2 if the configuration does not name it.
 
     Example: rtseg-daemon echo eclipse
     """
@@ -30,13 +37,30 @@ def echo(
     if destination not in peers:
         raise typer.BadParameter(f"no destination {destination!r}; there: {', '.join(peers) or 'none'}")
     began = time.perf_counter()
-    answer, security = echo_and_security(Local(settings.dicom.ae_title, settings.dicom.tls), peers[destination])
+    found = asked(Local(settings.dicom.ae_title, settings.dicom.tls), peers[destination])
     seconds = round(time.perf_counter() - began, 3)
     if as_json:
-        print_json({"destination": destination, "status": f"0x{answer:04X}", "seconds": seconds, "tls": security})
+        print_json({"destination": destination, "seconds": seconds} | shape_of_echo(found))
+    elif found.trouble is None:
+        out.print(f"{destination} answered {found.status} in {seconds} s; {found.tls}", highlight=False, markup=False)
     else:
-        out.print(f"{destination} answered 0x{answer:04X} in {seconds} s; {security}", highlight=False)
-    raise typer.Exit(0 if answer == 0x0000 else 1)
+        peer = peers[destination]
+        print(f"{destination} at {peer.host}:{peer.port}: {found.trouble.what}", file=sys.stderr)
+        print(f"What to do: {found.trouble.remedy}.", file=sys.stderr)
+    raise typer.Exit(0 if found.trouble is None else 1)
+
+
+def shape_of_echo(found: Echoed) -> dict[str, Any]:
+    """What a C-ECHO showed, for `echo --json`."""
+    trouble = found.trouble
+    return {
+        "status": found.status,
+        "tls": found.tls,
+        "ok": trouble is None,
+        "problem": trouble.kind if trouble else None,
+        "message": trouble.what if trouble else None,
+        "what_to_do": trouble.remedy if trouble else None,
+    }
 
 
 def fetch(
@@ -63,8 +87,10 @@ def fetch(
     if as_json:
         print_json(shapes)
     else:
-        columns = ("series_instance_uid", "description", "images", "completed", "failed", "status")
+        columns = ("series_instance_uid", "description", "images", "completed", "failed", "status", "reason")
         print_table(f"fetched from {pacs.name}", columns, [[shape[column] for column in columns] for shape in shapes])
+    if not shapes:
+        print(f"rtseg-daemon: {pacs.name} has no CT series of this {'study' if study else 'patient'}", file=sys.stderr)
     raise typer.Exit(0 if shapes and all(shape["ok"] for shape in shapes) else 1)
 
 
@@ -94,11 +120,21 @@ def retrieve(settings: Config, pacs: QueryPeer, study: str, patient: str, by_get
             except DeliveryError as error:
                 shapes.append(shape(series, None, str(error)))
             else:
-                shapes.append(shape(series, done, f"0x{done.status:04X}"))
+                shapes.append(shape(series, done, reason_of(done, local.ae_title)))
     return shapes
 
 
-def shape(series: Any, done: Any, status: str) -> dict[str, Any]:
+def reason_of(done: Retrieved, our_title: str) -> str | None:
+    """Why a retrieval did not bring everything, as the peer tells it; None if it did."""
+    if done.ok:
+        return None
+    why = told(done.status, done.comment)
+    if done.status == MOVE_DESTINATION_UNKNOWN:
+        why += f"; enter {our_title} with this machine's address and port there, or use --get"
+    return why
+
+
+def shape(series: RemoteSeries, done: Retrieved | None, reason: str | None) -> dict[str, Any]:
     """One series as `fetch --json` shows it."""
     return {
         "study_instance_uid": series.study_uid,
@@ -107,6 +143,7 @@ def shape(series: Any, done: Any, status: str) -> dict[str, Any]:
         "images": series.count,
         "completed": done.completed + done.warnings if done else 0,
         "failed": done.failed if done else None,
-        "status": status,
+        "status": f"0x{done.status:04X}" if done else None,
+        "reason": reason,
         "ok": bool(done and done.ok),
     }

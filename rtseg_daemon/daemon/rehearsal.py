@@ -10,8 +10,9 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
 from rtseg_daemon.ct.headers import read_header
 from rtseg_daemon.ct.series import list_series
-from rtseg_daemon.dicom.association import Local, Peer, Waits, echo
-from rtseg_daemon.errors import RtsegError, SeriesError, StorageError
+from rtseg_daemon.dicom.association import Local, Peer, Waits
+from rtseg_daemon.dicom.probe import asked
+from rtseg_daemon.errors import DeliveryError, RtsegError, SeriesError, StorageError
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.storage import Layout, write_durably
 
@@ -46,10 +47,10 @@ def tried(subject: str, action: Callable[[], str]) -> Trial:
 
 
 def ask(local: Local, peer: Peer) -> str:
-    """C-ECHO; raises RtsegError for any other answer than success."""
-    status = echo(local, peer, WAITS)
-    if status != 0x0000:
-        raise RtsegError(f"{peer.host}:{peer.port} answered C-ECHO with 0x{status:04X}")
+    """C-ECHO; raises DeliveryError for any other answer than success."""
+    trouble = asked(local, peer, WAITS).trouble
+    if trouble is not None:
+        raise DeliveryError(f"{peer.host}:{peer.port}: {trouble.what}; {trouble.remedy}")
     return f"{peer.ae_title} at {peer.host}:{peer.port} answers"
 
 

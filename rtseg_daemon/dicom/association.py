@@ -3,6 +3,7 @@
 The peer is trusted no more than one that calls us: what it sends is bounded in bytes, what it delays by deadlines.
 """
 
+import contextlib
 import io
 import ssl
 import time
@@ -20,6 +21,7 @@ from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.line import Line, connected
 from rtseg_daemon.dicom.proposal import Agreement, Context, Offer, agreement, encode_proposal
 from rtseg_daemon.dicom.tls import client_context, negotiated
+from rtseg_daemon.dicom.trouble import Names, NoAssociation, of_connecting, of_handshake, of_proposal
 from rtseg_daemon.dicom.wire import (
     ABORT,
     RELEASE_RP,
@@ -292,22 +294,32 @@ def associated(local: Local, peer: Peer, offers: Sequence[Offer], waits: Waits =
 
 
 def establish(local: Local, peer: Peer, offers: Sequence[Offer], waits: Waits) -> Association:
-    """Connect, shake hands where TLS is asked for, propose; raises DeliveryError."""
-    where = f"{peer.name} at {peer.host}:{peer.port}"
-    line = call(local, peer, waits, where)
+    """Connect, shake hands where TLS is asked for, propose; raises NoAssociation, or DeliveryError before all that."""
+    names = names_of(local, peer)
+    line = call(local, peer, waits, names)
     try:
         line.allow(waits.associate)
-        line.send(encode_proposal(local.ae_title, peer.ae_title, offers, line.limits))
-        kind, body = line.read_pdu(line.limits.request_bytes)
+        kind, body = propose(line, encode_proposal(local.ae_title, peer.ae_title, offers, line.limits))
         agreed = agreement(kind, body, offers, line.limits)
     except PeerError as error:
         line.close()
-        raise DeliveryError(f"{where}: no association ({error})") from error
+        raise NoAssociation("no association", names, of_proposal(error, line.began_with, names)) from error
     return Association(line, waits, agreed)
 
 
-def call(local: Local, peer: Peer, waits: Waits, where: str) -> Line:
-    """A connection to the peer, encrypted where it is configured so; raises DeliveryError."""
+def names_of(local: Local, peer: Peer) -> Names:
+    return Names(peer.name, peer.host, peer.port, peer.ae_title, local.ae_title)
+
+
+def propose(line: Line, proposal: bytes) -> tuple[int, memoryview]:
+    """Send an association request; the PDU that answers it. Who hangs up meanwhile may have said why before that."""
+    with contextlib.suppress(PeerGone):
+        line.send(proposal)
+    return line.read_pdu(line.limits.request_bytes)
+
+
+def call(local: Local, peer: Peer, waits: Waits, names: Names) -> Line:
+    """A connection to the peer, encrypted where it is configured so; raises DeliveryError, ConfigError."""
     if peer.tls and local.tls is None:
         raise DeliveryError(f"{peer.name} wants TLS, and dicom.tls names no certificate")
     context = client_context(local.tls) if peer.tls and local.tls else None
@@ -315,7 +327,7 @@ def call(local: Local, peer: Peer, waits: Waits, where: str) -> Line:
     try:
         sock = connected(peer.host, peer.port, waits.connect)
     except OSError as error:
-        raise DeliveryError(f"{where}: no connection ({error.strerror or error})") from error
+        raise NoAssociation("no connection", names, of_connecting(error, names)) from error
     line = Line(sock, Limits(), waits.total, waits.answer)
     if context is not None:
         line.allow(deadline - time.monotonic())
@@ -323,8 +335,7 @@ def call(local: Local, peer: Peer, waits: Waits, where: str) -> Line:
             line.shake_hands(context, peer.host)
         except OSError as error:
             line.close()
-            reason = getattr(error, "verify_message", None) or error.strerror or type(error).__name__
-            raise DeliveryError(f"{where}: no connection over TLS ({reason})") from error
+            raise NoAssociation("no connection over TLS", names, of_handshake(error, names)) from error
     return line
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pynetdicom._globals import APPLICATION_CONTEXT_NAME
-from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
+from pynetdicom.pdu import A_ASSOCIATE_AC, A_ASSOCIATE_RQ
 from pynetdicom.pdu_primitives import (
     A_ASSOCIATE,
     ImplementationClassUIDNotification,
@@ -16,7 +16,8 @@ from pynetdicom.pdu_primitives import (
 from pynetdicom.presentation import build_context
 
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
-from rtseg_daemon.dicom.wire import ASSOCIATE_AC, ASSOCIATE_RJ, Limits, PeerFault
+from rtseg_daemon.dicom.rejection import NothingAccepted, Rejected, read_abort, read_rejection
+from rtseg_daemon.dicom.wire import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, Limits, PeerError, PeerFault
 
 PYNETDICOM_VERSION = "3.0.4"
 
@@ -93,13 +94,15 @@ def provider_role(sop_class: str) -> SCP_SCU_RoleSelectionNegotiation:
 
 
 def agreement(kind: int, body: memoryview, offers: Sequence[Offer], limits: Limits) -> Agreement:
-    """What the peer answered to our offers; raises PeerFault where that is a rejection or makes no sense.
+    """What the peer answered to our offers; raises PeerError where that is a rejection, an abort or makes no sense.
 
     The library's parser raises many kinds of exceptions on hostile bytes, hence the broad net.
     """
     try:
         if kind == ASSOCIATE_RJ:
-            raise PeerFault(f"rejected, {rejection(body)}")
+            raise Rejected(read_rejection(body))
+        if kind == ABORT:
+            raise read_abort(body)
         if kind != ASSOCIATE_AC:
             raise PeerFault(f"PDU type 0x{kind:02X} came as the answer to an association request")
         pdu = A_ASSOCIATE_AC()
@@ -107,7 +110,7 @@ def agreement(kind: int, body: memoryview, offers: Sequence[Offer], limits: Limi
         answer = pdu.to_primitive()
         contexts = accepted(answer, numbered(offers))
         return Agreement(contexts, usable_length(answer.maximum_length_received, limits))
-    except PeerFault:
+    except PeerError:
         raise
     except Exception as error:
         raise PeerFault(f"unreadable answer to an association request ({type(error).__name__})") from error
@@ -125,7 +128,7 @@ def accepted(answer: A_ASSOCIATE, offers: dict[int, Offer]) -> dict[int, Context
             raise PeerFault(f"presentation context {number} was accepted as it was not offered")
         contexts[number] = Context(number, offer.sop_class, syntax)
     if not contexts:
-        raise PeerFault("accepted, but none of the offered presentation contexts")
+        raise NothingAccepted("accepted, but none of the offered presentation contexts")
     return contexts
 
 
@@ -139,13 +142,3 @@ def usable_length(announced: int | None, limits: Limits) -> int:
             f"its maximum PDU length of {announced} bytes is too small to be used; set {LEAST_PDU_BYTES} or more there"
         )
     return min(announced or limits.pdu_bytes, limits.pdu_bytes)
-
-
-def rejection(body: memoryview) -> str:
-    """An A-ASSOCIATE-RJ in words (PS3.8, table 9-21)."""
-    pdu = A_ASSOCIATE_RJ()
-    pdu.decode(struct.pack(">BBI", ASSOCIATE_RJ, 0, len(body)) + bytes(body))
-    try:
-        return f"{pdu.result_str}: {pdu.reason_str}"
-    except ValueError:
-        return f"result {pdu.result}, source {pdu.source}, reason {pdu.reason_diagnostic}"

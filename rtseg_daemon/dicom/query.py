@@ -15,6 +15,7 @@ from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.dicom.files import text, whole
 from rtseg_daemon.dicom.proposal import Offer
 from rtseg_daemon.dicom.scan import ScanError
+from rtseg_daemon.dicom.statuses import told
 from rtseg_daemon.errors import DeliveryError
 
 FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
@@ -41,12 +42,13 @@ class RemoteSeries:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """How a C-MOVE or C-GET ended: sub-operations done, with a warning, failed, and the final status."""
+    """How a C-MOVE or C-GET ended: sub-operations done, with a warning, failed; final status and its comment."""
 
     completed: int
     warnings: int
     failed: int
     status: int
+    comment: str = ""
 
     @property
     def ok(self) -> bool:
@@ -74,7 +76,10 @@ def find(association: Association, peer: QueryPeer, identifier: Dataset) -> list
         if message.status not in dimse.PENDING or len(answers) >= MOST_ANSWERS:
             break
         answers.append(readable(peer, message))
-    raise DeliveryError(f"{peer.name}: C-FIND ended with 0x{message.status:04X} after {len(answers)} answers")
+    if message.status in dimse.PENDING:
+        raise DeliveryError(f"{peer.name}: C-FIND was cut off after {len(answers)} answers; ask for less at a time")
+    why = told(message.status, message.command.text(dimse.ERROR_COMMENT))
+    raise DeliveryError(f"{peer.name}: C-FIND failed after {len(answers)} answers ({why}); look at the archive's log")
 
 
 def readable(peer: QueryPeer, message: Message) -> Dataset:
@@ -157,4 +162,4 @@ def outcome(answers: Iterable[Message]) -> Retrieved:
             break
     counted = (dimse.COMPLETED, dimse.WARNING, dimse.FAILED)
     done, warned, failed = (final.command.number(one) if one in final.command.values else 0 for one in counted)
-    return Retrieved(done, warned, failed, final.status)
+    return Retrieved(done, warned, failed, final.status, final.command.text(dimse.ERROR_COMMENT))

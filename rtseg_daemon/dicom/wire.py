@@ -100,6 +100,11 @@ class Wire:
         """Whether the peer has not begun to send anything that it was expected to send."""
         return not self._begun
 
+    @property
+    def began_with(self) -> bytes:
+        """The first bytes of what the peer said last, six at most; for its first answer."""
+        return bytes(self._head).rstrip(b"\0") if self._begun else b""
+
     def cut(self) -> None:
         """Wake whoever waits on this socket, from any thread; it then finds the connection ended."""
         self._is_cut = True

@@ -5,8 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from rtseg_daemon import cli
 from rtseg_daemon.config.sections import QueryPeer
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.association import Local, Waits
@@ -61,14 +63,17 @@ def test_what_the_pacs_says_is_counted_and_silence_is_an_error(tmp_path: Path) -
         count_images(local, peer, uid("study", 1), uid("series", 1))
 
 
+def pending(caller: Caller, asked: Asked, identifier: Dataset) -> None:
+    """One answer of several."""
+    caller.say(answer(asked, 0xFF00, DATA_SET_TYPE=dimse.short(0)))
+    data = encode(identifier, ExplicitVRLittleEndian)
+    caller.say(encode_fragment(asked.context, data, is_command=False, is_last=True))
+
+
 def listed(caller: Caller, asked: Asked, *, surplus: bytes = b"") -> None:
     """Seven images, one pending answer each, then `surplus` and the end."""
-    pending = dimse.short(0)
     for number in range(7):
-        identifier = question("IMAGE", SOPInstanceUID=f"1.2.{number}")
-        caller.say(answer(asked, 0xFF00, DATA_SET_TYPE=pending))
-        data = encode(identifier, ExplicitVRLittleEndian)
-        caller.say(encode_fragment(asked.context, data, is_command=False, is_last=True))
+        pending(caller, asked, question("IMAGE", SOPInstanceUID=f"1.2.{number}"))
     caller.say(surplus + answer(asked))
 
 
@@ -100,3 +105,59 @@ def test_an_answer_that_cannot_be_read_is_an_error_and_no_image_fewer() -> None:
 
     with pytest.raises(DeliveryError, match="cannot be read"):
         ask_rude(meet)
+
+
+def fetched(
+    folder: Path, port: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *more: str
+) -> tuple[int, str]:
+    """Exit status and output of `fetch --study` from a PACS at `port`."""
+    peer = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": port}
+    file = write_config(folder, 1, query=[peer])
+    monkeypatch.setattr("sys.argv", ["rtseg-daemon", "fetch", "--study", "1.2.3", "--config", str(file), *more])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    captured = capsys.readouterr()
+    return int(ended.value.code or 0), captured.out + captured.err
+
+
+def refusing_move(caller: Caller, asked: Asked) -> None:
+    """One CT series, which it will not send."""
+    if asked.command.field == dimse.C_FIND_RQ:
+        found = question("SERIES", StudyInstanceUID="1.2.3", SeriesInstanceUID="1.2.3.4", Modality="CT")
+        pending(caller, asked, found)
+        caller.say(answer(asked))
+    else:
+        caller.say(answer(asked, 0xA801, ERROR_COMMENT=b"who is RTSEG?"))
+
+
+def test_fetch_gives_the_peers_reason_in_words_and_its_comment(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Rude(meet=refusing_move).running() as rude:
+        status, printed = fetched(tmp_path, rude.port, capsys, monkeypatch, "--json")
+    (series,) = json.loads(printed)
+    assert (status, series["ok"], series["status"]) == (1, False, "0xA801")
+    assert series["reason"] == (
+        "0xA801, refused: move destination unknown; it says: who is RTSEG?; "
+        "enter RTSEG with this machine's address and port there, or use --get"
+    )
+
+
+def test_fetch_gives_the_reason_of_a_question_that_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(caller: Caller, asked: Asked) -> None:
+        caller.say(answer(asked, 0xA900, ERROR_COMMENT=b"StudyInstanceUID?"))
+
+    with Rude(meet=refuse).running() as rude:
+        status, printed = fetched(tmp_path, rude.port, capsys, monkeypatch)
+    assert status == 1
+    assert "0xA900, the identifier does not match the SOP class; it says: StudyInstanceUID?" in printed
+
+
+def test_fetch_says_that_the_archive_has_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Rude().running() as rude:
+        status, printed = fetched(tmp_path, rude.port, capsys, monkeypatch)
+    assert (status, "pacs has no CT series of this study" in printed) == (1, True)

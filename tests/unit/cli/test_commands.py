@@ -280,7 +280,7 @@ def test_a_deep_check_writes_to_the_storage_and_asks_every_peer(desk: Desk) -> N
     assert {name: one["ok"] for name, one in checks.items()} == {
         "storage": True, "destination tps": True, "query pacs": False,
     }  # fmt: skip
-    assert f"127.0.0.1:{gone}: no connection" in checks["query pacs"]["message"]
+    assert f"127.0.0.1:{gone}: the machine refuses connections" in checks["query pacs"]["message"]
     assert not list(desk.layout.directory.glob("*config-check*"))
     desk.config.write_text(text)
     with tps.running():

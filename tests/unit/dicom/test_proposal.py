@@ -5,7 +5,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from pynetdicom import build_context
 
 from rtseg_daemon.dicom.proposal import Context, Offer, agreement, encode_proposal, usable_length
-from rtseg_daemon.dicom.wire import ASSOCIATE_AC, ASSOCIATE_RJ, Limits, PeerFault
+from rtseg_daemon.dicom.wire import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, Limits, PeerFault, PeerGone
 from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, accept, decode_request
 
 LIMITS = Limits()
@@ -43,8 +43,11 @@ def test_a_context_that_was_not_offered_is_a_fault() -> None:
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (UNKNOWN_CALLED.encode()[6:], r"rejected, Rejected \(Permanent\): Called AE title not recognised"),
-        (b"\0\xff\xff\xff", "rejected, result 255, source 255, reason 255"),
+        (
+            UNKNOWN_CALLED.encode()[6:],
+            "rejected: rejected-permanent, DICOM UL service-user, called-AE-title-not-recognized",
+        ),
+        (b"\0\xff\xff\xff", "rejected: result 255, source 255, reason 255"),
     ],
 )
 def test_a_rejection_is_told_in_words_or_else_in_numbers(body: bytes, words: str) -> None:
@@ -52,7 +55,20 @@ def test_a_rejection_is_told_in_words_or_else_in_numbers(body: bytes, words: str
         agreement(ASSOCIATE_RJ, memoryview(body), OFFERS, LIMITS)
 
 
-@pytest.mark.parametrize("kind", [1, 4, 5, 6, 7])
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"\0\0\0\0", "aborted: DICOM UL service-user"),
+        (b"\0\0\2\1", "aborted: DICOM UL service-provider, unrecognized-PDU"),
+        (b"\0\0\2\7", "aborted: DICOM UL service-provider, reason 7"),
+    ],
+)
+def test_an_abort_is_told_in_words_or_else_in_numbers(body: bytes, words: str) -> None:
+    with pytest.raises(PeerGone, match=f"^{words}$"):
+        agreement(ABORT, memoryview(body), OFFERS, LIMITS)
+
+
+@pytest.mark.parametrize("kind", [1, 4, 5, 6])
 def test_another_pdu_is_no_answer_to_a_proposal(kind: int) -> None:
     with pytest.raises(PeerFault, match=f"PDU type 0x0{kind}"):
         agreement(kind, memoryview(bytes(4)), OFFERS, LIMITS)
