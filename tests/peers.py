@@ -26,9 +26,12 @@ def program(name: str) -> str:
     return str(path)
 
 
-def storescu(port: int, files: Sequence[Path], calling: str = "PACS", called: str = "RTSEG") -> None:
+def storescu(
+    port: int, files: Sequence[Path], calling: str = "PACS", called: str = "RTSEG", options: Sequence[str] = ()
+) -> None:
     """Send files with dcmtk's storescu; fails the test if it does not end well."""
-    command = [program("storescu"), "-aet", calling, "-aec", called, "127.0.0.1", str(port), *map(str, files)]
+    titles = ["-aet", calling, "-aec", called]
+    command = [program("storescu"), *titles, *options, "127.0.0.1", str(port), *map(str, files)]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

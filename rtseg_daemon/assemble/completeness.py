@@ -3,8 +3,8 @@
 No sign is trusted alone. Silence must have lasted, and is counted anew after a restart. A gap in the slices waits
 longer, then holds. A transfer that broke off leaves the series open until a later association, ended in order, has
 brought slices of it again, or it is given up; an image that was refused, until that image has come. That an association
-is still open makes silence weaker; its release means nothing by itself (DICOM gives it no meaning). A PACS that tells
-the count decides at once.
+is still open makes silence weaker; its release means nothing by itself (DICOM gives it no meaning). A PACS that has
+had exactly as many images for a whole quiet time ends every further wait.
 """
 
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ class SeriesFacts:
         carriers: the associations that carried it, oldest first.
         expected: how many images the PACS has, None if nobody said.
         refused: images of it that were refused and have not come since.
-        confirmed: whether the PACS said so after the last slice came; an older count may have grown since.
+        confirmed: whether the PACS said so when the silence had begun, and again after a quiet time.
         tolerance: how much longer than usual a slice distance may be, as a fraction; what the route's bundles allow.
     """
 
@@ -92,10 +92,10 @@ COMPLETE = Decision(Next.COMPLETE)
 def completeness(facts: SeriesFacts, patience: Patience) -> Decision:
     """Wait, complete, or hold with reasons."""
     irregular = irregularity(facts.slices, facts.tolerance)
-    if facts.expected is not None and facts.confirmed and facts.received >= facts.expected and not irregular:
-        return COMPLETE
     if facts.silence_seconds < patience.quiet:
         return WAIT
+    if facts.confirmed and facts.received == facts.expected and not irregular:
+        return COMPLETE
     lacking = [reason for reason in (shortfall(facts), irregular) if reason]
     broken = breakage(facts.carriers)
     if lost := [reason for reason in (broken, refusal(facts)) if reason]:

@@ -4,7 +4,7 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.clock import or_now
-from rtseg_daemon.ledger.schema import Association, Setting
+from rtseg_daemon.ledger.schema import Association, Series, Setting
 from rtseg_daemon.ledger.states import Ending
 
 
@@ -31,6 +31,8 @@ def resume_listening(session: Session, *, at: float | None = None, pid: int | No
     moment = or_now(at)
     died = update(Association).where(Association.ending == Ending.OPEN).values(ending=Ending.DIED, ended_at=moment)
     count: int = session.connection().execute(died).rowcount
+    forgotten = update(Series).where(Series.counted_instance_id.is_not(None)).values(counted_instance_id=None)
+    session.connection().execute(forgotten)  # what a PACS said before this silence began
     session.merge(Setting(key="listening_since", value=repr(moment)))
     session.merge(Setting(key="listener", value=str(pid or "")))
     return count

@@ -79,6 +79,7 @@ def _series_for(session: Session, arrival: Arrival) -> Series:
 
 def _touch(session: Session, series: Series, arrival: Arrival) -> None:
     series.last_received_at = max(series.last_received_at, arrival.received_at)
+    series.counted_instance_id = None
     if arrival.association_id is None:
         return
     key = {"series_id": series.id, "association_id": arrival.association_id}

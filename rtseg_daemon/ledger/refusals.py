@@ -31,7 +31,7 @@ def note_refusal(
     series = session.scalars(select(Series).where(Series.series_instance_uid == series_uid)).one_or_none()
     if series is None or kept_instance(session, sop_uid) is not None:
         return
-    series.last_received_at = max(series.last_received_at, moment)
+    series.last_received_at, series.counted_instance_id = max(series.last_received_at, moment), None
     if series.state is SeriesState.COMPLETE and series.releasable:
         move_series(session, series.id, SeriesState.OPEN, what="an image was refused", at=moment)
         hold_undelivered(session, series.id, REFUSED, releasable=True, at=moment)

@@ -57,7 +57,7 @@ class Series(Base):
     expected_count: Mapped[int | None]
     """NumberOfSeriesRelatedInstances as a query/retrieve peer told it."""
     counted_instance_id: Mapped[int | None]
-    """The newest instance when it was asked: what came later makes the count an old one."""
+    """The newest instance when that count was found to stay the same; None while it is not to be relied on."""
     first_received_at: Mapped[float]
     last_received_at: Mapped[float] = mapped_column(index=True)
     updated_at: Mapped[float]

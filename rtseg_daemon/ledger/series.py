@@ -49,10 +49,14 @@ def open_series(session: Session) -> Sequence[Series]:
     return session.scalars(select(Series).where(Series.state == SeriesState.OPEN).order_by(Series.id)).all()
 
 
-def expect(session: Session, series_id: int, count: int, newest: int) -> None:
-    """Remember how many images a query peer says the series has, and the newest instance when it was asked."""
+def expect(session: Session, series_id: int, count: int, *, steady: bool, newest: int, heard: float) -> None:
+    """Remember how many images a query peer says the series has.
+
+    Only a `steady` count is one to rely on: the same through a whole quiet time. It is one as long as nothing more is
+    heard of the series; `newest` and `heard` say how it stood when it was asked about.
+    """
     series = session.get_one(Series, series_id)
-    series.counted_instance_id = newest
+    series.counted_instance_id = newest if steady and series.last_received_at == heard else None
     if series.expected_count != count:
         series.expected_count = count
         record_event(session, "series", series_id, "the PACS told the count", detail={"count": count})

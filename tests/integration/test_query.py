@@ -24,11 +24,11 @@ from tests.world import Daemon, Tps, free_port, patient, write_config
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
 
 
-def test_a_case_is_fetched_and_the_pacs_count_ends_the_wait_at_once(tmp_path: Path) -> None:
+def test_a_case_is_fetched_and_the_pacs_count_ends_the_wait_after_an_abort(tmp_path: Path) -> None:
     tps, port = Tps(), free_port()
     archive = Archive(tmp_path / "pacs", port)
     peer = {"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": archive.port}
-    changes = {"dicom": {"port": port}, "query": [peer], "series": {"quiet_seconds": 600}}
+    changes = {"dicom": {"port": port}, "query": [peer], "series": {"quiet_seconds": 2}}
     daemon = Daemon(write_config(tmp_path, tps.port, **changes), tmp_path / "daemon.log")
     first, second = patient(tmp_path / "a", seed=1), patient(tmp_path / "b", seed=2)
     with archive.running(), tps.running():
@@ -37,7 +37,9 @@ def test_a_case_is_fetched_and_the_pacs_count_ends_the_wait_at_once(tmp_path: Pa
         try:
             found = daemon.ask("fetch", "--study", uid("study", 1))
             assert [(s["completed"], s["ok"]) for s in found] == [(20, True)]
-            daemon.wait_for_state("DELIVERED", 60)  # silence alone would take ten minutes
+            daemon.wait_for_state("DELIVERED", 60)
+            storescu(daemon.port, second, options=["--abort"])
+            daemon.wait_for_state("DELIVERED", 60, job=2)  # without the PACS it would wait for an hour
             by_get = daemon.ask("fetch", "--patient", "PHANTOM1", "--get")
             assert sorted(s["completed"] for s in by_get) == [20, 20]
             assert len(daemon.ask("series", "list")) == 2

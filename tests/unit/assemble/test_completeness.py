@@ -99,8 +99,20 @@ def test_an_association_still_open_makes_silence_weaker_but_not_endless() -> Non
     assert decide(WHOLE, 120, still_open) is Next.COMPLETE
 
 
-def test_the_count_of_the_pacs_ends_the_wait_at_once_even_after_an_abort() -> None:
-    assert decide(WHOLE, 0, (Carrier(Ending.ABORTED, 1),), expected=20) is Next.COMPLETE
+ABORTED = (Carrier(Ending.ABORTED, 1),)
+
+
+def test_a_count_that_stayed_the_same_ends_the_wait_even_after_an_abort() -> None:
+    assert decide(WHOLE, 30, ABORTED, expected=20) is Next.COMPLETE
+    assert decide(WHOLE, 29, ABORTED, expected=20) is Next.WAIT, "and not before the series has been quiet"
+
+
+def test_a_count_that_was_given_once_ends_no_wait() -> None:
+    assert completeness(SeriesFacts(WHOLE, 20, 60, ABORTED, 20, confirmed=False), PATIENCE).next is Next.WAIT
+
+
+def test_a_pacs_that_has_fewer_images_than_we_have_cannot_vouch_for_them() -> None:
+    assert decide(WHOLE, 60, ABORTED, expected=18) is Next.WAIT
 
 
 def test_a_count_not_reached_waits_and_is_then_held() -> None:
@@ -110,7 +122,7 @@ def test_a_count_not_reached_waits_and_is_then_held() -> None:
 
 
 def test_the_count_does_not_excuse_a_gap() -> None:
-    assert decide(GAP, 0, expected=18) is Next.WAIT
+    assert decide(GAP, 30, expected=18) is Next.WAIT
 
 
 def test_slices_without_a_position_are_no_gap() -> None:

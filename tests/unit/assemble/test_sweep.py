@@ -13,7 +13,7 @@ from rtseg_daemon.assemble.quiet_clock import QuietClock
 from rtseg_daemon.assemble.sweep import sweep
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import DeliveryError
-from rtseg_daemon.ledger import associations
+from rtseg_daemon.ledger import associations, refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.states import Ending, JobState, SeriesState
@@ -202,21 +202,72 @@ def test_the_count_of_a_pacs_holds_back_a_series_that_is_short(room: Room, monke
     room.put(images[:15])
     room.pass_time(2)
     assert asked == [], "it is asked when the series has been silent for a moment"
-    room.pass_time(17)
+    room.pass_time(8)
+    room.pass_time(8)
     assert len(asked) == 1, "and not again and again"
     assert room.states(images) == []
     room.put(images[15:])
-    room.pass_time(5)
+    room.pass_time(10)
     assert room.states(images) == [JobState.QUEUED]
     assert room.of(images).expected_count == 20
 
 
 def test_the_count_of_a_pacs_ends_the_wait_after_an_abort(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_pacs(room, monkeypatch, 20)
+    asked = with_pacs(room, monkeypatch, 20)
     images = series("a")
     room.put(images, Ending.ABORTED)
-    room.pass_time(5)
+    room.pass_time(3)
+    room.pass_time(9)
+    assert (len(asked), room.states(images)) == (1, []), "one answer alone ends nothing"
+    room.pass_time(1)
+    assert (len(asked), room.states(images)) == (2, [JobState.QUEUED])
+
+
+@pytest.mark.parametrize("ending", [Ending.RELEASED, Ending.OPEN, Ending.ABORTED])
+def test_a_pacs_that_is_itself_still_receiving_ends_no_wait(
+    room: Room, monkeypatch: pytest.MonkeyPatch, ending: Ending
+) -> None:
+    """Images nine seconds apart: in each pause the PACS has exactly what we have."""
+    with_pacs(room, monkeypatch)
+    seconds = room.config.series.model_copy(update={"quiet_seconds": 30})
+    room.config = room.config.model_copy(update={"series": seconds})
+    assert room.inquiry is not None
+    room.inquiry.config = room.config
+    images, here = series("a"), 0
+    monkeypatch.setattr(inquiry, "count_images", lambda *_: here)
+    for image in images:
+        room.put([image], ending)
+        here += 1
+        for _ in range(9):
+            room.pass_time(1)
+        assert room.states(images) == [], f"contoured from {here} of {len(images)}"
+        assert room.of(images).expected_count == here
+    for _ in range(26 + 1):
+        room.pass_time(1)
     assert room.states(images) == [JobState.QUEUED]
+    assert room.of(images).jobs[0].last_instance_id == len(images)
+
+
+def test_a_count_is_an_old_one_after_whatever_is_heard_of_the_series(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_pacs(room, monkeypatch, 20)
+    images = series("a")
+    room.put(images[:15], Ending.ABORTED)
+    for happening in ("a refusal", "a duplicate", "a restart"):
+        room.pass_time(3)
+        room.pass_time(10)
+        assert room.of(images).counted_instance_id == 15
+        if happening == "a refusal":
+            with writing(room.engine) as session:
+                uids = str(images[0].SeriesInstanceUID), str(images[16].SOPInstanceUID)
+                refusals.note_refusal(session, 1, *uids, at=1e9 + room.seconds)
+        elif happening == "a duplicate":
+            room.put(images[:1], Ending.ABORTED)
+        else:
+            with writing(room.engine) as session:
+                associations.resume_listening(session)
+        assert room.of(images).counted_instance_id is None, happening
 
 
 def test_a_count_of_a_pacs_that_was_still_filling_ends_no_wait(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -231,7 +282,8 @@ def test_a_count_of_a_pacs_that_was_still_filling_ends_no_wait(room: Room, monke
     room.pass_time(30)
     assert (len(asked), room.of(images).expected_count, room.states(images)) == (2, 20, [])
     room.put(images[15:])
-    room.pass_time(5)
+    room.pass_time(3)
+    room.pass_time(10)
     assert room.states(images) == [JobState.QUEUED]
 
 
