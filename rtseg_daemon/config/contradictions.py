@@ -3,9 +3,11 @@
 import socket
 from collections.abc import Iterator, Sequence
 
-from rtseg_daemon.config.sections import DestinationPeer, Dicom, Match, Route
+from rtseg_daemon.config.sections import DestinationPeer, Dicom, Match, Route, SeriesSection, Storage
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
+SHORTEST_KEPT_HOURS = 1.0
+"""Retention looks once an hour."""
 EVERY_ADDRESS = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared with, not listened on
 
 
@@ -44,3 +46,18 @@ def own_addresses(destinations: Sequence[DestinationPeer], dicom: Dicom) -> Iter
     for index, one in enumerate(destinations):
         if one.port in dicom.ports and one.host in ours:
             yield index, f"{one.host}:{one.port} is this daemon itself; write the planning system's address and port"
+
+
+def too_short_kept(storage: Storage, series: SeriesSection) -> Iterator[str]:
+    """Yield a message where images would go before their series is decided about."""
+    hours = max(SHORTEST_KEPT_HOURS, *(minutes / 60.0 for minutes in waits_minutes(series)))
+    if storage.keep_days * 24.0 < hours:
+        yield (
+            f"images must be kept for {hours / 24.0:.3g} days at least: for an hour, and as long as a series is waited "
+            f"for (found {storage.keep_days:g})"
+        )
+
+
+def waits_minutes(series: SeriesSection) -> tuple[float, ...]:
+    """How long what of a series is waited for."""
+    return series.quiet_seconds / 60.0, series.gap_wait_seconds / 60.0, series.abandon_minutes, series.late_minutes

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rtseg_daemon.config.contradictions import foreign_modalities, hidden_routes, own_addresses
+from rtseg_daemon.config.contradictions import foreign_modalities, hidden_routes, own_addresses, too_short_kept
 from rtseg_daemon.config.renames import wrong_names
 from rtseg_daemon.config.sections import (
     Alarms,
@@ -114,6 +114,8 @@ def contradictions(config: Config) -> Iterator[tuple[Loc, str]]:
         yield ("routes", index, "match"), message
     for index, message in own_addresses(config.destinations, config.dicom):
         yield ("destinations", index, "port"), message
+    for message in too_short_kept(config.storage, config.series):
+        yield ("storage", "keep_days"), message
 
 
 def port_clashes(config: Config) -> Iterator[tuple[Loc, str]]:

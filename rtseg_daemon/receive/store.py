@@ -213,7 +213,11 @@ class ObjectStore:
         return not damage(self.layout.directory / path, sha256)
 
     def sync(self) -> None:
-        """Make every rename since the last call durable; raises OSError."""
+        """Make every rename since the last call durable; raises OSError.
+
+        A folder that is gone held nothing: retention removes empty ones.
+        """
         for folder in sorted(self._dirty):
-            sync_folder(folder)
+            with contextlib.suppress(FileNotFoundError):
+                sync_folder(folder)
         self._dirty.clear()

@@ -10,7 +10,7 @@ from rtseg_daemon.ledger import refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.moves import move_series
-from rtseg_daemon.ledger.schema import Job, Series, Setting
+from rtseg_daemon.ledger.schema import Instance, Job, Series, Setting
 from rtseg_daemon.ledger.states import InstanceState, JobState, SeriesState
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout
@@ -19,6 +19,9 @@ CLOCK_KEY = "clock_seen"
 PAUSE_KEY = "retention_not_before"
 LEAP_SECONDS = 2 * 86400.0
 PAUSE_SECONDS = 86400.0
+BATCH = 100
+Removed = tuple[str, str]
+"""SOP Instance UID and path of an object that is not kept any more."""
 ENDED = (SeriesState.COMPLETE, SeriesState.UNROUTED)
 
 
@@ -64,25 +67,44 @@ def _remove(engine: Engine, layout: Layout, series_id: int, before: float, now: 
         series = session.get_one(Series, series_id)
         if not removable(series, before):
             return
-        paths = _mark_removed(session, series, now)
+        removed = _mark_removed(session, series, now)
         jobs = [job.id for job in series.jobs]
-    for path in paths:
-        (layout.directory / path).unlink(missing_ok=True)
-    for folder in {(layout.directory / path).parent for path in paths}:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+    delete_files(engine, layout, removed)
     for job_id in jobs:
         shutil.rmtree(layout.result(job_id), ignore_errors=True)
-    log().info("retention removed a series", series=series_id, files=len(paths))
+    log().info("retention removed a series", series=series_id, files=len(removed))
 
 
-def _mark_removed(session: Session, series: Series, now: float) -> Sequence[str]:
+def _mark_removed(session: Session, series: Series, now: float) -> list[Removed]:
     kept = [instance for instance in series.instances if instance.state is InstanceState.KEPT]
     for instance in kept:
         instance.state = InstanceState.REMOVED
     session.flush()
     move_series(session, series.id, SeriesState.REMOVED, what="removed by retention", at=now)
-    return [instance.path for instance in kept]
+    return [(instance.sop_instance_uid, instance.path) for instance in kept]
+
+
+def delete_files(engine: Engine, layout: Layout, removed: Sequence[Removed]) -> None:
+    """Delete the files of removed objects, and folders that are empty then.
+
+    A file is named by its day and content, so an image that is sent again the same day has the same name. Reception
+    names files in its write transaction. Deleting in one, too, makes one wait for the other: what is kept again stays.
+    """
+    for batch in batched(removed, BATCH):
+        with writing(engine) as session:
+            asked = Instance.sop_instance_uid.in_([uid for uid, _ in batch]) & (Instance.state == InstanceState.KEPT)
+            needed = set(session.scalars(select(Instance.path).where(asked)))
+            gone = [layout.directory / path for _, path in batch if path not in needed]
+            for path in gone:
+                path.unlink(missing_ok=True)
+            for folder in {path.parent for path in gone}:
+                if folder.is_dir() and not any(folder.iterdir()):
+                    folder.rmdir()
+
+
+def batched(items: Sequence[Removed], size: int) -> list[Sequence[Removed]]:
+    """The items in pieces: reception waits while one is worked on."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
 
 
 def clock_trusted(engine: Engine, now: float) -> bool:

@@ -267,3 +267,21 @@ def test_a_destination_that_is_the_daemon_itself_is_refused(listener: str, host:
 def test_a_destination_with_our_port_on_another_machine_is_taken() -> None:
     parse_config("dicom: {host: 10.0.0.5, port: 11113}\n" + TPS, HERE)
     parse_config("dicom: {port: 11113}\n" + TPS.replace("127.0.0.1", "10.0.0.5"), HERE)
+
+
+@pytest.mark.parametrize(
+    ("storage", "wait", "days"),
+    [("0.01", "{}", "0.0417"), ("0.5", "{abandon_minutes: 1440}", "1"), ("0.1", "{late_minutes: 180}", "0.125")],
+)
+def test_images_are_kept_as_long_as_a_series_is_waited_for(storage: str, wait: str, days: str) -> None:
+    message = mistake(f"series: {wait}\nstorage:\n  keep_days: {storage}\n")
+    assert f"line 3: storage.keep_days: images must be kept for {days} days at least" in message
+
+
+@pytest.mark.parametrize("days", ["0", "-1", ".inf", ".nan", "soon"])
+def test_a_time_to_keep_images_that_makes_no_sense_is_refused(days: str) -> None:
+    assert "line 1: storage.keep_days: " in mistake(f"storage: {{keep_days: {days}}}\n")
+
+
+def test_half_a_day_is_a_time_to_keep_images() -> None:
+    assert parse_config("storage: {keep_days: 0.5}\n", HERE).storage.keep_days == 0.5
