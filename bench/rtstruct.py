@@ -27,7 +27,7 @@ from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.ct.series import CtSeries, load_series
-from rtseg_daemon.gates.written_file import check
+from rtseg_daemon.gates.written_file import differences
 from rtseg_daemon.rtstruct.reading import boxed, read_structures, structures_on
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from rtseg_daemon.work.convert import write_mask
@@ -107,7 +107,7 @@ def rt_utils(folder: Path, organs: list[Organ], volume: Volume, out: Path) -> Re
 def plastimatch(folder: Path, masks: Path, out: Path) -> Result:
     command = ["plastimatch", "convert", "--input-prefix", masks, "--referenced-ct", folder, "--output-dicom", out]
     start = time.perf_counter()
-    subprocess.run([str(part) for part in command], check=True, capture_output=True)
+    subprocess.run([str(part) for part in command], differences=True, capture_output=True)
     return Result("plastimatch", 0.0, time.perf_counter() - start, next(out.glob("*.dcm")))
 
 
@@ -165,7 +165,7 @@ def main() -> None:
         for result in results:
             print(row(result, results[0], series, organs))
         start = time.perf_counter()
-        assert check(results[0].path, series, organs) == []
+        assert differences(results[0].path, series, organs) == []
         print(f"\nread-back gate: {time.perf_counter() - start:.1f} s")
 
 

@@ -22,7 +22,7 @@ from rtseg_daemon.ct.headers import read_header
 from rtseg_daemon.daemon.receiver import limits_of
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.dimse import Command, Status, decode_command, encode_response
-from rtseg_daemon.dicom.wire import Limits, PeerFault, Wire
+from rtseg_daemon.dicom.wire import PeerFault, PeerLimits, Wire
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.receive.callers import Callers
@@ -61,7 +61,7 @@ class Said:
 class Judge(Intake):
     """Judges objects as the receiver does, and keeps none."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: PeerLimits) -> None:
         self.limits = limits
 
     def take(
@@ -80,7 +80,7 @@ class Judge(Intake):
 
 
 def reception() -> Reception:
-    limits = Limits(**{**vars(limits_of(Config())), "object_bytes": LARGEST_OBJECT})
+    limits = PeerLimits(**{**vars(limits_of(Config())), "object_bytes": LARGEST_OBJECT})
     return Reception(Callers("RTSEG", ()), Door(4, 4), Judge(limits), limits, supported_contexts(True), event_report)
 
 

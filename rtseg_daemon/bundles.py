@@ -39,11 +39,13 @@ Intensity = Literal["SLF1", "SLF2", "SLF3", "NLF1", "NLF2", "GTV"]
 InPlane = Literal["average", "sample"]
 
 
-class Part(BaseModel):
+class StrictModel(BaseModel):
+    """Data that never changes, of a file in which a key that nobody knows is a mistake."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class OrganClass(Part):
+class OrganClass(StrictModel):
     """One output channel of the members after the background, in order.
 
     Args:
@@ -79,7 +81,7 @@ class OrganClass(Part):
         return self.interpreted_type in TARGETS
 
 
-class Calibration(Part):
+class Calibration(StrictModel):
     """Linear regression from uncertainty features to Dice, with a conformal half-width (90 % coverage).
 
     predicted Dice = clip(intercept + sum_i coefficients[name_i] * feature_i, 0, 1); features are named as in
@@ -91,7 +93,7 @@ class Calibration(Part):
     half_width: float
 
 
-class MemberFile(Part):
+class MemberFile(StrictModel):
     """One member: its weights' file and digest, and the intensity transform it was trained with (SLF1, ...).
 
     `mirror`: it sees the patient with left and right exchanged, and its answer is turned back. Members trained on
@@ -106,7 +108,7 @@ class MemberFile(Part):
     mirror: bool = False
 
 
-class Limits(Part):
+class Limits(StrictModel):
     """For what the bundle was validated; outside these a series is held or flagged (see gates)."""
 
     positions: list[str] = Field(default_factory=lambda: ["HFS"])
@@ -119,7 +121,7 @@ class Limits(Part):
     minimum_organs: int = 2
 
 
-class Golden(Part):
+class Golden(StrictModel):
     """A phantom (`demo.phantom`) of this seed and matrix, and the Dice per organ that the bundle reached."""
 
     seed: int
@@ -127,7 +129,7 @@ class Golden(Part):
     dice: dict[str, float]
 
 
-class Bundle(Part):
+class Bundle(StrictModel):
     """`bundle.yaml`. Shapes and spacing count (z, y, x).
 
     `window`: the shape of the training's patches. Without a `window_step` every volume goes through in windows of this

@@ -24,7 +24,7 @@ from rtseg_daemon.errors import BundleError, ConfigError, LedgerError
 from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import database_file, open_ledger, reading
 from rtseg_daemon.ledger.events import person
-from rtseg_daemon.ledger.migrate import check
+from rtseg_daemon.ledger.migrate import require_current
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", envvar="RTSEG_CONFIG", help="The configuration file.", show_default=False)
@@ -99,7 +99,7 @@ def open_existing(path: Path | None) -> Open:
     if file is not None and not file.is_file():
         raise LedgerError(f"there is no ledger at {file}; start `rtseg-daemon serve` once")
     engine = open_ledger(config.database_url)
-    check(engine)
+    require_current(engine)
     return Open(config, engine)
 
 

@@ -178,12 +178,12 @@ def release(
     tell(shape, as_json)
 
 
-def shape_of(job: Job, session: Session, ledger: Open) -> views.Shape:
+def shape_of(job: Job, session: Session, ledger: Open) -> views.JsonObject:
     """How the job stands once the transaction is committed; it is told after that."""
     session.flush()
     return views.job_shape(job, ledger.storage)
 
 
-def tell(shape: views.Shape, as_json: bool) -> None:
+def tell(shape: views.JsonObject, as_json: bool) -> None:
     """Say how the job stands now."""
     print_done(shape, f"job {shape['id']} is {shape['state']}", as_json)

@@ -12,7 +12,7 @@ from rtseg_daemon.errors import BundleError
 
 app = typer.Typer(help="Model bundles.", no_args_is_help=True)
 
-Name = Annotated[str, typer.Argument(help="Name of the bundle.", show_default=False)]
+BundleName = Annotated[str, typer.Argument(help="Name of the bundle.", show_default=False)]
 
 
 def models_directory(config: Path | None) -> Path:
@@ -52,7 +52,7 @@ def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def show(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
+def show(name: BundleName, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """One bundle: what it is for, its limits, its organs and figures.
 
     Example: rtseg-daemon models show han-oar
@@ -73,7 +73,7 @@ def show(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None
 
 
 @app.command()
-def verify(name: Name, config: ConfigFile = None, as_json: AsJson = False) -> None:
+def verify(name: BundleName, config: ConfigFile = None, as_json: AsJson = False) -> None:
     """Compare every file of a bundle with its digest; exit status 1 if one does not match.
 
     Example: rtseg-daemon models verify han-oar

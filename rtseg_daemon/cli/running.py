@@ -17,7 +17,7 @@ from rtseg_daemon.ledger.loss import hindrance, loss, quick_check
 from rtseg_daemon.storage import Layout, is_locked
 from rtseg_daemon.upkeep.certificates import own_ends
 from rtseg_daemon.upkeep.doctor import examine
-from rtseg_daemon.upkeep.health import Facts, problems, stopped
+from rtseg_daemon.upkeep.health import Observations, problems, stopped
 
 
 def serve(config: ConfigFile = None) -> None:
@@ -53,7 +53,10 @@ def status(
         if not layout.directory.is_dir():
             raise
         reason = loss(error) or hindrance(error)
-        shape = {"running": running, "problems": problems(Facts(running, read_only=layout.read_only(), ledger=reason))}
+        shape = {
+            "running": running,
+            "problems": problems(Observations(running, read_only=layout.read_only(), ledger=reason)),
+        }
         tell_problems(shape, as_json)
         raise typer.Exit(1) from error
     if as_json:
@@ -76,7 +79,7 @@ def status_of(settings: Config, layout: Layout, config: Path | None, running: bo
         names, free = settings.destination_names, round(layout.free_gb(), 1)
         shape = views.status_shape(session, time.time(), free, names, running)
         pulse = supervision.last_pulse(session)
-    facts = Facts(
+    facts = Observations(
         running=shape["running"],
         processes=shape["processes"],
         pulse=pulse,

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom import Dataset
 from pydicom.uid import CTImageStorage
 
-from rtseg_daemon.dicom.files import number, numbers, read_dataset, same_text, text, texts, whole
+from rtseg_daemon.dicom.files import integer, number, numbers, read_dataset, same_text, text, texts
 from rtseg_daemon.dicom.quiet import quiet
 
 KEYWORDS = (
@@ -111,24 +111,24 @@ def header_of(dataset: Dataset, path: Path) -> SliceHeader:
         body_part=text(dataset, "BodyPartExamined"),
         kernel="\\".join(texts(dataset, "ConvolutionKernel")),
         patient_position=text(dataset, "PatientPosition"),
-        instance_number=whole(dataset, "InstanceNumber"),
-        acquisition_number=whole(dataset, "AcquisitionNumber"),
+        instance_number=integer(dataset, "InstanceNumber"),
+        acquisition_number=integer(dataset, "AcquisitionNumber"),
         acquired=text(dataset, "AcquisitionDateTime")
         or text(dataset, "AcquisitionDate") + text(dataset, "AcquisitionTime"),
-        temporal_position=whole(dataset, "TemporalPositionIdentifier"),
+        temporal_position=integer(dataset, "TemporalPositionIdentifier"),
         position_mm=_triple(numbers(dataset, "ImagePositionPatient")),
         orientation=_exactly(numbers(dataset, "ImageOrientationPatient"), 6),
         pixel_spacing_mm=_pair(numbers(dataset, "PixelSpacing")),
         slice_thickness_mm=number(dataset, "SliceThickness"),
         tilt_deg=number(dataset, "GantryDetectorTilt"),
-        rows=whole(dataset, "Rows") or 0,
-        columns=whole(dataset, "Columns") or 0,
-        frames=whole(dataset, "NumberOfFrames") or 1,
-        samples_per_pixel=whole(dataset, "SamplesPerPixel") or 1,
-        bits_allocated=whole(dataset, "BitsAllocated") or 0,
-        bits_stored=whole(dataset, "BitsStored") or 0,
-        high_bit=_or_else(whole(dataset, "HighBit"), (whole(dataset, "BitsStored") or 0) - 1),
-        signed=whole(dataset, "PixelRepresentation") == 1,
+        rows=integer(dataset, "Rows") or 0,
+        columns=integer(dataset, "Columns") or 0,
+        frames=integer(dataset, "NumberOfFrames") or 1,
+        samples_per_pixel=integer(dataset, "SamplesPerPixel") or 1,
+        bits_allocated=integer(dataset, "BitsAllocated") or 0,
+        bits_stored=integer(dataset, "BitsStored") or 0,
+        high_bit=_or_else(integer(dataset, "HighBit"), (integer(dataset, "BitsStored") or 0) - 1),
+        signed=integer(dataset, "PixelRepresentation") == 1,
         padding=_padding(dataset),
         slope=number(dataset, "RescaleSlope"),
         intercept=number(dataset, "RescaleIntercept"),
@@ -146,12 +146,12 @@ def _or_else(found: int | None, otherwise: int) -> int:
 
 def _padding(dataset: Dataset) -> tuple[int, int] | None:
     """The range of padding values; some writers give those of signed pixels as unsigned numbers (PS3.3 C.7.5.1.1.2)."""
-    value = whole(dataset, "PixelPaddingValue")
+    value = integer(dataset, "PixelPaddingValue")
     if value is None:
         return None
-    limit = _or_else(whole(dataset, "PixelPaddingRangeLimit"), value)
+    limit = _or_else(integer(dataset, "PixelPaddingRangeLimit"), value)
     half = 1 << 15
-    signed = whole(dataset, "PixelRepresentation") == 1
+    signed = integer(dataset, "PixelRepresentation") == 1
     low, high = sorted((v + half) % (2 * half) - half if signed else v % (2 * half) for v in (value, limit))
     return low, high
 

@@ -11,13 +11,10 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Volume
-from rtseg_daemon.ct.headers import SliceHeader, header_of, is_ct_image, read_header
+from rtseg_daemon.ct.headers import SliceHeader, is_ct_image, read_header
 from rtseg_daemon.ct.pixels import stored_pixels
 from rtseg_daemon.ct.preconditions import (
     EVEN,
-    PRECONDITIONS,
-    RELEASABLE,
-    broken,
     check_series,
     sorted_positions,
     storage_axes,
@@ -26,13 +23,6 @@ from rtseg_daemon.ct.stacks import z_of
 from rtseg_daemon.dicom.files import read_dataset
 from rtseg_daemon.errors import SeriesError
 
-__all__ = [
-    "EVEN", "PRECONDITIONS", "RELEASABLE", "CtSeries", "Instance", "SliceHeader", "broken", "check_series",
-    "header_of", "is_ct_image", "list_series", "load_series", "read_header", "series_of", "sorted_positions",
-    "storage_axes",
-]  # fmt: skip
-
-
 DECODERS = 4
 
 LIKE_AIR_HU = 100.0
@@ -40,7 +30,7 @@ LIKE_AIR_HU = 100.0
 
 
 @dataclass(frozen=True)
-class Instance:
+class CtImage:
     """One CT image: the file that holds it and what an RTSTRUCT needs to refer to it; `z_mm` is its patient z."""
 
     path: Path
@@ -62,7 +52,7 @@ class CtSeries:
     """
 
     volume: Volume
-    instances: tuple[Instance, ...]
+    instances: tuple[CtImage, ...]
     header: Dataset
     padding: Array | None = None
 
@@ -112,7 +102,7 @@ def series_of(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset(
     with ThreadPoolExecutor(DECODERS) as pool:
         for _ in pool.map(lambda job: _decode_into(*job), jobs):
             pass
-    instances = tuple(Instance(h.path, h.sop_class_uid, h.sop_instance_uid, h.z_mm) for h in slices)
+    instances = tuple(CtImage(h.path, h.sop_class_uid, h.sop_instance_uid, h.z_mm) for h in slices)
     header = read_dataset(slices[0].path, pixels=False)
     return CtSeries(volume, instances, header, padding if padding.any() else None)
 

@@ -19,7 +19,7 @@ from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.deliver.event_reports import take_event_report
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.tls import ServerTls
-from rtseg_daemon.dicom.wire import Limits
+from rtseg_daemon.dicom.wire import PeerLimits
 from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger.arrivals import make_room
 from rtseg_daemon.ledger.associations import resume_listening
@@ -40,10 +40,10 @@ SWITCH_SECONDS = 0.0005
 """Threads here work for fractions of a millisecond between two waits; Python's 5 ms would make them queue."""
 
 
-def limits_of(config: Config) -> Limits:
+def limits_of(config: Config) -> PeerLimits:
     """The configured limits; those that are not configurable keep their defaults."""
     dicom = config.dicom
-    return Limits(
+    return PeerLimits(
         object_bytes=dicom.max_object_mb * 10**6,
         request_seconds=dicom.request_seconds,
         idle_seconds=dicom.idle_seconds,

@@ -21,7 +21,7 @@ WAITS = Waits(connect=5.0, associate=10.0, answer=10.0)
 
 
 @dataclass(frozen=True)
-class Trial:
+class CheckResult:
     """One thing that was tried, and what came of it."""
 
     subject: str
@@ -29,7 +29,7 @@ class Trial:
     message: str
 
 
-def rehearse(config: Config) -> Iterator[Trial]:
+def rehearse(config: Config) -> Iterator[CheckResult]:
     """Try the storage, then every destination and query peer."""
     yield tried("storage", lambda: try_storage(config))
     local = Local(config.dicom.ae_title, config.dicom.tls)
@@ -38,12 +38,12 @@ def rehearse(config: Config) -> Iterator[Trial]:
             yield tried(f"{kind} {peer.name}", lambda peer=peer: ask(local, peer))  # type: ignore[misc]
 
 
-def tried(subject: str, action: Callable[[], str]) -> Trial:
+def tried(subject: str, action: Callable[[], str]) -> CheckResult:
     """What `action` tells, or why it failed."""
     try:
-        return Trial(subject, True, action())
+        return CheckResult(subject, True, action())
     except (RtsegError, OSError) as error:
-        return Trial(subject, False, str(error))
+        return CheckResult(subject, False, str(error))
 
 
 def ask(local: Local, peer: Peer) -> str:
@@ -74,7 +74,7 @@ def try_storage(config: Config) -> str:
     return f"{folder} can be written; {free:.1f} GB free"
 
 
-def routes_of(config: Config, folder: Path) -> Iterator[Trial]:
+def routes_of(config: Config, folder: Path) -> Iterator[CheckResult]:
     """For each CT series below `folder`, which route would take it."""
     found = list_series(folder)
     if not found:
@@ -85,7 +85,7 @@ def routes_of(config: Config, folder: Path) -> Iterator[Trial]:
             modality=header.modality, body_part=header.body_part, description=header.description, calling_ae=""
         )
         words = route_words(config, series)
-        yield Trial(f"series {uid}", bool(words), words or "no route takes it")
+        yield CheckResult(f"series {uid}", bool(words), words or "no route takes it")
 
 
 def route_words(config: Config, series: Series) -> str:

@@ -53,7 +53,7 @@ def pack(delivery: Delivery, destination: DestinationPeer, folder: Path) -> Parc
 def own_file(judged: Path, destination: DestinationPeer) -> Path:
     """The structure set as this destination wants it; raises StructureSetError if it is not what was judged."""
     path = for_destination(judged, destination)
-    reasons = destination_file.check(judged, path, destination) if path != judged else []
+    reasons = destination_file.deviations(judged, path, destination) if path != judged else []
     if reasons:
         raise StructureSetError(
             f"the file made for {destination.name} is not right and is not sent: {'; '.join(reasons)}"

@@ -43,7 +43,7 @@ class DemoError(RtsegError):
 
 
 @dataclass(frozen=True)
-class Row:
+class OrganFound:
     """What the demo found for one organ; `dice` compares with the phantom's true organ."""
 
     name: str
@@ -235,7 +235,7 @@ def show_result(
     for name, comment in comments.items():
         mask = found.get(name, np.zeros(ct.shape, bool))
         score = dice(mask, truth[name]) if name in truth else None
-        rows.append(Row(name, comment, float(mask.sum()) * ct.voxel_ml, score))
+        rows.append(OrganFound(name, comment, float(mask.sum()) * ct.voxel_ml, score))
     outlines = [Outline(r.name, found[r.name], anatomy_of(r.name).colour, r.flag) for r in rows if r.name in found]
     doubt_file = Path(job["rtstruct_path"]).parent / "entropy.npz"
     doubt = load_entropy_map(doubt_file, grid_of(ct)).array if doubt_file.is_file() else None
@@ -259,7 +259,7 @@ def on_grid(organ: Organ, ct: Volume) -> Array:
     return mask
 
 
-def as_table(rows: list[Row]) -> Table:
+def as_table(rows: list[OrganFound]) -> Table:
     """The organs as a person reads them."""
     table = Table(title="What the planning system received")
     for heading in ("organ", "flag", "volume ml", "VVC", "predicted Dice", "true Dice"):

@@ -26,10 +26,10 @@ from rtseg_daemon.dicom.wire import (
     ABORT,
     RELEASE_RP,
     RELEASE_RQ,
-    Limits,
     PeerError,
     PeerFault,
     PeerGone,
+    PeerLimits,
     abort_pdu,
     encode_command,
     encode_fragment,
@@ -328,7 +328,7 @@ def call(local: Local, peer: Peer, waits: Waits, names: Names) -> Line:
         sock = connected(peer.host, peer.port, waits.connect)
     except OSError as error:
         raise NoAssociation("no connection", names, of_connecting(error, names)) from error
-    line = Line(sock, Limits(), waits.total, waits.answer)
+    line = Line(sock, PeerLimits(), waits.total, waits.answer)
     if context is not None:
         line.allow(deadline - time.monotonic())
         try:

@@ -96,6 +96,6 @@ def number(dataset: Dataset, keyword: str) -> float | None:
     return found[0] if found else None
 
 
-def whole(dataset: Dataset, keyword: str) -> int | None:
+def integer(dataset: Dataset, keyword: str) -> int | None:
     found = number(dataset, keyword)
     return None if found is None else int(found)

@@ -4,7 +4,7 @@ import socket
 import ssl
 import time
 
-from rtseg_daemon.dicom.wire import Limits, PeerGone, Wire
+from rtseg_daemon.dicom.wire import PeerGone, PeerLimits, Wire
 
 
 class Line(Wire):
@@ -20,7 +20,7 @@ class Line(Wire):
         stall_seconds: how long the peer may take nothing of what is sent to it.
     """
 
-    def __init__(self, sock: socket.socket, limits: Limits, total_seconds: float, stall_seconds: float) -> None:
+    def __init__(self, sock: socket.socket, limits: PeerLimits, total_seconds: float, stall_seconds: float) -> None:
         super().__init__(sock, limits)
         self.end = time.monotonic() + total_seconds
         self.stall_seconds = stall_seconds

@@ -16,7 +16,7 @@ from rtseg_daemon.dicom.line import Line, connected
 from rtseg_daemon.dicom.proposal import Offer, encode_proposal
 from rtseg_daemon.dicom.statuses import told
 from rtseg_daemon.dicom.trouble import Names, NoAssociation, Trouble, plain_peer, tls_peer
-from rtseg_daemon.dicom.wire import Limits, PeerError
+from rtseg_daemon.dicom.wire import PeerError, PeerLimits
 from rtseg_daemon.errors import DeliveryError
 
 OFFERS = [Offer(VERIFICATION, PLAIN)]
@@ -74,7 +74,7 @@ def speaks_tls(names: Names) -> bool:
 
 def speaks_dicom(names: Names) -> bool:
     """Whether it answers an association request that is not encrypted by a PDU, be it a rejection."""
-    limits = Limits()
+    limits = PeerLimits()
     try:
         line = Line(connected(names.host, names.port, SECONDS), limits, SECONDS, SECONDS)
     except OSError:

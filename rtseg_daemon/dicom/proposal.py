@@ -17,7 +17,7 @@ from pynetdicom.presentation import build_context
 
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from rtseg_daemon.dicom.rejection import NothingAccepted, Rejected, read_abort, read_rejection
-from rtseg_daemon.dicom.wire import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, Limits, PeerError, PeerFault
+from rtseg_daemon.dicom.wire import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, PeerError, PeerFault, PeerLimits
 
 PYNETDICOM_VERSION = "3.0.4"
 
@@ -53,7 +53,7 @@ class Agreement:
     pdu_bytes: int
 
 
-def ourselves(limits: Limits) -> Items:
+def ourselves(limits: PeerLimits) -> Items:
     """Our user information: largest PDU, implementation class and version (PS3.7, D.3.3)."""
     largest = MaximumLengthNotification()
     largest.maximum_length_received = limits.pdu_bytes
@@ -69,7 +69,7 @@ def numbered(offers: Sequence[Offer]) -> dict[int, Offer]:
     return {2 * place + 1: offer for place, offer in enumerate(offers)}
 
 
-def encode_proposal(calling: str, called: str, offers: Sequence[Offer], limits: Limits) -> bytes:
+def encode_proposal(calling: str, called: str, offers: Sequence[Offer], limits: PeerLimits) -> bytes:
     """The A-ASSOCIATE-RQ."""
     asked = A_ASSOCIATE()
     asked.application_context_name = APPLICATION_CONTEXT_NAME
@@ -93,7 +93,7 @@ def provider_role(sop_class: str) -> SCP_SCU_RoleSelectionNegotiation:
     return role
 
 
-def agreement(kind: int, body: memoryview, offers: Sequence[Offer], limits: Limits) -> Agreement:
+def agreement(kind: int, body: memoryview, offers: Sequence[Offer], limits: PeerLimits) -> Agreement:
     """What the peer answered to our offers; raises PeerError where that is a rejection, an abort or makes no sense.
 
     The library's parser raises many kinds of exceptions on hostile bytes, hence the broad net.
@@ -132,7 +132,7 @@ def accepted(answer: A_ASSOCIATE, offers: dict[int, Offer]) -> dict[int, Context
     return contexts
 
 
-def usable_length(announced: int | None, limits: Limits) -> int:
+def usable_length(announced: int | None, limits: PeerLimits) -> int:
     """How long the body of a P-DATA-TF may be; 0 and nothing mean without limit (PS3.8, D.1), so that ours counts.
 
     Raises PeerFault for a length that is too small to be used.

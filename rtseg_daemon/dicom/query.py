@@ -12,7 +12,7 @@ from rtseg_daemon.dicom.association import PLAIN, Association, Data, Local, Mess
 from rtseg_daemon.dicom.contexts import LOSSLESS
 from rtseg_daemon.dicom.datasets import decode, encode
 from rtseg_daemon.dicom.dimse import Status
-from rtseg_daemon.dicom.files import text, whole
+from rtseg_daemon.dicom.files import integer, text
 from rtseg_daemon.dicom.proposal import Offer
 from rtseg_daemon.dicom.scan import ScanError
 from rtseg_daemon.dicom.statuses import told
@@ -100,7 +100,7 @@ def count_images(local: Local, peer: QueryPeer, study_uid: str, series_uid: str,
     uids = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
     with associated(local, peer, [Offer(FIND, PLAIN)], waits) as association:
         answers = find(association, peer, question("SERIES", **uids, NumberOfSeriesRelatedInstances=""))
-        said = [whole(answer, "NumberOfSeriesRelatedInstances") for answer in answers]
+        said = [integer(answer, "NumberOfSeriesRelatedInstances") for answer in answers]
         if not answers or said[0] is not None:
             return said[0] if said else None
         return len(find(association, peer, question("IMAGE", **uids, SOPInstanceUID=""))) or None
@@ -127,7 +127,7 @@ def series_of(association: Association, peer: QueryPeer, study_uid: str) -> Iter
     identifier = question("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", **wanted)
     for answer in find(association, peer, identifier):
         if text(answer, "Modality") == "CT" and text(answer, "SeriesInstanceUID"):
-            count = whole(answer, "NumberOfSeriesRelatedInstances")
+            count = integer(answer, "NumberOfSeriesRelatedInstances")
             yield RemoteSeries(study_uid, text(answer, "SeriesInstanceUID"), text(answer, "SeriesDescription"), count)
 
 

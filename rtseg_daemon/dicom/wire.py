@@ -24,7 +24,7 @@ ANY_LENGTH = (ASSOCIATE_RQ, ASSOCIATE_AC, P_DATA_TF)
 
 
 @dataclass(frozen=True)
-class Limits:
+class PeerLimits:
     """What one peer may ask of us.
 
     Args:
@@ -75,7 +75,7 @@ class Fragment:
 class Wire:
     """One connected socket. `deadline` is when the watchdog may cut it off; `worth` when it last brought something."""
 
-    def __init__(self, sock: socket.socket, limits: Limits) -> None:
+    def __init__(self, sock: socket.socket, limits: PeerLimits) -> None:
         self.socket = sock
         self.limits = limits
         self.deadline = time.monotonic() + limits.request_seconds

@@ -11,7 +11,7 @@ from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.rtstruct.names import names_of_rois
 from rtseg_daemon.rtstruct.renamed import owners_of, ring_numbers
 
-Contour = tuple[str, bytes, tuple[str, ...]]
+WrittenContour = tuple[str, bytes, tuple[str, ...]]
 """Geometric type, points as they stand in the file, and the images that are referred to."""
 
 KEPT = (
@@ -23,7 +23,7 @@ KEPT = (
 """What a destination's file has in common with the one that was judged, to the byte."""
 
 
-def check(judged: Path, path: Path, destination: DestinationPeer) -> list[str]:
+def deviations(judged: Path, path: Path, destination: DestinationPeer) -> list[str]:
     """Reasons against sending the file at `path` to the destination; none if it is right.
 
     `judged` is the structure set that the gates let pass: what has its contours has its sides.
@@ -50,7 +50,9 @@ def expected_rois(judged: Dataset, destination: DestinationPeer) -> dict[str, tu
     return {name: (owners[n], n) for name, n in zip(names, [*organs, *around], strict=True)}
 
 
-def roi_reasons(name: str, organ: str, judged: list[Contour], dataset: Dataset, number: int | None) -> Iterator[str]:
+def roi_reasons(
+    name: str, organ: str, judged: list[WrittenContour], dataset: Dataset, number: int | None
+) -> Iterator[str]:
     """Reasons against one ROI of the destination's file; `number` is None where there is none of that name."""
     if wrong := contradiction(organ, name):
         yield wrong
@@ -60,7 +62,7 @@ def roi_reasons(name: str, organ: str, judged: list[Contour], dataset: Dataset, 
         yield f"{name}: its contours are not those of {organ}"
 
 
-def contours_of(dataset: Dataset, number: int) -> list[Contour]:
+def contours_of(dataset: Dataset, number: int) -> list[WrittenContour]:
     """The contours of a ROI, in the file's order."""
     return [
         contour_in(contour)
@@ -70,7 +72,7 @@ def contours_of(dataset: Dataset, number: int) -> list[Contour]:
     ]
 
 
-def contour_in(item: Dataset) -> Contour:
+def contour_in(item: Dataset) -> WrittenContour:
     """One contour; its points are compared as text, which is not parsed."""
     raw = item.get_item("ContourData").value
     points = raw if isinstance(raw, bytes) else "\\".join(map(str, raw)).encode()

@@ -37,7 +37,7 @@ class Plane:
     index: int
 
 
-def check(
+def differences(
     path: Path,
     series: CtSeries,
     organs: Sequence[Organ],

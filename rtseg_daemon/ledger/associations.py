@@ -4,13 +4,13 @@ from sqlalchemy import update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.clock import or_now
-from rtseg_daemon.ledger.schema import Association, Series, Setting
+from rtseg_daemon.ledger.schema import IncomingAssociation, Series, Setting
 from rtseg_daemon.ledger.states import Ending
 
 
 def open_association(session: Session, calling_ae: str, calling_host: str, *, at: float | None = None) -> int:
     """Row for an accepted association; its id goes into the arrivals it brings."""
-    association = Association(calling_ae=calling_ae, calling_host=calling_host, opened_at=or_now(at))
+    association = IncomingAssociation(calling_ae=calling_ae, calling_host=calling_host, opened_at=or_now(at))
     session.add(association)
     session.flush()
     return association.id
@@ -19,7 +19,9 @@ def open_association(session: Session, calling_ae: str, calling_host: str, *, at
 def end_association(session: Session, association_id: int, ending: Ending, *, at: float | None = None) -> None:
     """Say how an association ended (RELEASED, IDLE or ABORTED)."""
     session.execute(
-        update(Association).where(Association.id == association_id).values(ending=ending, ended_at=or_now(at))
+        update(IncomingAssociation)
+        .where(IncomingAssociation.id == association_id)
+        .values(ending=ending, ended_at=or_now(at))
     )
 
 
@@ -29,7 +31,11 @@ def resume_listening(session: Session, *, at: float | None = None, pid: int | No
     Returns how many had died. See `listening_since` and `listener`.
     """
     moment = or_now(at)
-    died = update(Association).where(Association.ending == Ending.OPEN).values(ending=Ending.DIED, ended_at=moment)
+    died = (
+        update(IncomingAssociation)
+        .where(IncomingAssociation.ending == Ending.OPEN)
+        .values(ending=Ending.DIED, ended_at=moment)
+    )
     count: int = session.connection().execute(died).rowcount
     forgotten = update(Series).where(Series.counted_instance_id.is_not(None)).values(counted_instance_id=None)
     session.connection().execute(forgotten)  # what a PACS said before this silence began

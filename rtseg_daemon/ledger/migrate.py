@@ -31,7 +31,7 @@ def current_revision(engine: Engine) -> str | None:
         return MigrationContext.configure(connection).get_current_revision()
 
 
-def check(engine: Engine) -> None:
+def require_current(engine: Engine) -> None:
     """Raise LedgerError unless the database has exactly this version's schema."""
     found, wanted = current_revision(engine), newest_revision()
     if found is None:

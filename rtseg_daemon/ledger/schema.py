@@ -23,7 +23,7 @@ class Base(DeclarativeBase):
     }
 
 
-class Association(Base):
+class IncomingAssociation(Base):
     """One incoming DICOM association."""
 
     __tablename__ = "association"

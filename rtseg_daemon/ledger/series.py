@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.moves import move_series
-from rtseg_daemon.ledger.schema import Association, Instance, Series, SeriesAssociation
+from rtseg_daemon.ledger.schema import IncomingAssociation, Instance, Series, SeriesAssociation
 from rtseg_daemon.ledger.states import InstanceState, SeriesState
 
 
@@ -76,12 +76,12 @@ def last_instance_id(session: Session, series_id: int) -> int:
     return session.scalar(query) or 0
 
 
-def associations_of(session: Session, series_id: int) -> Sequence[Association]:
+def associations_of(session: Session, series_id: int) -> Sequence[IncomingAssociation]:
     """The associations that carried slices of a series, oldest first."""
     query = (
-        select(Association)
-        .join(SeriesAssociation, SeriesAssociation.association_id == Association.id)
+        select(IncomingAssociation)
+        .join(SeriesAssociation, SeriesAssociation.association_id == IncomingAssociation.id)
         .where(SeriesAssociation.series_id == series_id)
-        .order_by(Association.id)
+        .order_by(IncomingAssociation.id)
     )
     return session.scalars(query).all()

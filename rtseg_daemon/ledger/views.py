@@ -13,7 +13,7 @@ from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Destination, Event, Instance, Job, Process, Series
 from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState, SeriesState
 
-Shape = dict[str, Any]
+JsonObject = dict[str, Any]
 
 WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING)
 
@@ -25,7 +25,7 @@ def moment(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def job_shape(job: Job, storage: Path) -> Shape:
+def job_shape(job: Job, storage: Path) -> JsonObject:
     """One job as `jobs list --json` shows it."""
     return {
         "id": job.id,
@@ -46,7 +46,7 @@ def job_shape(job: Job, storage: Path) -> Shape:
     }
 
 
-def job_detail(job: Job, storage: Path) -> Shape:
+def job_detail(job: Job, storage: Path) -> JsonObject:
     """One job as `jobs show --json` shows it: also verdicts, organs, times and deliveries."""
     return job_shape(job, storage) | {
         "bundle_digest": job.bundle_digest,
@@ -65,7 +65,7 @@ def job_detail(job: Job, storage: Path) -> Shape:
     }
 
 
-def delivery_shape(delivery: Delivery) -> Shape:
+def delivery_shape(delivery: Delivery) -> JsonObject:
     """One delivery as `deliveries list --json` shows it."""
     return {
         "id": delivery.id,
@@ -81,7 +81,7 @@ def delivery_shape(delivery: Delivery) -> Shape:
     }
 
 
-def series_shape(series: Series, instances: int) -> Shape:
+def series_shape(series: Series, instances: int) -> JsonObject:
     """One series as `series list --json` shows it."""
     return {
         "id": series.id,
@@ -102,7 +102,7 @@ def series_shape(series: Series, instances: int) -> Shape:
     }
 
 
-def series_detail(series: Series, storage: Path) -> Shape:
+def series_detail(series: Series, storage: Path) -> JsonObject:
     """One series as `series show --json` shows it: also its instances and jobs."""
     kept = [instance for instance in series.instances if instance.state is InstanceState.KEPT]
     held_back = [instance for instance in series.instances if instance.state is InstanceState.QUARANTINED]
@@ -113,7 +113,7 @@ def series_detail(series: Series, storage: Path) -> Shape:
     }
 
 
-def instance_shape(instance: Instance, storage: Path) -> Shape:
+def instance_shape(instance: Instance, storage: Path) -> JsonObject:
     return {
         "sop_instance_uid": instance.sop_instance_uid,
         "path": str(storage / instance.path),
@@ -121,7 +121,7 @@ def instance_shape(instance: Instance, storage: Path) -> Shape:
     }
 
 
-def event_shape(event: Event) -> Shape:
+def event_shape(event: Event) -> JsonObject:
     return {
         "at": moment(event.at),
         "what": event.what,
@@ -189,7 +189,7 @@ def find_series(session: Session, name: str) -> Series:
     return series
 
 
-def counts(session: Session) -> Shape:
+def counts(session: Session) -> JsonObject:
     """How many jobs, series and deliveries there are in each state."""
     jobs = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
     series = session.execute(select(Series.state, func.count()).group_by(Series.state)).all()
@@ -203,7 +203,7 @@ def counts(session: Session) -> Shape:
 
 def status_shape(
     session: Session, now: float, free_gb: float | None, destinations: Sequence[str], running: bool = True
-) -> Shape:
+) -> JsonObject:
     """What `status --json` shows; `destinations` are the configured ones, `running` is False where no daemon lives."""
     at_work = or_(Job.state != JobState.SEGMENTED, Job.deliveries.any())
     oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING), at_work))
@@ -220,7 +220,7 @@ def status_shape(
     }
 
 
-def process_shape(process: Process) -> Shape:
+def process_shape(process: Process) -> JsonObject:
     return {
         "name": process.name,
         "pid": process.pid,
@@ -231,7 +231,7 @@ def process_shape(process: Process) -> Shape:
     }
 
 
-def destination_shape(name: str, row: Destination | None, session: Session) -> Shape:
+def destination_shape(name: str, row: Destination | None, session: Session) -> JsonObject:
     unsent = (DeliveryState.WAITING, DeliveryState.SENDING)
     query = select(func.count()).where(Delivery.destination == name, Delivery.state.in_(unsent))
     return {

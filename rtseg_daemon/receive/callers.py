@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from rtseg_daemon.config.sections import Caller
 from rtseg_daemon.dicom.tls import Certificate
 from rtseg_daemon.logs import log
-from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, UNKNOWN_CALLER, UNKNOWN_FOR_NOW, Refusal
+from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, UNKNOWN_CALLER, UNKNOWN_FOR_NOW, Rejection
 
 RESOLVE_SECONDS = 60.0
 
@@ -58,7 +58,7 @@ class Callers:
     allowed: tuple[Caller, ...]
     resolver: Resolver = field(default_factory=Resolver)
 
-    def refusal(self, calling: str, called: str, address: str, certificate: Certificate | None) -> Refusal | None:
+    def refusal(self, calling: str, called: str, address: str, certificate: Certificate | None) -> Rejection | None:
         """Why this peer is rejected, or None. `certificate` is that of a TLS connection, verified against the CA.
 
         Where only the lookup of a name stands between it and an entry of the list, it is told to come again.

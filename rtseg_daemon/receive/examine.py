@@ -170,8 +170,8 @@ def facts_of(found: Scan, transfer_syntax: str) -> dict[str, Any]:
         "position": list(position) if len(position) == 3 else None,
         "orientation": list(orientation) if len(orientation) == 6 else None,
         "image_type": [part for part in found.text(IMAGE_TYPE).split("\\") if part],
-        "instance": whole(found.numbers(INSTANCE)),
-        "acquisition": whole(found.numbers(ACQUISITION)),
+        "instance": first_integer(found.numbers(INSTANCE)),
+        "acquisition": first_integer(found.numbers(ACQUISITION)),
         "thickness": (found.numbers(THICKNESS) or (None,))[0],
         "rows": found.number(ROWS),
         "columns": found.number(COLUMNS),
@@ -179,7 +179,7 @@ def facts_of(found: Scan, transfer_syntax: str) -> dict[str, Any]:
     }
 
 
-def whole(numbers: tuple[float, ...]) -> int | None:
+def first_integer(numbers: tuple[float, ...]) -> int | None:
     return int(numbers[0]) if numbers and abs(numbers[0]) < 2**31 else None
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.contexts import is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
-from rtseg_daemon.dicom.wire import Limits, PeerFault
+from rtseg_daemon.dicom.wire import PeerFault, PeerLimits
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.arrivals import Arrival, add_instance, touch
@@ -38,7 +38,7 @@ NO_LEDGER = Status(dimse.OUT_OF_RESOURCES, "the ledger cannot be written now")
 class Intake:
     """Takes C-STOREs of all associations."""
 
-    def __init__(self, store: ObjectStore, commits: GroupCommit, limits: Limits, minimum_free_gb: float) -> None:
+    def __init__(self, store: ObjectStore, commits: GroupCommit, limits: PeerLimits, minimum_free_gb: float) -> None:
         self.store = store
         self.commits = commits
         self.limits = limits

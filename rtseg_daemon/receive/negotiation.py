@@ -9,7 +9,7 @@ from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiat
 from pynetdicom.presentation import PresentationContext, negotiate_as_acceptor
 
 from rtseg_daemon.dicom.proposal import ourselves
-from rtseg_daemon.dicom.wire import ASSOCIATE_RQ, Limits, PeerFault
+from rtseg_daemon.dicom.wire import ASSOCIATE_RQ, PeerFault, PeerLimits
 
 USER_REJECTION = 0x01
 
@@ -32,7 +32,7 @@ def decode_request(body: memoryview) -> A_ASSOCIATE:
 
 
 def accept(
-    request: A_ASSOCIATE, supported: list[PresentationContext], limits: Limits
+    request: A_ASSOCIATE, supported: list[PresentationContext], limits: PeerLimits
 ) -> tuple[dict[int, PresentationContext], bytes]:
     """The accepted contexts by id, and the A-ASSOCIATE-AC that says so; raises PeerFault where nothing can be agreed.
 
@@ -70,7 +70,7 @@ def negotiated(
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Rejection:
     """Why an association is rejected, as in an A-ASSOCIATE-RJ (PS3.8, table 9-21), and in words for the log."""
 
     result: int
@@ -85,13 +85,13 @@ class Refusal:
         return data
 
 
-UNKNOWN_CALLER = Refusal(1, 1, 3, "calling AE title or address is not in dicom.allowed_callers")
+UNKNOWN_CALLER = Rejection(1, 1, 3, "calling AE title or address is not in dicom.allowed_callers")
 
 
-UNKNOWN_CALLED = Refusal(1, 1, 7, "called AE title is not dicom.ae_title")
+UNKNOWN_CALLED = Rejection(1, 1, 7, "called AE title is not dicom.ae_title")
 
 
-UNKNOWN_FOR_NOW = Refusal(2, 3, 1, "the host name of this caller in dicom.allowed_callers cannot be looked up now")
+UNKNOWN_FOR_NOW = Rejection(2, 3, 1, "the host name of this caller in dicom.allowed_callers cannot be looked up now")
 
 
-TOO_MANY = Refusal(2, 3, 2, "too many associations")
+TOO_MANY = Rejection(2, 3, 2, "too many associations")

@@ -14,9 +14,9 @@ from rtseg_daemon.dicom.tls import Certificate
 from rtseg_daemon.dicom.validity import EndOfCertificate
 from rtseg_daemon.dicom.wire import (
     ASSOCIATE_RQ,
-    Limits,
     PeerFault,
     PeerGone,
+    PeerLimits,
     PeerReleased,
     Wire,
     abort_pdu,
@@ -28,7 +28,7 @@ from rtseg_daemon.logs import log
 from rtseg_daemon.receive.callers import Callers
 from rtseg_daemon.receive.door import Door
 from rtseg_daemon.receive.intake import Intake
-from rtseg_daemon.receive.negotiation import TOO_MANY, Refusal, accept, decode_request
+from rtseg_daemon.receive.negotiation import TOO_MANY, Rejection, accept, decode_request
 from rtseg_daemon.receive.sender import Sender
 
 WORTH_BYTES = 16 * 1024
@@ -42,7 +42,7 @@ class Reception:
     callers: Callers
     door: Door
     intake: Intake
-    limits: Limits
+    limits: PeerLimits
     contexts: list[PresentationContext]
     event_report: Callable[[Command, bytes, str], Status] | None = None
 
@@ -118,7 +118,7 @@ class Session:
             if end.stage() is not None:
                 self.reception.intake.alarm("certificate", end.key, end.sentence())
 
-    def _refusal(self, request: A_ASSOCIATE) -> Refusal | None:
+    def _refusal(self, request: A_ASSOCIATE) -> Rejection | None:
         calling, called = str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()
         refusal = self.reception.callers.refusal(calling, called, self.address, self.certificate)
         if refusal is None and not self.reception.door.enter(self.wire, (calling, self.address)):

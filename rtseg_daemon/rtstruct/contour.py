@@ -15,7 +15,7 @@ from contourpy import FillType, contour_generator
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.rtstruct.keyhole import Path, joined
+from rtseg_daemon.rtstruct.keyhole import Path, one_path
 
 TOLERANCE_MM = 0.1
 """Upper bound of what simplification may move the boundary."""
@@ -74,7 +74,7 @@ def outline(mask: Array, margin: Array | None) -> list[Path]:
     paths = []
     for points, parts in zip(polygons, offsets, strict=True):
         kept_clear = clear_of_centres(np.asarray(points)) - 1.0
-        paths.append(joined([kept_clear[a : b - 1] for a, b in pairwise(parts)]))
+        paths.append(one_path([kept_clear[a : b - 1] for a, b in pairwise(parts)]))
     return paths
 
 

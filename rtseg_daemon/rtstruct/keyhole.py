@@ -24,7 +24,7 @@ class Path:
     fixed: Array
 
 
-def joined(rings: Sequence[Array]) -> Path:
+def one_path(rings: Sequence[Array]) -> Path:
     """One path around the first ring and, through keyholes, around the others, which are its holes.
 
     Rings are (n, 2) without the first point repeated, their edges within the cells of the unit grid; holes run the

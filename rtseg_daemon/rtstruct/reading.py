@@ -11,7 +11,7 @@ from pydicom.uid import RTStructureSetStorage
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Volume, bounding_box
 from rtseg_daemon.ct.series import CtSeries
-from rtseg_daemon.dicom.files import read_dataset, text, value_of, whole
+from rtseg_daemon.dicom.files import integer, read_dataset, text, value_of
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError, StructureSetError
 from rtseg_daemon.rtstruct.raster import Raster, rasterised
@@ -87,12 +87,12 @@ def structures_of(dataset: Dataset, name: str) -> list[Structure]:
         raise StructureSetError(f"{name} has no ROIs (StructureSetROISequence is missing or empty)")
     drawn: dict[int, list[Dataset]] = {}
     for item in value_of(dataset, "ROIContourSequence") or []:
-        drawn.setdefault(whole(item, "ReferencedROINumber") or 0, []).extend(value_of(item, "ContourSequence") or [])
+        drawn.setdefault(integer(item, "ReferencedROINumber") or 0, []).extend(value_of(item, "ContourSequence") or [])
     types = {
-        whole(item, "ReferencedROINumber"): text(item, "RTROIInterpretedType")
+        integer(item, "ReferencedROINumber"): text(item, "RTROIInterpretedType")
         for item in value_of(dataset, "RTROIObservationsSequence") or []
     }
-    numbers = [whole(roi, "ROINumber") or 0 for roi in rois]
+    numbers = [integer(roi, "ROINumber") or 0 for roi in rois]
     return [
         structure_of(roi, drawn.get(number, []), types.get(number, ""))
         for roi, number in zip(rois, numbers, strict=True)
@@ -119,7 +119,7 @@ def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: st
     reasons = "; ".join(sorted(set(faults)))
     return Structure(
         name=text(roi, "ROIName"),
-        number=whole(roi, "ROINumber") or 0,
+        number=integer(roi, "ROINumber") or 0,
         interpreted_type=interpreted_type,
         frame_uid=text(roi, "ReferencedFrameOfReferenceUID"),
         contours=tuple(kept),

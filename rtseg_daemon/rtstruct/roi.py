@@ -10,7 +10,7 @@ from pydicom.tag import Tag
 
 from rtseg_daemon.anatomy.called import ascii_line
 from rtseg_daemon.anatomy.volume import Array
-from rtseg_daemon.ct.series import Instance
+from rtseg_daemon.ct.series import CtImage
 from rtseg_daemon.rtstruct.codes import LATERALITY, Anatomy, Colour
 from rtseg_daemon.rtstruct.contour import Contour
 from rtseg_daemon.rtstruct.copied import keep_bytes
@@ -45,7 +45,7 @@ def roi_item(roi: Roi, frame_uid: str) -> Dataset:
     return item
 
 
-def contour_item(roi: Roi, instances: Sequence[Instance], z_text: Sequence[str]) -> Dataset:
+def contour_item(roi: Roi, instances: Sequence[CtImage], z_text: Sequence[str]) -> Dataset:
     item = Dataset()
     item.ROIDisplayColor = list(roi.colour)
     item.ReferencedROINumber = roi.number
@@ -110,7 +110,7 @@ def add_codes(item: Dataset, known: Anatomy) -> None:
         item.RTROIIdentificationCodeSequence = Items([identification])
 
 
-def image_reference(instance: Instance) -> Dataset:
+def image_reference(instance: CtImage) -> Dataset:
     item = Dataset()
     item.ReferencedSOPClassUID = instance.sop_class_uid
     item.ReferencedSOPInstanceUID = instance.sop_instance_uid

@@ -24,7 +24,7 @@ TIMEOUT_SECONDS = 10.0
 """For one attempt on one channel, from its first byte to its last."""
 FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 1800.0
-Channel = Callable[[Alarm], None]
+Notify = Callable[[Alarm], None]
 DONE = (JobState.DELIVERED, JobState.CANCELLED)
 
 
@@ -126,7 +126,7 @@ def _send(engine: Engine, alarm: Alarm, settings: Alarms, pauses: Pauses) -> boo
     return done
 
 
-def tell(name: str, channel: Channel, alarm: Alarm, pauses: Pauses) -> bool:
+def tell(name: str, channel: Notify, alarm: Alarm, pauses: Pauses) -> bool:
     """Whether the channel took the alarm; where not, the log says why and the channel has a pause."""
     try:
         channel(alarm)
@@ -144,10 +144,10 @@ def told_key(alarm: Alarm, channel: str) -> str:
     return f"alarm:{alarm.id}:{channel}"
 
 
-def channels(settings: Alarms) -> dict[str, Channel]:
+def channels(settings: Alarms) -> dict[str, Notify]:
     """The ways out that are configured."""
     webhook, mail = settings.webhook, settings.mail
-    ways: dict[str, Channel] = {}
+    ways: dict[str, Notify] = {}
     if webhook is not None:
         ways["webhook"] = lambda alarm: post(webhook, alarm)
     if mail is not None:

@@ -14,21 +14,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree as xml
 
-Code = tuple[str, str]
+AuditCode = tuple[str, str]
 
-APPLICATION_ACTIVITY: Code = ("110100", "Application Activity")
-INSTANCES_TRANSFERRED: Code = ("110104", "DICOM Instances Transferred")
-INSTANCES_ACCESSED: Code = ("110103", "DICOM Instances Accessed")
-PROCEDURE_RECORD: Code = ("110111", "Procedure Record")
-SECURITY_ALERT: Code = ("110113", "Security Alert")
+APPLICATION_ACTIVITY: AuditCode = ("110100", "Application Activity")
+INSTANCES_TRANSFERRED: AuditCode = ("110104", "DICOM Instances Transferred")
+INSTANCES_ACCESSED: AuditCode = ("110103", "DICOM Instances Accessed")
+PROCEDURE_RECORD: AuditCode = ("110111", "Procedure Record")
+SECURITY_ALERT: AuditCode = ("110113", "Security Alert")
 
-APPLICATION_START: Code = ("110120", "Application Start")
-APPLICATION_STOP: Code = ("110121", "Application Stop")
-SOFTWARE_CONFIGURATION: Code = ("110131", "Software Configuration")
+APPLICATION_START: AuditCode = ("110120", "Application Start")
+APPLICATION_STOP: AuditCode = ("110121", "Application Stop")
+SOFTWARE_CONFIGURATION: AuditCode = ("110131", "Software Configuration")
 
-SOURCE: Code = ("110153", "Source Role ID")
-DESTINATION: Code = ("110152", "Destination Role ID")
-APPLICATION: Code = ("110150", "Application")
+SOURCE: AuditCode = ("110153", "Source Role ID")
+DESTINATION: AuditCode = ("110152", "Destination Role ID")
+APPLICATION: AuditCode = ("110150", "Application")
 
 SUCCESS = "0"
 FACILITY_AND_SEVERITY = "<85>"  # security messages, notice (PS3.15, A.6.1)
@@ -39,7 +39,7 @@ class Participant:
     """A person or node that took part."""
 
     user: str
-    role: Code | None = None
+    role: AuditCode | None = None
     requestor: bool = False
     address: str | None = None
 
@@ -49,22 +49,22 @@ class Thing:
     """What it was about: a study, a patient or a job, by its identifier."""
 
     identifier: str
-    kind: Code
+    kind: AuditCode
     type_code: str
     role_code: str
     detail: str = ""
 
 
 @dataclass(frozen=True)
-class Message:
+class AuditMessage:
     """One event. `action` is C, R, U, D or E; `at` in seconds since 1970."""
 
-    event: Code
+    event: AuditCode
     action: str
     at: float
     participants: Sequence[Participant]
     things: Sequence[Thing] = ()
-    kind: Code | None = None
+    kind: AuditCode | None = None
     outcome: str = SUCCESS
 
 
@@ -80,7 +80,7 @@ def job(number: int, detail: str) -> Thing:
     return Thing(f"job {number}", ("12", "URI"), "4", "20", detail)
 
 
-def encode(message: Message) -> bytes:
+def encode(message: AuditMessage) -> bytes:
     """The message as XML (PS3.15, A.5.1) in one line."""
     root = xml.Element("AuditMessage")
     moment = datetime.fromtimestamp(message.at, UTC).isoformat(timespec="milliseconds")
@@ -98,7 +98,7 @@ def encode(message: Message) -> bytes:
     return encoded.replace(b"\n", b"&#10;")
 
 
-def add_code(parent: xml.Element, tag: str, code: Code) -> None:
+def add_code(parent: xml.Element, tag: str, code: AuditCode) -> None:
     xml.SubElement(parent, tag, {"csd-code": code[0], "codeSystemName": "DCM", "originalText": code[1]})
 
 
@@ -131,7 +131,7 @@ def clean(text: str) -> str:
     )
 
 
-def line(message: Message) -> bytes:
+def line(message: AuditMessage) -> bytes:
     """The whole syslog message, as it stands in the file and goes to a collector."""
     moment = datetime.fromtimestamp(message.at, UTC).isoformat(timespec="milliseconds")
     head = f"{FACILITY_AND_SEVERITY}1 {moment} {socket.gethostname()} rtseg-daemon {os.getpid()} DICOM+RFC3881 - "
@@ -144,7 +144,7 @@ class Trail:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def append(self, messages: Sequence[Message]) -> None:
+    def append(self, messages: Sequence[AuditMessage]) -> None:
         """Write all of them durably; raises OSError where that is not possible.
 
         A line that a full disk cut off is ended first, so that no later one is glued to it.

@@ -27,11 +27,20 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Collector
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import is_own
-from rtseg_daemon.ledger.schema import Association, Delivery, Event, Instance, Job, Series, SeriesAssociation, Setting
+from rtseg_daemon.ledger.schema import (
+    Delivery,
+    Event,
+    IncomingAssociation,
+    Instance,
+    Job,
+    Series,
+    SeriesAssociation,
+    Setting,
+)
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import write_durably
 from rtseg_daemon.upkeep import audit_messages
-from rtseg_daemon.upkeep.audit_messages import Message, Participant, Trail
+from rtseg_daemon.upkeep.audit_messages import AuditMessage, Participant, Trail
 
 BATCH = 500
 MOST_BYTES = 1_000_000
@@ -46,25 +55,30 @@ DAEMON = Participant("rtseg-daemon", audit_messages.APPLICATION)
 def note_start(engine: Engine, config_file: Path, trail: Trail, now: float) -> None:
     """Application start, and a changed configuration where the file is not the one of the last start."""
     digest = hashlib.sha256(config_file.read_bytes()).hexdigest()
-    messages = [Message(audit_messages.APPLICATION_ACTIVITY, "E", now, [DAEMON], kind=audit_messages.APPLICATION_START)]
+    messages = [
+        AuditMessage(audit_messages.APPLICATION_ACTIVITY, "E", now, [DAEMON], kind=audit_messages.APPLICATION_START)
+    ]
     with writing(engine) as session:
         before = remembered(session, CONFIG_SEEN)
         session.merge(Setting(key=CONFIG_SEEN, value=digest))
     if before and before != digest:
         thing = audit_messages.Thing(f"configuration {digest[:16]}", ("12", "URI"), "2", "13", f"was {before[:16]}")
         messages.append(
-            Message(audit_messages.SECURITY_ALERT, "E", now, [DAEMON], [thing], audit_messages.SOFTWARE_CONFIGURATION)
+            AuditMessage(
+                audit_messages.SECURITY_ALERT, "E", now, [DAEMON], [thing], audit_messages.SOFTWARE_CONFIGURATION
+            )
         )
     append_or_say(trail, messages)
 
 
 def note_stop(trail: Trail, now: float) -> None:
     append_or_say(
-        trail, [Message(audit_messages.APPLICATION_ACTIVITY, "E", now, [DAEMON], kind=audit_messages.APPLICATION_STOP)]
+        trail,
+        [AuditMessage(audit_messages.APPLICATION_ACTIVITY, "E", now, [DAEMON], kind=audit_messages.APPLICATION_STOP)],
     )
 
 
-def append_or_say(trail: Trail, messages: list[Message]) -> None:
+def append_or_say(trail: Trail, messages: list[AuditMessage]) -> None:
     """Where the trail cannot be written, patients go first: the log says so, and the chores try again later."""
     try:
         trail.append(messages)
@@ -77,7 +91,7 @@ def write_new(engine: Engine, config: Config) -> int:
     trail = Trail(config.audit_file)
     with reading(engine) as session:
         events = new_rows(session, Event, EVENTS_SEEN)
-        new = new_rows(session, Association, ASSOCIATIONS_SEEN)
+        new = new_rows(session, IncomingAssociation, ASSOCIATIONS_SEEN)
         pending = [*passed_over(session), *new]
         associations = [one for one in pending if one.ended_at is not None]
         messages = [m for event in events for m in told_by_event(session, event)]
@@ -98,7 +112,7 @@ def remembered(session: Session, key: str) -> str:
     return setting.value if setting else ""
 
 
-Row = TypeVar("Row", Event, Association)
+Row = TypeVar("Row", Event, IncomingAssociation)
 
 
 def new_rows(session: Session, table: type[Row], key: str) -> list[Row]:
@@ -107,13 +121,17 @@ def new_rows(session: Session, table: type[Row], key: str) -> list[Row]:
     return list(session.scalars(select(table).where(table.id > last).order_by(table.id).limit(BATCH)))
 
 
-def passed_over(session: Session) -> list[Association]:
+def passed_over(session: Session) -> list[IncomingAssociation]:
     """Associations that were still open when later ones were told; a long one must not delay those."""
     numbers = [int(number) for number in remembered(session, ASSOCIATIONS_OPEN).split()]
-    return list(session.scalars(select(Association).where(Association.id.in_(numbers)).order_by(Association.id)))
+    return list(
+        session.scalars(
+            select(IncomingAssociation).where(IncomingAssociation.id.in_(numbers)).order_by(IncomingAssociation.id)
+        )
+    )
 
 
-def told_by_association(session: Session, association: Association) -> Iterator[Message]:
+def told_by_association(session: Session, association: IncomingAssociation) -> Iterator[AuditMessage]:
     """Who sent what: one message per study."""
     counts = (
         select(Series.study_instance_uid, Series.patient_id, func.count(Instance.id))
@@ -126,14 +144,14 @@ def told_by_association(session: Session, association: Association) -> Iterator[
     for study_uid, patient_id, count in session.execute(counts):
         things = [audit_messages.study(study_uid, count), audit_messages.patient(patient_id)]
         at = association.ended_at or association.opened_at
-        yield Message(audit_messages.INSTANCES_TRANSFERRED, "C", at, [sender, receiver()], things)
+        yield AuditMessage(audit_messages.INSTANCES_TRANSFERRED, "C", at, [sender, receiver()], things)
 
 
 def receiver() -> Participant:
     return Participant("rtseg-daemon", audit_messages.DESTINATION)
 
 
-def told_by_event(session: Session, event: Event) -> Iterator[Message]:
+def told_by_event(session: Session, event: Event) -> Iterator[AuditMessage]:
     """What was sent where, and what a person did; the daemon's own steps are no audit matter."""
     if event.subject == "delivery" and event.what == "sent" and event.subject_id is not None:
         delivery = session.get(Delivery, event.subject_id)
@@ -143,15 +161,15 @@ def told_by_event(session: Session, event: Event) -> Iterator[Message]:
         yield told_by_person(event)
 
 
-def told_by_delivery(session: Session, event: Event, delivery: Delivery) -> Message:
+def told_by_delivery(session: Session, event: Event, delivery: Delivery) -> AuditMessage:
     series = session.get_one(Series, session.get_one(Job, delivery.job_id).series_id)
     things = [audit_messages.study(series.study_instance_uid, 1), audit_messages.patient(series.patient_id)]
     there = Participant(delivery.destination, audit_messages.DESTINATION)
     ours = Participant("rtseg-daemon", audit_messages.SOURCE, requestor=True)
-    return Message(audit_messages.INSTANCES_TRANSFERRED, "R", event.at, [ours, there], things)
+    return AuditMessage(audit_messages.INSTANCES_TRANSFERRED, "R", event.at, [ours, there], things)
 
 
-def told_by_person(event: Event) -> Message:
+def told_by_person(event: Event) -> AuditMessage:
     """Viewed, released, run again, cancelled: who, what, and why where that was asked for."""
     viewed = event.what == "viewed"
     why = str(event.detail.get("why", ""))
@@ -159,7 +177,7 @@ def told_by_person(event: Event) -> Message:
         f"{event.subject} {event.subject_id}", ("12", "URI"), "4", "20", f"{event.what}: {why}" if why else event.what
     )
     code, action = (audit_messages.INSTANCES_ACCESSED, "R") if viewed else (audit_messages.PROCEDURE_RECORD, "U")
-    return Message(code, action, event.at, [Participant(event.who, requestor=True), DAEMON], [thing])
+    return AuditMessage(code, action, event.at, [Participant(event.who, requestor=True), DAEMON], [thing])
 
 
 # --- to a collector --------------------------------------------------------------------------------------------------

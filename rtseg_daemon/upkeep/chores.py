@@ -28,7 +28,7 @@ from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably
 from rtseg_daemon.upkeep import alarms, audit_trail, certificates, retention
 from rtseg_daemon.upkeep.backup import back_up, prune
-from rtseg_daemon.upkeep.metrics import Facts, metrics_text
+from rtseg_daemon.upkeep.metrics import Measurements, metrics_text
 
 GUARD_INTERVAL = timedelta(seconds=1)
 
@@ -85,7 +85,7 @@ def write_metrics(upkeep: Upkeep) -> None:
     with reading(upkeep.engine) as session:
         status = status_shape(session, now, round(free / 1e9, 1), config.destination_names)
         late = sum(1 for _ in alarms.late_series(session, now - config.series.late_minutes * 60.0))
-    text = metrics_text(Facts(status, late, free, dict(upkeep.finished), now))
+    text = metrics_text(Measurements(status, late, free, dict(upkeep.finished), now))
     write_durably(upkeep.layout.metrics, text.encode())
 
 

@@ -21,7 +21,7 @@ SETTLED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Discrepancy:
     """One thing that is not as it should be; `repaired` says whether `--repair` mended it."""
 
     kind: str
@@ -30,7 +30,7 @@ class Finding:
     repaired: bool = False
 
 
-def examine(engine: Engine, config: Config, *, repair: bool) -> list[Finding]:
+def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy]:
     """Everything that is wrong. With `repair`, orphaned files move to quarantine and unfinished ones are deleted;
     what is missing or altered can only be sent again. A broken ledger is all that is reported where there is one.
     """
@@ -46,7 +46,7 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Finding]:
     return findings
 
 
-def ledger_integrity(engine: Engine) -> Iterator[Finding]:
+def ledger_integrity(engine: Engine) -> Iterator[Discrepancy]:
     """SQLite's own checks (pages, indices, foreign keys)."""
     file = database_file(engine.url)
     if file is None:
@@ -58,29 +58,29 @@ def ledger_integrity(engine: Engine) -> Iterator[Finding]:
         except sqlite3.DatabaseError as error:
             pages, rows = [str(error)], []
     for line in pages:
-        yield Finding("ledger", str(file), f"{line}; restore a backup")
+        yield Discrepancy("ledger", str(file), f"{line}; restore a backup")
     for table, row, parent, _ in rows:
-        yield Finding("ledger", table, f"row {row} refers to a missing row of {parent}")
+        yield Discrepancy("ledger", table, f"row {row} refers to a missing row of {parent}")
 
 
-def free_space(layout: Layout, minimum_gb: float) -> Iterator[Finding]:
+def free_space(layout: Layout, minimum_gb: float) -> Iterator[Discrepancy]:
     """Less than `storage.minimum_free_gb`: objects are refused."""
     free = layout.free_gb()
     if free < minimum_gb:
-        yield Finding("disk", str(layout.directory), f"{free:.1f} of {minimum_gb:g} GB free; objects are refused")
+        yield Discrepancy("disk", str(layout.directory), f"{free:.1f} of {minimum_gb:g} GB free; objects are refused")
 
 
-def instances_without_file(engine: Engine, layout: Layout) -> Iterator[Finding]:
+def instances_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
     """Acknowledged objects whose file is gone or has another digest."""
     query = select(Instance.id, Instance.path, Instance.sha256).where(Instance.state != InstanceState.REMOVED)
     with reading(engine) as session:
         rows = session.execute(query).all()
     for number, path, digest in rows:
         if problem := damage(layout.directory / path, digest):
-            yield Finding("instance", f"instance {number}", f"{path} {problem}; have the series sent again")
+            yield Discrepancy("instance", f"instance {number}", f"{path} {problem}; have the series sent again")
 
 
-def results_without_file(engine: Engine, layout: Layout) -> Iterator[Finding]:
+def results_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
     """Structure sets that are still to be sent, and are gone or altered."""
     done = (JobState.DELIVERED, JobState.CANCELLED)
     query = select(Job.id, Job.rtstruct_path, Job.rtstruct_sha256).where(
@@ -90,10 +90,10 @@ def results_without_file(engine: Engine, layout: Layout) -> Iterator[Finding]:
         rows = session.execute(query).all()
     for job_id, path, digest in rows:
         if problem := damage(layout.directory / str(path), digest or ""):
-            yield Finding("result", f"job {job_id}", f"{path} {problem}; `rtseg-daemon jobs rerun {job_id}`")
+            yield Discrepancy("result", f"job {job_id}", f"{path} {problem}; `rtseg-daemon jobs rerun {job_id}`")
 
 
-def orphans(engine: Engine, layout: Layout, repair: bool) -> Iterator[Finding]:
+def orphans(engine: Engine, layout: Layout, repair: bool) -> Iterator[Discrepancy]:
     """Files that the ledger does not know. They were never acknowledged, or retention was interrupted."""
     with reading(engine) as session:
         known = set(session.scalars(select(Instance.path).where(Instance.state != InstanceState.REMOVED)))
@@ -102,23 +102,25 @@ def orphans(engine: Engine, layout: Layout, repair: bool) -> Iterator[Finding]:
         if layout.relative(file) not in known:
             if repair:
                 file.rename(layout.quarantine / f"orphan-{file.name}")
-            yield Finding(
+            yield Discrepancy(
                 "orphan", layout.relative(file), "is not in the ledger (--repair moves it to quarantine)", repair
             )
     for folder in layout.results.iterdir():
         if folder.name not in jobs and settled(folder):
             if repair:
                 shutil.rmtree(folder)
-            yield Finding("orphan", layout.relative(folder), "belongs to no finished job (deleted by --repair)", repair)
+            yield Discrepancy(
+                "orphan", layout.relative(folder), "belongs to no finished job (deleted by --repair)", repair
+            )
 
 
-def leftovers(layout: Layout, repair: bool) -> Iterator[Finding]:
+def leftovers(layout: Layout, repair: bool) -> Iterator[Discrepancy]:
     """Unfinished files of a process that died."""
     parts = [path for path in layout.directory.rglob("*.part") if settled(path)]
     for path in [*settled_files(layout.incoming), *parts]:
         if repair:
             path.unlink(missing_ok=True)
-        yield Finding("unfinished", layout.relative(path), "was never finished (deleted by --repair)", repair)
+        yield Discrepancy("unfinished", layout.relative(path), "was never finished (deleted by --repair)", repair)
 
 
 def settled_files(folder: Path) -> Iterator[Path]:

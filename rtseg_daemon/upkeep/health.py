@@ -18,7 +18,7 @@ NO_PULSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Facts:
+class Observations:
     """What `status` found.
 
     Args:
@@ -42,12 +42,12 @@ class Facts:
     stopped: frozenset[int] = field(default_factory=frozenset)
 
 
-def problems(facts: Facts) -> list[str]:
+def problems(facts: Observations) -> list[str]:
     """Everything that is wrong, worst first; empty for a daemon that runs well."""
     return [problem for look in LOOKS for problem in look(facts)]
 
 
-def storage_problems(facts: Facts) -> Iterator[str]:
+def storage_problems(facts: Observations) -> Iterator[str]:
     if facts.read_only:
         yield (
             "storage.directory lies on a file system that takes no writes: nothing is received. "
@@ -57,7 +57,7 @@ def storage_problems(facts: Facts) -> Iterator[str]:
         yield f"the ledger cannot be used: {facts.ledger}"
 
 
-def process_problems(facts: Facts) -> Iterator[str]:
+def process_problems(facts: Observations) -> Iterator[str]:
     if not facts.running:
         yield "the daemon is not running; start it with: rtseg-daemon serve"
         return
@@ -68,7 +68,7 @@ def process_problems(facts: Facts) -> Iterator[str]:
             yield f"{process['name']} is stopped by a signal; go on with: kill -CONT {process['pid']}"
 
 
-def pulse_problems(facts: Facts) -> Iterator[str]:
+def pulse_problems(facts: Observations) -> Iterator[str]:
     pulse = facts.pulse
     if not facts.running or pulse is None:
         return
@@ -87,7 +87,7 @@ def pulse_problems(facts: Facts) -> Iterator[str]:
         yield f"the periodic work {name!r} has not ended without an error for {seconds:.0f} s; the log says why"
 
 
-def certificate_problems(facts: Facts) -> Iterator[str]:
+def certificate_problems(facts: Observations) -> Iterator[str]:
     for end in facts.certificates:
         if end.seconds_left <= 0:
             yield f"{end.sentence()}; nobody can connect by TLS until it is replaced"

@@ -12,7 +12,7 @@ Samples = Iterable[tuple[dict[str, str], float]]
 
 
 @dataclass(frozen=True)
-class Facts:
+class Measurements:
     """What the metrics say. `status` is `views.status_shape`'s; times are seconds since 1970."""
 
     status: Mapping[str, Any]
@@ -32,12 +32,12 @@ class Metric:
     samples: Samples
 
 
-def metrics_text(facts: Facts) -> str:
+def metrics_text(facts: Measurements) -> str:
     """The whole file."""
     return "".join(rendered(metric) for metric in metrics_of(facts))
 
 
-def metrics_of(facts: Facts) -> list[Metric]:
+def metrics_of(facts: Measurements) -> list[Metric]:
     """Every metric; all are gauges, since a ledger row may change its state or be counted anew."""
     status = facts.status
     return [

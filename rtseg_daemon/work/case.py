@@ -244,6 +244,8 @@ def write_case(result: CaseResult, path: Path) -> None:
 def checked(result: CaseResult, path: Path, options: Options) -> CaseResult:
     """The result with the verdict on the file that was written: it is read again by code of its own."""
     assert result.series is not None
-    reasons = written_file.check(path, result.series, result.organs, rejected=options.rejected, rings=result.rings)
+    reasons = written_file.differences(
+        path, result.series, result.organs, rejected=options.rejected, rings=result.rings
+    )
     verdict = Verdict("hold", tuple(reasons), releasable=False) if reasons else Verdict("pass")
     return replace(result, verdicts=(*result.verdicts, ("written file", verdict)))

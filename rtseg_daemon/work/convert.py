@@ -12,7 +12,7 @@ from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.ct.series import CtSeries, list_series, load_series
 from rtseg_daemon.errors import SeriesError, StructureSetError
-from rtseg_daemon.gates.written_file import check
+from rtseg_daemon.gates.written_file import differences
 from rtseg_daemon.rtstruct.names import unique_names, unique_stems
 from rtseg_daemon.rtstruct.reading import boxed, read_structures, structures_on
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
@@ -67,7 +67,7 @@ def masks_to_rtstruct(ct_paths: list[Path], masks: Path, out: Path) -> Converted
     notes += [f"{o.name}: the mask is empty on this CT; written without contours" for o in organs if not o.found]
     dataset = build_rtstruct(series, organs, [], derive_identity(series, digest(found), 1), notes=notes)
     write_dataset(dataset, out)
-    if reasons := check(out, series, organs):
+    if reasons := differences(out, series, organs):
         raise StructureSetError(f"{out} does not read back as the masks: {'; '.join(reasons)}")
     return Converted((out,), tuple(notes))
 

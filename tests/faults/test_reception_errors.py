@@ -17,10 +17,10 @@ from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from rtseg_daemon.dicom.dimse import decode_command
-from rtseg_daemon.dicom.wire import Limits
+from rtseg_daemon.dicom.wire import PeerLimits
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.refusals import refused_images
-from rtseg_daemon.ledger.schema import Association, Instance, Series
+from rtseg_daemon.ledger.schema import IncomingAssociation, Instance, Series
 from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.receive import intake
 from rtseg_daemon.receive import store as store_module
@@ -77,7 +77,7 @@ class Desk:
         self.saboteur = saboteur
         self.commits = GroupCommit(ledger, self.store.sync)
         self.commits.start()
-        self.intake = Intake(self.store, self.commits, Limits(), minimum_free_gb=0)
+        self.intake = Intake(self.store, self.commits, PeerLimits(), minimum_free_gb=0)
 
     def take(self, sender: Sender, image: Dataset) -> int:
         command = decode_command(command_set(1, CT, str(image.SOPInstanceUID)))
@@ -98,7 +98,7 @@ class Desk:
 
     def ending(self, sender: Sender) -> Ending:
         with reading(self.ledger) as session:
-            return session.get_one(Association, sender.association_id).ending
+            return session.get_one(IncomingAssociation, sender.association_id).ending
 
     def tidy(self) -> bool:
         """No file that the ledger does not know."""

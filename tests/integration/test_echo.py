@@ -15,7 +15,7 @@ import yaml
 
 from rtseg_daemon import cli
 from rtseg_daemon.dicom import probe
-from rtseg_daemon.receive.negotiation import TOO_MANY, UNKNOWN_CALLED, UNKNOWN_CALLER, Refusal
+from rtseg_daemon.receive.negotiation import TOO_MANY, UNKNOWN_CALLED, UNKNOWN_CALLER, Rejection
 from tests.certificates import Authority, Pair
 from tests.peers import Archive, Storescp, program
 from tests.receiver import Receiver, answers, running
@@ -86,7 +86,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     return Desk(tmp_path, monkeypatch, capsys)
 
 
-def rejecting(refusal: Refusal) -> Callable[[Caller], None]:
+def rejecting(refusal: Rejection) -> Callable[[Caller], None]:
     def greet(caller: Caller) -> None:
         caller.pdu()
         caller.say(refusal.encode())
@@ -242,13 +242,15 @@ def test_a_peer_that_hangs_up_is_told_with_what_to_look_at(desk: Desk) -> None:
             "wait; if it lasts, allow more associations at tps",
         ),
         (
-            Refusal(1, 1, 1, ""),
+            Rejection(1, 1, 1, ""),
             "rejected-permanent, DICOM UL service-user, no-reason-given",
             "see the log of tps",
         ),
     ],
 )
-def test_a_rejected_title_is_told_in_the_standards_words(desk: Desk, refusal: Refusal, words: str, remedy: str) -> None:
+def test_a_rejected_title_is_told_in_the_standards_words(
+    desk: Desk, refusal: Rejection, words: str, remedy: str
+) -> None:
     with Rude(greet=rejecting(refusal)).running() as rude:
         printed = desk.echo(rude.port)
     assert f"tps at 127.0.0.1:{rude.port}: rejected: {words}" in printed

@@ -15,7 +15,7 @@ from scipy import ndimage
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Volume, bounding_box
 from rtseg_daemon.ct.series import CtSeries, load_series
-from rtseg_daemon.gates.written_file import check
+from rtseg_daemon.gates.written_file import differences
 from rtseg_daemon.rtstruct.reading import boxed
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from rtseg_daemon.work.masks import masks_in
@@ -98,14 +98,14 @@ def invented_organs(
 def plastimatch_masks(written: Written, folder: Path) -> dict[str, Path]:
     command = [debian("plastimatch"), "convert", "--input", written.path, "--referenced-ct", written.ct]
     command += ["--output-prefix", folder, "--prefix-format", "nrrd"]
-    subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=300)
+    subprocess.run([str(part) for part in command], differences=True, capture_output=True, timeout=300)
     return {path.stem: path for path in folder.glob("*.nrrd")}
 
 
 def dcmrtstruct2nii_masks(written: Written, folder: Path) -> dict[str, Path]:
     program = READERS / "bin" / "dcmrtstruct2nii"
     command = [program, "convert", "-r", written.path, "-d", written.ct, "-o", folder]
-    subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=300)
+    subprocess.run([str(part) for part in command], differences=True, capture_output=True, timeout=300)
     return {path.name[5:-7]: path for path in folder.glob("mask_*.nii.gz")}
 
 
@@ -115,9 +115,9 @@ def readers_environment() -> None:
     if (READERS / "bin" / "dcmrtstruct2nii").exists():
         return
     try:
-        subprocess.run([sys.executable, "-m", "venv", str(READERS)], check=True, timeout=120)
+        subprocess.run([sys.executable, "-m", "venv", str(READERS)], differences=True, timeout=120)
         install = [str(READERS / "bin" / "pip"), "install", "-q", "dcmrtstruct2nii==5", "pydicom<3"]
-        subprocess.run(install, check=True, capture_output=True, timeout=600)
+        subprocess.run(install, differences=True, capture_output=True, timeout=600)
     except (subprocess.SubprocessError, OSError) as error:
         message = f"dcmrtstruct2nii cannot be installed here ({error}); it needs a package index"
         if os.environ.get("RTSEG_REQUIRE_PEERS") == "1":
@@ -154,7 +154,7 @@ def compare(written: Written, found: dict[str, Path]) -> None:
 @pytest.mark.parametrize("margins", [False, True], ids=["mask", "margin"])
 def test_plastimatch_sees_the_organs_in_every_orientation(tmp_path: Path, position: str, margins: bool) -> None:
     written = Written(tmp_path, *invented_organs(), position, margins)
-    assert check(written.path, written.series, written.organs) == []
+    assert differences(written.path, written.series, written.organs) == []
     assert dciodvfy_errors(written.path) == []
     compare(written, plastimatch_masks(written, tmp_path / "masks"))
 
@@ -163,7 +163,7 @@ def test_plastimatch_sees_the_organs_in_every_orientation(tmp_path: Path, positi
 @pytest.mark.patients
 def test_plastimatch_sees_real_organs_at_clinical_resolution(tmp_path: Path) -> None:
     written = Written(tmp_path, *real_organs("0522c0014"), "HFS", margins=True)
-    assert check(written.path, written.series, written.organs) == []
+    assert differences(written.path, written.series, written.organs) == []
     assert dciodvfy_errors(written.path) == []
     compare(written, plastimatch_masks(written, tmp_path / "masks"))
 

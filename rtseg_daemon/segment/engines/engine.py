@@ -8,7 +8,7 @@ from typing import Protocol
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.errors import DeviceError, EngineError
-from rtseg_daemon.segment.engines.memory import Plan
+from rtseg_daemon.segment.engines.memory import MemoryPlan
 
 Work = tuple[int, Array]
 """A member's number, and a window `(z, y, x)` after that member's intensity transform."""
@@ -43,7 +43,7 @@ class Choice:
     backend: str
     precision: str
     threads: int = 0
-    plan: Plan | None = None
+    plan: MemoryPlan | None = None
 
 
 def choose(device: str, backend: str, precision: str, threads: int, cuda: int, trouble: str = "") -> Choice:

@@ -30,7 +30,7 @@ MEMORY_WORDS = ("out of memory", "bad_alloc", "can't allocate memory", "could no
 
 
 @dataclass(frozen=True)
-class Plan:
+class MemoryPlan:
     """How members run within a budget.
 
     Args:
@@ -46,7 +46,7 @@ class Plan:
     whole: bool = False
 
 
-def fitted(bundle: Bundle, plan: Plan) -> Bundle:
+def fitted(bundle: Bundle, plan: MemoryPlan) -> Bundle:
     """The bundle with the window that its plan leaves it."""
     return bundle if plan.whole else bundle.model_copy(update={"window": plan.window, "window_step": None})
 
@@ -59,7 +59,7 @@ def plan(
     need: Callable[[Shape], int],
     available: int,
     whole: Shape | None = None,
-) -> Plan:
+) -> MemoryPlan:
     """The first of the ways to run that fits into `available` bytes; the last and smallest where none does.
 
     `need` gives the bytes that one window at work takes; sides stay multiples of `divisor` (z, y, x). `whole` is the
@@ -70,12 +70,12 @@ def plan(
         for many, resident in ((streams, True), (1, True), (streams, False), (1, False)):
             held = one * ((1 if entire else many) * members if resident else many)
             if held <= (min(available, COMFORT_BYTES) if resident else available):
-                return Plan(window, many, resident, entire)
+                return MemoryPlan(window, many, resident, entire)
     for smaller in smaller_windows(window, divisor):
         window = smaller
         if need(smaller) <= available:
             break
-    return Plan(window, 1, False)
+    return MemoryPlan(window, 1, False)
 
 
 def smaller_windows(window: Shape, divisor: Shape) -> Iterable[Shape]:

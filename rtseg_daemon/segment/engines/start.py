@@ -15,7 +15,7 @@ from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.logs import log
 from rtseg_daemon.segment.engines.engine import Choice, InferenceEngine, choose, named_failure
-from rtseg_daemon.segment.engines.memory import Plan, available_bytes, divisor_of, fitted, out_of_memory, plan
+from rtseg_daemon.segment.engines.memory import MemoryPlan, available_bytes, divisor_of, fitted, out_of_memory, plan
 from rtseg_daemon.segment.infer import window_for
 
 GPU_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
@@ -78,7 +78,7 @@ def load_planned(bundle: Bundle, choice: Choice, cache: Path | None) -> tuple[Bu
     return bundle, load_engine(bundle, choice, cache)
 
 
-def plan_for(bundle: Bundle, choice: Choice, cache: Path | None = None) -> Plan:
+def plan_for(bundle: Bundle, choice: Choice, cache: Path | None = None) -> MemoryPlan:
     """Window and streams for a bundle within the memory that the device has left."""
     if choice.backend == "openvino":
         # openvino: one backend alone is imported

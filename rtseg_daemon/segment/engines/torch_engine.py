@@ -18,7 +18,7 @@ from rtseg_daemon.segment.engines.engine import Choice, Work, named_failure
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 
-Answer = tuple[torch.Tensor, torch.cuda.Event | None]
+Probabilities = tuple[torch.Tensor, torch.cuda.Event | None]
 """Probabilities on the host, and what says that they have arrived there."""
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -66,7 +66,7 @@ def count_largest_layer(bundle: Bundle, window: Shape) -> int:
     return max(sizes)
 
 
-class Recorded:
+class RecordedNetwork:
     """A network whose kernels are recorded as a CUDA graph at each new shape of its input, and replayed from then on.
 
     A small network is over on a large GPU before the processor has launched its next kernel; a replay is one launch.
@@ -126,7 +126,7 @@ class TorchEngine:
 
     def run(self, work: Iterable[Work]) -> Generator[Array, None, None]:
         """Class probabilities `(classes, z, y, x)` float32 of every window, in order; see `InferenceEngine.run`."""
-        waiting: deque[Answer] = deque()
+        waiting: deque[Probabilities] = deque()
         for member, pieces in itertools.groupby(work, key=lambda piece: piece[0]):
             while windows := [window for _, window in itertools.islice(pieces, self.at_once)]:
                 waiting.append(self._start(member, np.stack(windows)))
@@ -146,10 +146,10 @@ class TorchEngine:
                 logits: torch.Tensor = net(image)
             return logits.float().softmax(1)
 
-        return Recorded(probabilities, self.pool) if self.device.type == "cuda" else probabilities
+        return RecordedNetwork(probabilities, self.pool) if self.device.type == "cuda" else probabilities
 
     @torch.inference_mode()
-    def _start(self, member: int, windows: Array) -> Answer:
+    def _start(self, member: int, windows: Array) -> Probabilities:
         """Begin on windows `(windows, z, y, x)` of one member; on a processor this is also the end."""
         image = torch.from_numpy(np.ascontiguousarray(windows, np.float32))[:, None]
         if self.device.type != "cuda":
@@ -162,7 +162,7 @@ class TorchEngine:
         return host, arrived
 
 
-def finished(answer: Answer) -> Array:
+def finished(answer: Probabilities) -> Array:
     """The answer's probabilities, once they are there."""
     p, arrived = answer
     if arrived is not None:

@@ -22,7 +22,7 @@ from rtseg_daemon.daemon.startup import (
 from rtseg_daemon.daemon.supervisor import Supervisor
 from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import open_ledger, reading
-from rtseg_daemon.ledger.migrate import check, current_revision, newest_revision
+from rtseg_daemon.ledger.migrate import current_revision, newest_revision, require_current
 from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep.chores import Upkeep
@@ -180,7 +180,7 @@ def test_an_organ_that_only_lies_on_the_other_side_is_not_suggested(tmp_path: Pa
 def test_an_empty_ledger_is_made_and_an_old_one_is_backed_up_first(tmp_path: Path, layout: Layout) -> None:
     config = load_config(write_config(tmp_path, 1))
     engine = prepare_ledger(config, layout)
-    check(engine)
+    require_current(engine)
     assert not list(layout.backup.iterdir())
     with engine.execution_options(write=True).begin() as connection:
         connection.execute(text("DROP TABLE alarm"))

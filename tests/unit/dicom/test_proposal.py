@@ -5,10 +5,10 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, ImplicitVRLittle
 from pynetdicom import build_context
 
 from rtseg_daemon.dicom.proposal import Context, Offer, agreement, encode_proposal, usable_length
-from rtseg_daemon.dicom.wire import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, Limits, PeerFault, PeerGone
+from rtseg_daemon.dicom.wire import ABORT, ASSOCIATE_AC, ASSOCIATE_RJ, PeerFault, PeerGone, PeerLimits
 from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, accept, decode_request
 
-LIMITS = Limits()
+LIMITS = PeerLimits()
 OFFERS = [
     Offer("1.2.840.10008.1.1", (str(ImplicitVRLittleEndian),)),
     Offer(str(CTImageStorage), (str(ExplicitVRLittleEndian), str(ImplicitVRLittleEndian)), provides=True),
@@ -20,7 +20,7 @@ def consent() -> bytes:
     request = decode_request(memoryview(encode_proposal("A", "B", OFFERS, LIMITS))[6:])
     supported = [build_context(offer.sop_class, list(offer.syntaxes)) for offer in OFFERS]
     supported[1].scu_role, supported[1].scp_role = True, True
-    return accept(request, supported, Limits(pdu_bytes=4096))[1][6:]
+    return accept(request, supported, PeerLimits(pdu_bytes=4096))[1][6:]
 
 
 CONSENT = consent()

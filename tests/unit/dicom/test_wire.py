@@ -15,9 +15,9 @@ from pynetdicom.pdu import A_ASSOCIATE_AC
 from rtseg_daemon.dicom.contexts import COMMITMENT, commitment_context, supported_contexts
 from rtseg_daemon.dicom.proposal import PYNETDICOM_VERSION
 from rtseg_daemon.dicom.wire import (
-    Limits,
     PeerFault,
     PeerGone,
+    PeerLimits,
     PeerReleased,
     Wire,
     abort_pdu,
@@ -35,7 +35,7 @@ REQUEST = request_pdu()
 @pytest.fixture
 def wires() -> Iterator[tuple[socket.socket, Wire]]:
     theirs, ours = socket.socketpair()
-    wire = Wire(ours, Limits(pdu_bytes=1000))
+    wire = Wire(ours, PeerLimits(pdu_bytes=1000))
     yield theirs, wire
     theirs.close()
     wire.close()
@@ -58,7 +58,7 @@ def test_its_acceptor_still_reads_whatever_length_is_announced() -> None:
 def test_a_request_is_decoded_and_answered_with_what_both_sides_can() -> None:
     request = decode_request(memoryview(request_pdu(calling="PACS"))[6:])
     assert (request.calling_ae_title, request.called_ae_title) == ("PACS", "RTSEG")
-    contexts, answer = accept(request, supported_contexts(), Limits(pdu_bytes=65536))
+    contexts, answer = accept(request, supported_contexts(), PeerLimits(pdu_bytes=65536))
     assert {number: str(context.abstract_syntax) for number, context in contexts.items()} == {
         1: "1.2.840.10008.1.1",
         3: CTImageStorage,
@@ -85,7 +85,7 @@ def test_a_damaged_request_is_decoded_or_a_fault(patch: bytes, data: st.DataObje
     body[at : at + len(patch)] = patch
     try:
         request = decode_request(memoryview(body))
-        accept(request, supported_contexts(), Limits())
+        accept(request, supported_contexts(), PeerLimits())
     except PeerFault:
         return
 
@@ -95,7 +95,7 @@ def test_a_context_without_an_abstract_syntax_is_a_fault() -> None:
     whole = bytearray(REQUEST[6:])
     whole[whole.index(b"\x30\x00\x00\x11" + b"1.2.840.10008.1.1")] = 0x40
     with pytest.raises(PeerFault, match="make no sense"):
-        accept(decode_request(memoryview(whole)), supported_contexts(), Limits())
+        accept(decode_request(memoryview(whole)), supported_contexts(), PeerLimits())
 
 
 def test_commitment_is_accepted_only_from_a_peer_that_provides_it() -> None:
@@ -108,7 +108,7 @@ def test_commitment_is_accepted_only_from_a_peer_that_provides_it() -> None:
             role = SCP_SCU_RoleSelectionNegotiation()
             role.sop_class_uid, role.scu_role, role.scp_role = COMMITMENT, scu, scp
             request.user_information = [*request.user_information, role]
-        return list(accept(request, [commitment_context()], Limits())[0])
+        return list(accept(request, [commitment_context()], PeerLimits())[0])
 
     assert results(False, True) == [1]
     assert results(None, None) == []

@@ -8,7 +8,7 @@ import pydicom
 import pytest
 from pydicom import Dataset
 
-from rtseg_daemon.gates.destination_file import check
+from rtseg_daemon.gates.destination_file import deviations
 from rtseg_daemon.rtstruct.renamed import for_destination
 from tests.structure_sets import Case, case_with_rings, destination
 
@@ -30,7 +30,7 @@ def case(tmp_path: Path) -> Case:
 )
 def test_the_file_that_was_asked_for_passes(case: Case, wishes: dict[str, Any]) -> None:
     tps = destination(**wishes)
-    assert check(case.path, for_destination(case.path, tps), tps) == []
+    assert deviations(case.path, for_destination(case.path, tps), tps) == []
 
 
 def numbers(dataset: Dataset) -> dict[str, int]:
@@ -89,7 +89,7 @@ def test_a_file_that_is_not_the_judged_one_is_told_with_its_reason(case: Case, f
     dataset = pydicom.dcmread(path)
     spoil(dataset)
     dataset.save_as(path)
-    reasons = check(case.path, path, tps)
+    reasons = deviations(case.path, path, tps)
     assert reason in reasons
     assert "PHANTOM1" not in " ".join(reasons)
 
@@ -97,4 +97,7 @@ def test_a_file_that_is_not_the_judged_one_is_told_with_its_reason(case: Case, f
 def test_a_configured_name_of_the_other_side_is_not_sent_though_the_file_has_it(case: Case) -> None:
     tps = destination(roi_names={"Parotid_L": "Parotid_R"})
     wrong = "names the right side, on which Parotid_L does not lie"
-    assert check(case.path, for_destination(case.path, tps), tps) == [f"'Parotid_R' {wrong}", f"'zParotid_R' {wrong}"]
+    assert deviations(case.path, for_destination(case.path, tps), tps) == [
+        f"'Parotid_R' {wrong}",
+        f"'zParotid_R' {wrong}",
+    ]

@@ -10,7 +10,7 @@ import pytest
 from pydicom import Dataset
 from skimage.draw import polygon
 
-from rtseg_daemon.gates.written_file import check, pixels_inside
+from rtseg_daemon.gates.written_file import differences, pixels_inside
 from tests.structure_sets import Case
 from tests.synthetic import ORIENTATIONS
 
@@ -19,15 +19,15 @@ from tests.synthetic import ORIENTATIONS
 def test_a_good_file_passes_in_every_orientation(tmp_path: Path, position: str) -> None:
     case = Case(tmp_path, position, shuffle=True)
     case.write()
-    assert check(case.path, case.series, case.organs) == []
+    assert differences(case.path, case.series, case.organs) == []
 
 
 def test_a_destinations_file_passes_with_its_own_options(tmp_path: Path) -> None:
     case = Case(tmp_path)
     case.write(rejected="send", only=["Lens_L", "Parotid_L"], roi_names={"Lens_L": "Linse li"})
     options = {"only": ["Lens_L", "Parotid_L"], "roi_names": {"Lens_L": "Linse li"}}
-    assert check(case.path, case.series, case.organs, rejected="send", **options) == []  # type: ignore[arg-type]
-    assert check(case.path, case.series, case.organs, **options) == [  # type: ignore[arg-type]
+    assert differences(case.path, case.series, case.organs, rejected="send", **options) == []  # type: ignore[arg-type]
+    assert differences(case.path, case.series, case.organs, **options) == [  # type: ignore[arg-type]
         "Linse li: has contours though it is rejected or was not found"
     ]
 
@@ -36,10 +36,12 @@ def test_rings_are_read_back_too(tmp_path: Path) -> None:
     case = Case(tmp_path)
     parotid, brainstem = case.organs[:2]
     case.write(rings=[brainstem, parotid])
-    assert check(case.path, case.series, case.organs, rings=[brainstem, parotid]) == []
-    assert check(case.path, case.series, case.organs, rings=[brainstem]) == ["zParotid_L: nobody asked for this ROI"]
+    assert differences(case.path, case.series, case.organs, rings=[brainstem, parotid]) == []
+    assert differences(case.path, case.series, case.organs, rings=[brainstem]) == [
+        "zParotid_L: nobody asked for this ROI"
+    ]
     swapped = [replace(parotid, name="Brainstem"), replace(brainstem, name="Parotid_L")]
-    reasons = check(case.path, case.series, case.organs, rings=swapped)
+    reasons = differences(case.path, case.series, case.organs, rings=swapped)
     assert [reason.split(":")[0] for reason in reasons] == ["zBrainstem", "zParotid_L"]
 
 
@@ -132,7 +134,7 @@ def test_a_spoiled_file_is_held_with_its_reason(tmp_path: Path, fault: str) -> N
     ds = pydicom.dcmread(case.path)
     spoil(ds)
     ds.save_as(case.path)
-    reasons = check(case.path, case.series, case.organs)
+    reasons = differences(case.path, case.series, case.organs)
     assert any(reason in line for line in reasons), reasons
     assert "PHANTOM1" not in " ".join(reasons)
 

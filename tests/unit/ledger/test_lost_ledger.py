@@ -13,7 +13,7 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger.engine import database_file, open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.loss import LedgerGone, LedgerUnreachable, hindrance, loss, quick_check
-from rtseg_daemon.ledger.migrate import check, upgrade
+from rtseg_daemon.ledger.migrate import require_current, upgrade
 from rtseg_daemon.ledger.schema import Alarm
 
 
@@ -120,7 +120,7 @@ def test_a_storage_path_with_marks_of_a_url_holds_its_ledger(tmp_path: Path, nam
     assert database_file(config.database_url) == folder / "rtseg.db"
     engine = open_ledger(config.database_url)
     upgrade(engine)
-    check(engine)
+    require_current(engine)
     note(engine, "a")
     engine.dispose()
     assert [path.name for path in folder.glob("*.db")] == ["rtseg.db"]

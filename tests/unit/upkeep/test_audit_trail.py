@@ -18,7 +18,7 @@ from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.upkeep import audit_messages, audit_trail
-from rtseg_daemon.upkeep.audit_messages import Message, Participant, Trail
+from rtseg_daemon.upkeep.audit_messages import AuditMessage, Participant, Trail
 from tests.arrivals import receive
 from tests.certificates import Authority
 
@@ -39,7 +39,7 @@ def event_of(message: xml.Element) -> str:
 
 
 def test_a_message_has_the_parts_that_the_standard_asks_for() -> None:
-    message = Message(
+    message = AuditMessage(
         audit_messages.INSTANCES_TRANSFERRED,
         "C",
         1_790_000_000.5,
@@ -56,7 +56,7 @@ def test_a_message_has_the_parts_that_the_standard_asks_for() -> None:
 
 
 def test_a_line_break_in_a_value_does_not_break_the_line() -> None:
-    message = Message(
+    message = AuditMessage(
         audit_messages.PROCEDURE_RECORD, "U", 0.0, [Participant("a")], [audit_messages.job(1, "why:\n<AuditMessage/>")]
     )
     assert audit_messages.line(message).count(b"\n") == 0
@@ -242,7 +242,7 @@ def test_a_place_that_nobody_can_read_means_from_the_start(tmp_path: Path, colle
 def test_a_torn_line_is_ended_before_the_next(tmp_path: Path) -> None:
     path = tmp_path / "audit.log"
     path.write_bytes(b"whole\nto")
-    message = Message(audit_messages.PROCEDURE_RECORD, "U", 0.0, [Participant("a")], [])
+    message = AuditMessage(audit_messages.PROCEDURE_RECORD, "U", 0.0, [Participant("a")], [])
     audit_messages.Trail(path).append([message, message])
     lines = path.read_bytes().split(b"\n")
     assert (lines[:2], len(lines), lines[-1]) == ([b"whole", b"to"], 5, b"")

@@ -18,17 +18,17 @@ from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.ledger.supervision import Pulse
 from rtseg_daemon.upkeep import certificates
-from rtseg_daemon.upkeep.health import Facts, problems, stopped
+from rtseg_daemon.upkeep.health import Observations, problems, stopped
 from tests.certificates import Authority
 from tests.world import free_port, wait_for
 
 DAY = 86400.0
 RECEIVER: dict[str, Any] = {"name": "receiver", "pid": 7, "state": "running", "detail": None}
-WELL = Facts(running=True, processes=[RECEIVER], pulse=Pulse(6, 100.0, {"receiver": 0.5}), now=103.0)
+WELL = Observations(running=True, processes=[RECEIVER], pulse=Pulse(6, 100.0, {"receiver": 0.5}), now=103.0)
 
 
-def changed(**facts: Any) -> Facts:
-    return Facts(**vars(WELL) | facts)
+def changed(**facts: Any) -> Observations:
+    return Observations(**vars(WELL) | facts)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def changed(**facts: Any) -> Facts:
         (changed(certificates=[EndOfCertificate("this daemon", 0.0, -1.0)]), "this daemon ended on 1970-01-01"),
     ],
 )
-def test_what_is_wrong_is_named_with_what_to_do(facts: Facts, said: str) -> None:
+def test_what_is_wrong_is_named_with_what_to_do(facts: Observations, said: str) -> None:
     (problem,) = problems(facts)
     assert said in problem
 

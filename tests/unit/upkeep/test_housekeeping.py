@@ -21,7 +21,7 @@ from rtseg_daemon.ledger.associations import resume_listening
 from rtseg_daemon.ledger.deliveries import begin_delivery, record_sent
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
-from rtseg_daemon.ledger.migrate import check
+from rtseg_daemon.ledger.migrate import require_current
 from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job, Series
 from rtseg_daemon.ledger.series import last_instance_id
@@ -194,7 +194,7 @@ def test_a_backup_taken_while_others_write_is_whole_and_can_be_restored(
     restored = tmp_path / "restored.db"
     shutil.copy(copies[-1], restored)
     engine = open_ledger(f"sqlite:///{restored}")
-    check(engine)
+    require_current(engine)
     with reading(engine) as session:
         assert session.get_one(Series, series).series_instance_uid == "1.3.1"
     engine.dispose()

@@ -16,7 +16,7 @@ from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.states import DeliveryState, JobState, SeriesState
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep.chores import Chore, Housekeeper, Upkeep, chores_for, write_metrics
-from rtseg_daemon.upkeep.metrics import Facts, Metric, metrics_of, metrics_text, rendered
+from rtseg_daemon.upkeep.metrics import Measurements, Metric, metrics_of, metrics_text, rendered
 from tests.unit.upkeep.test_housekeeping import deliver, no_receiver, stored_job, stored_series
 from tests.world import wait_for
 
@@ -35,9 +35,9 @@ def status(**changes: Any) -> dict[str, Any]:
     return nothing | changes
 
 
-def facts(**changes: Any) -> Facts:
+def facts(**changes: Any) -> Measurements:
     given: dict[str, Any] = {"status": status(), "late_series": 0, "free_bytes": 10**12, "finished": {}, "now": 2.5}
-    return Facts(**given | changes)
+    return Measurements(**given | changes)
 
 
 def parsed(text: str) -> dict[str, float]:

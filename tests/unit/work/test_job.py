@@ -318,7 +318,7 @@ def test_a_full_disk_costs_time_and_not_the_result(bench: Bench, monkeypatch: py
 def test_a_file_that_differs_from_the_organs_is_held_and_nobody_may_release_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rtseg_daemon.gates.written_file.check", lambda *_a, **_k: ["Brainstem: overlaps by 0.5"])
+    monkeypatch.setattr("rtseg_daemon.gates.written_file.differences", lambda *_a, **_k: ["Brainstem: overlaps by 0.5"])
     job = bench.run()
     assert (job["state"], job["releasable"]) == ("HELD", False)
 

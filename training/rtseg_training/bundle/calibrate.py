@@ -19,7 +19,7 @@ from rtseg_training.bundle.collect import Collected
 from rtseg_training.bundle.weighing import crossed_bundles, described, voxel_error
 from rtseg_training.errors import CalibrationError
 from rtseg_training.measure import statistics as st
-from rtseg_training.measure.evaluate import Evaluation, Row, add_case, doubtful_level
+from rtseg_training.measure.evaluate import Evaluation, TableRow, add_case, doubtful_level
 from rtseg_training.measure.metrics import dice
 
 FOLDS = 8
@@ -42,7 +42,7 @@ class Fitted:
         predicted, low, high: out-of-fold prediction and interval of each row.
     """
 
-    rows: list[Row]
+    rows: list[TableRow]
     x: Array
     y: Array
     group: Array
@@ -54,7 +54,7 @@ class Fitted:
     penalty: tuple[float, float]
 
 
-def feature_names(rows: Sequence[Row]) -> list[str]:
+def feature_names(rows: Sequence[TableRow]) -> list[str]:
     """The features that every found organ has (those between members are missing for a single member)."""
     found = [row for row in rows if float(row["volume_ml"]) > 0]
     return [name for name in FEATURES if found and all(name in row for row in found)]
@@ -78,7 +78,7 @@ def fold_intervals(residuals: Array, group: Array, fold: Array, groups: int) -> 
     return out
 
 
-def fit(rows: Sequence[Row], organs: Sequence[str], fold_of_case: dict[str, int]) -> Fitted:
+def fit(rows: Sequence[TableRow], organs: Sequence[str], fold_of_case: dict[str, int]) -> Fitted:
     """Cross-fitted prediction of Dice; raises CalibrationError where there are too few cases."""
     names = feature_names(rows)
     usable = [row for row in rows if float(row["volume_ml"]) > 0]

@@ -52,7 +52,7 @@ def best_of(recorded: Sequence[Golden], measured: Sequence[Golden]) -> list[Gold
     ]
 
 
-def check(candidate: Segmenter, current: Bundle) -> list[Golden]:
+def measure_against(candidate: Segmenter, current: Bundle) -> list[Golden]:
     """Measure a candidate on the golden cases of the bundle it would replace; raises ExportError if it is worse."""
     measured = [measure(candidate, g.seed, g.matrix) for g in current.golden]
     refuse_worse(current.name, current.golden, measured)

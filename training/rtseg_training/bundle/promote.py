@@ -47,7 +47,7 @@ def promote(staged: Bundle, segmenter: Segmenter, target: Path, new_golden: bool
     """
     old = None if new_golden else current(target) or staged
     if old is not None and old.golden:
-        golden.check(segmenter, old)
+        golden.measure_against(segmenter, old)
     measured = golden.best_of(old.golden if old else [], golden.measure_all(segmenter))
     finished = write_bundle(staged.model_copy(update={"golden": measured}), staged.folder)
     (finished.folder / "MODEL_CARD.md").write_text(model_card(finished))

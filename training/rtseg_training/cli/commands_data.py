@@ -11,7 +11,7 @@ from rtseg_daemon.ct.series import list_series
 from rtseg_training.cli.console import console, counted
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.cases import Case, load_cases, save_case, write_manifest
-from rtseg_training.sets.import_dicom import Report, import_tree
+from rtseg_training.sets.import_dicom import ImportReport, import_tree
 from rtseg_training.sets.import_folders import find_cases, import_case
 from rtseg_training.sets.names import load_names
 from rtseg_training.sets.template import DEFAULT_ORGANS, choose_cases, make_template, save_template
@@ -27,7 +27,7 @@ def import_command(
     Example: rtseg-train import data/train --out sets/train
     """
     out.mkdir(parents=True, exist_ok=True)
-    report = Report()
+    report = ImportReport()
     folders = find_cases(source)
     series = {} if folders else list_series(source)
     known = load_names(names)
@@ -46,7 +46,7 @@ def import_command(
         raise typer.Exit(1)
 
 
-def from_folders(folders: Sequence[Path], names: NameTable, report: Report) -> Iterator[Case]:
+def from_folders(folders: Sequence[Path], names: NameTable, report: ImportReport) -> Iterator[Case]:
     """Every case folder that can be read; the reasons of the others go into the report."""
     for folder in folders:
         try:

@@ -18,7 +18,7 @@ from rtseg_training.cli.console import console, counted
 from rtseg_training.compare.score import score_run
 from rtseg_training.errors import CaseError, RecipeError
 from rtseg_training.learn.dataset import Prepared, prepare
-from rtseg_training.learn.distributed import Place, here, joined
+from rtseg_training.learn.distributed import Place, here, process_group
 from rtseg_training.learn.focus import with_boxes
 from rtseg_training.learn.precision import multiplies_bf16
 from rtseg_training.learn.recipe import Member, Recipe, load_recipe, save_recipe
@@ -146,7 +146,7 @@ def train_command(
     if validation:
         refuse_shared(data, validation)
     check_excluded(recipe, data)
-    with joined(here(device)) as place:
+    with process_group(here(device)) as place:
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
             held = prepare_all(validation, recipe)[: recipe.validate_cases] if validation else []
@@ -182,7 +182,7 @@ def refresh_command(
     recipe, limit = recipe_of(old, steps, rate), seconds(stop_after)
     if threads:
         torch.set_num_threads(threads)
-    with joined(here(device)) as place:
+    with process_group(here(device)) as place:
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
         if not train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old)):

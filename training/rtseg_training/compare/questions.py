@@ -12,29 +12,26 @@ from typing import Any
 
 import numpy as np
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import Field, ValidationError
 
 from rtseg_daemon.anatomy.volume import Array
+from rtseg_daemon.bundles import StrictModel
 from rtseg_training.compare.score import CSV, FACTS
 from rtseg_training.errors import RecipeError
 from rtseg_training.learn.recipe import first_fault
 
-Scores = Mapping[tuple[str, str], float]
+DiceOfCases = Mapping[tuple[str, str], float]
 """Dice of (case, organ)."""
 
 
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Row(Part):
+class Variant(StrictModel):
     """One way of doing it: its runs, as folders below the logs, one per seed."""
 
     label: str
     runs: list[str]
 
 
-class Question(Part):
+class Question(StrictModel):
     """One comparison of the papers: the first row is what the others are compared with.
 
     Args:
@@ -45,8 +42,8 @@ class Question(Part):
 
     title: str
     paper: str
-    rows: list[Row]
-    organs: list[str] = []
+    rows: list[Variant]
+    organs: list[str] = Field(default_factory=list)
     remark: str = ""
 
 
@@ -55,7 +52,7 @@ class Measured:
     """A row's runs: their scores per seed, and their facts (parameters, seconds)."""
 
     label: str
-    seeds: list[Scores]
+    seeds: list[DiceOfCases]
     facts: list[dict[str, Any]]
 
 
@@ -69,7 +66,7 @@ def load_questions(path: Path) -> list[Question]:
         raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
 
 
-def read_scores(folder: Path, organs: Sequence[str]) -> Scores:
+def read_scores(folder: Path, organs: Sequence[str]) -> DiceOfCases:
     """A scored run; raises RecipeError with the command that scores it."""
     path = folder / CSV
     if not path.is_file():
@@ -79,25 +76,25 @@ def read_scores(folder: Path, organs: Sequence[str]) -> Scores:
     return {(r["case"], r["organ"]): float(r["dice"]) for r in rows if not organs or r["organ"] in organs}
 
 
-def measured(row: Row, logs: Path, organs: Sequence[str]) -> Measured:
+def measured(row: Variant, logs: Path, organs: Sequence[str]) -> Measured:
     """Read a row's runs."""
     seeds = [read_scores(logs / run, organs) for run in row.runs]
     return Measured(row.label, seeds, [json.loads((logs / run / FACTS).read_text()) for run in row.runs])
 
 
-def mean_dice(scores: Scores) -> float:
+def mean_dice(scores: DiceOfCases) -> float:
     """Mean over organs of the mean over cases."""
     organs = {organ for _, organ in scores}
     return float(np.mean([np.mean([v for (_, o), v in scores.items() if o == organ]) for organ in organs]))
 
 
-def averaged(seeds: Sequence[Scores]) -> Scores:
+def averaged(seeds: Sequence[DiceOfCases]) -> DiceOfCases:
     """Mean over seeds of what all of them measured."""
     common = set.intersection(*(set(s) for s in seeds))
     return {key: float(np.mean([s[key] for s in seeds])) for key in common}
 
 
-def patient_differences(a: Scores, b: Scores) -> Array:
+def patient_differences(a: DiceOfCases, b: DiceOfCases) -> Array:
     """b minus a per patient, mean over the organs that both measured."""
     by_patient: dict[str, list[float]] = {}
     for key in sorted(set(a) & set(b)):

@@ -73,7 +73,7 @@ def here(name: str) -> torch.device:
 
 
 @contextmanager
-def joined(device: torch.device) -> Iterator[Place]:
+def process_group(device: torch.device) -> Iterator[Place]:
     """This process's place on `device`, from the variables that torchrun sets; leaves the group at the end."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     cuda = device.type == "cuda"

@@ -7,13 +7,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from rtseg_daemon.anatomy.sides import one_sided
-from rtseg_daemon.bundles import Family, InPlane, Intensity, not_multiples
+from rtseg_daemon.bundles import Family, InPlane, Intensity, StrictModel, not_multiples
 from rtseg_training.errors import RecipeError
-
-
-class Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 COMMON = frozenset(
     {"name", "classes", "spacing_mm", "in_plane", "extent_mm", "jitter", "exclude", "small_organs", "box_diameters",
@@ -22,7 +17,7 @@ COMMON = frozenset(
 """Keys that no member may change: how cases are prepared, and what the members answer."""
 
 
-class Optimizer(Part):
+class Optimizer(StrictModel):
     """Optimizer of the whole run; `lr` is the schedule's starting (or peak) rate."""
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
@@ -31,7 +26,7 @@ class Optimizer(Part):
     momentum: float = 0.9
 
 
-class Schedule(Part):
+class Schedule(StrictModel):
     """`step`: times `factor` every `every` steps (the papers'); `cosine`: to zero at the last step, after a warm-up."""
 
     name: Literal["step", "cosine", "constant"] = "cosine"
@@ -40,7 +35,7 @@ class Schedule(Part):
     factor: float = 0.9
 
 
-class Loss(Part):
+class Loss(StrictModel):
     """`ath_l_exp`, `l_exp` (3D-SepNet), `dice`, `pooled_dice` (GTV),
     `dice_focal` (AnatomyNet) or `focal_dice` (FocusNet).
 
@@ -54,7 +49,7 @@ class Loss(Part):
     marginal: bool = True
 
 
-class Augment(Part):
+class Augment(StrictModel):
     """Random changes of each patch; zeros switch a kind off. Angles in degrees, lengths in mm, intensities in HU.
 
     `warp` is the share of patches that are turned, scaled and bent: doing so reads the image between its voxels, which
@@ -89,7 +84,7 @@ class Member(BaseModel):
         return dict(self.model_extra or {})
 
 
-class Recipe(Part):
+class Recipe(StrictModel):
     """One experiment. Shapes and spacing count (z, y, x).
 
     Args:

@@ -21,7 +21,7 @@ LOW_DICE = 0.3
 
 
 @dataclass(frozen=True)
-class Finding:
+class Oddity:
     """One thing to look at in one case."""
 
     case: str
@@ -53,24 +53,24 @@ def odd_volume(case: Case, organ: OrganClass) -> str:
     return f"{organ.name} is drawn with {volume:.1f} ml, expected {organ.volume_ml[0]:g} to {organ.volume_ml[1]:g}"
 
 
-def audit_case(case: Case, organs: Sequence[Organ], classes: Sequence[OrganClass]) -> list[Finding]:
+def audit_case(case: Case, organs: Sequence[Organ], classes: Sequence[OrganClass]) -> list[Oddity]:
     """What to look at in one case."""
-    found: list[Finding] = []
+    found: list[Oddity] = []
     offsets = []
     for organ, known in zip(organs, classes, strict=True):
         if not drawn(case, organ.name):
             continue
         truth, guess = case.mask(organ.name), full_mask(organ, case.ct)
         if odd := odd_volume(case, known):
-            found.append(Finding(case.name, odd))
+            found.append(Oddity(case.name, odd))
         if guess.any():
             offsets.append(centre_mm(truth, case.ct.spacing_mm) - centre_mm(guess, case.ct.spacing_mm))
         score = dice(truth, guess)
         if score < LOW_DICE:
-            found.append(Finding(case.name, f"{organ.name} as drawn and as found overlap by Dice {score:.2f}"))
+            found.append(Oddity(case.name, f"{organ.name} as drawn and as found overlap by Dice {score:.2f}"))
     shift = common_shift(offsets)
     if shift is not None:
         z, y, x = shift
         where = f"{z:+.0f} mm up, {y:+.0f} mm back, {x:+.0f} mm to the left"
-        found.insert(0, Finding(case.name, f"all drawn organs lie {where} of where they are found: of another CT?"))
+        found.insert(0, Oddity(case.name, f"all drawn organs lie {where} of where they are found: of another CT?"))
     return found

@@ -19,7 +19,7 @@ from rtseg_daemon.segment.uncertainty import features
 from rtseg_training.measure.metrics import Scores, compare
 from rtseg_training.sets.cases import STATUSES, Case
 
-Row = dict[str, float | str]
+TableRow = dict[str, float | str]
 
 
 @dataclass
@@ -31,10 +31,10 @@ class Evaluation:
         levels: vote entropy, rounded to 4 digits, to [voxels inside predicted organs, wrong ones among them].
     """
 
-    rows: list[Row] = field(default_factory=list)
+    rows: list[TableRow] = field(default_factory=list)
     levels: dict[float, list[int]] = field(default_factory=lambda: defaultdict(lambda: [0, 0]))
     seconds: list[float] = field(default_factory=list)
-    absent: list[Row] = field(default_factory=list)
+    absent: list[TableRow] = field(default_factory=list)
 
     def of(self, organ: str, column: str) -> Array:
         """A column's values for one organ, in the order of the cases."""
@@ -74,16 +74,16 @@ def drawn(case: Case, organ: str) -> bool:
     return case.status.get(organ) == "drawn"
 
 
-def organ_row(case: Case, organ: Organ, scores: Scores, truth_ml: float) -> Row:
+def organ_row(case: Case, organ: Organ, scores: Scores, truth_ml: float) -> TableRow:
     """One line of the table: who, how good, and what the daemon knew without the truth."""
-    row: Row = {"case": case.name, "organ": organ.name, **scores.as_row()}
+    row: TableRow = {"case": case.name, "organ": organ.name, **scores.as_row()}
     row |= {"true_ml": truth_ml, "volume_ml": organ.volume_ml, **features(organ.uncertainty, organ.volume_ml)}
     if organ.predicted_dice is not None and organ.interval is not None:
         row |= {"predicted": organ.predicted_dice, "low": organ.interval[0], "high": organ.interval[1]}
     return row
 
 
-def organ_rows(case: Case, organs: Iterable[Organ], tolerance_mm: float) -> list[Row]:
+def organ_rows(case: Case, organs: Iterable[Organ], tolerance_mm: float) -> list[TableRow]:
     """Rows of every organ that is drawn in the case; an organ that was not found has Dice 0."""
     rows = []
     for organ in organs:

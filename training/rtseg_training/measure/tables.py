@@ -6,19 +6,19 @@ from pathlib import Path
 
 import numpy as np
 
-from rtseg_training.measure.evaluate import Evaluation, Row
+from rtseg_training.measure.evaluate import Evaluation, TableRow
 from rtseg_training.sets.organs import weighted_mean
 
 MEASURES = ("dice", "hd95_mm", "assd_mm", "surface_dice", "added_path_mm", "volume_error")
 TITLES = ("DSC", "95HD mm", "ASSD mm", "surface DSC", "APL mm", "RVE")
 
 
-def organs_in(rows: Sequence[Row]) -> list[str]:
+def organs_in(rows: Sequence[TableRow]) -> list[str]:
     """Organs in the order of their first row."""
     return list(dict.fromkeys(str(row["organ"]) for row in rows))
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[TableRow]) -> None:
     """All rows; a column that some rows lack is empty there."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with path.open("w", newline="") as file:
@@ -28,7 +28,7 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
             writer.writerow({k: f"{v:.5f}" if isinstance(v, float) else v for k, v in row.items()})
 
 
-def read_csv(path: Path) -> list[Row]:
+def read_csv(path: Path) -> list[TableRow]:
     """Rows as `write_csv` wrote them; empty fields are left out."""
     with path.open(newline="") as file:
         return [{k: number(v) for k, v in line.items() if v != ""} for line in csv.DictReader(file)]
@@ -89,7 +89,7 @@ def markdown(evaluation: Evaluation, tolerance_mm: float) -> str:
     return "\n".join(lines) + "\n"
 
 
-def absent_line(rows: Sequence[Row]) -> str:
+def absent_line(rows: Sequence[TableRow]) -> str:
     """What was painted of organs that the scan does not hold."""
     parts = []
     for organ in organs_in(rows):
@@ -113,7 +113,7 @@ def write_report(folder: Path, evaluation: Evaluation, tolerance_mm: float, titl
     """`cases.csv`, `levels.csv` and `report.md` in `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "cases.csv", evaluation.rows)
-    levels: list[Row] = [
+    levels: list[TableRow] = [
         {"entropy": k, "voxels": float(n), "wrong": float(w)} for k, (n, w) in sorted(evaluation.levels.items())
     ]
     write_csv(folder / "levels.csv", levels)

@@ -59,7 +59,7 @@ class Target:
 
 
 @dataclass
-class Report:
+class ImportReport:
     """What became of the names and files of a tree.
 
     Args:
@@ -138,7 +138,7 @@ def read_structure_file(path: Path, called: str) -> StructureFile | None:
         raise StructureSetError(f"{called} is a broken structure set; export it again") from error
 
 
-def find_structures(root: Path, report: Report) -> list[StructureFile]:
+def find_structures(root: Path, report: ImportReport) -> list[StructureFile]:
     """Every structure set below `root`, oldest first; broken ones go into the report."""
     found = []
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
@@ -242,7 +242,7 @@ def drawn_here(structure: Structure, file: StructureFile, ct: Target) -> tuple[S
 
 
 def chosen_structures(
-    files: Sequence[StructureFile], ct: Target, names: NameTable, report: Report, case: str
+    files: Sequence[StructureFile], ct: Target, names: NameTable, report: ImportReport, case: str
 ) -> dict[str, Structure]:
     """One ROI per TG-263 name: of several drawn ones the one spelled that way, else the one in the newest file.
 
@@ -271,7 +271,7 @@ def chosen_structures(
 
 
 def import_series(
-    series_uid: str, paths: Sequence[Path], files: Sequence[StructureFile], names: NameTable, report: Report,
+    series_uid: str, paths: Sequence[Path], files: Sequence[StructureFile], names: NameTable, report: ImportReport,
     used: set[str], in_frame: Mapping[str, int],
 ) -> Case:  # fmt: skip
     """One CT with what is drawn on it; raises CaseError if it is no usable volume or has no mapped structure.
@@ -305,7 +305,7 @@ def import_series(
     return make_case(case, series.volume, masks, status, say)
 
 
-def unreferenced(files: Sequence[StructureFile], series_uids: Set[str], used: Set[str], report: Report) -> None:
+def unreferenced(files: Sequence[StructureFile], series_uids: Set[str], used: Set[str], report: ImportReport) -> None:
     """Report the structure sets whose CT is not in the tree."""
     for one in files:
         if one.series and not one.series & series_uids:
@@ -314,7 +314,7 @@ def unreferenced(files: Sequence[StructureFile], series_uids: Set[str], used: Se
             report.left_out.append(f"{one.called} names no CT series and lies in the frame of reference of no CT here")
 
 
-def import_tree(root: Path, series: dict[str, list[Path]], names: NameTable, report: Report) -> Iterator[Case]:
+def import_tree(root: Path, series: dict[str, list[Path]], names: NameTable, report: ImportReport) -> Iterator[Case]:
     """Every CT of `series` (UID to files) with the structure sets below `root`; the unusable go into the report."""
     files = find_structures(root, report)
     used: set[str] = set()

@@ -14,7 +14,7 @@ from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import ConfigError, EngineError
 from rtseg_daemon.segment.engines import openvino_engine, start, torch_engine
 from rtseg_daemon.segment.engines.engine import Choice, choose
-from rtseg_daemon.segment.engines.memory import Plan
+from rtseg_daemon.segment.engines.memory import MemoryPlan
 from rtseg_daemon.segment.engines.start import choice_for, load_engine, plan_for, start_engine
 from tests.tiny import make_bundle
 
@@ -118,7 +118,7 @@ def pieces(bundle):
 def test_windows_at_work_at_once_answer_as_one_after_the_other_and_in_order(tiny, backend, resident):
     work = pieces(tiny)
     alone = [answers(load_engine(tiny, Choice("cpu", "torch", "fp32", 1), None), [piece])[0] for piece in work]
-    plan = Plan(tiny.window, 2, resident)
+    plan = MemoryPlan(tiny.window, 2, resident)
     engine = load_engine(tiny, Choice("cpu", backend, "fp32", 2, plan), None)
     for _ in range(2):
         for ours, theirs in zip(answers(engine, work), alone, strict=True):
@@ -127,7 +127,7 @@ def test_windows_at_work_at_once_answer_as_one_after_the_other_and_in_order(tiny
 
 def test_work_that_is_given_up_half_way_leaves_the_engine_usable(tiny):
     work = pieces(tiny)
-    engine = load_engine(tiny, Choice("cpu", "openvino", "fp32", 2, Plan(tiny.window, 2, True)), None)
+    engine = load_engine(tiny, Choice("cpu", "openvino", "fp32", 2, MemoryPlan(tiny.window, 2, True)), None)
     whole = answers(engine, work)
     begun = engine.run(iter(work))
     next(begun)
@@ -137,7 +137,7 @@ def test_work_that_is_given_up_half_way_leaves_the_engine_usable(tiny):
 
 def test_a_bundle_keeps_its_window_where_memory_suffices(tiny):
     plan = plan_for(tiny, Choice("cpu", "openvino", "bf16", 2))
-    assert plan == Plan(tiny.window, 2, True)
+    assert plan == MemoryPlan(tiny.window, 2, True)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ def growing(tiny):
 
 def test_a_bundle_of_whole_volumes_takes_them_whole_where_memory_suffices(growing):
     plan = plan_for(growing, Choice("cpu", "openvino", "bf16", 2))
-    assert plan == Plan(growing.window, 2, True, whole=True)
+    assert plan == MemoryPlan(growing.window, 2, True, whole=True)
     assert growing.extent == (80, 38, 31)
 
 

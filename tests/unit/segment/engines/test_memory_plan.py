@@ -9,7 +9,7 @@ from rtseg_daemon.segment.engines.memory import (
     GIB,
     RESERVE_BYTES,
     SMALLEST_SIDE,
-    Plan,
+    MemoryPlan,
     attempts,
     available_bytes,
     halved,
@@ -24,7 +24,7 @@ WINDOW = (96, 64, 64)
 MB = 2**20
 
 
-def planned(one: int, available: int, members: int = 6) -> Plan:
+def planned(one: int, available: int, members: int = 6) -> MemoryPlan:
     """For windows that take `one` bytes at full size and in proportion when smaller."""
     whole = WINDOW[0] * WINDOW[1] * WINDOW[2]
     return plan(WINDOW, (8, 8, 8), members, 2, lambda w: one * w[0] * w[1] * w[2] // whole, available)
@@ -33,13 +33,13 @@ def planned(one: int, available: int, members: int = 6) -> Plan:
 @pytest.mark.parametrize(
     ("one", "available", "expected"),
     [
-        (76 * MB, 16 * GIB, Plan(WINDOW, 2, True)),
-        (300 * MB, 16 * GIB, Plan(WINDOW, 1, True)),
-        (600 * MB, 16 * GIB, Plan(WINDOW, 2, False)),
-        (600 * MB, 700 * MB, Plan(WINDOW, 1, False)),
-        (600 * MB, 300 * MB, Plan((48, 64, 64), 1, False)),
-        (600 * MB, 150 * MB, Plan((48, 32, 64), 1, False)),
-        (600 * MB, 0, Plan((48, 32, 32), 1, False)),
+        (76 * MB, 16 * GIB, MemoryPlan(WINDOW, 2, True)),
+        (300 * MB, 16 * GIB, MemoryPlan(WINDOW, 1, True)),
+        (600 * MB, 16 * GIB, MemoryPlan(WINDOW, 2, False)),
+        (600 * MB, 700 * MB, MemoryPlan(WINDOW, 1, False)),
+        (600 * MB, 300 * MB, MemoryPlan((48, 64, 64), 1, False)),
+        (600 * MB, 150 * MB, MemoryPlan((48, 32, 64), 1, False)),
+        (600 * MB, 0, MemoryPlan((48, 32, 32), 1, False)),
     ],
 )
 def test_speed_is_given_up_before_the_window(one, available, expected):
@@ -52,11 +52,11 @@ WHOLE = (176, 80, 64)
 @pytest.mark.parametrize(
     ("one", "available", "expected"),
     [
-        (400 * MB, 16 * GIB, Plan(WINDOW, 2, True, whole=True)),
-        (700 * MB, 16 * GIB, Plan(WINDOW, 2, False, whole=True)),
-        (700 * MB, 1 * GIB, Plan(WINDOW, 1, False, whole=True)),
-        (700 * MB, 650 * MB, Plan(WINDOW, 2, False)),
-        (700 * MB, 200 * MB, Plan((48, 64, 64), 1, False)),
+        (400 * MB, 16 * GIB, MemoryPlan(WINDOW, 2, True, whole=True)),
+        (700 * MB, 16 * GIB, MemoryPlan(WINDOW, 2, False, whole=True)),
+        (700 * MB, 1 * GIB, MemoryPlan(WINDOW, 1, False, whole=True)),
+        (700 * MB, 650 * MB, MemoryPlan(WINDOW, 2, False)),
+        (700 * MB, 200 * MB, MemoryPlan((48, 64, 64), 1, False)),
     ],
 )
 def test_volumes_stay_whole_as_long_as_one_fits(one, available, expected):

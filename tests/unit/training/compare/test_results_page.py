@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from rtseg_training.compare.results import bad_lines, figure_lines
-from rtseg_training.measure.evaluate import Row
+from rtseg_training.measure.evaluate import TableRow
 from rtseg_training.measure.tables import write_csv
 
 
@@ -16,7 +16,7 @@ def test_figures_are_linked_from_the_page_and_only_those_that_are_there(tmp_path
 
 
 def test_bad_organs_are_counted_apart_where_another_volume_was_drawn(tmp_path: Path) -> None:
-    rows: list[Row] = [
+    rows: list[TableRow] = [
         {
             "case": f"c{k}",
             "organ": "Larynx",

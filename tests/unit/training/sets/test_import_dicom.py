@@ -12,7 +12,7 @@ from pydicom import Dataset
 from rtseg_training.cli.app import app
 from rtseg_training.measure.metrics import dice
 from rtseg_training.sets.cases import Case, load_cases
-from rtseg_training.sets.import_dicom import Report, case_name, completed, import_tree
+from rtseg_training.sets.import_dicom import ImportReport, case_name, completed, import_tree
 from rtseg_training.sets.names import load_names
 from typer.testing import CliRunner
 
@@ -26,8 +26,8 @@ ORGANS = ("Brainstem", "Parotid_L", "Bone_Mandible")
 Change = Callable[[Dataset], None]
 
 
-def read(tree: Path) -> tuple[list[Case], Report]:
-    report = Report()
+def read(tree: Path) -> tuple[list[Case], ImportReport]:
+    report = ImportReport()
     return list(import_tree(tree, list_series(tree), load_names(), report)), report
 
 
