@@ -36,8 +36,7 @@ class Commands(LaterGroup):
         LaterCommand(
             "echo",
             f"{HERE}.asking:echo",
-            "C-ECHO to a configured destination, and what TLS was agreed on; exit status 1 if it does not answer "
-            "success.",
+            "C-ECHO to a destination or query peer: what TLS was agreed on, or what is wrong and what to do.",
         ),
         LaterCommand(
             "doctor",
