@@ -55,10 +55,10 @@ class OrganClass(StrictModel):
         colour: RGB, 0 to 255.
         interpreted_type: RTROIInterpretedType.
         weights: ensemble weight of each member for this class, in member order (paper: 5, 4, 3, 1, 1, 1).
-        scale: factor on every member's probability of this class; undoes the class weights of the training's loss.
+        scale: factor on every member's probability of this class. Undoes the class weights of the training's loss.
         largest_component: keep only the largest connected part.
-        volume_ml: plausible range in the population; None if unknown.
-        side: where the organ lies of the patient's midline; `none` for organs on it.
+        volume_ml: plausible range in the population, or None if unknown.
+        side: where the organ lies of the patient's midline, or `none` for organs on it.
         review_below, reject_below: thresholds on the predicted Dice.
     """
 
@@ -84,7 +84,7 @@ class OrganClass(StrictModel):
 class Calibration(StrictModel):
     """Linear regression from uncertainty features to Dice, with a conformal half-width (90 % coverage).
 
-    predicted Dice = clip(intercept + sum_i coefficients[name_i] * feature_i, 0, 1); features are named as in
+    predicted Dice = clip(intercept + sum_i coefficients[name_i] * feature_i, 0, 1). Features are named as in
     `rtseg_daemon.segment.uncertainty.FEATURES`. The interval is predicted -/+ `half_width`, cut to [0, 1].
     """
 
@@ -109,13 +109,13 @@ class MemberFile(StrictModel):
 
 
 class Limits(StrictModel):
-    """For what the bundle was validated; outside these a series is held or flagged (see gates)."""
+    """For what the bundle was validated. Outside these a series is held or flagged (see gates)."""
 
     positions: list[str] = Field(default_factory=lambda: ["HFS"])
     slice_spacing_mm: tuple[float, float] = (0.5, 5.0)
     pixel_spacing_mm: tuple[float, float] = (0.3, 6.0)
     slice_distance_tolerance: float = Field(default=0.01, ge=0.01, le=0.25)
-    """How far a slice distance may be off the usual one, as a fraction of it; what is further off is held. A missing
+    """How far a slice distance may be off the usual one, as a fraction of it. Beyond that a series is held. A missing
     slice doubles a distance, so that it is never within what a bundle can allow."""
     minimum_slices: int = 16
     minimum_organs: int = 2
@@ -133,11 +133,11 @@ class Bundle(StrictModel):
     """`bundle.yaml`. Shapes and spacing count (z, y, x).
 
     `window`: the shape of the training's patches. Without a `window_step` every volume goes through in windows of this
-    shape; with one the bundle was validated on whole volumes, and the window grows in these steps until it holds the
+    shape. With one the bundle was validated on whole volumes, and the window grows in these steps until it holds the
     volume.
     `in_plane`: how larger pixels are made of a CT's smaller ones, so that they look as those of the training did.
-    `entropy_level`: vote entropy (nats) from which on a voxel is shown as doubtful in a ring; without a calibration
-    the least disagreement of six members, 5 votes against 1.
+    `entropy_level`: vote entropy (nats) from which on a voxel is shown as doubtful in a ring, without a calibration the
+    least disagreement of six members, 5 votes against 1.
     """
 
     format: int
@@ -218,7 +218,7 @@ def bundle_names(models: Path) -> list[str]:
 
 
 def load_bundle(models: Path, name: str) -> Bundle:
-    """Read and verify the bundle `name`; raises BundleError naming the file that is missing, altered or wrong."""
+    """Read and verify the bundle `name`. Raises BundleError naming the file that is missing, altered or wrong."""
     if name not in bundle_names(models):
         known = ", ".join(bundle_names(models)) or "none"
         raise BundleError(f"no bundle {name!r} in {models} (there: {known}); install it or name another in the route")
@@ -259,12 +259,12 @@ def research_fault(bundle: Bundle, route: Route | None) -> str | None:
 
 
 def research_faults(bundles: Iterable[Bundle], route: Route | None) -> list[str]:
-    """The faults of several bundles that make one structure set; empty where it may be sent."""
+    """The faults of several bundles that make one structure set, empty where it may be sent."""
     return [fault for bundle in bundles if (fault := research_fault(bundle, route))]
 
 
 def load_bundles(models: Path, names: str) -> tuple[Bundle, ...]:
-    """One bundle, or several with JOINER between their names; raises BundleError also where one is named twice."""
+    """One bundle, or several with JOINER between their names. Raises BundleError also where one is named twice."""
     parts = names.split(JOINER)
     if len(set(parts)) < len(parts):
         raise BundleError(f"{names} names a bundle twice; name each once")
@@ -277,7 +277,7 @@ def digest_of(bundles: Sequence[Bundle]) -> str:
 
 
 def not_multiples(family: str, window: tuple[int, int, int], step: tuple[int, int, int] | None) -> str:
-    """What is wrong with sides that the family's halvings do not divide; empty where nothing is."""
+    """What is wrong with sides that the family's halvings do not divide, empty where nothing is."""
     divisor = DIVISOR[family]
     for name, shape in (("window", window), ("window_step", step)):
         if shape is not None and any(n < d or n % d for n, d in zip(shape, divisor, strict=True)):
@@ -286,7 +286,7 @@ def not_multiples(family: str, window: tuple[int, int, int], step: tuple[int, in
 
 
 def verify(bundle: Bundle) -> None:
-    """Compare every member's file with its digest, and the rest with itself; raises BundleError for what is wrong."""
+    """Compare every member's file with its digest, and the rest with itself. Raises BundleError for what is wrong."""
     for member in bundle.members:
         path = bundle.member_path(member)
         if path.parent != bundle.folder or not path.is_file():

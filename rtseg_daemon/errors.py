@@ -2,19 +2,19 @@
 
 
 class RtsegError(Exception):
-    """Something went wrong that has a name; the message says what, why and what to do."""
+    """Something went wrong that has a name. The message says what, why and what to do."""
 
 
 class ConfigError(RtsegError):
-    """The configuration file is wrong; the message names the key and the line."""
+    """The configuration file is wrong. The message names the key and the line."""
 
 
 class BundleError(RtsegError):
-    """A model bundle is missing, altered or of an unknown format; the message names the file."""
+    """A model bundle is missing, altered or of an unknown format. The message names the file."""
 
 
 class SeriesError(RtsegError):
-    """A CT series cannot be made into a volume; the message says which precondition fails.
+    """A CT series cannot be made into a volume. The message says which precondition fails.
 
     `precondition` is its short name (see `rtseg_daemon.ct.preconditions.PRECONDITIONS`), empty if none is meant.
     """
@@ -25,35 +25,35 @@ class SeriesError(RtsegError):
 
 
 class StructureSetError(RtsegError):
-    """A structure set cannot be read or written for this CT; the message names the ROI or element."""
+    """A structure set cannot be read or written for this CT. The message names the ROI or element."""
 
 
 class EngineError(RtsegError):
-    """No engine can run this bundle on this machine; the message names device, backend and reason."""
+    """No engine can run this bundle on this machine. The message names device, backend and reason."""
 
 
 class DeviceError(EngineError, ConfigError):
-    """The configuration asks for a device or backend that this machine does not have; the message says what to set."""
+    """The configuration asks for a device or backend that this machine does not have. The message says what to set."""
 
 
 class LedgerError(RtsegError):
-    """The ledger cannot be opened or read; the message names the database and what to do."""
+    """The ledger cannot be opened or read. The message names the database and what to do."""
 
 
 class StateError(RtsegError):
-    """What was asked for does not fit the state of the job, series or delivery; the message names both."""
+    """What was asked for does not fit the state of the job, series or delivery. The message names both."""
 
 
 class LeaseLost(RtsegError):
-    """The job this worker held was taken from it; its result is thrown away."""
+    """The job this worker held was taken from it. Its result is thrown away."""
 
 
 class StorageError(RtsegError):
-    """The storage directory cannot be used, another daemon uses it, or a file in it is damaged; the message says so."""
+    """The storage directory cannot be used, another daemon uses it, or a file in it is damaged. The message says so."""
 
 
 class DeliveryError(RtsegError):
-    """A structure set could not be sent; the message says what the destination or the network answered."""
+    """A structure set could not be sent. The message says what the destination or the network answered."""
 
 
 class Withdrawn(RtsegError):
@@ -61,4 +61,4 @@ class Withdrawn(RtsegError):
 
 
 class ContextRefused(DeliveryError):
-    """The peer accepts the association, but not this kind of object or service; it must be set up to."""
+    """The peer accepts the association, but not this kind of object or service. It must be set up for it."""

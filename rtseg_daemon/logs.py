@@ -29,12 +29,12 @@ CHATTY = {
 
 
 def log() -> Any:
-    """A logger; `log().info("what happened", job=3)`."""
+    """A logger: `log().info("what happened", job=3)`."""
     return structlog.get_logger()
 
 
 def configure(settings: Logging, process: str) -> None:
-    """Send structlog and the libraries' own loggers to stderr as `settings` says; `process` stands in every line."""
+    """Send structlog and the libraries' own loggers to stderr as `settings` says. `process` stands in every line."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,

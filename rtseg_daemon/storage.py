@@ -17,7 +17,7 @@ FOLDERS = ("incoming", "series", "results", "backup", "quarantine", "engine-cach
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders under `storage.directory`; all are 0700 and hold nothing named after a patient."""
+    """Folders under `storage.directory`. All are 0700 and hold nothing named after a patient."""
 
     directory: Path
 
@@ -59,7 +59,7 @@ class Layout:
         return self.results / str(job_id)
 
     def create(self) -> None:
-        """Make the folders; raises StorageError where that is not possible."""
+        """Make the folders. Raises StorageError where that is not possible."""
         try:
             for folder in (self.directory, *(self.directory / name for name in FOLDERS)):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -148,7 +148,7 @@ def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:
 
 
 def damage(path: Path, sha256: str) -> str:
-    """What has become of a file since its digest was entered in the ledger; empty where it is as it was."""
+    """What has become of a file since its digest was entered in the ledger, empty where it is as it was."""
     try:
         with path.open("rb") as file:
             now = hashlib.file_digest(file, "sha256").hexdigest()

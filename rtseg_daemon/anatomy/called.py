@@ -18,7 +18,7 @@ SIDE_IN_WORDS = {"_L": "left", "_R": "right"}
 
 TWO_LETTERS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "ß": "ss", "œ": "oe", "æ": "ae", "ø": "oe"})
 MARKS = range(0x300, 0x370)
-"""Accents and umlauts over letters of European scripts; marks of other scripts make other letters."""
+"""Accents and umlauts over letters of European scripts. Marks of other scripts make other letters."""
 
 TARGET = re.compile(r"z?(gtv|ctv|itv|ptv)")
 """How the name of what is irradiated begins. Such a name may hold that of the organ that it lies in."""
@@ -37,7 +37,7 @@ def ascii_line(text: str, longest: int) -> str:
 
 
 def words_of(name: str) -> list[str]:
-    """A name's words in small letters, split at signs, spaces and capitals inside a word; letters of every script."""
+    """A name's words in small letters, split at signs, spaces and capitals inside a word. Letters of every script."""
     spaced = ""
     for before, one in itertools.pairwise(" " + unicodedata.normalize("NFKC", name)):
         spaced += " " if before.islower() and one.isupper() else ""
@@ -83,13 +83,13 @@ class NameTable:
 
 
 def table_from(document: Any) -> NameTable:
-    """The table in a file's `document`; raises ValueError naming what is wrong in it."""
+    """The table in a file's `document`. Raises ValueError naming what is wrong in it."""
     tables = {part: inverted(document.get(part) or {}, part) for part in ("single", "sided")}
     return NameTable(tables["single"], tables["sided"])
 
 
 def inverted(table: Any, part: str) -> dict[str, str]:
-    """Synonym to name; raises ValueError for what is no list of names, and if one synonym stands for two organs."""
+    """Synonym to name. Raises ValueError for what is no list of names, and if one synonym stands for two organs."""
     if not isinstance(table, dict):
         raise ValueError(f"{part}: organs with lists of names are expected, as in the shipped synonyms.yaml")
     out: dict[str, str] = {}
@@ -104,7 +104,7 @@ def inverted(table: Any, part: str) -> dict[str, str]:
 
 
 def keys_in(synonym: Any, organ: Any) -> list[str]:
-    """The keys of one entry; raises ValueError for one that is no text or would stand for every name."""
+    """The keys of one entry. Raises ValueError for one that is no text or would stand for every name."""
     if not isinstance(synonym, str):
         raise ValueError(f"{organ}: {synonym} is no text; put it in quotes")
     key = key_of(synonym)[0]
@@ -141,7 +141,7 @@ def meaning_of(name: str) -> Meaning:
 
 
 def parts_of(word: str) -> list[str]:
-    """A word as side and organ where it is the two joined, else as it is; digits at its end say nothing."""
+    """A word as side and organ where it is the two joined, else as it is. Digits at its end say nothing."""
     bare = word.rstrip("0123456789") or word
     table = shipped_table()
     if table.base(bare) or bare in SIDE_WORDS:
@@ -181,7 +181,7 @@ def contradiction(organ: str, name: str) -> str:
 
 
 def likely(name: str, known: Sequence[str]) -> list[str]:
-    """The `known` TG-263 names that the synonyms say is meant by `name`; both sides where it names none."""
+    """The `known` TG-263 names that the synonyms say is meant by `name`, of both sides where it names none."""
     said = meaning_of(name)
     meant = [one for one in known if said.organs and meaning_of(one).organs == said.organs]
     return [one for one in meant if not said.sides or meaning_of(one).sides == said.sides]

@@ -21,13 +21,13 @@ class Uncertainty:
     """How much the members agree on one organ.
 
     Args:
-        vvc: volume variation coefficient sigma_V / mu_V over the members (seed 002, eq. 7); None for one member.
-        entropy: mean entropy (nats) of the members' label votes inside the organ; None for one member.
-        pairwise_dice: mean Dice between all pairs of members; None for one member.
+        vvc: volume variation coefficient sigma_V / mu_V over the members (seed 002, eq. 7), or None for one member.
+        entropy: mean entropy (nats) of the members' label votes inside the organ, or None for one member.
+        pairwise_dice: mean Dice between all pairs of members, or None for one member.
         soft_entropy: mean entropy (nats) of the ensemble's probabilities inside the organ.
-        expected_dice: the Dice that the ensemble's own probabilities expect of the organ; None where none was found.
+        expected_dice: the Dice that the ensemble's own probabilities expect of the organ, or None where none was found.
         mutual_information: mean inside the organ of the entropy (nats) of the members' mean probability minus the mean
-            of their entropies, at temperature 1: 0 where all say the same; None for one member.
+            of their entropies, at temperature 1: 0 where all say the same, or None for one member.
     """
 
     vvc: float | None = None
@@ -44,14 +44,14 @@ class Organ:
 
     Args:
         name: TG-263 name.
-        box: where on the CT's grid `mask` and `margin` lie; None if nothing was found.
+        box: where on the CT's grid `mask` and `margin` lie, or None if nothing was found.
         mask: boolean `(z, y, x)` inside `box`.
         margin: float32 `(z, y, x)` inside `box`, positive inside the organ: p_c minus the largest other probability.
             None where there is only a mask.
         volume_ml: volume of the mask.
         slices: first and last slice number (from 1, inferior to superior) where members disagree most, if any.
         doubt: which part of the organ that is: `inferior end`, `superior end`, `middle` or `whole length`.
-        cut: at which end of the region that the network saw it was cut off, though the scan goes on; empty if nowhere.
+        cut: at which end of the region that the network saw it was cut off, though the scan goes on, empty if nowhere.
         origin: in a structure set of several bundles the one it is of, and its name there.
     """
 
@@ -107,7 +107,7 @@ def rings_to_send(rings: Sequence[Organ], organs: Sequence[Organ], rejected: Lit
 
 
 def shown(value: float | None, digits: int) -> str:
-    """A figure for the comment line; `na` where there is none."""
+    """A figure for the comment line, or `na` where there is none."""
     return "na" if value is None else f"{value:.{digits}f}"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 
 def twin_of(name: str) -> str:
-    """The same organ on the other side (TG-263 ends sides in _L and _R); empty for an organ without a side."""
+    """The same organ on the other side (TG-263 ends sides in _L and _R), empty for an organ without a side."""
     swap = {"_L": "_R", "_R": "_L"}
     return name[:-2] + swap[name[-2:]] if name[-2:] in swap else ""
 

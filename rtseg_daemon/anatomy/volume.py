@@ -19,7 +19,7 @@ class Volume:
     looks the same whatever the position in which the patient was scanned and the order in which it was stored.
 
     Args:
-        array: values, shape `(z, y, x)`; HU for a CT.
+        array: values, shape `(z, y, x)`, HU for a CT.
         spacing_mm: distance of neighbouring voxel centres along (z, y, x).
         origin_mm: patient coordinates (z, y, x) of the centre of voxel [0, 0, 0].
     """
@@ -40,7 +40,7 @@ class Volume:
         return z * y * x / 1000.0
 
     def with_array(self, array: Array) -> "Volume":
-        """Another array on the same grid; raises ValueError if the shapes differ."""
+        """Another array on the same grid. Raises ValueError if the shapes differ."""
         if array.shape != self.array.shape:
             raise ValueError(f"array of shape {array.shape} does not fit the grid {self.array.shape}")
         return replace(self, array=array)

@@ -2,9 +2,9 @@
 
 No sign is trusted alone. Silence must have lasted, and is counted anew after a restart. A gap in the slices waits
 longer, then holds. A transfer that broke off leaves the series open until a later association, ended in order, has
-brought slices of it again, or it is given up; an image that was refused, until that image has come. That an association
-is still open makes silence weaker; its release means nothing by itself (DICOM gives it no meaning). A PACS that has
-had exactly as many images for a whole quiet time ends every further wait.
+brought slices of it again, or it is given up, and an image that was refused, until that image has come. That an
+association is still open makes silence weaker. Its release means nothing by itself (DICOM gives it no meaning). A PACS
+that has had exactly as many images for a whole quiet time ends every further wait.
 """
 
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ class Slice:
 
 @dataclass(frozen=True)
 class Carrier:
-    """An association that carried slices of the series; they are numbered as they were opened.
+    """An association that carried slices of the series. They are numbered as they were opened.
 
-    `opened_at` and `ended_at` are by the clock on the wall; None while it is open.
+    `opened_at` and `ended_at` are by the clock on the wall. `ended_at` is None while it is open.
     """
 
     ending: Ending
@@ -42,14 +42,14 @@ class SeriesFacts:
     """What is known of a series.
 
     Args:
-        slices: the axial images received; localizers and reports are not among them.
-        received: all images of the series, those left out included; what a PACS's count is compared with.
+        slices: the axial images received. Localizers and reports are not among them.
+        received: all images of the series, those left out included. A PACS's count is compared with them.
         silence_seconds: how long nothing of it came, counted since listening began at the earliest.
         carriers: the associations that carried it, oldest first.
         expected: how many images the PACS has, None if nobody said.
         refused: images of it that were refused and have not come since.
         confirmed: whether the PACS said so when the silence had begun, and again after a quiet time.
-        tolerance: how much longer than usual a slice distance may be, as a fraction; what the route's bundles allow.
+        tolerance: how much longer than usual a slice distance may be, as a fraction, as the route's bundles allow.
     """
 
     slices: tuple[Slice, ...]
@@ -79,7 +79,7 @@ class Next(StrEnum):
 
 @dataclass(frozen=True)
 class Decision:
-    """What to do with the series now; the reasons are for HOLD."""
+    """What to do with the series now. The reasons are for HOLD."""
 
     next: Next
     reasons: tuple[str, ...] = ()
@@ -127,7 +127,7 @@ def refusal(facts: SeriesFacts) -> str:
 
 
 def irregularity(slices: Sequence[Slice], tolerance: float = 0.01) -> str:
-    """Why the slices are no gapless stack, or nothing. One slice alone, or none, is no gap; the series gate sees it."""
+    """Why the slices are no gapless stack, or nothing. One slice alone, or none, is no gap. The series gate sees it."""
     known = sorted({round(s.along_mm, 3) for s in slices if s.along_mm is not None})
     with np.errstate(over="ignore"):
         steps = np.diff(np.asarray(known))

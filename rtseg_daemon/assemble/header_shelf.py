@@ -14,7 +14,7 @@ BUDGET_SECONDS = 1.0
 
 @dataclass
 class HeaderShelf:
-    """What was read so far, by series and file; the error where a file could not be read.
+    """What was read so far, by series and file, or the error where a file could not be read.
 
     It counts while nothing more is heard of the series: what comes then may mend a file.
     """
@@ -24,7 +24,7 @@ class HeaderShelf:
     read: dict[int, dict[Path, SliceHeader | SeriesError]] = field(default_factory=dict)
 
     def fill(self, series_id: int, heard: float, paths: Sequence[Path]) -> bool:
-        """Read on, at most BUDGET_SECONDS and one file; whether all of these are read. `heard`: see `sweep.Look`."""
+        """Read on, at most BUDGET_SECONDS and one file. Returns whether all are read now. `heard`: see `sweep.Look`."""
         if self.heard.get(series_id) != heard:
             self.heard[series_id], self.read[series_id] = heard, {}
         shelf = self.read[series_id]
@@ -41,7 +41,7 @@ class HeaderShelf:
         return True
 
     def headers(self, series_id: int, paths: Sequence[Path]) -> list[SliceHeader]:
-        """Of these files, all of which were read; raises SeriesError for the first that could not be."""
+        """Of these files, all of which were read. Raises SeriesError for the first that could not be."""
         found = []
         for path in paths:
             header = self.read[series_id][path]

@@ -38,9 +38,9 @@ class Found:
     """An open series as the ledger has it.
 
     Args:
-        newest: its newest instance; 0 if there is none.
-        heard: when it was last heard of; duplicates and refusals count.
-        listening_since: when listening last began; silence before that means nothing.
+        newest: its newest instance, or 0 if there is none.
+        heard: when it was last heard of. Duplicates and refusals count.
+        listening_since: when listening last began. Silence before that means nothing.
     """
 
     series_id: int
@@ -67,7 +67,7 @@ class Silence:
     """When this count was given first, and no other since."""
 
     def is_steady(self, count: Count, asked: float, quiet_seconds: float) -> bool:
-        """Note an answer; whether it is the same as so many seconds before."""
+        """Note an answer. Returns whether it is the same as so many seconds before."""
         if count != self.count:
             self.count, self.same_since = count, asked
         return asked - self.same_since >= quiet_seconds
@@ -112,7 +112,7 @@ class Inquiry(threading.Thread):
                 self.ask(one, silence)
 
     def silence_of(self, found: Found, now: float) -> Silence:
-        """The series' present silence; a new one where something was heard of it."""
+        """The series' present silence, or a new one where something was heard of it."""
         silence = self.silences.get(found.series_id)
         if silence is None or silence.signs != found.signs:
             silence = self.silences[found.series_id] = Silence(found.signs, now)
@@ -124,7 +124,7 @@ class Inquiry(threading.Thread):
         return now - silence.since >= min(LONGEST_PAUSE_SECONDS, quiet / 4) and now - silence.asked >= quiet
 
     def ask(self, found: Found, silence: Silence) -> None:
-        """Ask one peer after the other until one knows the series; what it says goes into the ledger."""
+        """Ask one peer after the other until one knows the series. What it says goes into the ledger."""
         for peer in self.config.query:
             if time.monotonic() < self.down_until.get(peer.name, 0.0):
                 continue

@@ -27,10 +27,10 @@ class Look:
 
     Args:
         heard: when it was last heard of (images, duplicates and refusals), by the ledger.
-        newest: its newest instance; 0 if there is none.
+        newest: its newest instance, or 0 if there is none.
         facts: what its completeness is decided by.
         route: the first that takes it.
-        rivals: it and the other reconstructions of its study, where the route prefers one; else empty.
+        rivals: it and the other reconstructions of its study, where the route prefers one. Else empty.
         files: its images and their digests.
         overtaken: undelivered jobs that were made before the newest slices came, and are not held.
         untold: whether images of it were refused, and nobody was told.
@@ -48,7 +48,7 @@ class Look:
 
 
 def look(session: Session, series: Series, config: Config, clock: QuietClock) -> Look:
-    """Gather all that is known of the series; nothing outside of the ledger is opened."""
+    """Gather all that is known of the series. Nothing outside of the ledger is opened."""
     instances = kept_instances(session, series.id)
     newest = instances[-1].id if instances else 0
     facts = facts_of(session, series, instances, clock)
@@ -80,7 +80,7 @@ def facts_of(session: Session, series: Series, instances: Sequence[Instance], cl
 
 
 def silence_of(session: Session, series: Series, instances: Sequence[Instance], clock: QuietClock) -> float:
-    """Seconds; endless for a series that is not open."""
+    """Seconds, endless for a series that is not open."""
     if series.state is not SeriesState.OPEN:
         return float("inf")
     listening_since = associations.listening_since(session)
@@ -95,7 +95,7 @@ def rivals_of(
     config: Config,
     clock: QuietClock,
 ) -> tuple[Candidate, ...]:
-    """This series and the others of its study that the same route with a preference matches; empty without one.
+    """This series and the others of its study that the same route with a preference matches. Empty without one.
 
     While this one is still coming, the others are not looked at. A series of nothing but localizers is nobody's rival,
     however thin its slices.
@@ -128,7 +128,7 @@ def is_axial(instance: Instance) -> bool:
 
 
 def along_stack(instance: Instance) -> float | None:
-    """Where a slice lies along the normal of its plane, in mm; None where it does not say."""
+    """Where a slice lies along the normal of its plane, in mm, or None where it does not say."""
     position, orientation = instance.facts.get("position"), instance.facts.get("orientation")
     if position is None or orientation is None:
         return None

@@ -15,7 +15,7 @@ class Plan:
     Args:
         decision: whether it waits, or is closed as complete or held.
         left_alone: why it makes no job though it is closed, or nothing.
-        jobs: the bundles of each job to make; several of one job with JOINER between them.
+        jobs: the bundles of each job to make, several of one job with JOINER between them.
         hold_jobs: whether what was made of it is held, since newer slices have come.
         alarm: whether people are told that an image of it was refused.
     """

@@ -1,7 +1,7 @@
 """Several reconstructions of one scan: which one is segmented. Pure.
 
 A route with `prefer` takes, of all CT series of one study that it matches, the one whose description fits the earliest
-pattern; among equals the one with the thinnest slices, then the one received first. The others are kept and listed.
+pattern, among equals the one with the thinnest slices, then the one received first. The others are kept and listed.
 """
 
 import re
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Candidate:
-    """One series of the study; `thickness_mm` is None where the images do not say."""
+    """One series of the study. `thickness_mm` is None where the images do not say."""
 
     series_id: int
     description: str
@@ -20,12 +20,12 @@ class Candidate:
 
 
 def preferred(candidates: Iterable[Candidate], patterns: Sequence[str]) -> Candidate:
-    """The best of them; raises ValueError if there is none."""
+    """The best of them. Raises ValueError if there is none."""
     return min(candidates, key=lambda one: (rank(one.description, patterns), one.thickness_mm or 99.0, one.series_id))
 
 
 def rank(description: str, patterns: Sequence[str]) -> int:
-    """Number of the first pattern that is found in the description; one past the last if none is."""
+    """Number of the first pattern that is found in the description, or one past the last if none is."""
     return next((k for k, p in enumerate(patterns) if re.search(p, description, re.IGNORECASE)), len(patterns))
 
 

@@ -38,7 +38,7 @@ def why_left_alone(series_id: int, images: bool, route: Route | None, others: Se
 
 @lru_cache(maxsize=16)
 def known_bundle(models: Path, name: str) -> Bundle:
-    """A bundle, verified once in this process; the worker verifies what it loads."""
+    """A bundle, verified once in this process. The worker verifies what it loads."""
     return load_bundle(models, name)
 
 

@@ -1,4 +1,4 @@
-"""The sweep over open series: which are complete, which wait, which are held; complete ones become jobs.
+"""The sweep over open series: which are complete, which wait, which are held. Complete ones become jobs.
 
 For each series one transaction reads, a pure function decides, and at most one transaction writes. Bundles and headers
 are read between the two, while no transaction is open.
@@ -41,7 +41,7 @@ SHELF = HeaderShelf()
 
 
 def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK) -> None:
-    """Look at every open series once; `now` is written into the ledger."""
+    """Look at every open series once. `now` is written into the ledger."""
     with reading(engine) as session:
         ids = [series.id for series in open_series(session)]
     clock.forget_all_but(ids)

@@ -41,7 +41,7 @@ class Commands(LaterGroup):
         LaterCommand(
             "doctor",
             f"{HERE}.running:doctor",
-            "Compare storage and ledger; exit status 1 if something is wrong (and was not repaired).",
+            "Compare storage and ledger. Exit status 1 if something is wrong (and was not repaired).",
         ),
         LaterCommand(
             "fetch",
@@ -83,7 +83,7 @@ def every_command(
 
 
 def main() -> None:
-    """Run the command; exit status 0: done, 1: the thing asked for failed, 2: wrong usage or configuration."""
+    """Run the command. Exit status 0: done, 1: the thing asked for failed, 2: wrong usage or configuration."""
     try:
         app()
     except ConfigError as error:

@@ -105,7 +105,7 @@ def choose_peer(settings: Config, name: str | None) -> QueryPeer:
 
 
 def retrieve(settings: Config, pacs: QueryPeer, study: str, patient: str, by_get: bool) -> list[dict[str, Any]]:
-    """Find the series and have each sent; raises DeliveryError if the PACS cannot be asked."""
+    """Find the series and have each sent. Raises DeliveryError if the PACS cannot be asked."""
     local = Local(settings.dicom.ae_title, settings.dicom.tls)
     shapes = []
     with Console(stderr=True).status("asking") as progress:
@@ -125,7 +125,7 @@ def retrieve(settings: Config, pacs: QueryPeer, study: str, patient: str, by_get
 
 
 def reason_of(done: Retrieved, our_title: str) -> str | None:
-    """Why a retrieval did not bring everything, as the peer tells it; None if it did."""
+    """Why a retrieval did not bring everything, as the peer tells it, or None if it did."""
     if done.ok:
         return None
     why = told(done.status, done.comment)

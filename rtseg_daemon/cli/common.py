@@ -72,14 +72,14 @@ class Open:
 
 
 def require_config(path: Path | None) -> Config:
-    """The configuration; raises ConfigError if none was named."""
+    """The configuration. Raises ConfigError if none was named."""
     if path is None:
         raise ConfigError("no configuration: say --config FILE, or set RTSEG_CONFIG")
     return load_config(path)
 
 
 def refuse_research(ledger: Open, job_id: int) -> None:
-    """Raise BundleError where a job's route may not send what its bundles are for; one that is gone is not asked."""
+    """Raise BundleError where a job's route may not send what its bundles are for. One that is gone is not asked."""
     with reading(ledger.engine) as session:
         job = views.find_job(session, job_id)
         names, route_name, no_send = job.bundle, job.route, job.no_send
@@ -93,7 +93,7 @@ def refuse_research(ledger: Open, job_id: int) -> None:
 
 
 def open_existing(path: Path | None) -> Open:
-    """The ledger that the configuration names, which must exist with this version's schema; nothing is migrated."""
+    """The ledger that the configuration names, which must exist with this version's schema. Nothing is migrated."""
     config = require_config(path)
     file = database_file(config.database_url)
     if file is not None and not file.is_file():
@@ -123,7 +123,7 @@ def account_of(uid: int) -> str:
 
 
 def login_uid() -> int | None:
-    """The user id of the login that this process came from; None where there was none, or the kernel does not say."""
+    """The user id of the login that this process came from, or None where the kernel knows of none."""
     try:
         uid = int(LOGIN_UID.read_text())
     except (OSError, ValueError):
@@ -152,9 +152,9 @@ def print_done(document: Any, line: str, as_json: bool) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table for people; what strangers wrote (names from DICOM) is printed as plain text, never as markup.
+    """A table for people. What strangers wrote (names from DICOM) is printed as plain text, never as markup.
 
-    On a terminal long texts are folded into their column; states, numbers and times are never cut. What is piped on is
+    On a terminal long texts are folded into their column. States, numbers and times are never cut. What is piped on is
     as wide as it needs.
     """
     if not rows:
@@ -171,7 +171,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]
 
 
 def column_widths(keys: Sequence[str], heads: Sequence[str], rows: Sequence[Sequence[Text]]) -> list[int]:
-    """Characters for each column: those of the terminal shared out; in a pipe or a file what each needs."""
+    """Characters for each column: those of the terminal shared out, in a pipe or a file what each needs."""
     texts = [[line for row in rows for line in row[index].plain.split("\n")] for index in range(len(keys))]
     cells = [max(map(cell_len, column)) for column in texts]
     most = [max(wide, cell_len(head)) for wide, head in zip(cells, heads, strict=True)]
@@ -180,7 +180,7 @@ def column_widths(keys: Sequence[str], heads: Sequence[str], rows: Sequence[Sequ
 
 
 def widths(least: Sequence[int], most: Sequence[int], room: int) -> list[int]:
-    """How wide each column is: `least`, even where the room is too small; what is left goes to the narrowest."""
+    """How wide each column is: `least`, even where the room is too small. What is left goes to the narrowest."""
     found = list(least)
     for _ in range(min(room, sum(most)) - sum(least)):
         open_columns = [index for index, width in enumerate(found) if width < most[index]]

@@ -26,7 +26,7 @@ def check_config(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check a configuration; exit status 2 with key and line of every mistake in the file.
+    """Check a configuration. Exit status 2 with key and line of every mistake in the file.
 
     If there is none: whether the bundles of the routes are intact and may be
     used there, whether the files of dicom.tls can be used, and which organs a

@@ -98,7 +98,7 @@ def rerun(
     no_send: Annotated[bool, typer.Option("--no-send", help="Keep the result here.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """A new job for the same series; the old one stays as it is.
+    """A new job for the same series. The old one stays as it is.
 
     Example: rtseg-daemon jobs rerun 17 --bundle han-gtv --no-send
     """
@@ -157,9 +157,9 @@ def release(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a HELD job go on; you answer for it with your name and reason.
+    """Let a HELD job go on. You answer for it with your name and reason.
 
-    It covers only what is held now; what is found later holds the job again.
+    It covers only what is held now. What is found later holds the job again.
     Where its structure set is stored, that is sent.
 
     Example: rtseg-daemon jobs release 17 --why "feet first on purpose; sides checked"
@@ -179,7 +179,7 @@ def release(
 
 
 def shape_of(job: Job, session: Session, ledger: Open) -> views.JsonObject:
-    """How the job stands once the transaction is committed; it is told after that."""
+    """How the job stands once the transaction is committed. It is told after that."""
     session.flush()
     return views.job_shape(job, ledger.storage)
 

@@ -9,10 +9,10 @@ from typer.main import get_group
 
 
 class LaterCommand(TyperCommand):
-    """Stands in the listing by its name and first line; the command itself comes from its module.
+    """Stands in the listing by its name and first line. The command itself comes from its module.
 
     Args:
-        place: `module:attribute`; the attribute is the command's function, or the Typer application of a group.
+        place: `module:attribute`. The attribute is the command's function, or the Typer application of a group.
     """
 
     def __init__(self, name: str, place: str, first_line: str) -> None:

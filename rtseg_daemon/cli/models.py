@@ -34,7 +34,7 @@ def brief(bundle: Bundle) -> dict[str, Any]:
 
 @app.command("list")
 def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """All bundles; one that is altered or unreadable is listed with its error.
+    """All bundles. One that is altered or unreadable is listed with its error.
 
     Example: rtseg-daemon models list
     """
@@ -74,7 +74,7 @@ def show(name: BundleName, config: ConfigFile = None, as_json: AsJson = False) -
 
 @app.command()
 def verify(name: BundleName, config: ConfigFile = None, as_json: AsJson = False) -> None:
-    """Compare every file of a bundle with its digest; exit status 1 if one does not match.
+    """Compare every file of a bundle with its digest. Exit status 1 if one does not match.
 
     Example: rtseg-daemon models verify han-oar
     """

@@ -68,7 +68,7 @@ def status(
 
 
 def status_of(settings: Config, layout: Layout, config: Path | None, running: bool, deep: bool) -> dict[str, Any]:
-    """`views.status_shape` and `problems`; `deep` also looks for damage in the ledger's file.
+    """`views.status_shape` and `problems`. `deep` also looks for damage in the ledger's file.
 
     Raises LedgerError or SQLAlchemyError where the ledger cannot be read.
     """
@@ -127,7 +127,7 @@ def doctor(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Compare storage and ledger; exit status 1 if something is wrong (and was not repaired).
+    """Compare storage and ledger. Exit status 1 if something is wrong (and was not repaired).
 
     After an older ledger was restored, structure sets made since that backup are
     results it does not know: --repair deletes them.

@@ -65,7 +65,7 @@ def segment(
 
 
 def choose_series(folder: Path, wanted: str | None) -> list[Path]:
-    """The files of the one CT series below `folder`, or of the `wanted` one; several and no choice is wrong usage."""
+    """The files of the one CT series below `folder`, or of the `wanted` one. Several and no choice is wrong usage."""
     found = list_series(folder)
     if not found:
         raise SeriesError(f"there is no CT series in {folder}")
@@ -80,7 +80,7 @@ def choose_series(folder: Path, wanted: str | None) -> list[Path]:
 
 
 def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: bool, rings: bool) -> case.CaseResult:
-    """Segment and, unless a gate holds it, write `to`; the file is checked before it gets its name."""
+    """Segment and, unless a gate holds it, write `to`. The file is checked before it gets its name."""
     bundles = load_bundles(models_of(settings), bundle)
     options = case.Options(forced=force, rings=rings)
     with Console(stderr=True).status("reading the series") as progress:

@@ -29,7 +29,7 @@ def list_series(
     limit: Annotated[int | None, typer.Option("--limit", min=1, help="At most so many, the newest.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Series, newest first; also those that no route took (UNROUTED), with the reason.
+    """Series, newest first, also those that no route took (UNROUTED), with the reason.
 
     Example: rtseg-daemon series list --state UNROUTED --since 2026-01-31 --limit 20
     """

@@ -1,4 +1,4 @@
-"""The configuration file: YAML in, one frozen object out; every mistake is named with its key and its line."""
+"""The configuration file: YAML in, one frozen object out. Every mistake is named with its key and its line."""
 
 import difflib
 import re
@@ -40,7 +40,7 @@ DISGUISED = re.compile(r"[-+]?(0[0-7_]+|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)
 
 
 class Config(Section):
-    """All of it; each section has a working default, and nothing is segmented unless a route says so."""
+    """All of it. Each section has a working default, and nothing is segmented unless a route says so."""
 
     dicom: Dicom = Dicom()
     storage: Storage = Storage()
@@ -60,7 +60,7 @@ class Config(Section):
 
     @property
     def database_url(self) -> str:
-        """The ledger's URL, the default filled in; `?`, `#` and `%` in a path would mean something in a URL."""
+        """The ledger's URL, the default filled in. `?`, `#` and `%` in a path would mean something in a URL."""
         return self.database.url or f"sqlite:///{quote(str(self.storage.directory.absolute() / 'rtseg.db'))}"
 
     @property
@@ -69,7 +69,7 @@ class Config(Section):
         return [destination.name for destination in self.destinations]
 
     def route_named(self, name: str) -> Route | None:
-        """The route as it is configured now; None if it is gone."""
+        """The route as it is configured now, or None if it is gone."""
         return next((route for route in self.routes if route.name == name), None)
 
     @property
@@ -119,7 +119,7 @@ def contradictions(config: Config) -> Iterator[tuple[Loc, str]]:
 
 
 def port_clashes(config: Config) -> Iterator[tuple[Loc, str]]:
-    """Two of our own listeners on one port; `web` opens none, so that its port is no clash."""
+    """Two of our own listeners on one port. `web` opens none, so that its port is no clash."""
     used: dict[int, str] = {}
     tls = config.dicom.tls
     listeners: list[tuple[Loc, int]] = [(("dicom", "port"), port) for port in config.dicom.plain_ports]
@@ -137,7 +137,7 @@ def suggestion(word: str, known: list[str]) -> str:
 
 
 def load_config(path: Path) -> Config:
-    """Read, check and resolve the file at `path`; raises ConfigError naming every wrong key and its line."""
+    """Read, check and resolve the file at `path`. Raises ConfigError naming every wrong key and its line."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -148,7 +148,7 @@ def load_config(path: Path) -> Config:
 
 
 def parse_config(text: str, path: Path) -> Config:
-    """The configuration in `text`; `path` is named in errors, and relative paths inside are relative to its folder."""
+    """The configuration in `text`. `path` is named in errors, and relative paths inside are relative to its folder."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)

@@ -28,7 +28,7 @@ def check_regex(value: str) -> str:
 
 
 def check_fingerprint(value: str) -> str:
-    """A certificate's SHA-256 fingerprint as openssl prints it, with or without colons; kept as 64 small hex digits."""
+    """A certificate's SHA-256 fingerprint as openssl prints it, with or without colons, kept as 64 small hex digits."""
     digits = value.replace(":", "").lower()
     if not re.fullmatch(r"[0-9a-f]{64}", digits):
         raise ValueError("a fingerprint is the SHA-256 of the certificate: 64 hex digits, colons allowed")
@@ -132,7 +132,7 @@ class Storage(Section):
 
 
 class Database(Section):
-    """`url` of SQLAlchemy; None: `rtseg.db` in storage.directory (see Config.database_url)."""
+    """`url` of SQLAlchemy. None stands for `rtseg.db` in storage.directory (see Config.database_url)."""
 
     url: str | None = None
 
@@ -151,7 +151,7 @@ class SeriesSection(Section):
 
 
 class Match(Section):
-    """A series matches where every stated condition holds; regular expressions are searched, case ignored."""
+    """A series matches where every stated condition holds. Regular expressions are searched, case ignored."""
 
     modality: str | None = None
     calling_ae: AeTitle | None = None
@@ -162,7 +162,7 @@ class Match(Section):
 class Route(Section):
     """Which series, which bundles, to whom.
 
-    `prefer`: regular expressions on SeriesDescription, best first; where several reconstructions of one scan match,
+    `prefer`: regular expressions on SeriesDescription, best first. Where several reconstructions of one scan match,
     only the best is segmented and the others are listed. Empty: every series that matches is segmented.
     `rings`: a further ROI around each organ, where members disagree.
     `structure_sets`: whether several bundles make a structure set each, or one in common.
@@ -180,14 +180,14 @@ class Route(Section):
 
     @property
     def jobs(self) -> tuple[str, ...]:
-        """The bundles of each job that a series of this route gets; several of one job with JOINER between them."""
+        """The bundles of each job that a series of this route gets, several of one job with JOINER between them."""
         return (JOINER.join(self.bundle),) if self.structure_sets == "joined" else self.bundle
 
 
 class DestinationPeer(Section):
     """Where results go. For this system `roi_names` renames organs, `colours` (RGB) paints them, `only` restricts them.
 
-    Organs go by their TG-263 names; what is empty changes nothing. An organ's ring goes with it.
+    Organs go by their TG-263 names. What is empty changes nothing. An organ's ring goes with it.
     """
 
     name: Name
@@ -271,7 +271,7 @@ class Collector(Section):
 
 
 class Audit(Section):
-    """The audit trail; None: `audit.log` in storage.directory."""
+    """The audit trail. None stands for `audit.log` in storage.directory."""
 
     file: Path | None = None
     syslog: Collector | None = None

@@ -19,7 +19,7 @@ class FrameFacts:
 
 
 def frame_facts(frame: bytes) -> FrameFacts | None:
-    """Facts of a JPEG, JPEG-LS or JPEG 2000 frame; None if it is none of them or is cut short."""
+    """Facts of a JPEG, JPEG-LS or JPEG 2000 frame, or None if it is none of them or is cut short."""
     try:
         if frame.startswith(b"\xff\xd8"):
             return _jpeg(frame)

@@ -1,4 +1,4 @@
-"""What one CT image file says of itself, read without its pixels; strangers' files are met here."""
+"""What one CT image file says of itself, read without its pixels. Strangers' files are met here."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ KEYWORDS = (
 
 @dataclass(frozen=True)
 class SliceHeader:
-    """The facts of one CT image file; `None` or an empty string where the file does not say, or says nonsense.
+    """The facts of one CT image file, `None` or an empty string where the file does not say, or says nonsense.
 
     Args:
         path: the file.
@@ -37,7 +37,7 @@ class SliceHeader:
         padding: PixelPaddingValue and PixelPaddingRangeLimit (the same value where there is no limit), in the
             signedness of the pixels.
         tilt_deg: GantryDetectorTilt.
-        patient_id, patient_name, birth_date: as all their spellings compare (`dicom.charsets`), in memory only; they
+        patient_id, patient_name, birth_date: as all their spellings compare (`dicom.charsets`), in memory only. They
             never enter a log.
     """
 
@@ -88,14 +88,14 @@ class SliceHeader:
 
 
 def read_header(path: Path) -> SliceHeader:
-    """The facts of one file, without its pixels; raises SeriesError if it is no readable DICOM file."""
+    """The facts of one file, without its pixels. Raises SeriesError if it is no readable DICOM file."""
     dataset = read_dataset(path, pixels=False, keywords=KEYWORDS)
     with quiet():
         return header_of(dataset, path)
 
 
 def header_of(dataset: Dataset, path: Path) -> SliceHeader:
-    """The facts of a parsed data set; values that break their VR count as absent."""
+    """The facts of a parsed data set. Values that break their VR count as absent."""
     return SliceHeader(
         path=path,
         sop_class_uid=text(dataset, "SOPClassUID"),
@@ -145,7 +145,7 @@ def _or_else(found: int | None, otherwise: int) -> int:
 
 
 def _padding(dataset: Dataset) -> tuple[int, int] | None:
-    """The range of padding values; some writers give those of signed pixels as unsigned numbers (PS3.3 C.7.5.1.1.2)."""
+    """The range of padding values. Some writers give those of signed pixels as unsigned numbers (PS3.3 C.7.5.1.1.2)."""
     value = integer(dataset, "PixelPaddingValue")
     if value is None:
         return None
@@ -169,12 +169,12 @@ def _pair(found: tuple[float, ...]) -> tuple[float, float] | None:
 
 
 def is_ct_image(header: SliceHeader) -> bool:
-    """A single-frame CT image with a series to belong to; enhanced CT and everything else is another SOP class."""
+    """A single-frame CT image with a series to belong to. Enhanced CT and everything else is another SOP class."""
     return header.sop_class_uid == CTImageStorage and bool(header.series_uid) and bool(header.sop_instance_uid)
 
 
 NOT_AXIAL_IMAGES = frozenset({"LOCALIZER", "REF_SURVIEW", "PATIENT_INFO", "DOSE_INFO", "RESULTS", "SCREEN SAVE"})
-"""ImageType values of scout images, dose reports and screens that call themselves CT (PS3.3, C.8.2.1.1.1; Philips)."""
+"""ImageType values of scout images, dose reports and screens that call themselves CT (PS3.3 C.8.2.1.1.1, Philips)."""
 
 
 def split_images(headers: Iterable[SliceHeader]) -> tuple[list[SliceHeader], list[SliceHeader]]:

@@ -1,4 +1,4 @@
-"""Stored pixel values of one CT image; what the header promises is checked before anything is decoded."""
+"""Stored pixel values of one CT image. What the header promises is checked before anything is decoded."""
 
 from dataclasses import dataclass
 
@@ -31,19 +31,19 @@ FEWEST_CT_BITS = 12
 
 @dataclass(frozen=True)
 class StoredPixels:
-    """Stored values (rows, columns), not rescaled, and which of them are padding; `padded` is None where none is."""
+    """Stored values (rows, columns), not rescaled, and which of them are padding. `padded` is None where none is."""
 
     values: Array
     padded: Array | None
 
 
 def stored_values(dataset: Dataset, header: SliceHeader) -> Array:
-    """Stored values (rows, columns), not rescaled; raises SeriesError where header and pixel data disagree."""
+    """Stored values (rows, columns), not rescaled. Raises SeriesError where header and pixel data disagree."""
     return stored_pixels(dataset, header).values
 
 
 def stored_pixels(dataset: Dataset, header: SliceHeader) -> StoredPixels:
-    """Stored values and padding; raises SeriesError where header and pixel data disagree."""
+    """Stored values and padding. Raises SeriesError where header and pixel data disagree."""
     if header.bits_allocated not in (8, 16, 32) or not 1 <= header.bits_stored <= header.bits_allocated:
         raise _refused(header, f"{header.bits_stored} bits stored in {header.bits_allocated}")
     if not header.bits_stored - 1 <= header.high_bit < header.bits_allocated:
@@ -61,7 +61,7 @@ def stored_pixels(dataset: Dataset, header: SliceHeader) -> StoredPixels:
 
 
 def _native(raw: bytes, header: SliceHeader) -> Array:
-    """Uncompressed cells, a view on the bytes read; whatever follows the last pixel is cut off (PS3.5 8.1.1)."""
+    """Uncompressed cells, a view on the bytes read. Whatever follows the last pixel is cut off (PS3.5 8.1.1)."""
     expected = header.rows * header.columns * header.bits_allocated // 8
     if len(raw) < expected:
         raise _refused(header, f"PixelData has {len(raw)} bytes where the header says {expected}")
@@ -103,7 +103,7 @@ def _decoded(dataset: Dataset, header: SliceHeader) -> Array:
 
 
 def _by_gdcm(header: SliceHeader) -> Array:
-    """Stored values by SimpleITK's GDCM, which hands out rescaled ones; both steps are exact for whole HU."""
+    """Stored values by SimpleITK's GDCM, which hands out rescaled ones. Both steps are exact for whole HU."""
     try:
         image = sitk.ReadImage(str(header.path))
     except RuntimeError as error:
@@ -145,9 +145,9 @@ def _bounds(header: SliceHeader) -> tuple[int, int]:
 
 
 def _padded(cells: Array, values: Array, header: SliceHeader) -> Array | None:
-    """Which pixels PixelPaddingValue and its range limit mark (PS3.3 C.7.5.1.1.2); None if there are none.
+    """Which pixels PixelPaddingValue and its range limit mark (PS3.3 C.7.5.1.1.2), or None if there are none.
 
-    Some devices pad with a value that BitsStored cannot hold; there the whole cell is compared.
+    Some devices pad with a value that BitsStored cannot hold. There the whole cell is compared.
     """
     if header.padding is None:
         return None

@@ -18,7 +18,7 @@ EVEN = 0.01
 
 
 def sorted_positions(headers: Iterable[SliceHeader]) -> list[SliceHeader]:
-    """One header per position of the largest stack, inferior to superior; of several the lowest InstanceNumber."""
+    """One header per position of the largest stack, inferior to superior, of several that of lowest InstanceNumber."""
     ordered = sorted(chosen_stack(headers), key=lambda h: (z_of(h), h.instance_number or 0, h.sop_instance_uid))
     kept: list[SliceHeader] = []
     for header in ordered:
@@ -28,7 +28,9 @@ def sorted_positions(headers: Iterable[SliceHeader]) -> list[SliceHeader]:
 
 
 def storage_axes(orientation: Sequence[float]) -> tuple[int, int, int, int] | None:
-    """How a stored image lies in the patient: (axis of a row, its sign, axis of a column, its sign); x is 0, y is 1.
+    """How a stored image lies in the patient: (axis of a row, its sign, axis of a column, its sign).
+
+    Axis x is 0, y is 1.
 
     None where the image is not axial within ALIGNED. The eight answers are the eight patient positions.
     """
@@ -212,7 +214,7 @@ PRECONDITIONS: dict[str, Check] = {
 
 
 def broken(name: str, headers: Sequence[SliceHeader], tolerance: float = EVEN) -> str:
-    """Why a precondition fails, or an empty string; `tolerance` is that of slice distances (see check_gap)."""
+    """Why a precondition fails, or an empty string. `tolerance` is that of slice distances (see check_gap)."""
     return check_gap(headers, tolerance) if name == "gap" else PRECONDITIONS[name](headers)
 
 
@@ -232,7 +234,7 @@ def check_series(headers: Sequence[SliceHeader], allow: frozenset[str] = frozens
 def gaps(positions: Sequence[float]) -> list[float]:
     """Where slices are missing between sorted `positions` (mm).
 
-    A gap of k usual distances lacks k - 1 slices; where any distance is no whole multiple, nobody can say: empty.
+    A gap of k usual distances lacks k - 1 slices. Where any distance is no whole multiple, nobody can say: empty.
     """
     with np.errstate(over="ignore"):  # positions of a stranger's file may lie at the ends of what a number holds
         steps = np.diff(np.asarray(positions, float))

@@ -1,4 +1,4 @@
-"""A CT series as files becomes a volume; its geometry comes from the files' own coordinates, never from their order."""
+"""A CT series as files becomes a volume. Its geometry comes from the files' own coordinates, never from their order."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +31,7 @@ LIKE_AIR_HU = 100.0
 
 @dataclass(frozen=True)
 class CtImage:
-    """One CT image: the file that holds it and what an RTSTRUCT needs to refer to it; `z_mm` is its patient z."""
+    """One CT image: the file that holds it and what an RTSTRUCT needs to refer to it. `z_mm` is its patient z."""
 
     path: Path
     sop_class_uid: str
@@ -44,10 +44,10 @@ class CtSeries:
     """A complete CT series.
 
     Args:
-        volume: int16 or float32 HU; slice k of the array is `instances[k]`, inferior to superior.
+        volume: int16 or float32 HU. Slice k of the array is `instances[k]`, inferior to superior.
         instances: one per slice.
         header: the first instance's data set without its pixels: patient, study, frame of reference, equipment.
-        padding: `(z, y, x)`, the voxels that the images mark as outside the scan; they are air in `volume`. None if
+        padding: `(z, y, x)`, the voxels that the images mark as outside the scan. They are air in `volume`. None if
             there are none.
     """
 
@@ -62,13 +62,13 @@ class CtSeries:
 
     @property
     def slice_z_mm(self) -> list[float]:
-        """Patient z of every slice, as its own file says it; from the grid where that is unknown."""
+        """Patient z of every slice, as its own file says it, or from the grid where that is unknown."""
         start, step = self.volume.origin_mm[0], self.volume.spacing_mm[0]
         return [start + k * step if one.z_mm is None else one.z_mm for k, one in enumerate(self.instances)]
 
 
 def list_series(folder: Path) -> dict[str, list[Path]]:
-    """CT image files below `folder` by SeriesInstanceUID, paths sorted; every other file is passed over."""
+    """CT image files below `folder` by SeriesInstanceUID, paths sorted. Every other file is passed over."""
     found: dict[str, list[Path]] = {}
     for path in sorted(p for p in folder.rglob("*") if p.is_file()):
         try:
@@ -81,17 +81,17 @@ def list_series(folder: Path) -> dict[str, list[Path]]:
 
 
 def load_series(paths: Sequence[Path], allow: frozenset[str] = frozenset(), tolerance: float = EVEN) -> CtSeries:
-    """`series_of` the headers of these files; raises SeriesError also where one of them is no DICOM file."""
+    """`series_of` the headers of these files. Raises SeriesError also where one of them is no DICOM file."""
     return series_of([read_header(path) for path in paths], allow, tolerance)
 
 
 def series_of(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset(), tolerance: float = EVEN) -> CtSeries:
     """Read the files of one series, in any order, as a volume in patient axes.
 
-    Every precondition in PRECONDITIONS is checked in that order; raises SeriesError naming the first that fails. Those
+    Every precondition in PRECONDITIONS is checked in that order. Raises SeriesError naming the first that fails. Those
     in `allow` are passed over, if they are RELEASABLE: of overlapping acquisitions
     the largest is kept, of slices at one position the first by InstanceNumber.
-    `tolerance` is that of slice distances; contours lie where each slice says it is, however even the grid.
+    `tolerance` is that of slice distances. Contours lie where each slice says it is, however even the grid.
     """
     check_series(headers, allow, tolerance)
     slices = sorted_positions(headers)
@@ -140,7 +140,7 @@ def _empty_volume(slices: Sequence[SliceHeader]) -> Volume:
 
 
 def _decode_into(header: SliceHeader, target: Array, padding: Array) -> None:
-    """HU of one file, turned to (y, x) in patient axes, written into `target`; where it is padding into `padding`."""
+    """HU of one file, turned to (y, x) in patient axes, written into `target`, and its padding into `padding`."""
     wanted = None if UID(header.transfer_syntax_uid).is_compressed else ("PixelData",)
     pixels = stored_pixels(read_dataset(header.path, pixels=True, keywords=wanted), header)
     padded = None if pixels.padded is None or _stands_for_air(header) else pixels.padded
@@ -165,7 +165,7 @@ def _stands_for_air(header: SliceHeader) -> bool:
 
 
 def _rescale_into(view: Array, values: Array, padded: Array | None, header: SliceHeader) -> None:
-    """Write the HU of stored `values` into `view`; raises SeriesError if those that are no padding cannot be HU."""
+    """Write the HU of stored `values` into `view`. Raises SeriesError if those that are no padding cannot be HU."""
     slope, intercept = known(header.slope), known(header.intercept)
     if view.dtype == np.float32:
         view[...] = values * np.float32(slope) + np.float32(intercept)

@@ -19,7 +19,7 @@ Key = Callable[[SliceHeader], Any]
 
 
 def z_of(header: SliceHeader) -> float:
-    """Patient z of a slice; 0 where it does not say."""
+    """Patient z of a slice, or 0 where it does not say."""
     return header.position_mm[2] if header.position_mm else 0.0
 
 
@@ -42,8 +42,10 @@ def chosen_stack(headers: Iterable[SliceHeader]) -> list[SliceHeader]:
 
 
 def separated(headers: Sequence[SliceHeader], key: Key) -> list[list[SliceHeader]]:
-    """The slices in groups of one key, in its order; a group joins the one before unless they overlap and it is
-    another pass."""
+    """The slices in groups of one key, in its order.
+
+    A group joins the one before unless they overlap and it is another pass.
+    """
     groups: dict[Any, list[SliceHeader]] = {}
     for header in sorted(headers, key=key):
         groups.setdefault(key(header), []).append(header)

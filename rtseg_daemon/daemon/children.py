@@ -42,7 +42,7 @@ class Child:
     deaths: int = 0
     line: socket.socket | None = None
     heard_at: float | None = None
-    """When it last showed that it lives (monotonic seconds); None before the first time."""
+    """When it last showed that it lives (monotonic seconds). None before the first time."""
     frozen: str = ""
     """Why it is being killed, once it was found frozen."""
     start_at: float = field(default_factory=time.monotonic)
@@ -54,7 +54,7 @@ class Child:
 
     @property
     def pid(self) -> int | None:
-        """The living process; asked by other threads too."""
+        """The living process. Asked by other threads too."""
         process = self.process
         return process.pid if process is not None and process.poll() is None else None
 
@@ -89,14 +89,14 @@ class Child:
         return reason
 
     def silence(self, now: float) -> float:
-        """Seconds since the last sign of life; before the first one, since the start."""
+        """Seconds since the last sign of life, or since the start before the first one."""
         with contextlib.suppress(OSError):
             while self.line is not None and self.line.recv(4096):
                 self.heard_at = now
         return now - (self.started_at if self.heard_at is None else self.heard_at)
 
     def freezes(self, now: float) -> str | None:
-        """Why the process must be taken for frozen, told once; None while it is not."""
+        """Why the process must be taken for frozen, told once, or None while it is not."""
         if self.frozen or not self.alive:
             return None
         silence = self.silence(now)
@@ -127,7 +127,7 @@ def devices(device: str, visible: str | None, nodes: int) -> list[str]:
         visible: the environment's CUDA_VISIBLE_DEVICES.
         nodes: how many GPUs the kernel shows.
 
-    Raises DeviceError where a GPU is asked for and none can be there; a worker that starts learns the rest.
+    Raises DeviceError where a GPU is asked for and none can be there. A worker that starts learns the rest.
     """
     count = len([part for part in visible.split(",") if part.strip()]) if visible is not None else nodes
     if device.startswith("cuda") and count == 0:
@@ -138,7 +138,7 @@ def devices(device: str, visible: str | None, nodes: int) -> list[str]:
 
 
 def gpu_nodes() -> int:
-    """How many GPUs the kernel shows, found without loading any library; AMD's and WSL's nodes count as one."""
+    """How many GPUs the kernel shows, found without loading any library. AMD's and WSL's nodes count as one."""
     nvidia = len([path for path in Path("/dev").glob("nvidia[0-9]*") if path.name[6:].isdigit()])
     return nvidia or int(Path("/dev/kfd").exists() or Path("/dev/dxg").exists())
 

@@ -45,7 +45,7 @@ def give_up_research(engine: Engine, config: Config) -> None:
 
 
 def deliver(config: Config, stop: threading.Event) -> None:
-    """A courier per destination until `stop`; raises SQLAlchemyError where the ledger cannot be used at the start."""
+    """A courier per destination until `stop`. Raises SQLAlchemyError where the ledger cannot be used at the start."""
     engine = open_ledger(config.database_url, existing=True)
     give_up_unknown(engine, config.destination_names)
     give_up_research(engine, config)

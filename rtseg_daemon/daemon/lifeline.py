@@ -14,7 +14,7 @@ BEAT_SECONDS = 1.0
 
 
 def follow_supervisor() -> threading.Event:
-    """Install a child's signal handlers and watch its standard input; returns the event that says: stop.
+    """Install a child's signal handlers and watch its standard input. Returns the event that says: stop.
 
     SIGTERM sets the event. SIGINT is left to the supervisor (a terminal sends it to the whole group). The end of
     standard input means that the supervisor is gone: the process ends at once, since a new supervisor may be waiting.

@@ -37,11 +37,11 @@ from rtseg_daemon.storage import Layout
 
 DRAIN_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
-"""Threads here work for fractions of a millisecond between two waits; Python's 5 ms would make them queue."""
+"""Threads here work for fractions of a millisecond between two waits. Python's 5 ms would make them queue."""
 
 
 def limits_of(config: Config) -> PeerLimits:
-    """The configured limits; those that are not configurable keep their defaults."""
+    """The configured limits. Those that are not configurable keep their defaults."""
     dicom = config.dicom
     return PeerLimits(
         object_bytes=dicom.max_object_mb * 10**6,
@@ -52,7 +52,7 @@ def limits_of(config: Config) -> PeerLimits:
 
 
 def ports_of(config: Config) -> list[Port]:
-    """The listening sockets, plain and TLS; raises OSError where one is taken, ConfigError for a bad certificate."""
+    """The listening sockets, plain and TLS. Raises OSError where one is taken, ConfigError for a bad certificate."""
     dicom = config.dicom
     ports = [open_port(dicom.host, port) for port in dicom.plain_ports]
     if dicom.tls is not None:

@@ -47,7 +47,7 @@ def tried(subject: str, action: Callable[[], str]) -> CheckResult:
 
 
 def ask(local: Local, peer: Peer) -> str:
-    """C-ECHO; raises DeliveryError for any other answer than success."""
+    """C-ECHO. Raises DeliveryError for any other answer than success."""
     trouble = asked(local, peer, WAITS).trouble
     if trouble is not None:
         raise DeliveryError(f"{peer.host}:{peer.port}: {trouble.what}; {trouble.remedy}")
@@ -55,7 +55,7 @@ def ask(local: Local, peer: Peer) -> str:
 
 
 def try_storage(config: Config) -> str:
-    """Write a file there as images are written, and look at the free space; raises StorageError naming the fault."""
+    """Write a file there as images are written, and look at the free space. Raises StorageError naming the fault."""
     folder = config.storage.directory
     if not folder.exists():
         raise StorageError(f"{folder} does not exist; make it, or let `serve` make it if its parent lets it")

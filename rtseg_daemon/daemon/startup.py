@@ -74,7 +74,7 @@ def probably_meant(name: str, organs: Sequence[str]) -> list[str]:
 
 
 def wait_for_port(host: str, port: int, wait_seconds: float = 10.0) -> None:
-    """Wait until a listener can be opened there; raises StorageError naming the port after `wait_seconds`."""
+    """Wait until a listener can be opened there. Raises StorageError naming the port after `wait_seconds`."""
     deadline = time.monotonic() + wait_seconds
     while True:
         try:

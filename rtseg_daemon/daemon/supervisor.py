@@ -39,7 +39,7 @@ WATCH_SECONDS = 1.0
 KILL_SECONDS = 3.0
 PULSE_SECONDS = 5.0
 STOPPED_SECONDS = 10.0
-"""A turn takes a fraction of a second; after so long one the supervisor itself was stopped, or the whole machine."""
+"""A turn takes a fraction of a second. After so long one the supervisor itself was stopped, or the whole machine."""
 LAST_WORDS_SECONDS = 15.0
 """For alarms without the ledger, before the process ends."""
 MOST_DEATHS = 3
@@ -47,7 +47,7 @@ MOST_DEATHS = 3
 
 
 def serve(config_file: Path, modules: Modules = Modules()) -> int:
-    """Run until SIGTERM or SIGINT; returns the exit status.
+    """Run until SIGTERM or SIGINT. Returns the exit status.
 
     Raises RtsegError (configuration, bundle, storage, ledger) before anything is started. `modules` is for tests.
     """
@@ -126,7 +126,7 @@ class Supervisor:
         self.housekeeper = Housekeeper(self.upkeep, chores_for(self.upkeep.config))
 
     def run(self) -> None:
-        """Startup, main loop, shutdown; raises LedgerLost where the ledger is gone or damaged."""
+        """Startup, main loop, shutdown. Raises LedgerLost where the ledger is gone or damaged."""
         with writing(self.upkeep.engine) as session:
             supervision.forget_processes(session)
             requeue_all_running(session)
@@ -148,7 +148,7 @@ class Supervisor:
             raise LedgerLost(self.ledger.lost)
 
     def turn(self) -> None:
-        """One turn of the main loop; a ledger that cannot be written now is tried again at the next."""
+        """One turn of the main loop. A ledger that cannot be written now is tried again at the next."""
         for child in self.children:
             self._tend(child)
         self._use_ledger(self._charge_lost)
@@ -180,7 +180,7 @@ class Supervisor:
                 self.direct.tell("process", "process:supervisor", message)
 
     def _use_ledger(self, work: Callable[[], None]) -> bool:
-        """Whether that was possible; where not, the watch over the ledger hears why."""
+        """Whether that was possible. Where not, the watch over the ledger hears why."""
         try:
             work()
         except SQLAlchemyError as error:
@@ -221,7 +221,7 @@ class Supervisor:
         self._use_ledger(note)
 
     def _alarm(self, kind: str, subject: str, message: str) -> None:
-        """Once a day; without the ledger where that cannot be written."""
+        """Once a day, without the ledger where that cannot be written."""
         moment = time.time()
         key = f"{kind}:{subject}:{int(moment // 86400)}"
 
@@ -238,7 +238,7 @@ class Supervisor:
         return supervision.Pulse(os.getpid(), now, silent, self.housekeeper.overdue())
 
     def _note_pulse(self) -> None:
-        """Say for `status` how everything is; this also finds out that the ledger cannot be written."""
+        """Say for `status` how everything is. This also finds out that the ledger cannot be written."""
         with writing(self.upkeep.engine) as session:
             supervision.note_pulse(session, self.pulse())
         self.ledger.used()
@@ -268,7 +268,7 @@ class Supervisor:
                     child.send(signal.SIGKILL)
 
     def shut_down(self) -> None:
-        """Ask the children to end, wait `shutdown_seconds`, kill the rest; what ran goes back to the queue."""
+        """Ask the children to end, wait `shutdown_seconds`, kill the rest. What ran goes back to the queue."""
         log().info("stopping")
         for child in self.children:
             child.send(signal.SIGTERM)

@@ -28,7 +28,7 @@ IDLE_SECONDS = 0.25
 
 
 def work(desk: Desk, stop: threading.Event) -> None:
-    """Load the bundles of all routes, then job after job until stopped; the job at hand is finished first."""
+    """Load the bundles of all routes, then job after job until stopped. The job at hand is finished first."""
     desk.loaded.warm(
         models_of(desk.config), dict.fromkeys(name for route in desk.config.routes for name in route.bundle)
     )
@@ -41,7 +41,7 @@ def work(desk: Desk, stop: threading.Event) -> None:
 
 
 def claim(desk: Desk) -> int | None:
-    """The oldest job waiting, leased; None if there is none or the ledger cannot be written now."""
+    """The oldest job waiting, leased, or None if there is none or the ledger cannot be written now."""
     try:
         with reading(desk.engine) as session:
             if session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).limit(1)) is None:
@@ -55,7 +55,7 @@ def claim(desk: Desk) -> int | None:
 
 
 def desk_of(config: Config, name: str, device: str) -> Desk:
-    """What the worker `name` on `device` works with; nothing is loaded yet."""
+    """What the worker `name` on `device` works with. Nothing is loaded yet."""
     compute = config.compute.model_copy(update={"device": device})
     loaded = Loaded(compute, Layout(config.storage.directory).engine_cache)
     return Desk(open_ledger(config.database_url, existing=True), config, loaded, f"{name}-{os.getpid()}")

@@ -31,7 +31,7 @@ class Answer(StrEnum):
 
 
 def answer_of(status: int | None) -> Answer:
-    """Judge a C-STORE status (PS3.4, B.2.3; PS3.7, annex C); None where no answer came.
+    """Judge a C-STORE status (PS3.4 B.2.3 and PS3.7 annex C), or None where no answer came.
 
     0111 (duplicate SOP instance) says that the object is there: the answer to an earlier attempt was lost.
     """
@@ -95,7 +95,7 @@ class Trial:
 
 
 def wait_before_next(answer: Answer, trial: Trial, settings: DeliverySection, jitter: float) -> float | None:
-    """Seconds until the next attempt; None: give up.
+    """Seconds until the next attempt, or None to give up.
 
     Refusals are repeated for `refused_retry_hours`, silence for `give_up_after_hours`. `jitter` lies in [0, 1).
     """

@@ -39,7 +39,7 @@ def request(transaction_uid: str, objects: Sequence[tuple[str, str]]) -> Dataset
 
 
 def ask(association: Association, transaction_uid: str, objects: Sequence[tuple[str, str]], serve: Serve) -> int:
-    """Send the N-ACTION; returns its status. `serve` takes a report that comes before the answer.
+    """Send the N-ACTION. Returns its status. `serve` takes a report that comes before the answer.
 
     Raises ContextRefused where the peer does not have the service, PeerError where no answer came.
     """
@@ -62,10 +62,10 @@ def failures(report: Dataset) -> dict[str, int]:
 
 
 def take_report(engine: Engine, event_type: int, report: Dataset) -> int:
-    """Enter an N-EVENT-REPORT in the ledger; returns the status to answer with.
+    """Enter an N-EVENT-REPORT in the ledger. Returns the status to answer with.
 
     A transaction that we never asked for is answered 0x0115 (invalid argument value), an event that the service does
-    not have 0x0113 (no such event type; PS3.7, annex C.5). A failure report without a list of failed objects commits
+    not have 0x0113 (no such event type, PS3.7, annex C.5). A failure report without a list of failed objects commits
     nothing.
     """
     if event_type not in (ALL_COMMITTED, SOME_FAILED):

@@ -67,7 +67,7 @@ class Courier(threading.Thread):
         """Whether a delivery may still be SENDING though nobody sends it."""
 
     def run(self) -> None:
-        """Until stopped; an error that nobody foresaw costs one turn, not the queue."""
+        """Until stopped. An error that nobody foresaw costs one turn, not the queue."""
         while not self.stop.is_set():
             if not self._guarded(self.turn):
                 self.stop.wait(IDLE_SECONDS)
@@ -90,7 +90,7 @@ class Courier(threading.Thread):
         self.unsettled = False
 
     def turn(self) -> bool:
-        """Send what is due, or probe; False if there was nothing to send."""
+        """Send what is due, or probe. Returns False if there was nothing to send."""
         if self.unsettled:
             self.resume()
         parcel_id = self.next_due()
@@ -109,7 +109,7 @@ class Courier(threading.Thread):
             return due[0].id if due else None
 
     def probe(self) -> None:
-        """C-ECHO; a destination that answers again has its whole queue woken."""
+        """C-ECHO. A destination that answers again has its whole queue woken."""
         try:
             status = echo(self.local, self.destination, self.waits)
         except RtsegError as error:
@@ -118,7 +118,7 @@ class Courier(threading.Thread):
             self.note(up=status == 0x0000, error=None if status == 0x0000 else f"C-ECHO answered 0x{status:04X}")
 
     def note(self, up: bool, error: str | None = None) -> None:
-        """Remember how the destination is; wake its queue when it has come back."""
+        """Remember how the destination is. Wake its queue when it has come back."""
         self.probed_at = time.monotonic()
         name = self.destination.name
         with writing(self.engine) as session:
@@ -155,7 +155,7 @@ class Courier(threading.Thread):
             self.note(up=False, error=failure.words)
 
     def send(self, parcel: Parcel) -> tuple[int, str]:
-        """Send a parcel over one association; the status that decides, and words for people. What arrived is recorded.
+        """Send a parcel over one association. Returns the deciding status and words for people. Records what arrived.
 
         Raises DeliveryError if no answer came, OSError for a file of ours that cannot be read, Withdrawn if something
         came in between after which it may not be sent.
@@ -182,7 +182,7 @@ class Courier(threading.Thread):
         return stored.code, comment
 
     def store(self, association: Association, parcel: Parcel, path: Path) -> Status:
-        """Send one file, after a last look at the ledger; raises Withdrawn if it may not be sent any more.
+        """Send one file, after a last look at the ledger. Raises Withdrawn if it may not be sent any more.
 
         A destination may take minutes for an association and a CT. Decisions and images that come meanwhile count.
         """
@@ -207,7 +207,7 @@ class Courier(threading.Thread):
         log().info("delivered", delivery=parcel.delivery_id, destination=name, status=f"0x{status:04X}")
 
     def send_images(self, association: Association, parcel: Parcel) -> tuple[int, str] | None:
-        """Send the CT; what arrived is remembered. The first refusal ends it and decides for the whole parcel."""
+        """Send the CT. What arrived is remembered. The first refusal ends it and decides for the whole parcel."""
         arrived: list[str] = []
         try:
             for _, uid, path in parcel.images:
@@ -222,7 +222,7 @@ class Courier(threading.Thread):
         return None
 
     def ask_commitment(self, association: Association, parcel: Parcel) -> None:
-        """Ask once the structure set has arrived; a destination that cannot is no failure of the delivery."""
+        """Ask once the structure set has arrived. A destination that cannot is no failure of the delivery."""
         objects = [(sop_class, uid) for sop_class, uid, _ in parcel.images] + [parcel.rtstruct_uid]
         transaction = commitment.new_transaction()
         with writing(self.engine) as session:
@@ -285,5 +285,5 @@ def trial_of(delivery: Delivery, now: float) -> Trial:
 
 
 def planned_at(delivery: Delivery) -> float | None:
-    """When the attempt that was just made had been planned; None for the first."""
+    """When the attempt that was just made had been planned, or None for the first."""
     return None if delivery.last_attempt_at is None else delivery.last_attempt_at + delivery.planned_seconds

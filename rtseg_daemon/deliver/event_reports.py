@@ -14,7 +14,7 @@ PROCESSING_FAILURE = 0x0110
 
 
 def take_event_report(engine: Engine, command: Command, data: bytes, transfer_syntax: str) -> Status:
-    """Enter one report in the ledger; returns the answer."""
+    """Enter one report in the ledger. Returns the answer."""
     try:
         return Status(take_report(engine, command.number(dimse.EVENT_TYPE), decode(data, transfer_syntax)))
     except ScanError as error:

@@ -51,7 +51,7 @@ def pack(delivery: Delivery, destination: DestinationPeer, folder: Path) -> Parc
 
 
 def own_file(judged: Path, destination: DestinationPeer) -> Path:
-    """The structure set as this destination wants it; raises StructureSetError if it is not what was judged."""
+    """The structure set as this destination wants it. Raises StructureSetError if it is not what was judged."""
     path = for_destination(judged, destination)
     reasons = destination_file.deviations(judged, path, destination) if path != judged else []
     if reasons:

@@ -1,7 +1,7 @@
 """A made-up patient: the population average of head-and-neck CTs, deformed by a seed, with noise and a couch.
 
 It stands in for a CT where none may be shipped: in the demo, in tests, and as a bundle's golden case. The average
-(`data/template.npz`) is made by `rtseg-train template`; it shows no single patient.
+(`data/template.npz`) is made by `rtseg-train template`. It shows no single patient.
 """
 
 import hashlib
@@ -99,7 +99,7 @@ def rotation(angles: Array) -> Array:
 
 
 def fine_grid(coarse: Grid, matrix: int) -> Grid:
-    """`matrix` x `matrix` pixels over the field of view, centred on the template; slices as in the template."""
+    """`matrix` x `matrix` pixels over the field of view, centred on the template, with slices as in the template."""
     pixel = FIELD_OF_VIEW_MM / matrix
     first = -FIELD_OF_VIEW_MM / 2 + pixel / 2
     return Grid(
@@ -108,7 +108,7 @@ def fine_grid(coarse: Grid, matrix: int) -> Grid:
 
 
 def fine_share(share: Volume, grid: Grid) -> tuple[Box, Array]:
-    """An organ's share on `grid`, in the box that holds it; nothing outside the box was computed."""
+    """An organ's share on `grid`, in the box that holds it. Nothing outside the box was computed."""
     box = bounding_box(share.array > 0.02)
     if box is None:
         return Box((0, 0, 0), (0, 0, 0)), np.zeros((0, 0, 0), np.float32)

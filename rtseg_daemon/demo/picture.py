@@ -38,7 +38,7 @@ def plane(array: Array, axis: int, index: int) -> Array:
 
 
 def focus(ct: Volume, masks: list[Array], margin_mm: float = 45.0) -> Box:
-    """The part of the CT worth looking at: all organs and `margin_mm` around them; everything where there are none."""
+    """The part of the CT worth looking at: all organs and `margin_mm` around them, or all if there are none."""
     box = bounding_box(np.logical_or.reduce(masks)) if masks else None
     if box is None:
         return Box((0, 0, 0), ct.shape)
@@ -52,7 +52,7 @@ def draw(ct: Volume, outlines: list[Outline], doubt: Array | None, path: Path, t
     """Write a PNG with axial, coronal and sagittal views.
 
     Args:
-        doubt: entropy in nats `(z, y, x)` on the CT's grid, or None where there is none; then one row is drawn.
+        doubt: entropy in nats `(z, y, x)` on the CT's grid, or None where there is none. Then one row is drawn.
     """
     part = focus(ct, [o.mask for o in outlines])
     dz, dy, dx = ct.spacing_mm

@@ -1,6 +1,6 @@
 """The demo: a PACS, this daemon and a planning system on loopback, and one made-up patient going all the way.
 
-The daemon is the real one, started as a process; only the two partners are played here.
+The daemon is the real one, started as a process. Only the two partners are played here.
 """
 
 import json
@@ -39,12 +39,12 @@ TIMEOUT_S = 170.0
 
 
 class DemoError(RtsegError):
-    """The demo did not come to its end; the message says at which step and where to look."""
+    """The demo did not come to its end. The message says at which step and where to look."""
 
 
 @dataclass(frozen=True)
 class OrganFound:
-    """What the demo found for one organ; `dice` compares with the phantom's true organ."""
+    """What the demo found for one organ. `dice` compares with the phantom's true organ."""
 
     name: str
     comment: str
@@ -64,7 +64,7 @@ MARK = ".left-by-a-demo"
 
 
 def run_demo(out: Path, console: Console) -> None:
-    """Send the phantom through the daemon; leaves everything in `out`. Raises DemoError naming the step that failed."""
+    """Send the phantom through the daemon. Leaves everything in `out`. Raises DemoError naming the step that failed."""
     make_room(out)
     with console.status("making a patient that never lived"):
         ct, truth = make_phantom(SEED)
@@ -79,7 +79,7 @@ def run_demo(out: Path, console: Console) -> None:
 
 
 def make_room(out: Path) -> None:
-    """An empty folder `out`, what an earlier demo left there removed; raises DemoError if anybody else's files are."""
+    """An empty folder `out`, what an earlier demo left there removed. Raises DemoError if anybody else's files are."""
     if out.exists() and not (out.is_dir() and ((out / MARK).is_file() or not any(out.iterdir()))):
         raise DemoError(f"{out} exists and was not left by a demo; name a folder of its own with --out")
     if out.exists():
@@ -114,7 +114,7 @@ def write_config(out: Path, listen: int, deliver: int) -> Path:
 
 @contextmanager
 def planning_system(config: Path, folder: Path) -> Iterator[list[Path]]:
-    """Play the planning system: keep every RTSTRUCT that arrives in `folder`; yields the list of files."""
+    """Play the planning system: keep every RTSTRUCT that arrives in `folder`. Yields the list of files."""
     folder.mkdir()
     received: list[Path] = []
 
@@ -140,7 +140,7 @@ def planning_system(config: Path, folder: Path) -> Iterator[list[Path]]:
 
 @contextmanager
 def daemon(config: Path, out: Path, console: Console) -> Iterator[None]:
-    """Run `rtseg-daemon serve` as a process until the end of the block; its log goes to `out`/daemon.log."""
+    """Run `rtseg-daemon serve` as a process until the end of the block. Its log goes to `out`/daemon.log."""
     with (out / "daemon.log").open("w") as log:
         command = [sys.executable, "-m", "rtseg_daemon", "serve", "--config", str(config)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
@@ -175,7 +175,7 @@ def wait_for_listener(process: "subprocess.Popen[bytes]", config: Path, out: Pat
 
 
 def send_images(config: Path, files: list[Path]) -> None:
-    """Play the PACS: send the CT over one association; raises DemoError if an image is refused."""
+    """Play the PACS: send the CT over one association. Raises DemoError if an image is refused."""
     ae = AE(ae_title="DEMOPACS")
     ae.add_requested_context(CTImageStorage)
     port = yaml.safe_load(config.read_text())["dicom"]["port"]
@@ -192,7 +192,7 @@ def send_images(config: Path, files: list[Path]) -> None:
 
 
 def wait_for_delivery(config: Path, received: list[Path], console: Console) -> dict[str, Any]:
-    """Wait until the job is DELIVERED; returns what `jobs list --json` says of it."""
+    """Wait until the job is DELIVERED. Returns what `jobs list --json` says of it."""
     deadline = time.monotonic() + TIMEOUT_S
     with console.status("waiting") as status:
         while time.monotonic() < deadline:
@@ -218,7 +218,7 @@ def list_jobs(config: Path) -> list[dict[str, Any]]:
 
 
 def dice(a: Array, b: Array) -> float:
-    """2 |a and b| / (|a| + |b|); 0 where both are empty."""
+    """2 |a and b| / (|a| + |b|), or 0 where both are empty."""
     total = int(a.sum()) + int(b.sum())
     return 2.0 * int((a & b).sum()) / total if total else 0.0
 

@@ -56,7 +56,7 @@ class Waits:
         connect: for the TCP connection and the TLS handshake.
         associate: for the answer to the association request.
         answer: for each answer from its request to its last byte, and for a peer that takes nothing of what is sent.
-        total: for everything on one association; objects sent add their share.
+        total: for everything on one association. Objects sent add their share.
         release: for the answer to the release.
         bytes_per_second: below this rate an object that is sent takes too long (128 kbit/s).
     """
@@ -94,7 +94,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Message:
-    """A whole message of the peer's; `data` is empty where it has no data set."""
+    """A whole message of the peer's. `data` is empty where it has no data set."""
 
     context: Context
     command: Command
@@ -122,7 +122,7 @@ class Association:
         self._ended = False
 
     def context(self, sop_class: str, *syntaxes: str) -> Context:
-        """The accepted context of this class, by preference of `syntaxes`; raises ContextRefused if there is none."""
+        """The accepted context of this class, by preference of `syntaxes`. Raises ContextRefused if there is none."""
         found = {one.syntax: one for one in self.agreed.contexts.values() if one.sop_class == sop_class}
         for syntax in syntaxes or found:
             if syntax in found:
@@ -137,7 +137,7 @@ class Association:
         data: Data | None = None,
         serve: Serve = NOTHING,
     ) -> Message:
-        """Send a request and give its one answer; `serve` has what answers the peer's own requests before that."""
+        """Send a request and give its one answer. `serve` has what answers the peer's own requests before that."""
         asked = self._request(context, field, values, data)
         return self._answer(context, asked, serve)
 
@@ -153,7 +153,7 @@ class Association:
                 return
 
     def echo(self) -> int:
-        """C-ECHO; returns its status."""
+        """C-ECHO. Returns its status."""
         values = {dimse.AFFECTED_CLASS: VERIFICATION.encode()}
         return self.ask(self.context(VERIFICATION), dimse.C_ECHO_RQ, values).status
 
@@ -180,7 +180,7 @@ class Association:
                 raise
 
     def release(self) -> None:
-        """An orderly end. What the peer still sends is thrown away; that it does not answer changes nothing."""
+        """An orderly end. What the peer still sends is thrown away, and that it does not answer changes nothing."""
         if self._ended:
             return
         self._ended = True
@@ -196,7 +196,7 @@ class Association:
             self.line.close()
 
     def abort(self) -> None:
-        """End it at once; whether the peer hears of it does not matter."""
+        """End it at once. Whether the peer hears of it does not matter."""
         if self._ended:
             return
         self._ended = True
@@ -209,7 +209,7 @@ class Association:
             self.line.close()
 
     def _request(self, context: Context, field: int, values: Mapping[int, bytes], data: Data | None) -> Command:
-        """Send a request under an id that no request before had; returns its command set."""
+        """Send a request under an id that no request before had. Returns its command set."""
         self._last_id = self._last_id % 0xFFFF + 1
         asked = dimse.request(field, self._last_id, values, has_data=data is not None)
         seconds = (data.length if data else 0) / self.waits.bytes_per_second
@@ -222,7 +222,7 @@ class Association:
         return asked
 
     def _send_data(self, context: Context, data: Data) -> None:
-        """In pieces of the length that the peer takes, even ones; raises StorageError if data are missing."""
+        """In pieces of the length that the peer takes, even ones. Raises StorageError if data are missing."""
         left, room = data.length, (self.agreed.pdu_bytes - 6) // 2 * 2
         while True:
             piece = data.stream.read(min(left, room))
@@ -244,7 +244,7 @@ class Association:
             self.line.allow(self.waits.answer)
 
     def _read(self, serve: Serve, context: Context | None = None, asked: Command | None = None) -> Message:
-        """A whole message; raises PeerFault for one that is neither the answer to `asked` nor a request in `serve`.
+        """A whole message. Raises PeerFault for one that is neither the answer to `asked` nor a request in `serve`.
 
         It is judged by its command set, before its data set is read.
         """
@@ -294,7 +294,7 @@ def associated(local: Local, peer: Peer, offers: Sequence[Offer], waits: Waits =
 
 
 def establish(local: Local, peer: Peer, offers: Sequence[Offer], waits: Waits) -> Association:
-    """Connect, shake hands where TLS is asked for, propose; raises NoAssociation, or DeliveryError before all that."""
+    """Connect, shake hands where TLS is asked for, propose. Raises NoAssociation, or DeliveryError before all that."""
     names = names_of(local, peer)
     line = call(local, peer, waits, names)
     try:
@@ -312,14 +312,14 @@ def names_of(local: Local, peer: Peer) -> Names:
 
 
 def propose(line: Line, proposal: bytes) -> tuple[int, memoryview]:
-    """Send an association request; the PDU that answers it. Who hangs up meanwhile may have said why before that."""
+    """Send an association request. Returns the PDU that answers it. Who hangs up meanwhile may first have said why."""
     with contextlib.suppress(PeerGone):
         line.send(proposal)
     return line.read_pdu(line.limits.request_bytes)
 
 
 def call(local: Local, peer: Peer, waits: Waits, names: Names) -> Line:
-    """A connection to the peer, encrypted where it is configured so; raises DeliveryError, ConfigError."""
+    """A connection to the peer, encrypted where it is configured so. Raises DeliveryError, ConfigError."""
     if peer.tls and local.tls is None:
         raise DeliveryError(f"{peer.name} wants TLS, and dicom.tls names no certificate")
     context = client_context(local.tls) if peer.tls and local.tls else None
@@ -340,12 +340,12 @@ def call(local: Local, peer: Peer, waits: Waits, names: Names) -> Line:
 
 
 def echo(local: Local, peer: Peer, waits: Waits = Waits()) -> int:
-    """C-ECHO; returns its status. Raises DeliveryError if there is no association or no answer."""
+    """C-ECHO. Returns its status. Raises DeliveryError if there is no association or no answer."""
     return echo_and_security(local, peer, waits)[0]
 
 
 def echo_and_security(local: Local, peer: Peer, waits: Waits = Waits()) -> tuple[int, str]:
-    """C-ECHO; returns its status and what protects the connection. Raises as `echo` does."""
+    """C-ECHO. Returns its status and what protects the connection. Raises as `echo` does."""
     with associated(local, peer, [Offer(VERIFICATION, PLAIN)], waits) as association:
         connection = association.line.socket
         security = negotiated(connection) if isinstance(connection, ssl.SSLSocket) else "not encrypted"

@@ -1,4 +1,4 @@
-"""Text of strangers in DICOM's character sets, and no others; when two spellings are one name."""
+"""Text of strangers in DICOM's character sets, and no others, and when two spellings are one name."""
 
 import re
 import unicodedata
@@ -24,7 +24,7 @@ NAME_DELIMITERS = {ord("^"), ord("=")}
 
 
 def encodings_of(declared: Sequence[str]) -> list[str]:
-    """Python's names for the values of SpecificCharacterSet; what DICOM does not define is the default repertoire.
+    """Python's names for the values of SpecificCharacterSet. What DICOM does not define is the default repertoire.
 
     Python has codecs of other names, which a stranger must not choose: some make of plain text what no database takes.
     """
@@ -35,7 +35,7 @@ def encodings_of(declared: Sequence[str]) -> list[str]:
 
 
 def defined(term: str) -> str:
-    """The defined term that is meant, common misspellings included; empty if there is none."""
+    """The defined term that is meant, common misspellings included, empty if there is none."""
     plain = term.strip(" \0").upper()
     if match := MISSPELLED.fullmatch(plain):
         plain = f"ISO 2022 IR {match[2]}" if match[1] else f"ISO_IR {match[2]}"
@@ -48,7 +48,7 @@ def storable(text: str) -> str:
 
 
 def decoded(value: bytes, declared: Sequence[str]) -> str | None:
-    """A value of text or a name in its character set; None where its bytes break it."""
+    """A value of text or a name in its character set, or None where its bytes break it."""
     if value.isascii() and b"\x1b" not in value:
         return value.decode("ascii")
     try:

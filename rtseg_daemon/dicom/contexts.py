@@ -68,14 +68,14 @@ COMMITMENT = UID("1.2.840.10008.1.20.1")
 
 
 def commitment_context() -> PresentationContext:
-    """Storage commitment with the peer as its provider: it reports, we promise nothing (PS3.4, J.3; PS3.7, D.3.3.4)."""
+    """Storage commitment with the peer as its provider: it reports, we promise nothing (PS3.4 J.3, PS3.7 D.3.3.4)."""
     context = build_context(COMMITMENT, UNCOMPRESSED)
     context.scu_role, context.scp_role = False, True
     return context
 
 
 def supported_contexts(commitment: bool = False) -> list[PresentationContext]:
-    """Everything the listener accepts; deflated and lossy syntaxes are not among it.
+    """Everything the listener accepts. Deflated and lossy syntaxes are not among it.
 
     `commitment`: also reports of storage commitment that we asked for.
     """

@@ -21,7 +21,7 @@ def encode(dataset: Dataset, syntax: str) -> bytes:
 
 
 def decode(data: bytes, syntax: str) -> Dataset:
-    """The data set of a stranger in an uncompressed transfer syntax; raises ScanError where it does not add up.
+    """The data set of a stranger in an uncompressed transfer syntax. Raises ScanError where it does not add up.
 
     Its values are parsed when they are asked for, and may raise then (see `files.value_of`).
     """

@@ -39,14 +39,14 @@ class Command:
     values: dict[int, bytes]
 
     def number(self, element: int) -> int:
-        """An unsigned short; raises PeerFault where it is missing or no such."""
+        """An unsigned short. Raises PeerFault where it is missing or no such."""
         value = self.values.get(element, b"")
         if len(value) != 2:
             raise PeerFault(f"command element (0000,{element:04X}) is missing or malformed")
         return int(struct.unpack("<H", value)[0])
 
     def text(self, element: int) -> str:
-        """A UID or string without its padding; empty if missing. Bytes that are not ASCII become replacement marks."""
+        """A UID or string without its padding, empty if missing. Bytes that are not ASCII become replacement marks."""
         return self.values.get(element, b"").rstrip(b"\0 ").decode("ascii", "replace")
 
     @property
@@ -60,14 +60,14 @@ class Command:
 
 @dataclass(frozen=True)
 class Status:
-    """What a request is answered with; `comment` (64 characters at most) says why (PS3.7, 9.1.1.1 and annex C)."""
+    """What a request is answered with. `comment` (64 characters at most) says why (PS3.7, 9.1.1.1 and annex C)."""
 
     code: int
     comment: str = ""
 
 
 def decode_command(data: bytes) -> Command:
-    """Parse a command set; raises PeerFault where its lengths do not add up or it leaves group 0000."""
+    """Parse a command set. Raises PeerFault where its lengths do not add up or it leaves group 0000."""
     values: dict[int, bytes] = {}
     offset = 0
     while offset < len(data):
@@ -111,9 +111,9 @@ def short(number: int) -> bytes:
 
 
 def misfit(asked: Command, answer: Command) -> str:
-    """In what a response does not belong to the one request that is outstanding; empty where it does.
+    """In what a response does not belong to the one request that is outstanding, empty where it does.
 
-    The UIDs of class and object are optional in a response (PS3.7, 9.1 and 10.1); where they stand they must be equal.
+    The UIDs of class and object are optional in a response (PS3.7, 9.1 and 10.1). Where they stand they must be equal.
     """
     if answer.field != asked.field | RESPONSE:
         return f"message 0x{answer.field:04X} came where 0x{asked.field | RESPONSE:04X} is the answer"
@@ -133,7 +133,7 @@ def misfit(asked: Command, answer: Command) -> str:
 
 
 def read_command(wire: Wire, fragment: Fragment) -> Command:
-    """Gather a command set from its first fragment on; raises PeerFault where it is too large or mixed."""
+    """Gather a command set from its first fragment on. Raises PeerFault where it is too large or mixed."""
     context_id, data = fragment.context_id, bytearray()
     while True:
         if not fragment.is_command or fragment.context_id != context_id:
@@ -147,7 +147,7 @@ def read_command(wire: Wire, fragment: Fragment) -> Command:
 
 
 def read_data(wire: Wire, context_id: int) -> Iterator[memoryview]:
-    """The pieces of a data set; raises PeerFault where they are interrupted or endlessly small."""
+    """The pieces of a data set. Raises PeerFault where they are interrupted or endlessly small."""
     count, size = 0, 0
     while True:
         fragment = wire.read_fragment()
@@ -162,7 +162,7 @@ def read_data(wire: Wire, context_id: int) -> Iterator[memoryview]:
 
 
 def read_small_data(wire: Wire, context_id: int, largest: int) -> bytes:
-    """A whole data set; raises PeerFault where it is larger than `largest` bytes."""
+    """A whole data set. Raises PeerFault where it is larger than `largest` bytes."""
     data = bytearray()
     for piece in read_data(wire, context_id):
         if len(data) + len(piece) > largest:

@@ -16,13 +16,13 @@ from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError
 
 LARGEST_FILE_BYTES = 256 * 2**20
-"""A CT image is about half a MB; nothing larger than this is opened."""
+"""A CT image is about half a MB. Nothing larger than this is opened."""
 
 
 def read_dataset(path: Path, pixels: bool, keywords: Sequence[str] | None = None, headless: bool = False) -> Dataset:
-    """Parse a DICOM file of a stranger; raises SeriesError whatever is wrong with it.
+    """Parse a DICOM file of a stranger. Raises SeriesError whatever is wrong with it.
 
-    Files that would grow when opened (deflated syntax) and files over LARGEST_FILE_BYTES are not opened; files without
+    Files that would grow when opened (deflated syntax) and files over LARGEST_FILE_BYTES are not opened, files without
     preamble and file meta information only if `headless`.
     """
     try:
@@ -78,12 +78,12 @@ def same_text(dataset: Dataset, keyword: str) -> str:
 
 
 def texts(dataset: Dataset, keyword: str, empty: bool = False) -> tuple[str, ...]:
-    """All values; those that are `empty` are left out unless they are asked for."""
+    """All values. Those that are `empty` are left out unless they are asked for."""
     return tuple(part for part in text(dataset, keyword).split("\\") if part or empty)
 
 
 def numbers(dataset: Dataset, keyword: str) -> tuple[float, ...]:
-    """All values as finite floats; empty if any of them is no number."""
+    """All values as finite floats, empty if any of them is no number."""
     try:
         found = tuple(float(part) for part in texts(dataset, keyword))
     except ValueError:

@@ -10,13 +10,13 @@ from rtseg_daemon.dicom.wire import PeerGone, PeerLimits, Wire
 class Line(Wire):
     """A connection to a peer that we called.
 
-    `deadline` is for what is waited for at the moment, however little of it may come at a time; `end` is for
+    `deadline` is for what is waited for at the moment, however little of it may come at a time. `end` is for
     everything on the association. Both are of the monotonic clock.
 
     Args:
         sock: connected.
         limits: what is read at most.
-        total_seconds: until `end`; sending objects adds to it (`extend`).
+        total_seconds: until `end`. Sending objects adds to it (`extend`).
         stall_seconds: how long the peer may take nothing of what is sent to it.
     """
 
@@ -34,7 +34,7 @@ class Line(Wire):
         self.end += seconds
 
     def _hurry(self, longest: float = float("inf")) -> None:
-        """Bound the next call to the system; raises TimeoutError where nothing is left."""
+        """Bound the next call to the system. Raises TimeoutError where nothing is left."""
         left = self.deadline - time.monotonic()
         if left <= 0.0:
             raise TimeoutError
@@ -59,7 +59,7 @@ class Line(Wire):
             raise PeerGone(f"connection lost while sending ({error.strerror or type(error).__name__})") from error
 
     def shake_hands(self, context: ssl.SSLContext, host: str) -> None:
-        """Go on over TLS with who must be `host`; raises OSError (ssl.SSLError among them) where that fails."""
+        """Go on over TLS with who must be `host`. Raises OSError (ssl.SSLError among them) where that fails."""
         wrapped = context.wrap_socket(self.socket, server_hostname=host, do_handshake_on_connect=False)
         self.secure(wrapped)
         self._hurry()
@@ -67,7 +67,7 @@ class Line(Wire):
 
 
 def connected(host: str, port: int, seconds: float) -> socket.socket:
-    """A TCP connection to the first address of `host` that takes one in time; raises OSError.
+    """A TCP connection to the first address of `host` that takes one in time. Raises OSError.
 
     Looking the name up is the system's own business, with limits of its own (resolv.conf).
     """

@@ -25,7 +25,7 @@ SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Echoed:
-    """What a C-ECHO showed; `trouble` is None where all is well. `tls`: what protects the connection."""
+    """What a C-ECHO showed. `trouble` is None where all is well. `tls`: what protects the connection."""
 
     status: str | None = None
     tls: str | None = None
@@ -33,7 +33,7 @@ class Echoed:
 
 
 def asked(local: Local, peer: Peer, waits: Waits = Waits()) -> Echoed:
-    """C-ECHO; raises ConfigError where our own certificate cannot be used."""
+    """C-ECHO. Raises ConfigError where our own certificate cannot be used."""
     try:
         answer, tls = echo_and_security(local, peer, waits)
     except NoAssociation as error:

@@ -29,7 +29,7 @@ Items = list[MaximumLengthNotification | ImplementationClassUIDNotification | Im
 
 @dataclass(frozen=True)
 class Offer:
-    """One presentation context that we propose; `provides` where the peer is to send on it (PS3.7, D.3.3.4)."""
+    """One presentation context that we propose. `provides` says that the peer is to send on it (PS3.7, D.3.3.4)."""
 
     sop_class: str
     syntaxes: tuple[str, ...]
@@ -94,7 +94,7 @@ def provider_role(sop_class: str) -> SCP_SCU_RoleSelectionNegotiation:
 
 
 def agreement(kind: int, body: memoryview, offers: Sequence[Offer], limits: PeerLimits) -> Agreement:
-    """What the peer answered to our offers; raises PeerError where that is a rejection, an abort or makes no sense.
+    """What the peer answered to our offers. Raises PeerError where that is a rejection, an abort or makes no sense.
 
     The library's parser raises many kinds of exceptions on hostile bytes, hence the broad net.
     """
@@ -117,7 +117,7 @@ def agreement(kind: int, body: memoryview, offers: Sequence[Offer], limits: Peer
 
 
 def accepted(answer: A_ASSOCIATE, offers: dict[int, Offer]) -> dict[int, Context]:
-    """The contexts accepted; raises PeerFault if there are none, or one that was not offered."""
+    """The contexts accepted. Raises PeerFault if there are none, or one that was not offered."""
     contexts = {}
     for result in answer.presentation_context_definition_results_list:
         if result.result != 0:
@@ -133,7 +133,7 @@ def accepted(answer: A_ASSOCIATE, offers: dict[int, Offer]) -> dict[int, Context
 
 
 def usable_length(announced: int | None, limits: PeerLimits) -> int:
-    """How long the body of a P-DATA-TF may be; 0 and nothing mean without limit (PS3.8, D.1), so that ours counts.
+    """How long the body of a P-DATA-TF may be. 0 and nothing mean without limit (PS3.8, D.1), so that ours counts.
 
     Raises PeerFault for a length that is too small to be used.
     """

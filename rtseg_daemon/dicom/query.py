@@ -32,7 +32,7 @@ CT_OFFERS = [Offer(CTImageStorage, (syntax,), provides=True) for syntax in (*PLA
 
 @dataclass(frozen=True)
 class RemoteSeries:
-    """A CT series that a PACS says it has; `count` is None where it does not say how many images."""
+    """A CT series that a PACS says it has. `count` is None where it does not say how many images."""
 
     study_uid: str
     series_uid: str
@@ -42,7 +42,7 @@ class RemoteSeries:
 
 @dataclass(frozen=True)
 class Retrieved:
-    """How a C-MOVE or C-GET ended: sub-operations done, with a warning, failed; final status and its comment."""
+    """How a C-MOVE or C-GET ended: sub-operations done, with a warning, failed, and its final status with comment."""
 
     completed: int
     warnings: int
@@ -65,7 +65,7 @@ def question(level: str, **keys: str) -> Dataset:
 
 
 def find(association: Association, peer: QueryPeer, identifier: Dataset) -> list[Dataset]:
-    """All answers to one C-FIND; raises DeliveryError if it fails, does not end, or holds one that cannot be read."""
+    """All answers to one C-FIND. Raises DeliveryError if it fails, does not end, or holds one that cannot be read."""
     context = association.context(FIND)
     values = {dimse.AFFECTED_CLASS: FIND.encode(), dimse.PRIORITY: dimse.short(0)}
     answers: list[Dataset] = []
@@ -83,7 +83,7 @@ def find(association: Association, peer: QueryPeer, identifier: Dataset) -> list
 
 
 def readable(peer: QueryPeer, message: Message) -> Dataset:
-    """The identifier in an answer to C-FIND; raises DeliveryError."""
+    """The identifier in an answer to C-FIND. Raises DeliveryError."""
     try:
         return decode(message.data, message.context.syntax)
     except ScanError as error:
@@ -93,7 +93,7 @@ def readable(peer: QueryPeer, message: Message) -> Dataset:
 
 
 def count_images(local: Local, peer: QueryPeer, study_uid: str, series_uid: str, waits: Waits = Waits()) -> int | None:
-    """How many images of a series the PACS has; None if it does not know the series, or does not count.
+    """How many images of a series the PACS has, or None if it does not know the series, or does not count.
 
     Where it does not fill in NumberOfSeriesRelatedInstances (an optional key), its images are counted one by one.
     """
@@ -109,7 +109,7 @@ def count_images(local: Local, peer: QueryPeer, study_uid: str, series_uid: str,
 def ct_series(
     local: Local, peer: QueryPeer, *, study_uid: str = "", patient_id: str = "", waits: Waits = Waits()
 ) -> list[RemoteSeries]:
-    """The CT series of one study, or of all studies of a patient; raises DeliveryError if the PACS cannot be asked."""
+    """The CT series of one study, or of all studies of a patient. Raises DeliveryError if the PACS cannot be asked."""
     with associated(local, peer, [Offer(FIND, PLAIN)], waits) as association:
         studies = [study_uid] if study_uid else list(studies_of(association, peer, patient_id))
         return [series for study in studies for series in series_of(association, peer, study)]
@@ -141,7 +141,7 @@ def move(local: Local, peer: QueryPeer, series: RemoteSeries, to_ae: str) -> Ret
 
 
 def get(local: Local, peer: QueryPeer, series: RemoteSeries, take: Callable[[Message], Status]) -> Retrieved:
-    """C-GET: the PACS sends the series on this association; `take` answers each image. Raises DeliveryError."""
+    """C-GET: the PACS sends the series on this association. `take` answers each image. Raises DeliveryError."""
     with associated(local, peer, [Offer(GET, PLAIN), *CT_OFFERS], RETRIEVE_WAITS) as association:
         context = association.context(GET)
         values = {dimse.AFFECTED_CLASS: GET.encode(), dimse.PRIORITY: dimse.short(0)}
@@ -156,7 +156,7 @@ def wanted(series: RemoteSeries, syntax: str) -> Data:
 
 
 def outcome(answers: Iterable[Message]) -> Retrieved:
-    """Follow a retrieval to its end. The counts of its final answer are optional; what is not counted is 0."""
+    """Follow a retrieval to its end. The counts of its final answer are optional. What is not counted is 0."""
     for final in answers:
         if final.status not in dimse.PENDING:
             break

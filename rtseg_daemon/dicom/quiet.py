@@ -13,7 +13,7 @@ _PYDICOM = logging.getLogger("pydicom")
 
 @contextmanager
 def quiet(action: Literal["ignore", "error"] = "ignore") -> Iterator[None]:
-    """No warning and no log line of pydicom inside; with "error" a warning is raised instead.
+    """No warning and no log line of pydicom inside. With "error" a warning is raised instead.
 
     Python's warning filters belong to the process, so one thread at a time is let in.
     """

@@ -48,7 +48,7 @@ class Rejection:
 
     @property
     def words(self) -> str:
-        """Result, source and reason as the standard calls them; a number that it does not define stays one."""
+        """Result, source and reason as the standard calls them. A number that it does not define stays one."""
         result = RESULTS.get(self.result, f"result {self.result}")
         source = SOURCES.get(self.source, f"source {self.source}")
         reason = REASONS.get((self.source, self.reason), f"reason {self.reason}")
@@ -78,7 +78,7 @@ class Aborted(PeerGone):
 
 
 def read_rejection(body: memoryview) -> Rejection:
-    """From the four bytes of an A-ASSOCIATE-RJ; raises PeerFault where they are not there."""
+    """From the four bytes of an A-ASSOCIATE-RJ. Raises PeerFault where they are not there."""
     if len(body) != 4:
         raise PeerFault(f"a rejection of {len(body)} bytes")
     return Rejection(body[1], body[2], body[3])

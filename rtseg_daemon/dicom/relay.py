@@ -13,7 +13,7 @@ from rtseg_daemon.errors import ContextRefused
 
 
 def relay(settings: Config, pacs: QueryPeer, series: RemoteSeries) -> Retrieved:
-    """C-GET a series and store each image in the running daemon; raises DeliveryError if either does not answer.
+    """C-GET a series and store each image in the running daemon. Raises DeliveryError if either does not answer.
 
     With `dicom.allowed_callers`, our own AE title at `dicom.host` must be among them.
     """
@@ -24,7 +24,7 @@ def relay(settings: Config, pacs: QueryPeer, series: RemoteSeries) -> Retrieved:
 
 
 def hand_on(listener: Association, message: Message) -> Status:
-    """Store one image in the daemon as it came; its answer becomes ours to the PACS."""
+    """Store one image in the daemon as it came. Its answer becomes ours to the PACS."""
     try:
         context = listener.context(message.context.sop_class, message.context.syntax)
         return listener.store(context, message.command.text(dimse.AFFECTED_INSTANCE), Data.of(message.data))

@@ -1,7 +1,7 @@
 """A walk over an encoded data set that trusts nothing in it: bounds on depth and count, and no pixel is decoded.
 
 The reception path must know an object's UIDs, class, geometry and pixel length before it answers. This walk gives the
-raw values of the wanted top-level elements and where the pixel data lie; it recurses nowhere (PS3.5, 7.1 and 7.5).
+raw values of the wanted top-level elements and where the pixel data lie. It recurses nowhere (PS3.5, 7.1 and 7.5).
 """
 
 import struct
@@ -50,7 +50,7 @@ class Scan:
     big_endian: bool
 
     def text(self, tag: int) -> str:
-        """An element of ASCII characters; anything else in it becomes a replacement mark."""
+        """An element of ASCII characters. Anything else in it becomes a replacement mark."""
         return self.values.get(tag, b"").decode("ascii", "replace").strip()
 
     def number(self, tag: int) -> int:
@@ -59,7 +59,7 @@ class Scan:
         return int.from_bytes(value[:2], "big" if self.big_endian else "little")
 
     def numbers(self, tag: int) -> tuple[float, ...]:
-        """Decimal strings (VR DS); empty if any of them is no number."""
+        """Decimal strings (VR DS), empty if any of them is no number."""
         try:
             return tuple(float(part) for part in self.text(tag).split("\\") if part.strip())
         except ValueError:
@@ -67,7 +67,7 @@ class Scan:
 
 
 def scan(data: memoryview, transfer_syntax: str, wanted: Container[int]) -> Scan:
-    """Walk `data`, a data set without file meta information; raises ScanError wherever it does not add up."""
+    """Walk `data`, a data set without file meta information. Raises ScanError wherever it does not add up."""
     walker = Walker(data, transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian)
     try:
         walker.walk(wanted)
@@ -112,7 +112,7 @@ class Walker:
         return offset
 
     def _step(self, offset: int, wanted: Container[int]) -> int:
-        """Consume one element's header, and its value unless that is a sequence; returns the next offset."""
+        """Consume one element's header, and its value unless that is a sequence. Returns the next offset."""
         tag = self._tag(offset)
         if tag >> 16 == 0xFFFE:
             return self._delimiter(tag, offset)

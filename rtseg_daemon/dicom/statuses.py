@@ -1,4 +1,4 @@
-"""DIMSE status codes in words (PS3.7, annex C; PS3.4, C.4)."""
+"""DIMSE status codes in words (PS3.7 annex C and PS3.4 C.4)."""
 
 GENERAL = {
     0x0000: "success",

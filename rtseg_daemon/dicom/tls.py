@@ -15,7 +15,7 @@ from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.logs import log
 
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2"
-"""What TLS 1.2 may use (RFC 9325, 4.2); TLS 1.3 has no others."""
+"""What TLS 1.2 may use (RFC 9325, 4.2). TLS 1.3 has no others."""
 
 Stamp = tuple[tuple[int, int, int], ...]
 
@@ -31,7 +31,7 @@ class Certificate:
 
 
 def strict(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
-    """Our certificate, the partners' CA and the profile set on `context`; raises ConfigError for unusable files."""
+    """Our certificate, the partners' CA and the profile set on `context`. Raises ConfigError for unusable files."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
@@ -90,7 +90,7 @@ class ServerTls:
         self.stamp = stamp_of(self.tls)
 
     def current(self) -> ssl.SSLContext:
-        """The context for the next connection; files that cannot be used leave the one before in place."""
+        """The context for the next connection. Files that cannot be used leave the one before in place."""
         with self.lock:
             try:
                 stamp = stamp_of(self.tls)

@@ -14,7 +14,7 @@ from rtseg_daemon.dicom.wire import PeerError
 from rtseg_daemon.errors import DeliveryError
 
 TLS_RECORDS = range(0x14, 0x19)
-"""First bytes of what a TLS peer says (RFC 8446, 5.1); DICOM PDUs begin with 1 to 7."""
+"""First bytes of what a TLS peer says (RFC 8446, 5.1). DICOM PDUs begin with 1 to 7."""
 FROM_OTHER_CA = (19, 20, 21, 2, 18)
 """OpenSSL: the chain ends in a certificate that is not the CA's, or is its own issuer."""
 NOT_YET, EXPIRED, OTHER_NAME, OTHER_ADDRESS = 9, 10, 62, 64
@@ -25,7 +25,7 @@ class Trouble:
     """One thing that is wrong.
 
     Args:
-        kind: for programs; never changes.
+        kind: for programs, and never changes.
         what: completes "no connection (...)".
         remedy: what to do, an imperative without a full stop.
         is_certain: False where another look may tell more.
@@ -38,7 +38,7 @@ class Trouble:
 
 
 class NoAssociation(DeliveryError):
-    """There is no association with a peer; the message says what is wrong and what to do."""
+    """There is no association with a peer. The message says what is wrong and what to do."""
 
     def __init__(self, stage: str, names: "Names", trouble: Trouble) -> None:
         where = f"{names.peer} at {names.host}:{names.port}"
@@ -84,7 +84,7 @@ def of_connecting(error: OSError, names: Names) -> Trouble:
 
 
 def of_handshake(error: OSError, names: Names) -> Trouble:
-    """Why TLS was not agreed on; also for what a peer says about our certificate after its own part is done."""
+    """Why TLS was not agreed on, also for what a peer says about our certificate after its own part is done."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return of_their_certificate(error, names)
     reason = (getattr(error, "reason", None) or "") if isinstance(error, ssl.SSLError) else ""

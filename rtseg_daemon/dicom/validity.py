@@ -9,7 +9,7 @@ from pathlib import Path
 
 DAY = 86400.0
 WARN_DAYS = (7, 30)
-"""An alarm each, so many days before the end; a further one at the end."""
+"""An alarm each, so many days before the end, and a further one at the end."""
 UTC_TIME, GENERALIZED_TIME = 0x17, 0x18
 HAS_EXPIRED = 10
 """X509_V_ERR_CERT_HAS_EXPIRED, OpenSSL's code for a certificate that was refused because it has ended."""
@@ -43,19 +43,19 @@ class EndOfCertificate:
 
 
 def ends_in(path: Path) -> list[float]:
-    """The end of each certificate of a PEM file, in seconds since 1970; raises OSError, ValueError for a broken one."""
+    """The end of each certificate of a PEM file, in seconds since 1970. Raises OSError, ValueError for a broken one."""
     return [end_of(der) for der in certificates_in(path.read_text(encoding="ascii", errors="replace"))]
 
 
 def certificates_in(pem: str) -> Iterator[bytes]:
-    """Every certificate of a PEM text, in DER; raises ValueError for one that is broken."""
+    """Every certificate of a PEM text, in DER. Raises ValueError for one that is broken."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     for part in pem.split(begin)[1:]:
         yield binascii.a2b_base64(part.split(end)[0])
 
 
 def end_of(certificate: bytes) -> float:
-    """`notAfter` of a DER certificate (RFC 5280, 4.1), in seconds since 1970; raises ValueError if it is none."""
+    """`notAfter` of a DER certificate (RFC 5280, 4.1), in seconds since 1970. Raises ValueError if it is none."""
     try:
         tbs = next(parts(next(parts(certificate))[1]))[1]
         fields = [one for one in parts(tbs) if one[0] != 0xA0]  # without the version, which may be left out

@@ -4,7 +4,7 @@ pynetdicom is used for what it does well: encoding and decoding association PDUs
 Its network code is not used. In the version named in `proposal.py` it reads a PDU of whatever length is announced,
 waits without limit for one that is begun, queues messages without limit, and polls every millisecond in two threads
 per association. Here one thread reads one socket. Of an association that a peer opens a watchdog (see
-`receive/listener.py`) ends what is overdue; of one that we open every call has a time limit (`line.py`). While an
+`receive/listener.py`) ends what is overdue. Of one that we open every call has a time limit (`line.py`). While an
 object is being stored nothing is read, so that TCP itself slows the sender down.
 
 `tests/unit/dicom/test_wire.py` fails when another version of pynetdicom is installed: read its changes, then pin it.
@@ -20,7 +20,7 @@ from rtseg_daemon.errors import RtsegError
 
 ASSOCIATE_RQ, ASSOCIATE_AC, ASSOCIATE_RJ, P_DATA_TF, RELEASE_RQ, RELEASE_RP, ABORT = range(1, 8)
 ANY_LENGTH = (ASSOCIATE_RQ, ASSOCIATE_AC, P_DATA_TF)
-"""PDU types that say how long they are; all others have four bytes."""
+"""PDU types that say how long they are. All others have four bytes."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class PeerLimits:
 
     Args:
         request_bytes: largest A-ASSOCIATE-RQ or -AC (128 contexts with all their syntaxes take some 60 KB).
-        pdu_bytes: largest P-DATA-TF PDU; advertised, and held to.
+        pdu_bytes: largest P-DATA-TF PDU, advertised and held to.
         command_bytes: largest command set.
         object_bytes: largest data set.
         request_seconds: from the TCP connection to the complete association request, TLS handshake included.
@@ -51,7 +51,7 @@ class PeerError(RtsegError):
 
 
 class PeerFault(PeerError):
-    """The peer broke the protocol or a limit; the association is aborted."""
+    """The peer broke the protocol or a limit. The association is aborted."""
 
 
 class PeerGone(PeerError):
@@ -73,7 +73,7 @@ class Fragment:
 
 
 class Wire:
-    """One connected socket. `deadline` is when the watchdog may cut it off; `worth` when it last brought something."""
+    """One connected socket. `deadline` is when the watchdog may cut it off, `worth` when it last brought something."""
 
     def __init__(self, sock: socket.socket, limits: PeerLimits) -> None:
         self.socket = sock
@@ -102,11 +102,11 @@ class Wire:
 
     @property
     def began_with(self) -> bytes:
-        """The first bytes of what the peer said last, six at most; for its first answer."""
+        """The first bytes of what the peer said last, six at most, for its first answer."""
         return bytes(self._head).rstrip(b"\0") if self._begun else b""
 
     def cut(self) -> None:
-        """Wake whoever waits on this socket, from any thread; it then finds the connection ended."""
+        """Wake whoever waits on this socket, from any thread. It then finds the connection ended."""
         self._is_cut = True
         try:
             # not the method of an SSLSocket, which would first throw its TLS state away under the reader
@@ -130,7 +130,7 @@ class Wire:
             raise PeerGone(f"connection lost while answering ({error.strerror or type(error).__name__})") from error
 
     def read_pdu(self, largest: int) -> tuple[int, memoryview]:
-        """PDU type and body; raises PeerFault before anything larger than `largest` is read, PeerGone at the end."""
+        """PDU type and body. Raises PeerFault before anything larger than `largest` is read, PeerGone at the end."""
         self._begun = False
         self._fill(memoryview(self._head))
         kind, length = self._head[0], struct.unpack_from(">I", self._head, 2)[0]
@@ -146,7 +146,7 @@ class Wire:
         return kind, body
 
     def _receive(self, view: memoryview) -> int:
-        """One call to the system; 0 where the peer has closed."""
+        """One call to the system. Returns 0 where the peer has closed."""
         return self.socket.recv_into(view, 0, self._flags)
 
     def _fill(self, view: memoryview) -> None:
@@ -162,7 +162,7 @@ class Wire:
             raise PeerGone(f"connection lost ({error.strerror or type(error).__name__})") from error
 
     def read_fragment(self) -> Fragment:
-        """The next piece of a message; its data are valid until the next call.
+        """The next piece of a message. Its data are valid until the next call.
 
         Raises PeerReleased, PeerGone or PeerFault.
         """
@@ -182,7 +182,7 @@ class Wire:
 
 
 def fragments(body: memoryview) -> Iterator[Fragment]:
-    """The presentation data values of a P-DATA-TF PDU; raises PeerFault where their lengths do not add up."""
+    """The presentation data values of a P-DATA-TF PDU. Raises PeerFault where their lengths do not add up."""
     offset = 0
     while offset < len(body):
         if offset + 6 > len(body):

@@ -24,7 +24,7 @@ KEPT = (
 
 
 def deviations(judged: Path, path: Path, destination: DestinationPeer) -> list[str]:
-    """Reasons against sending the file at `path` to the destination; none if it is right.
+    """Reasons against sending the file at `path` to the destination, or none if it is right.
 
     `judged` is the structure set that the gates let pass: what has its contours has its sides.
     """
@@ -53,7 +53,7 @@ def expected_rois(judged: Dataset, destination: DestinationPeer) -> dict[str, tu
 def roi_reasons(
     name: str, organ: str, judged: list[WrittenContour], dataset: Dataset, number: int | None
 ) -> Iterator[str]:
-    """Reasons against one ROI of the destination's file; `number` is None where there is none of that name."""
+    """Reasons against one ROI of the destination's file. `number` is None where there is none of that name."""
     if wrong := contradiction(organ, name):
         yield wrong
     if number is None:
@@ -73,7 +73,7 @@ def contours_of(dataset: Dataset, number: int) -> list[WrittenContour]:
 
 
 def contour_in(item: Dataset) -> WrittenContour:
-    """One contour; its points are compared as text, which is not parsed."""
+    """One contour. Its points are compared as text, which is not parsed."""
     raw = item.get_item("ContourData").value
     points = raw if isinstance(raw, bytes) else "\\".join(map(str, raw)).encode()
     images = tuple(str(image.ReferencedSOPInstanceUID) for image in item.get("ContourImageSequence") or [])

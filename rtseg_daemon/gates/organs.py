@@ -1,4 +1,4 @@
-"""Checks on segmented organs: side, place, size, shape and stated uncertainty. Pure; masks `(z, y, x)` in CT axes."""
+"""Checks on segmented organs: side, place, size, shape and stated uncertainty. Pure. Masks `(z, y, x)` in CT axes."""
 
 from collections.abc import Container, Iterable, Sequence
 

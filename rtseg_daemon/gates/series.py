@@ -19,7 +19,7 @@ FUNDAMENTAL = ("slices", "position", "orientation")
 
 
 CONE_BEAM = re.compile(r"on.?board|\bobi\b|\bxvi\b|cone.?beam|\bcbct\b|halcyon|ethos|truebeam|synergy|versa ?hd", re.I)
-"""Manufacturers' names of treatment machines whose images are cone-beam CT; their ImageType does not tell."""
+"""Manufacturers' names of treatment machines whose images are cone-beam CT. Their ImageType does not tell."""
 
 COSINES: dict[str, tuple[int, ...]] = {
     "HFS": (1, 0, 0, 0, 1, 0),
@@ -48,7 +48,7 @@ def judge_series(headers: Sequence[SliceHeader], limits: Limits) -> Verdict:
 
 
 def precondition_findings(images: Sequence[SliceHeader], tolerance: float = EVEN) -> Iterable[Finding]:
-    """Everything that keeps the images from being one volume; stops where the rest would mean nothing."""
+    """Everything that keeps the images from being one volume. Stops where the rest would mean nothing."""
     for name in PRECONDITIONS:
         reason = broken(name, images, tolerance)
         if reason:
@@ -106,7 +106,7 @@ def unvalidated_position(images: Sequence[SliceHeader], limits: Limits) -> Itera
 
 
 def contradicts(orientation: tuple[float, ...] | None, expected: tuple[int, ...]) -> bool:
-    """Whether direction cosines point another way than expected; small tilts do not count."""
+    """Whether direction cosines point another way than expected. Small tilts do not count."""
     return orientation is not None and float(np.abs(np.subtract(orientation, expected)).max()) > 0.5
 
 

@@ -16,7 +16,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """pass, flag (reviewers see the reasons) or hold (a person decides; nobody may where not `releasable`).
+    """pass, flag (reviewers see the reasons) or hold (a person decides, and nobody may where not `releasable`).
 
     `doubts` are the reasons without mere notes: what a reviewer of the contours must know.
     """
@@ -31,7 +31,7 @@ PASS = Verdict("pass")
 
 
 def verdict_of(findings: Iterable[Finding]) -> Verdict:
-    """The gravest finding decides; reasons to hold come first."""
+    """The gravest finding decides. Reasons to hold come first."""
     ordered = sorted(findings, key=lambda finding: ["hold", "flag", "note"].index(finding.weight))
     reasons = tuple(dict.fromkeys(finding.reason for finding in ordered))
     doubts = tuple(dict.fromkeys(finding.reason for finding in ordered if finding.weight != "note"))
@@ -42,7 +42,7 @@ def verdict_of(findings: Iterable[Finding]) -> Verdict:
 
 
 def gravest(verdicts: Sequence[Verdict]) -> Verdict:
-    """What several bundles' gates say of one series: every reason once, the gravest word; one hold is enough."""
+    """What several bundles' gates say of one series: every reason once, the gravest word. One hold is enough."""
     order = ["hold", "flag", "pass"]
     ordered = sorted(verdicts, key=lambda verdict: order.index(verdict.verdict))
     reasons = tuple(dict.fromkeys(reason for verdict in ordered for reason in verdict.reasons))

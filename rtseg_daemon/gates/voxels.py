@@ -1,4 +1,4 @@
-"""Checks on the voxels of a CT, before inference. Pure; HU `(z, y, x)`."""
+"""Checks on the voxels of a CT, before inference. Pure. HU `(z, y, x)`."""
 
 from collections.abc import Iterable
 
@@ -17,13 +17,13 @@ LARGEST_HU = 20_000.0
 
 
 METAL_SHARE = 1e-3
-"""Implants reach past LARGEST_HU in a few voxels of some scans; more than this share is no anatomy."""
+"""Implants reach past LARGEST_HU in a few voxels of some scans. More than this share is no anatomy."""
 
 
 def judge_volume(volume: Volume, padding: Array | None = None) -> Verdict:
     """Judge a loaded CT by its HU `(z, y, x)`: rescale that cannot be right, a body that the field of view cuts off.
 
-    Voxels of `padding` say nothing of the rescale; they are air in the volume, whatever was stored there.
+    Voxels of `padding` say nothing of the rescale. They are air in the volume, whatever was stored there.
     """
     places = (slice(None, None, max(1, volume.shape[0] // 32)), slice(None, None, 4), slice(None, None, 4))
     sample = volume.array[places]
@@ -32,7 +32,7 @@ def judge_volume(volume: Volume, padding: Array | None = None) -> Verdict:
 
 
 def implausible_hu(hu: Array) -> Iterable[Finding]:
-    """A CT holds air near -1000 HU and, between air and bone, soft tissue near 0; next to nothing beyond LARGEST_HU."""
+    """A CT holds air near -1000 HU and, between air and bone, soft tissue near 0, and next to nothing beyond."""
     if not hu.size:
         yield Finding("hold", "every pixel is padding; is Pixel Padding Value right?")
         return

@@ -25,7 +25,7 @@ LEAST_DICE_SMALL = 0.97
 SMALL_ML = 1.0
 ON_SLICE_MM = 0.01
 BAND_ROWS = 8
-"""`polygon` asks every pixel about every edge; a long contour is given to it in bands of so many rows."""
+"""`polygon` asks every pixel about every edge. A long contour is given to it in bands of so many rows."""
 LONG_CONTOUR = 500
 
 
@@ -47,7 +47,7 @@ def differences(
     roi_names: Mapping[str, str] | None = None,
     rings: Sequence[Organ] = (),
 ) -> list[str]:
-    """Reasons against delivering the file at `path` as the contours of `organs`; none if it is right.
+    """Reasons against delivering the file at `path` as the contours of `organs`, or none if it is right.
 
     The other arguments are those the file was built with (see `rtstruct.build_rtstruct`).
     """
@@ -69,7 +69,7 @@ def differences(
 
 
 def reference_reasons(dataset: Dataset, series: CtSeries, planes: Mapping[str, Plane]) -> list[str]:
-    """Same patient, study and frame of reference; the file refers to the series' images, all of them and no others."""
+    """Same patient, study and frame of reference. The file refers to the series' images, all of them and no others."""
     reasons = []
     for keyword in ("PatientID", "StudyInstanceUID", "FrameOfReferenceUID"):
         if dataset.get(keyword) != series.header.get(keyword):
@@ -98,7 +98,7 @@ def contours_of(dataset: Dataset, number: int) -> list[Dataset]:
 def organ_reasons(
     name: str, contours: Sequence[Dataset], organ: Organ | None, volume: Volume, planes: Mapping[str, Plane]
 ) -> list[str]:
-    """Reasons against one ROI; `organ` is None where none of its contours may be in the file."""
+    """Reasons against one ROI. `organ` is None where none of its contours may be in the file."""
     if organ is None or organ.mask is None or organ.box is None:
         return [f"{name}: has contours though it is rejected or was not found"] if contours else []
     filled: dict[int, list[tuple[Array, Array]]] = {}
@@ -123,7 +123,7 @@ def points_of(contour: Dataset) -> Array:
 
 
 def contour_fault(contour: Dataset, points: Array, plane: Plane | None) -> str:
-    """What is wrong with one contour by itself; empty if nothing."""
+    """What is wrong with one contour by itself, empty if nothing."""
     if plane is None:
         return "a contour refers to an image outside the series"
     if contour.ContourGeometricType != "CLOSED_PLANAR" or len(points) < 3:
@@ -172,7 +172,7 @@ def pixels_inside(row: Array, column: Array, shape: tuple[int, int]) -> tuple[Ar
 def cut(points: Array, bound: float, way: int) -> Array:
     """The part of a polygon (n, 2) above (`way` 1) or below (-1) the row `bound` (Sutherland & Hodgman, 1974).
 
-    Edges along the bound are added, which lies between pixel centres; the rest encloses what it did before.
+    Edges along the bound are added, which lies between pixel centres. The rest encloses what it did before.
     """
     if not len(points):
         return points

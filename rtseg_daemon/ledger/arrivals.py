@@ -43,7 +43,8 @@ class Arrival:
             the same for all spellings of a name.
         identity_bytes_sha256: the digest of its bytes, which earlier versions entered.
         geometry_sha256: digest of position, orientation, spacing, matrix and rescale.
-        pixel_sha256: digest of the decoded pixels; None where nobody decoded them (then the raw bytes' digest serves).
+        pixel_sha256: digest of the decoded pixels, or None where nobody decoded them (then the raw bytes' digest
+            serves).
         facts: what assembly wants to know without opening the file again (position, ImageType, ...), but no names. Its
             `identity` has digests of the single parts, to tell which of them differ.
     """
@@ -73,7 +74,7 @@ class Arrival:
 def make_room(engine: Engine) -> None:
     """Let SQLite's log have its full length from the start: a commit then changes no file's size, which costs less.
 
-    The log is written from its beginning again after some 1000 pages; it keeps its length while the daemon runs.
+    The log is written from its beginning again after some 1000 pages. It keeps its length while the daemon runs.
     """
     for value in ("0" * ROOM_BYTES, ""):
         with writing(engine) as session:

@@ -9,7 +9,7 @@ from rtseg_daemon.ledger.states import Ending
 
 
 def open_association(session: Session, calling_ae: str, calling_host: str, *, at: float | None = None) -> int:
-    """Row for an accepted association; its id goes into the arrivals it brings."""
+    """Row for an accepted association. Its id goes into the arrivals it brings."""
     association = IncomingAssociation(calling_ae=calling_ae, calling_host=calling_host, opened_at=or_now(at))
     session.add(association)
     session.flush()
@@ -45,7 +45,7 @@ def resume_listening(session: Session, *, at: float | None = None, pid: int | No
 
 
 def listening_since(session: Session) -> float:
-    """When listening last began; silence before that means nothing. 0.0 if it never did."""
+    """When listening last began. Silence before that means nothing. 0.0 if it never did."""
     setting = session.get(Setting, "listening_since")
     return float(setting.value) if setting else 0.0
 

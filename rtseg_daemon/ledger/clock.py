@@ -4,5 +4,5 @@ import time
 
 
 def or_now(at: float | None) -> float:
-    """`at`, or this moment where it is None; in seconds since 1970-01-01 UTC."""
+    """`at`, or this moment where it is None, in seconds since 1970-01-01 UTC."""
     return time.time() if at is None else at

@@ -74,7 +74,7 @@ def rerun(
     no_send: bool = False,
     at: float | None = None,
 ) -> Job:
-    """A new job for the same series and instances, as its next run; the old one stays as it is.
+    """A new job for the same series and instances, as its next run. The old one stays as it is.
 
     Raises StateError where the images are gone, or where its result would be sent but may not be: the series' identity
     is in doubt, or a newer job was made from more slices.

@@ -36,7 +36,7 @@ def due_deliveries(session: Session, destination: str, now: float, longest_retry
 
 
 def begin_delivery(session: Session, delivery_id: int, *, at: float | None = None) -> Delivery:
-    """SENDING, one attempt more; its job becomes DELIVERING with the first. StateError if it may not be sent."""
+    """SENDING, one attempt more. Its job becomes DELIVERING with the first. StateError if it may not be sent."""
     delivery = move_delivery(
         session, delivery_id, DeliveryState.SENDING, what="attempt", at=at, attempts=Delivery.attempts + 1
     )
@@ -49,7 +49,7 @@ def begin_delivery(session: Session, delivery_id: int, *, at: float | None = Non
 def record_sent(
     session: Session, delivery_id: int, status: int, comment: str | None, *, at: float | None = None
 ) -> Delivery:
-    """SENT; the job is DELIVERED once no destination lacks it."""
+    """SENT. The job is DELIVERED once no destination lacks it."""
     moment = or_now(at)
     delivery = move_delivery(
         session,
@@ -80,7 +80,7 @@ def record_again(
     refused_seconds: float,
     at: float | None = None,
 ) -> Delivery:
-    """WAITING for the next attempt; `status` is None where no DICOM answer came.
+    """WAITING for the next attempt. `status` is None where no DICOM answer came.
 
     CANCELLED instead where its job was cancelled or held meanwhile.
     """
@@ -138,9 +138,9 @@ def unfinished_of_routes_but(session: Session, allowed: Sequence[str]) -> Sequen
 def record_failed(
     session: Session, delivery_id: int, status: int | None, reason: str, told: str, *, at: float | None = None
 ) -> Delivery:
-    """FAILED for good, with an alarm; the job fails once nothing else of it is under way.
+    """FAILED for good, with an alarm. The job fails once nothing else of it is under way.
 
-    `reason` stays in the ledger; `told` goes out with the alarm and holds nothing that the destination wrote, which
+    `reason` stays in the ledger. `told` goes out with the alarm and holds nothing that the destination wrote, which
     may name the patient.
     """
     moment = or_now(at)
@@ -163,13 +163,13 @@ def record_failed(
 
 
 def remember_images(session: Session, delivery_id: int, sop_instance_uids: Sequence[str]) -> None:
-    """The destination has accepted these CT images; they are not sent to it again for this delivery."""
+    """The destination has accepted these CT images. They are not sent to it again for this delivery."""
     delivery = session.get_one(Delivery, delivery_id)
     delivery.images_sent = list(dict.fromkeys([*delivery.images_sent, *sop_instance_uids]))
 
 
 def resume_interrupted(session: Session, destination: str, *, at: float | None = None) -> int:
-    """After a restart: what was SENDING may or may not have arrived; it is sent again under the same UID at once."""
+    """After a restart: what was SENDING may or may not have arrived. It is sent again under the same UID at once."""
     moment = or_now(at)
     query = select(Delivery.id).where(Delivery.destination == destination, Delivery.state == DeliveryState.SENDING)
     ids = session.scalars(query).all()
@@ -181,7 +181,7 @@ def resume_interrupted(session: Session, destination: str, *, at: float | None =
 
 
 def wake_destination(session: Session, destination: str, *, at: float | None = None) -> int:
-    """Everything WAITING for a destination is due now; returns how many were not due yet."""
+    """Everything WAITING for a destination is due now. Returns how many were not due yet."""
     moment = or_now(at)
     query = select(Delivery).where(
         Delivery.destination == destination,
@@ -195,7 +195,7 @@ def wake_destination(session: Session, destination: str, *, at: float | None = N
 
 
 def make_due(session: Session, delivery: Delivery, *, what: str, who: str, at: float | None) -> None:
-    """The next attempt of a WAITING delivery is now, with an event; raises StateError where it waits no more."""
+    """The next attempt of a WAITING delivery is now, with an event. Raises StateError where it waits no more."""
     moment = or_now(at)
     waiting = update(Delivery).where(Delivery.id == delivery.id, Delivery.state == DeliveryState.WAITING)
     changed = session.connection().execute(waiting.values(next_attempt_at=moment, updated_at=moment)).rowcount
@@ -209,7 +209,7 @@ def make_due(session: Session, delivery: Delivery, *, what: str, who: str, at: f
 def note_destination(
     session: Session, name: str, up: bool, error: str | None = None, *, at: float | None = None
 ) -> bool:
-    """Remember what a probe or a send said of a destination; True if it changed from down to up (or was unknown)."""
+    """Remember what a probe or a send said of a destination. Returns True if it was down or unknown and is up."""
     moment = or_now(at)
     row = session.get(Destination, name)
     came_back = up and (row is None or not row.up)

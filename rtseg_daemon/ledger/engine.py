@@ -20,7 +20,7 @@ BUSY_TIMEOUT_MS = 30_000
 def open_ledger(url: str | URL, *, existing: bool = False) -> Engine:
     """Engine for `url`. On SQLite every connection has WAL, synchronous=FULL, a busy time-out and foreign keys.
 
-    Each process opens its own; no session may cross a thread. Opening does not create or migrate anything
+    Each process opens its own. No session may cross a thread. Opening does not create or migrate anything
     (`ledger.migrate.upgrade` does). Raises ConfigError for a URL that is none. Whoever later connects or commits gets
     LedgerGone if the file is not the one that was opened first. With `existing` the first must find
     a file, since SQLite would make an empty one.
@@ -44,7 +44,7 @@ def open_ledger(url: str | URL, *, existing: bool = False) -> Engine:
 
 
 def database_file(url: str | URL) -> Path | None:
-    """The file behind an SQLite URL; None for another database."""
+    """The file behind an SQLite URL, or None for another database."""
     parsed = make_url(url)
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
@@ -80,7 +80,7 @@ class Opened:
             raise LedgerGone(f"the ledger {self.file} {what} while the daemon was using it")
 
     def found(self) -> tuple[int, int] | None:
-        """Device and inode of the file at its place; None where there is none."""
+        """Device and inode of the file at its place, or None where there is none."""
         try:
             status = self.file.stat()
         except FileNotFoundError:
@@ -117,6 +117,6 @@ def reading(engine: Engine) -> Iterator[Session]:
 
 
 def can_be_read(engine: Engine) -> None:
-    """Look into the ledger; raises SQLAlchemyError where that is not possible, and waits as long as its disk does."""
+    """Look into the ledger. Raises SQLAlchemyError where that is not possible, and waits as long as its disk does."""
     with reading(engine) as session:
         session.execute(text("SELECT count(*) FROM setting"))

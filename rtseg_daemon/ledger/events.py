@@ -20,7 +20,7 @@ def is_own(who: str) -> bool:
 
 
 def person(name: str) -> str:
-    """A person's name as events have it; an account that is called as the daemon calls itself is told apart."""
+    """A person's name as events have it. An account that is called as the daemon calls itself is told apart."""
     return f"account {name}" if is_own(name) else name
 
 
@@ -58,7 +58,7 @@ def events_of(session: Session, subject: str, subject_id: int) -> Sequence[Event
 
 
 def raise_alarm(session: Session, kind: str, key: str, message: str, *, at: float | None = None) -> bool:
-    """Store an alarm for the supervisor to send; False if one with this `key` was raised before."""
+    """Store an alarm for the supervisor to send. Returns False if one with this `key` was raised before."""
     if was_raised(session, key):
         return False
     session.add(Alarm(at=or_now(at), kind=kind, key=key, message=message))

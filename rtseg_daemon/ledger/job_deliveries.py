@@ -65,14 +65,14 @@ def wake_deliveries(
     who: str,
     at: float | None = None,
 ) -> None:
-    """WAITING again and due now, for those in these states; only to `destinations`, where they are given."""
+    """WAITING again and due now, for those in these states, only to `destinations`, where they are given."""
     for delivery in _of(session, job_id, states):
         if destinations is None or delivery.destination in destinations:
             wake_delivery(session, delivery.id, what=what, who=who, at=at)
 
 
 def wake_delivery(session: Session, delivery_id: int, *, what: str, who: str, at: float | None = None) -> Delivery:
-    """WAITING again, due now; the time that it may wait is counted anew."""
+    """WAITING again, due now. The time that it may wait is counted anew."""
     moment = or_now(at)
     return move_delivery(
         session,

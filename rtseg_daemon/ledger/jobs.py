@@ -29,7 +29,7 @@ def create_job(
     who: str = "daemon",
     at: float | None = None,
 ) -> Job:
-    """A QUEUED job for the series' instances up to `last_instance_id`; the existing one if this run was made before."""
+    """A QUEUED job for the series' instances up to `last_instance_id`, or the existing one of this run."""
     query = select(Job).where(
         Job.series_id == series_id, Job.bundle == bundle, Job.last_instance_id == last_instance_id, Job.run == run
     )
@@ -56,7 +56,7 @@ def create_job(
 
 
 def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
-    """Lease the oldest QUEUED job to the worker `owner`; None if there is nothing to do."""
+    """Lease the oldest QUEUED job to the worker `owner`, or None if there is nothing to do."""
     moment = or_now(at)
     job_id = session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.id).limit(1))
     if job_id is None:
@@ -78,7 +78,7 @@ def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job |
 
 
 def heartbeat(session: Session, job_id: int, owner: str, stage: str, *, at: float | None = None) -> None:
-    """Show progress; raises LeaseLost if the job was cancelled, held or given to another worker."""
+    """Show progress. Raises LeaseLost if the job was cancelled, held or given to another worker."""
     moment = or_now(at)
     beat = (
         update(Job)
@@ -91,7 +91,7 @@ def heartbeat(session: Session, job_id: int, owner: str, stage: str, *, at: floa
 
 @dataclass(frozen=True)
 class Outcome:
-    """What segmentation left behind. Paths are relative to the storage directory; `rois` as in `segment --json`."""
+    """What segmentation left behind. Paths are relative to the storage directory, `rois` as in `segment --json`."""
 
     bundle_digest: str
     verdicts: list[dict[str, Any]]
@@ -110,7 +110,7 @@ class Outcome:
 def finish_segmentation(
     session: Session, job_id: int, owner: str, outcome: Outcome, destinations: Sequence[str], *, at: float | None = None
 ) -> Job:
-    """SEGMENTED with its deliveries (none for a `no_send` job); raises LeaseLost if the job is no longer `owner`'s."""
+    """SEGMENTED with its deliveries (none for a `no_send` job). Raises LeaseLost if the job is no longer `owner`'s."""
     job = move_job(
         session, job_id, JobState.SEGMENTED, what="segmented", who=owner, owner=owner, at=at, **outcome.columns
     )
@@ -165,7 +165,7 @@ def fail(session: Session, job_id: int, reason: str, *, owner: str | None = None
 def hold_undelivered(
     session: Session, series_id: int, reason: str, *, releasable: bool, at: float | None = None
 ) -> None:
-    """HELD for every job of a series that is not delivered yet; what waits to be sent is not sent."""
+    """HELD for every job of a series that is not delivered yet. What waits to be sent is not sent."""
     query = select(Job).where(Job.series_id == series_id, Job.state.in_(UNDELIVERED))
     for job in session.scalars(query).all():
         if job.state is JobState.HELD:
@@ -208,7 +208,7 @@ def requeue_all_running(session: Session, *, at: float | None = None) -> int:
 
 
 def cancel(session: Session, job_id: int, who: str, why: str = "", *, at: float | None = None) -> Job:
-    """CANCELLED; what was not sent stays here. Raises StateError for a delivered or already cancelled job."""
+    """CANCELLED. What was not sent stays here. Raises StateError for a delivered or already cancelled job."""
     job = move_job(
         session, job_id, JobState.CANCELLED, what="cancelled", who=who, detail={"why": why}, at=at, error=why or None
     )

@@ -12,18 +12,18 @@ RESTORE = 'stop the daemon and restore a backup (docs/operation.md, "Restoring t
 
 
 class LedgerGone(LedgerError, SQLAlchemyError):
-    """The ledger's file was deleted or replaced under the daemon; nothing is acknowledged any more.
+    """The ledger's file was deleted or replaced under the daemon. Nothing is acknowledged any more.
 
     It is an SQLAlchemyError too, so that whoever copes with a ledger that cannot be written copes with this.
     """
 
 
 class LedgerUnreachable(LedgerError, SQLAlchemyError):
-    """The ledger's file cannot be looked at now (a network mount that is away); nothing is acknowledged meanwhile."""
+    """The ledger's file cannot be looked at now (a network mount that is away). Nothing is acknowledged meanwhile."""
 
 
 class LedgerLost(LedgerError):
-    """The ledger is gone or damaged and the daemon has ended; the message says what to do."""
+    """The ledger is gone or damaged and the daemon has ended. The message says what to do."""
 
 
 class LedgerDamaged(LedgerError, SQLAlchemyError):
@@ -31,7 +31,7 @@ class LedgerDamaged(LedgerError, SQLAlchemyError):
 
 
 def quick_check(engine: Engine) -> None:
-    """Raise LedgerDamaged where SQLite finds the file damaged; pages and rows, without comparing the indices."""
+    """Raise LedgerDamaged where SQLite finds pages or rows of the file damaged. Indices are not compared."""
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
             verdict = connection.exec_driver_sql("PRAGMA quick_check(1)").scalar()
@@ -40,7 +40,7 @@ def quick_check(engine: Engine) -> None:
 
 
 def loss(error: BaseException) -> str | None:
-    """Why the ledger is lost, if this error says that it is; None where trying again may help."""
+    """Why the ledger is lost, if this error says that it is, or None where trying again may help."""
     if isinstance(error, (LedgerGone, LedgerDamaged)):
         return f"{error}; {RESTORE}"
     cause = error.orig if isinstance(error, DBAPIError) else error

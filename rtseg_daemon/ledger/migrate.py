@@ -26,7 +26,7 @@ def newest_revision() -> str | None:
 
 
 def current_revision(engine: Engine) -> str | None:
-    """The database's revision; None for an empty one."""
+    """The database's revision, or None for an empty one."""
     with engine.connect() as connection:
         return MigrationContext.configure(connection).get_current_revision()
 
@@ -42,7 +42,7 @@ def require_current(engine: Engine) -> None:
 
 
 def needs_upgrade(engine: Engine) -> bool:
-    """Whether `upgrade` would change anything; raises LedgerError for a schema newer than this version knows."""
+    """Whether `upgrade` would change anything. Raises LedgerError for a schema newer than this version knows."""
     found = current_revision(engine)
     if found is not None:
         _refuse_unknown(engine, found)
@@ -50,7 +50,7 @@ def needs_upgrade(engine: Engine) -> bool:
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to the newest revision, in one transaction; raises LedgerError for a newer schema."""
+    """Bring the database to the newest revision, in one transaction. Raises LedgerError for a newer schema."""
     if needs_upgrade(engine):
         with engine.execution_options(write=True).begin() as connection:
             command.upgrade(alembic_config(connection), "head")

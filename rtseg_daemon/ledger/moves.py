@@ -33,7 +33,7 @@ def move_series(
     releasable: bool | None = None,
     at: float | None = None,
 ) -> None:
-    """Take a series to another state with its event; raises StateError where the table does not allow it."""
+    """Take a series to another state with its event. Raises StateError where the table does not allow it."""
     series = session.get_one(Series, series_id)
     values: dict[str, Any] = {"reasons": list(reasons)}
     if releasable is not None:
@@ -113,7 +113,7 @@ def _move(
     detail: dict[str, Any] | None,
     at: float | None,
 ) -> bool:
-    """Move a row that is in the state `before`, while the condition holds too; False if it did not move."""
+    """Move a row that is in the state `before`, while the condition holds too. Returns False if it did not move."""
     if to not in transitions[before]:
         return False
     moment = or_now(at)

@@ -17,7 +17,7 @@ from rtseg_daemon.ledger.states import InstanceState, SeriesState
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of one arrival; its path is empty where its file is not needed (a duplicate's)."""
+    """What became of one arrival. Its path is empty where its file is not needed (a duplicate's)."""
 
     arrival: Arrival
     repeat: Repeat
@@ -28,8 +28,8 @@ def enter(session: Session, arrival: Arrival, seen: Recognised) -> Recorded:
     """Enter an arrival as what it was recognised as (not UNDECIDED), with all that follows for its series.
 
     A NEW one becomes an instance and opens its series again where that was closed. A DUPLICATE touches the clock and
-    association of its series, and opens it again where that was UNROUTED; the caller may delete its file. One whose
-    identity or content DIFFERS is entered as QUARANTINED with its path; its series and its undelivered jobs are
+    association of its series, and opens it again where that was UNROUTED. The caller may delete its file. One whose
+    identity or content DIFFERS is entered as QUARANTINED with its path. Its series and its undelivered jobs are
     HELD, not releasable, with an alarm.
     """
     repeat, known = seen.repeat, seen.known

@@ -1,6 +1,6 @@
 """What an arriving object is to those that are here: new, the same again, or another one under the same UID.
 
-Asked once for each object; where its file goes and what is written follow from the answer.
+Asked once for each object. Where its file goes and what is written follow from the answer.
 """
 
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ def compare(known: Instance | None, arrival: Arrival) -> Repeat:
 
 
 def compare_removed(known: Instance, arrival: Arrival) -> Repeat:
-    """An arrival with what the ledger remembers of an object whose file is gone; its pixels cannot be compared."""
+    """An arrival with what the ledger remembers of an object whose file is gone. Its pixels cannot be compared."""
     if not same_identity(known, arrival):
         return Repeat.IDENTITY_DIFFERS
     return Repeat.NEW if known.geometry_sha256 == arrival.geometry_sha256 else Repeat.CONTENT_DIFFERS

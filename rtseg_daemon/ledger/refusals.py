@@ -40,7 +40,7 @@ def note_refusal(
 def refused_images(session: Session, series: Series) -> int:
     """How many images of the series were refused and have not come since.
 
-    One that named no series counts for all that its association carried; where it, or its own name, is unknown, a
+    One that named no series counts for all that its association carried. Where it, or its own name, is unknown, a
     later association that carried the series and was released makes it good.
     """
     carried = select(SeriesAssociation.association_id).where(SeriesAssociation.series_id == series.id)

@@ -23,11 +23,11 @@ def restart_seconds(recent_deaths: int) -> float:
 def really_waited(now: float, last_attempt_at: float | None, planned: float) -> float:
     """Seconds between two attempts as far as they can be trusted: never negative, never more than was planned.
 
-    A clock that jumps forward a year does not make the daemon give up; one that jumps back takes nothing away.
+    A clock that jumps forward a year does not make the daemon give up. One that jumps back takes nothing away.
     """
     return 0.0 if last_attempt_at is None else min(max(now - last_attempt_at, 0.0), planned)
 
 
 def due(now: float, next_attempt_at: float | None, longest: float) -> bool:
-    """Whether an attempt is due; one that lies further ahead than any wait could is due too (the clock jumped back)."""
+    """Whether an attempt is due. One that lies further ahead than any wait could is due too (the clock jumped back)."""
     return next_attempt_at is None or next_attempt_at <= now or next_attempt_at > now + 1.5 * longest

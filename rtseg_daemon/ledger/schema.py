@@ -1,4 +1,4 @@
-"""The ledger's tables. Times are seconds since 1970-01-01 UTC; paths are relative to the storage directory."""
+"""The ledger's tables. Times are seconds since 1970-01-01 UTC. Paths are relative to the storage directory."""
 
 from enum import Enum as PythonEnum
 from typing import Any
@@ -57,7 +57,7 @@ class Series(Base):
     expected_count: Mapped[int | None]
     """NumberOfSeriesRelatedInstances as a query/retrieve peer told it."""
     counted_instance_id: Mapped[int | None]
-    """The newest instance when that count was found to stay the same; None while it is not to be relied on."""
+    """The newest instance when that count was found to stay the same, or None while it is not to be relied on."""
     first_received_at: Mapped[float]
     last_received_at: Mapped[float] = mapped_column(index=True)
     updated_at: Mapped[float]
@@ -139,13 +139,13 @@ class Job(Base):
     error: Mapped[str | None]
     releasable: Mapped[bool] = mapped_column(default=True)
     released_by: Mapped[str | None]
-    """Who let a HELD job go on; the gates of its images then report, and hold no more."""
+    """Who let a HELD job go on. The gates of its images then report, and hold no more."""
     attempts: Mapped[int] = mapped_column(default=0)
     """Worker deaths and time-outs that this job has cost while the supervisor lived."""
     lease_owner: Mapped[str | None]
     stage: Mapped[str | None]
     beats: Mapped[int] = mapped_column(default=0)
-    """Grows with every step of progress; the supervisor times the pauses with its own monotonic clock."""
+    """Grows with every step of progress. The supervisor times the pauses with its own monotonic clock."""
     heartbeat_at: Mapped[float | None]
     started_at: Mapped[float | None]
     verdicts: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
@@ -181,7 +181,7 @@ class Delivery(Base):
     refused: Mapped[bool] = mapped_column(default=False)
     """Whether the last attempt was answered, by a refusal."""
     waited_seconds: Mapped[float] = mapped_column(default=0.0)
-    """Time really waited between attempts, added up; giving up counts this and no clock's jumps."""
+    """Time really waited between attempts, added up. Giving up counts this and no clock's jumps."""
     refused_seconds: Mapped[float] = mapped_column(default=0.0)
     """The part of it during which the destination answered, and refused."""
     last_status: Mapped[int | None]
@@ -199,7 +199,7 @@ class Delivery(Base):
 
 
 class Event(Base):
-    """What happened, in order; written in the transaction that did it."""
+    """What happened, in order. Written in the transaction that did it."""
 
     __tablename__ = "event"
     __table_args__ = (Index("event_of", "subject", "subject_id"),)
@@ -217,7 +217,7 @@ class Event(Base):
 
 
 class Alarm(Base):
-    """Something a person must know. One per `key`; sent once by log, webhook and mail."""
+    """Something a person must know. One per `key`. Sent once by log, webhook and mail."""
 
     __tablename__ = "alarm"
 

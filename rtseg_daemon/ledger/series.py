@@ -31,7 +31,7 @@ def known_instance(session: Session, sop_instance_uid: str) -> Instance | None:
 def hold_series(
     session: Session, series_id: int, reasons: Sequence[str], *, releasable: bool = True, at: float | None = None
 ) -> None:
-    """HELD with reasons; on a series already held the reasons are added to. Once not releasable, never again."""
+    """HELD with reasons. On a series already held the reasons are added to. Once not releasable, never again."""
     series = session.get_one(Series, series_id)
     together = list(dict.fromkeys([*(series.reasons if series.state is SeriesState.HELD else []), *reasons]))
     lasting = releasable and series.releasable
@@ -53,7 +53,7 @@ def expect(session: Session, series_id: int, count: int, *, steady: bool, newest
     """Remember how many images a query peer says the series has.
 
     Only a `steady` count is one to rely on: the same through a whole quiet time. It is one as long as nothing more is
-    heard of the series; `newest` and `heard` say how it stood when it was asked about.
+    heard of the series. `newest` and `heard` say how it stood when it was asked about.
     """
     series = session.get_one(Series, series_id)
     series.counted_instance_id = newest if steady and series.last_received_at == heard else None
@@ -63,7 +63,7 @@ def expect(session: Session, series_id: int, count: int, *, steady: bool, newest
 
 
 def kept_instances(session: Session, series_id: int, *, up_to: int | None = None) -> Sequence[Instance]:
-    """KEPT instances of a series in order of arrival; with `up_to`, those a job of that `last_instance_id` is about."""
+    """KEPT instances of a series in order of arrival, with `up_to` those of a job of that `last_instance_id`."""
     query = select(Instance).where(Instance.series_id == series_id, Instance.state == InstanceState.KEPT)
     if up_to is not None:
         query = query.where(Instance.id <= up_to)

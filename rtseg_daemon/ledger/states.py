@@ -32,7 +32,7 @@ SENDABLE = (J.SEGMENTED, J.DELIVERING)
 """Job states in which its structure set may be sent."""
 
 UNDELIVERED = (J.QUEUED, J.RUNNING, J.SEGMENTED, J.DELIVERING, J.HELD)
-"""Job states in which something is still to come; a conflict in the series stops these, retention spares them."""
+"""Job states in which something is still to come. A conflict in the series stops these, retention spares them."""
 
 
 class SeriesState(StrEnum):

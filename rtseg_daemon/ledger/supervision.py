@@ -14,7 +14,7 @@ from rtseg_daemon.ledger.states import JobState
 
 @dataclass(frozen=True)
 class Progress:
-    """A running job as its ledger row tells it; `beats` grows with every step."""
+    """A running job as its ledger row tells it. `beats` grows with every step."""
 
     job_id: int
     owner: str
@@ -68,6 +68,6 @@ def note_pulse(session: Session, pulse: Pulse) -> None:
 
 
 def last_pulse(session: Session) -> Pulse | None:
-    """The supervisor's last pulse; None if it never had one."""
+    """The supervisor's last pulse, or None if it never had one."""
     setting = session.get(Setting, PULSE_KEY)
     return Pulse(**json.loads(setting.value)) if setting else None

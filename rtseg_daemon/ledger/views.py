@@ -173,7 +173,7 @@ def all_deliveries(session: Session, state: DeliveryState | None = None) -> Sequ
 
 
 def find_job(session: Session, job_id: int) -> Job:
-    """The job of this number; raises StateError if there is none."""
+    """The job of this number. Raises StateError if there is none."""
     job = session.get(Job, job_id)
     if job is None:
         raise StateError(f"there is no job {job_id}; see `rtseg-daemon jobs list`")
@@ -181,7 +181,7 @@ def find_job(session: Session, job_id: int) -> Job:
 
 
 def find_series(session: Session, name: str) -> Series:
-    """The series of this number or SeriesInstanceUID; raises StateError if there is none."""
+    """The series of this number or SeriesInstanceUID. Raises StateError if there is none."""
     query = select(Series).where(Series.series_instance_uid == name)
     series = session.get(Series, int(name)) if name.isdigit() else session.scalars(query).one_or_none()
     if series is None:
@@ -204,7 +204,7 @@ def counts(session: Session) -> JsonObject:
 def status_shape(
     session: Session, now: float, free_gb: float | None, destinations: Sequence[str], running: bool = True
 ) -> JsonObject:
-    """What `status --json` shows; `destinations` are the configured ones, `running` is False where no daemon lives."""
+    """What `status --json` shows. `destinations` are the configured ones, `running` is False where no daemon lives."""
     at_work = or_(Job.state != JobState.SEGMENTED, Job.deliveries.any())
     oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING), at_work))
     known = {row.name: row for row in session.scalars(select(Destination))}

@@ -1,4 +1,4 @@
-"""Who may associate: AE titles, addresses and, over TLS, certificates. Decisions only; sockets are elsewhere."""
+"""Who may associate: AE titles, addresses and, over TLS, certificates. Decisions only. Sockets are elsewhere."""
 
 import ipaddress
 import socket
@@ -15,7 +15,7 @@ RESOLVE_SECONDS = 60.0
 
 @dataclass
 class Resolver:
-    """Addresses of host names, asked for anew every minute; an address or network stands for itself.
+    """Addresses of host names, asked for anew every minute. An address or network stands for itself.
 
     While a name cannot be looked up, the last answer counts, however old.
     """
@@ -77,7 +77,7 @@ class Callers:
 
 
 def bound(caller: Caller, certificate: Certificate | None) -> bool:
-    """Whether the certificate is the one this caller is bound to; a bound caller may not come without TLS."""
+    """Whether the certificate is the one this caller is bound to. A bound caller may not come without TLS."""
     if caller.fingerprint is None and caller.san is None:
         return True
     if certificate is None:

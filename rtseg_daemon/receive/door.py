@@ -1,6 +1,6 @@
 """How many peers may be in, and who has to leave when it gets full. Pure book-keeping behind one lock.
 
-A connection waits at the door until its association request is complete and accepted; waiting ones do not count as
+A connection waits at the door until its association request is complete and accepted. Waiting ones do not count as
 associations. When the waiting room is full the oldest waiting connection is put out. When all associations are taken,
 one that has brought nothing for a while is put out for the newcomer, so that silent peers cannot lock others out.
 """
@@ -26,7 +26,7 @@ class Guest(Protocol):
 
 @dataclass
 class Door:
-    """Args: `most`: associations in all; `most_per_caller`: of one (AE title, address)."""
+    """Args: `most`: associations in all, `most_per_caller`: of one (AE title, address)."""
 
     most: int
     most_per_caller: int
@@ -36,7 +36,7 @@ class Door:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def arrive(self, guest: Guest) -> None:
-        """A connection was made; the oldest that still waits leaves if there are too many."""
+        """A connection was made. The oldest that still waits leaves if there are too many."""
         with self.lock:
             self.waiting.append(guest)
             put_out = self.waiting.pop(0) if len(self.waiting) > self.most_waiting else None
@@ -44,7 +44,7 @@ class Door:
             put_out.cut()
 
     def enter(self, guest: Guest, caller: tuple[str, str]) -> bool:
-        """A waiting connection wants to become an association; False if there is no room for it."""
+        """A waiting connection wants to become an association. Returns False if there is no room for it."""
         with self.lock:
             own = [g for c, g in self.inside.values() if c == caller]
             crowd = own if len(own) >= self.most_per_caller else [g for _, g in self.inside.values()]

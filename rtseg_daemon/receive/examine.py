@@ -1,4 +1,4 @@
-"""What a received CT object says of itself, and whether its bytes are fit to be kept. Pure; no pixel is decoded."""
+"""What a received CT object says of itself, and whether its bytes are fit to be kept. Pure. No pixel is decoded."""
 
 import hashlib
 import re
@@ -38,7 +38,7 @@ class Examined:
 
     Args:
         identity_sha256, identity_bytes_sha256, geometry_sha256: see `ledger.arrivals.Arrival`.
-        facts: what assembly wants to know of the slice; no names in it.
+        facts: what assembly wants to know of the slice, without names.
     """
 
     sop_class_uid: str
@@ -88,7 +88,7 @@ def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance
 
 
 def named_series(beginning: memoryview, transfer_syntax: str) -> str:
-    """The SeriesInstanceUID that the beginning of a data set tells, however it goes on; empty if it tells none."""
+    """The SeriesInstanceUID that the beginning of a data set tells, however it goes on, empty if it tells none."""
     try:
         found = scan(beginning, transfer_syntax, WANTED)
     except ScanError as error:
@@ -129,7 +129,7 @@ def pixel_problem(found: Scan, transfer_syntax: str) -> Status | None:
 
 
 def expected_pixel_bytes(found: Scan) -> int:
-    """Rows x columns x samples x frames x bytes per value; 0 if the header does not say or says nonsense."""
+    """Rows x columns x samples x frames x bytes per value, or 0 if the header does not say or says nonsense."""
     frames = found.numbers(FRAMES) or (1.0,)
     bits = found.number(BITS)
     if bits % 8 or not 1 <= frames[0] <= 65535:
@@ -164,7 +164,7 @@ def geometry_digest(found: Scan) -> str:
 
 
 def facts_of(found: Scan, transfer_syntax: str) -> dict[str, Any]:
-    """What the completeness of a series is judged by; None where the object does not say."""
+    """What the completeness of a series is judged by, or None where the object does not say."""
     position, orientation = found.numbers(POSITION), found.numbers(ORIENTATION)
     return {
         "position": list(position) if len(position) == 3 else None,
@@ -184,7 +184,7 @@ def first_integer(numbers: tuple[float, ...]) -> int | None:
 
 
 def shown_text(value: bytes, charsets: str) -> str:
-    """A string for people in the object's own character set; what cannot be decoded becomes replacement marks."""
+    """A string for people in the object's own character set. What cannot be decoded becomes replacement marks."""
     text = decoded(value, charsets.split("\\"))
     return (value.decode("utf-8", "replace") if text is None else text).strip()
 

@@ -52,7 +52,7 @@ class GroupCommit(threading.Thread):
         self._entries: queue.SimpleQueue[Entry[Any] | None] = queue.SimpleQueue()
 
     def submit(self, work: Callable[[Session], T], prepare: Callable[[], None] = lambda: None) -> T:
-        """Run `work` in the next transaction and return its result once that is durable; raises what went wrong."""
+        """Run `work` in the next transaction and return its result once that is durable. Raises what went wrong."""
         entry = Entry(work, prepare)
         self._entries.put(entry)
         entry.pending.acquire()
@@ -101,7 +101,7 @@ class GroupCommit(threading.Thread):
         return batch, False
 
     def _commit(self, batch: list[Entry[Any]]) -> None:
-        """One transaction for all; if it fails, one for each, so that one fault harms one caller."""
+        """One transaction for all. If it fails, one for each, so that one fault harms one caller."""
         try:
             self._attempt(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear of it
@@ -120,7 +120,7 @@ class GroupCommit(threading.Thread):
 
 
 def prepared(entry: Entry[Any]) -> bool:
-    """Whether the entry may go into the transaction; if not, it has its error."""
+    """Whether the entry may go into the transaction. If not, it has its error."""
     try:
         entry.prepare()
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller must hear of it

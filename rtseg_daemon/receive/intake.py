@@ -1,4 +1,4 @@
-"""From a C-STORE to a durable object and its row: judged, written, fsynced, renamed, committed; then answered."""
+"""From a C-STORE to a durable object and its row: judged, written, fsynced, renamed, committed. Then it is answered."""
 
 import contextlib
 import threading
@@ -48,7 +48,7 @@ class Intake:
     def take(
         self, sender: Sender, command: Command, sop_class: str, transfer_syntax: str, data: Iterable[memoryview]
     ) -> Status:
-        """Consume the whole data set and answer; raises PeerFault where it is larger than allowed.
+        """Consume the whole data set and answer. Raises PeerFault where it is larger than allowed.
 
         An image that is not kept, whyever, is remembered: its series must not pass for whole without it.
         """
@@ -63,7 +63,7 @@ class Intake:
         return status
 
     def _note_refused(self, sender: Sender, series_uid: str, sop_uid: str) -> None:
-        """At once, for an association may stay open for hours; what fails here is done at its end."""
+        """At once, for an association may stay open for hours. What fails here is done at its end."""
         if len(sender.refused) < MOST_REFUSED:
             sender.refused.append((series_uid, sop_uid if is_uid(sop_uid) else ""))
         else:
@@ -104,7 +104,7 @@ class Intake:
         return None
 
     def _receive(self, spool: Spool, data: Iterable[memoryview]) -> Status | None:
-        """Write the data set as it comes; a disk that fills up does not end the association."""
+        """Write the data set as it comes. A disk that fills up does not end the association."""
         failed: Status | None = None
         size = 0
         for chunk in data:
@@ -142,7 +142,7 @@ class Intake:
             return NO_LEDGER
 
     def _enter(self, sender: Sender, spool: Spool, found: Examined) -> Status:
-        """Make a file durable and enter it in the ledger; raises OSError or SQLAlchemyError."""
+        """Make a file durable and enter it in the ledger. Raises OSError or SQLAlchemyError."""
         outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found), spool.finish)
         if isinstance(outcome, Doubt):
             ours = pixel_digest(spool.path)
@@ -184,7 +184,7 @@ class Intake:
         return enter(session, arrival, seen)
 
     def _place(self, spool: Spool, seen: Recognised) -> str:
-        """Name the file; nothing for a duplicate, whose file only mends one that was lost or altered."""
+        """Name the file, but not for a duplicate, whose file only mends one that was lost or altered."""
         if seen.repeat is not Repeat.DUPLICATE:
             return self.store.place(spool, quarantine=seen.repeat is not Repeat.NEW)
         known = seen.known
@@ -202,7 +202,7 @@ class Intake:
         return Recorded(arrival, Repeat.NEW, series_id)
 
     def end(self, sender: Sender, ending: Ending) -> bool:
-        """Note how an association ended, if it brought anything; False where the ledger could not be written for that.
+        """Note how an association ended, if it brought anything. Returns False where the ledger cannot be written.
 
         A transfer of which more was refused than the ledger could be told has broken off, however orderly it ends. What
         could not be noted is an abort to the peer, and is noted as one as soon as that is possible.
@@ -231,7 +231,7 @@ class Intake:
         return True
 
     def alarm(self, kind: str, key: str, message: str) -> None:
-        """Tell a person something that a connection showed, once for each key; a ledger that is busy is asked later."""
+        """Tell a person something that a connection showed, once for each key. A ledger that is busy is asked later."""
         if key in self.told:
             return
         with contextlib.suppress(SQLAlchemyError, OSError):
@@ -254,7 +254,7 @@ class Doubt:
 
 
 def noted(data: Iterable[memoryview], head: bytearray) -> Iterator[memoryview]:
-    """The pieces of `data`; their first HEAD_BYTES are copied into `head`."""
+    """The pieces of `data`. Their first HEAD_BYTES are copied into `head`."""
     for chunk in data:
         if len(head) < HEAD_BYTES:
             head += chunk[: HEAD_BYTES - len(head)]
@@ -287,7 +287,7 @@ def arrival_of(found: Examined, spool: Spool, sender: Sender) -> Arrival:
 
 
 def drain(data: Iterable[memoryview], most: int) -> int:
-    """Read a data set that is not kept; raises PeerFault beyond `most` bytes."""
+    """Read a data set that is not kept. Raises PeerFault beyond `most` bytes."""
     size = 0
     for chunk in data:
         size += len(chunk)

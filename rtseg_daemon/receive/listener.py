@@ -25,22 +25,22 @@ class Secure(Protocol):
     """TLS in two steps, so that the watchdog can cut off the socket that shakes hands: `wrap` takes the other away."""
 
     def wrap(self, connection: socket.socket) -> ssl.SSLSocket:
-        """The socket over which to go on; waits for nobody."""
+        """The socket over which to go on. Waits for nobody."""
 
     def greet(self, wrapped: ssl.SSLSocket) -> Certificate:
-        """The handshake; raises OSError (ssl.SSLError among them) where it fails."""
+        """The handshake. Raises OSError (ssl.SSLError among them) where it fails."""
 
 
 @dataclass
 class Port:
-    """One listening socket; `secure` where it speaks TLS."""
+    """One listening socket, `secure` where it speaks TLS."""
 
     socket: socket.socket
     secure: Secure | None = None
 
 
 def open_port(host: str, port: int, secure: Secure | None = None) -> Port:
-    """Bind and listen; raises OSError."""
+    """Bind and listen. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return Port(socket.create_server((host, port), family=family, backlog=BACKLOG), secure)
 
@@ -62,7 +62,7 @@ class Listener:
             thread.start()
 
     def stop(self, seconds: float) -> None:
-        """No new associations; those at work have `seconds` to finish the message at hand, then all are cut off."""
+        """No new associations. Those at work have `seconds` to finish the message at hand, then all are cut off."""
         self._stopping.set()
         for port in self.ports:
             cut_listener(port.socket)
@@ -90,7 +90,7 @@ class Listener:
             self._welcome(port, connection, plain_address(str(address[0])))
 
     def _welcome(self, port: Port, connection: socket.socket, address: str) -> None:
-        """Hand the connection to a thread of its own; nothing here waits for the peer."""
+        """Hand the connection to a thread of its own. Nothing here waits for the peer."""
         session = Session(self.reception, Wire(connection, self.reception.limits), address)
         with self._lock:
             crowded = len(self._sessions) >= MOST_CONNECTIONS
@@ -135,7 +135,7 @@ class Listener:
             self._sessions.discard(session)
 
     def _watch(self) -> None:
-        """Cut off what is overdue. Threads block in `recv` without a time-out; this ends their waiting."""
+        """Cut off what is overdue. Threads block in `recv` without a time-out. This ends their waiting."""
         while not self._stopping.wait(WATCH_SECONDS):
             for session in self._open():
                 if session.wire.is_overdue:
@@ -144,7 +144,7 @@ class Listener:
 
 
 def notice_death(sock: socket.socket, seconds: float) -> None:
-    """Let the kernel ask a silent peer's whether it is there; where nobody answers for `seconds`, reading fails."""
+    """Let the kernel ask a silent peer's whether it is there. Where nobody answers for `seconds`, reading fails."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, share in ((socket.TCP_KEEPIDLE, 4), (socket.TCP_KEEPINTVL, 12)):
         sock.setsockopt(socket.IPPROTO_TCP, option, max(1, int(seconds / share)))

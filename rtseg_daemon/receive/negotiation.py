@@ -15,7 +15,7 @@ USER_REJECTION = 0x01
 
 
 def decode_request(body: memoryview) -> A_ASSOCIATE:
-    """The association request in the body of an A-ASSOCIATE-RQ; raises PeerFault if it is none.
+    """The association request in the body of an A-ASSOCIATE-RQ. Raises PeerFault if it is none.
 
     The library's parser raises many kinds of exceptions on hostile bytes, hence the broad net.
     """
@@ -34,7 +34,7 @@ def decode_request(body: memoryview) -> A_ASSOCIATE:
 def accept(
     request: A_ASSOCIATE, supported: list[PresentationContext], limits: PeerLimits
 ) -> tuple[dict[int, PresentationContext], bytes]:
-    """The accepted contexts by id, and the A-ASSOCIATE-AC that says so; raises PeerFault where nothing can be agreed.
+    """The accepted contexts by id, and the A-ASSOCIATE-AC that says so. Raises PeerFault where nothing can be agreed.
 
     The library decodes a context without an abstract syntax and breaks on it here, hence the broad net.
     """

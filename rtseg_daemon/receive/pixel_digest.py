@@ -19,7 +19,7 @@ SECONDS = 20
 
 
 def pixel_digest(path: Path) -> str:
-    """SHA-256 of the values; where they cannot be decoded within the bounds, a marked digest of the file's bytes."""
+    """SHA-256 of the values. Where they cannot be decoded within the bounds, a marked digest of the file's bytes."""
     command = [sys.executable, "-m", "rtseg_daemon.receive.pixel_digest", str(path)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False)

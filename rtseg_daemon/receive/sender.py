@@ -15,9 +15,9 @@ MOST_REFUSED = 1000
 
 @dataclass
 class Sender:
-    """Who sends on one association; its row in the ledger is made with its first object.
+    """Who sends on one association. Its row in the ledger is made with its first object.
 
-    `brought`: when it last brought something of each series (by the ledger's number); `noted`: which of these moments
+    `brought`: when it last brought something of each series (by the ledger's number), `noted`: which of these moments
     the ledger knows. `refused`: images (series, instance) that are not kept and of which the ledger does not know yet,
     unknown names empty. `uncounted`: whether there were more of these than are remembered here.
     """
@@ -43,7 +43,7 @@ class Sender:
 
 
 def enter_refusals(session: Session, sender: Sender) -> int:
-    """Enter what this association did not get kept; returns the association's row, made where there is none yet."""
+    """Enter what this association did not get kept. Returns the association's row, made where there is none yet."""
     association_id = sender.association_id
     if association_id is None:
         association_id = associations.open_association(session, sender.calling_ae, sender.host)

@@ -49,7 +49,7 @@ class Reception:
 
 @dataclass(eq=False)
 class Session:
-    """One association. `address` is the peer's; `certificate` its verified one, over TLS."""
+    """One association. `address` is the peer's, `certificate` its verified one, over TLS."""
 
     reception: Reception
     wire: Wire
@@ -80,14 +80,14 @@ class Session:
             self._end(Ending.ABORTED)
 
     def _end(self, ending: Ending) -> bool:
-        """Note how it ended, once; False where that could not be noted."""
+        """Note how it ended, once. Returns False where that could not be noted."""
         if self.ended:
             return True
         self.ended = True
         return self.reception.intake.end(self.sender, ending)
 
     def _say(self, pdu: bytes) -> None:
-        """Last words; whether they arrive does not matter."""
+        """Last words. Whether they arrive does not matter."""
         self.wire.allow(1.0)
         try:
             self.wire.send(pdu)
@@ -111,7 +111,7 @@ class Session:
         return True
 
     def _warn_of_end(self) -> None:
-        """An alarm where the peer's certificate ends soon; once it has ended there is no association any more."""
+        """An alarm where the peer's certificate ends soon. Once it has ended there is no association any more."""
         if self.certificate is not None:
             whose = f"{self.sender.calling_ae} ({self.address})"
             end = EndOfCertificate(whose, self.certificate.ends, self.certificate.ends - time.time())
@@ -127,7 +127,7 @@ class Session:
         return refusal
 
     def _serve(self) -> None:
-        """Answer one message after the other; the next is not read before this one is answered."""
+        """Answer one message after the other. The next is not read before this one is answered."""
         while True:
             self.wire.allow(self.reception.limits.idle_seconds)
             first = self.wire.read_fragment()
@@ -137,7 +137,7 @@ class Session:
             self.busy = False
 
     def _data(self, context_id: int) -> Iterator[memoryview]:
-        """The pieces of an object; notes that the peer is at work."""
+        """The pieces of an object. Notes that the peer is at work."""
         size, worthy = 0, 0
         for piece in dimse.read_data(self.wire, context_id):
             size += len(piece)

@@ -1,7 +1,7 @@
-"""Objects as durable files: written under a temporary name, fsynced, renamed; no name is built from a received UID.
+"""Objects as durable files: written under a temporary name, fsynced, renamed. No name is built from a received UID.
 
 Under the storage directory:
-    incoming/   what is being received; emptied when the receiver starts
+    incoming/   what is being received, emptied when the receiver starts
     series/<day it came, UTC>/<SHA-256 of the file>.dcm
     quarantine/ the same, for second copies that contradict the first
 """
@@ -54,7 +54,7 @@ def element(number: int, vr: bytes, value: bytes) -> bytes:
 
 
 def create(path: Path) -> tuple[int, bool]:
-    """A new file, and whether it is written past the page cache; raises OSError.
+    """A new file, and whether it is written past the page cache. Raises OSError.
 
     Nobody reads an object before its series is complete, and copying it into the cache costs three times the writing
     itself. File systems without that way (tmpfs, some network mounts) refuse it and get the ordinary one.
@@ -80,7 +80,7 @@ BUFFERS = Buffers()
 
 
 class Spool:
-    """One object on its way to the disk. `finish` makes its content durable; its name comes later.
+    """One object on its way to the disk. `finish` makes its content durable. Its name comes later.
 
     A thread writes one object at a time: what is not yet handed to the system lies in the thread's own buffer.
     """
@@ -102,7 +102,7 @@ class Spool:
         return self._written + self._filled
 
     def write(self, chunk: bytes | memoryview) -> None:
-        """Append; raises OSError (ENOSPC and its kin where the disk is full)."""
+        """Append. Raises OSError (ENOSPC and its kin where the disk is full)."""
         left = memoryview(chunk)
         while left:
             count = min(len(left), len(self._piece) - self._filled)
@@ -113,7 +113,7 @@ class Spool:
                 self.flush()
 
     def flush(self) -> None:
-        """Hand to the system what is still in memory, at the object's end; raises OSError."""
+        """Hand to the system what is still in memory, at the object's end. Raises OSError."""
         filled, self._filled = self._filled, 0
         self._digest.update(self._piece[:filled])
         rest = -filled % BLOCK_BYTES
@@ -155,7 +155,7 @@ class Spool:
             yield data
 
     def finish(self) -> None:
-        """Make the content durable; raises OSError."""
+        """Make the content durable. Raises OSError."""
         os.fsync(self._fd)
         os.close(self._fd)
         self._fd = -1
@@ -182,18 +182,18 @@ class ObjectStore:
         layout.create()
 
     def clear_incoming(self) -> int:
-        """Remove what a dead receiver left half written; returns how many files."""
+        """Remove what a dead receiver left half written. Returns how many files."""
         left = list(self.layout.incoming.iterdir())
         for path in left:
             path.unlink(missing_ok=True)
         return len(left)
 
     def begin(self, head: bytes) -> Spool:
-        """A new temporary file; raises OSError."""
+        """A new temporary file. Raises OSError."""
         return Spool(self.layout.incoming, head)
 
     def place(self, spool: Spool, *, quarantine: bool) -> str:
-        """Rename a finished spool to its lasting name, relative to the storage; durable after the next `sync`.
+        """Rename a finished spool to its lasting name, relative to the storage, durable after the next `sync`.
 
         One folder a day, for all series: one fsync then makes the names of a whole group durable. May be repeated for
         the same spool, as when a transaction is tried again.
@@ -213,7 +213,7 @@ class ObjectStore:
         return not damage(self.layout.directory / path, sha256)
 
     def sync(self) -> None:
-        """Make every rename since the last call durable; raises OSError.
+        """Make every rename since the last call durable. Raises OSError.
 
         A folder that is gone held nothing: retention removes empty ones.
         """

@@ -35,7 +35,7 @@ class Anatomy:
 def _both(
     name: str, organ: Anatomy, fma: tuple[Code, Code] | None = None, right: Colour | None = None
 ) -> dict[str, Anatomy]:
-    """Entries of a paired organ, left and right; the right one is drawn a little darker, or in a colour of its own."""
+    """Entries of a paired organ, left and right. The right one is drawn a little darker, or in a colour of its own."""
     dark = (organ.colour[0] * 4 // 5, organ.colour[1] * 4 // 5, organ.colour[2] * 4 // 5)
     codes = fma or (organ.fma, organ.fma)
     return {
@@ -120,7 +120,7 @@ RING = Anatomy(None, None, (255, 255, 255), "CONTROL")
 
 
 def unknown(name: str) -> Anatomy:
-    """No codes; a bright colour that is the same for the same name."""
+    """No codes, and a bright colour that is the same for the same name."""
     hue = zlib.crc32(name.encode()) % 360 / 360.0
     red, green, blue = (round(255 * part) for part in colorsys.hsv_to_rgb(hue, 0.8, 1.0))
     return Anatomy(None, None, (red, green, blue))

@@ -28,14 +28,14 @@ SMALLEST_MARGIN = 1e-3
 
 @dataclass(frozen=True)
 class Contour:
-    """One closed polygon of slice `index`: `points_mm` (n, 2) are patient x and y; the last point joins the first."""
+    """One closed polygon of slice `index`: `points_mm` (n, 2) are patient x and y. The last point joins the first."""
 
     index: int
     points_mm: Array
 
 
 def trace(organ: Organ, volume: Volume, tolerance_mm: float = TOLERANCE_MM) -> list[Contour]:
-    """All contours of `organ` on the grid of `volume`, inferior to superior; none if it was not found."""
+    """All contours of `organ` on the grid of `volume`, inferior to superior, or none if it was not found."""
     if organ.box is None or organ.mask is None:
         return []
     offset = organ.box.start
@@ -56,7 +56,7 @@ def trace(organ: Organ, volume: Volume, tolerance_mm: float = TOLERANCE_MM) -> l
 def signed_field(mask: Array, margin: Array | None) -> Array:
     """A field whose sign is the mask's and whose size is the margin's, one voxel of outside around it.
 
-    Post-processing moves voxels in or out against the margin's sign; there only its size is used. Beyond the box the
+    Post-processing moves voxels in or out against the margin's sign. There only its size is used. Beyond the box the
     nearest value is mirrored, so an organ that touches the border closes half a voxel outside the last centre.
     """
     inside = np.pad(mask, 1)
@@ -67,7 +67,7 @@ def signed_field(mask: Array, margin: Array | None) -> Array:
 
 
 def outline(mask: Array, margin: Array | None) -> list[Path]:
-    """Closed paths around the True voxels of one slice `(y, x)`, as (x, y) indices; holes joined by keyholes."""
+    """Closed paths around the True voxels of one slice `(y, x)`, as (x, y) indices, holes joined by keyholes."""
     field = signed_field(mask, margin)
     generator = contour_generator(z=field, fill_type=FillType.OuterOffset)
     polygons, offsets = cast(tuple[list[Array], list[Array]], generator.filled(0.0, np.inf))
@@ -129,7 +129,7 @@ def segment_distance(points: Array, a: Array, b: Array) -> Array:
 
 
 def area(points: Array) -> float:
-    """Area enclosed by a polygon (n, 2); 0 for fewer than three points."""
+    """Area enclosed by a polygon (n, 2), or 0 for fewer than three points."""
     if len(points) < 3:
         return 0.0
     x, y = (points - points[0]).T

@@ -42,7 +42,7 @@ LONGEST = {"SH": 16, "LO": 64, "ST": 1024, "LT": 10240}
 
 
 def copy_identity(header: Dataset, target: Dataset) -> list[str]:
-    """Copy patient, study and frame of reference from a CT header; returns a note per value that was not usable."""
+    """Copy patient, study and frame of reference from a CT header. Returns a note per value that was not usable."""
     notes = []
     for keyword in IDENTITY:
         target.add(raw_copy(header, keyword) or empty(keyword))
@@ -59,7 +59,7 @@ def copy_identity(header: Dataset, target: Dataset) -> list[str]:
 
 
 def raw_copy(header: Dataset, keyword: str) -> Any:
-    """The element with the bytes that it has in the file, or None; VR from the dictionary where the file gives none."""
+    """The element with the bytes that it has in the file, or None. Where the file gives no VR, the dictionary does."""
     tag = Tag(tag_for_keyword(keyword) or 0)
     if tag not in header:
         return None
@@ -71,7 +71,7 @@ def raw_copy(header: Dataset, keyword: str) -> Any:
 
 
 def encoded(element: DataElement, encodings: list[str]) -> bytes:
-    """Bytes of an element that somebody has looked at already; a name keeps those that it was read from."""
+    """Bytes of an element that somebody has looked at already. A name keeps those that it was read from."""
     if element.value is None:
         return b""
     values = list(element.value) if element.VM > 1 else [element.value]
@@ -81,7 +81,7 @@ def encoded(element: DataElement, encodings: list[str]) -> bytes:
 
 
 def encodings_of(dataset: Dataset) -> list[str]:
-    """Python's names for the data set's character set; the default repertoire where it is none of the standard's."""
+    """Python's names for the data set's character set, or the default repertoire where it is none of the standard's."""
     return charsets.encodings_of(texts(dataset, "SpecificCharacterSet", empty=True))
 
 
@@ -97,7 +97,7 @@ def empty(keyword: str) -> DataElement:
 
 
 def fault_of(header: Dataset, keyword: str) -> str:
-    """Why a value breaks its VR or its defined terms; empty if it does not."""
+    """Why a value breaks its VR or its defined terms, empty if it does not."""
     try:
         with quiet("error"):
             element = alone(header, keyword)[keyword]

@@ -18,7 +18,7 @@ NEARBY = 1.0
 
 @dataclass(frozen=True)
 class Path:
-    """A closed path: `points` (n, 2), the last joins the first; `fixed` (n,) marks those simplification must keep."""
+    """A closed path: `points` (n, 2), the last joins the first. `fixed` (n,) marks those simplification must keep."""
 
     points: Array
     fixed: Array
@@ -27,7 +27,7 @@ class Path:
 def one_path(rings: Sequence[Array]) -> Path:
     """One path around the first ring and, through keyholes, around the others, which are its holes.
 
-    Rings are (n, 2) without the first point repeated, their edges within the cells of the unit grid; holes run the
+    Rings are (n, 2) without the first point repeated, their edges within the cells of the unit grid. Holes run the
     other way round than the outer ring, so that the winding number, too, is zero in them.
     """
     first = from_extreme(rings[0])
@@ -61,7 +61,7 @@ class Rows:
         self.row_starts = np.searchsorted(lower[self.order], np.arange(self.first_row, int(lower.max()) + 2))
 
     def edges(self, y: float) -> Array:
-        """The edges (by their first point) of the row of cells that holds `y`; of both where it lies between two."""
+        """The edges (by their first point) of the row of cells that holds `y`, of both where it lies between two."""
         rows = np.array([np.ceil(y) - 1, np.floor(y) + 1], np.int64) - self.first_row
         low, high = np.clip(rows, 0, len(self.row_starts) - 1)
         return np.asarray(self.order[self.row_starts[low] : self.row_starts[high]])
@@ -87,10 +87,10 @@ class Rows:
 
 
 def walked(rows: Rows, channels: Sequence[tuple[int, int]]) -> Path:
-    """Once around the outer ring; at each channel's end over to the hole's start, around the hole, and back.
+    """Once around the outer ring. At each channel's end over to the hole's start, around the hole, and back.
 
     Args:
-        channels: (end, start) by numbers of points; the ring of an end is the outer one or was joined before.
+        channels: (end, start) by numbers of points. The ring of an end is the outer one or was joined before.
     """
     last = dict(zip(rows.starts.tolist(), (rows.stops - 1).tolist(), strict=True))
     point = list(range(len(rows.points)))
@@ -108,7 +108,7 @@ def walked(rows: Rows, channels: Sequence[tuple[int, int]]) -> Path:
 
 
 def crosses(a: Array, b: Array, p: Array, q: Array) -> bool:
-    """Whether segment a-b properly crosses one of the edges p-q; touching end points do not count."""
+    """Whether segment a-b properly crosses one of the edges p-q. Touching end points do not count."""
     of_p, of_q = side(a, b, p), side(a, b, q)
     of_a, of_b = side(p, q, a), side(p, q, b)
     return bool(((of_p * of_q < -1e-12) & (of_a * of_b < -1e-12)).any())

@@ -11,7 +11,7 @@ LONGEST_STEM_BYTES = 120
 
 
 def unique_names(names: Iterable[str], longest: int = LONGEST_NAME) -> list[str]:
-    """Each name cut to `longest` ASCII characters; where two would be alike but for case, the later gets a number."""
+    """Each name cut to `longest` ASCII characters. Where two would be alike but for case, the later gets a number."""
     return numbered((ascii_line(name, longest) or "ROI" for name in names), longest)
 
 
@@ -21,7 +21,7 @@ def unique_stems(names: Iterable[str]) -> list[str]:
 
 
 def numbered(names: Iterable[str], longest: int) -> list[str]:
-    """The names; where two would be alike but for case, the later gets a number within `longest` characters."""
+    """The names. Where two would be alike but for case, the later gets a number within `longest` characters."""
     taken: set[str] = set()
     result = []
     for base in names:

@@ -65,10 +65,10 @@ def rasterised(
 ) -> Raster:
     """The voxels whose centres lie in the contours.
 
-    A contour counts for the slice of the image that it refers to (`stated`; PS3.3 C.8.8.6.1), where that is less than
+    A contour counts for the slice of the image that it refers to (`stated`, PS3.3 C.8.8.6.1), where that is less than
     a slice distance away, else for the nearest slice, up to half a distance away. Where contours of several planes
     come to one slice, those of the nearest plane are its own. A contour within another of the same plane outlines a
-    hole (or an island in a hole); contours that overlap in part, and those that are nearly equal, are united. Planning
+    hole (or an island in a hole). Contours that overlap in part, and those that are nearly equal, are united. Planning
     systems write both keyholes and nested contours under CLOSED_PLANAR.
     """
     mask = np.zeros(volume.shape, bool)
@@ -97,7 +97,7 @@ def plane_of(points: Array) -> float:
 
 
 def slice_of(plane_mm: float, z: Array, distance: float, stated: int | None) -> int | None:
-    """The slice that a contour counts for; None where it lies on none."""
+    """The slice that a contour counts for, or None where it lies on none."""
     if stated is not None and abs(z[stated] - plane_mm) < distance:
         return stated
     nearest = int(np.abs(z - plane_mm).argmin())
@@ -105,7 +105,7 @@ def slice_of(plane_mm: float, z: Array, distance: float, stated: int | None) -> 
 
 
 def filled(plane: Array, contours: Sequence[Array], volume: Volume) -> tuple[int, int]:
-    """Fill the contours of one slice into it; how many stand twice, and how many are holes that leave little."""
+    """Fill the contours of one slice into it. Returns how many stand twice, and how many holes leave little."""
     twice = thin = 0
     done: list[Array] = []
     limit = ALIKE * min(volume.spacing_mm[1:])
@@ -145,7 +145,7 @@ def bounding_area(points: Array) -> float:
 
 
 def add_polygon(plane: Array, points: Array, volume: Volume, united: bool = False) -> bool:
-    """Fill one contour into a slice `(y, x)`; clear it instead where it lies in what is filled already.
+    """Fill one contour into a slice `(y, x)`, or clear it where it lies in what is filled already.
 
     `united`: it is filled in any case. Returns whether it was cleared.
     """

@@ -33,8 +33,8 @@ class Structure:
         frame_uid: frame of reference, empty if not given.
         contours: CLOSED_PLANAR contours, each (n, 3) patient x, y, z in mm.
         drawn_on: for each contour the SOP instances that it refers to.
-        fault: why the ROI has no usable contours; empty if it has.
-        partly: how many contours were left out beside the usable ones, and why; empty if none.
+        fault: why the ROI has no usable contours, empty if it has.
+        partly: how many contours were left out beside the usable ones, and why, empty if none.
         oblique: how many contours were left out because they are not axial.
     """
 
@@ -54,7 +54,7 @@ class Structure:
         return frozenset().union(*self.drawn_on)
 
     def on(self, images: Set[str] | None) -> "Structure":
-        """This ROI with the contours alone that refer to one of these images or to none; without any if None."""
+        """This ROI with the contours alone that refer to one of these images or to none, without any if None."""
         kept = [k for k, drawn in enumerate(self.drawn_on) if images is not None and (not drawn or drawn & images)]
         return replace(
             self,
@@ -64,7 +64,7 @@ class Structure:
 
 
 def read_structures(path: Path) -> list[Structure]:
-    """All ROIs of the RT Structure Set at `path`; raises StructureSetError if the file is none or is broken."""
+    """All ROIs of the RT Structure Set at `path`. Raises StructureSetError if the file is none or is broken."""
     try:
         dataset = read_dataset(path, pixels=False, headless=True)
     except SeriesError as error:
@@ -100,7 +100,7 @@ def structures_of(dataset: Dataset, name: str) -> list[Structure]:
 
 
 def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: str) -> Structure:
-    """One ROI with its closed contours; anything else drawn in it is left out, with the reason if nothing remains."""
+    """One ROI with its closed contours. Anything else drawn in it is left out, with the reason if nothing remains."""
     kept: list[Array] = []
     drawn_on: list[frozenset[str]] = []
     faults: list[str] = []
@@ -131,7 +131,7 @@ def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: st
 
 
 def points_of(contour: Dataset) -> Array:
-    """ContourData as (n, 3); empty where it holds anything but triplets of finite numbers."""
+    """ContourData as (n, 3), empty where it holds anything but triplets of finite numbers."""
     element = contour.get_item("ContourData") if "ContourData" in contour else None
     raw = element.value if element is not None else b""
     line = raw.decode("ascii", "replace") if isinstance(raw, bytes) else "\\".join(map(str, raw or []))
@@ -154,7 +154,7 @@ def structures_on(series: CtSeries, structures: Sequence[Structure]) -> tuple[li
     """Masks of the ROIs on the CT's grid, and a line for each ROI that has none or not all of its contours.
 
     An ROI belongs to the CT if it lies in its frame of reference or, where it names none, if its contours refer to the
-    CT's images; raises StructureSetError if none does: it is another patient's or another scan's.
+    CT's images. Raises StructureSetError if none does: it is another patient's or another scan's.
     """
     own = {one.sop_instance_uid for one in series.instances}
     frame_uid = str(series.header.get("FrameOfReferenceUID", ""))
@@ -185,7 +185,7 @@ def rasterised_on(series: CtSeries, structure: Structure) -> Raster:
 
 
 def boxed(name: str, mask: Array, volume: Volume) -> Organ:
-    """The organ of a mask `(z, y, x)` on the grid of `volume`, cut to its bounding box; without a box if empty."""
+    """The organ of a mask `(z, y, x)` on the grid of `volume`, cut to its bounding box, without a box if empty."""
     box = bounding_box(mask)
     if box is None:
         return Organ(name, None, None, None, 0.0)

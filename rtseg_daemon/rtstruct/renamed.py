@@ -84,7 +84,7 @@ def rename(dataset: Dataset, owners: Mapping[int, str], rings: Set[int], local: 
 
 
 def ring_numbers(dataset: Dataset) -> set[int]:
-    """Numbers of the ROIs that are rings; they stand after the organs."""
+    """Numbers of the ROIs that are rings. They stand after the organs."""
     observations = dataset.get("RTROIObservationsSequence", [])
     return {int(o.ReferencedROINumber) for o in observations if o.get("RTROIInterpretedType") == "CONTROL"}
 

@@ -20,7 +20,7 @@ CONTOUR_DATA = Tag(0x3006, 0x0050)
 
 @dataclass(frozen=True)
 class Roi:
-    """One ROI as it is written; `contours` is empty where none are sent."""
+    """One ROI as it is written. `contours` is empty where none are sent."""
 
     number: int
     name: str
@@ -60,7 +60,7 @@ def contour_item(roi: Roi, instances: Sequence[CtImage], z_text: Sequence[str]) 
 
 
 def closed_plane(number: int, contour: Contour, reference: Dataset, z_text: str) -> Dataset:
-    """One CLOSED_PLANAR contour; its data are bytes already, since decimal strings are most of the file."""
+    """One CLOSED_PLANAR contour. Its data are bytes already, since decimal strings are most of the file."""
     item = Dataset()
     item.ContourImageSequence = Items([reference])
     item.ContourGeometricType = "CLOSED_PLANAR"
@@ -95,7 +95,7 @@ def observation(roi: Roi) -> Dataset:
 def add_codes(item: Dataset, known: Anatomy) -> None:
     """Which organ it is: SNOMED CT as the anatomic region, FMA as identification (what Eclipse reads), and the side.
 
-    PS3.3 C.8.8.8 with table 10-7b; laterality from CID 244.
+    PS3.3 C.8.8.8 with table 10-7b, laterality from CID 244.
     """
     side = LATERALITY.get(known.side)
     if known.snomed:

@@ -78,14 +78,14 @@ def build_rtstruct(
     created: datetime | None = None,
     notes: list[str] | None = None,
 ) -> Dataset:
-    """The structure set of `organs` on `series`; without bundles the ROIs are what somebody drew, not our result.
+    """The structure set of `organs` on `series`. Without bundles the ROIs are what somebody drew, not our result.
 
     Args:
         rejected: whether organs flagged REJECT get their contours.
-        only: names of the organs to write; all if empty.
+        only: names of the organs to write, or all if empty.
         roi_names, colours: a destination's own, by organ name.
-        rings: further ROIs of type CONTROL, each named as its organ with a `z` in front; left out with their organ.
-        created: date and time written; now if None.
+        rings: further ROIs of type CONTROL, each named as its organ with a `z` in front, left out with their organ.
+        created: date and time written, or now if None.
         notes: gets a line for each value of the CT that could not be carried over.
     """
     wanted = set(only)
@@ -132,7 +132,7 @@ def plan_rois(
 
 
 def anatomy_in(organ: Organ, bundles: Sequence[Bundle]) -> Anatomy:
-    """What the organ's own bundle says of it; a second contour of one structure is drawn darker than the first."""
+    """What the organ's own bundle says of it. A second contour of one structure is drawn darker than the first."""
     if organ.origin is None:
         return anatomy_of(organ.name, bundles[0] if bundles else None)
     source, name = organ.origin
@@ -166,7 +166,7 @@ def add_general(
 
 
 def software_versions(bundles: Sequence[Bundle]) -> list[str]:
-    """Each bundle's and its digest, then ours (LO: 64 characters each; a digest has 64: no pad byte may follow it)."""
+    """Each bundle's and its digest, then ours (LO: 64 characters each, as a digest has: no pad byte may follow it)."""
     theirs = [line for bundle in bundles for line in (f"{bundle.name} {bundle.version}"[:64], bundle.digest)]
     return [*theirs, f"rtseg-daemon {own_version()}"]
 
@@ -178,7 +178,7 @@ def label(bundles: Sequence[Bundle], run: int = 1) -> str:
 
 
 def name_of_result(bundles: Sequence[Bundle]) -> str:
-    """Name and version; of several bundles the names, or the first and how many more."""
+    """Name and version, of several bundles the names, or the first and how many more."""
     if len(bundles) < 2:
         return bundles[0].label if bundles else "converted"
     names = JOINER.join(bundle.name for bundle in bundles)
@@ -260,7 +260,7 @@ def file_meta(identity: StructureSetIdentity) -> FileMetaDataset:
 
 
 def write_dataset(dataset: Dataset, path: Path) -> None:
-    """Write the file durably; under a path of the user's own others may read it, as far as the umask lets them."""
+    """Write the file durably. Under a path of the user's own others may read it, as far as the umask lets them."""
     buffer = io.BytesIO()
     pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
     write_durably(path, buffer.getvalue(), mode=0o666)

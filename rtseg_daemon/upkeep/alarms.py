@@ -57,7 +57,7 @@ def late_series(session: Session, before: float) -> Iterator[tuple[int, float, s
 
 
 def how_it_stands(series: Series) -> str | None:
-    """Why a series is not delivered, from its newest jobs; None if nothing more is to come."""
+    """Why a series is not delivered, from its newest jobs, or None if nothing more is to come."""
     newest: dict[str, Job] = {job.bundle: job for job in series.jobs if not job.no_send}
     waiting = [job for job in newest.values() if awaited(job)]
     if waiting:
@@ -66,7 +66,7 @@ def how_it_stands(series: Series) -> str | None:
 
 
 def awaited(job: Job) -> bool:
-    """Whether someone waits for this job's contours; without a destination it is done once it is segmented."""
+    """Whether someone waits for this job's contours. Without a destination it is done once it is segmented."""
     return job.state not in DONE and not (job.state is JobState.SEGMENTED and not job.deliveries)
 
 
@@ -93,7 +93,7 @@ PAUSES = Pauses()
 
 
 def send_pending(engine: Engine, settings: Alarms, pauses: Pauses = PAUSES) -> int:
-    """Send what has not been sent by every configured channel; returns how many now were.
+    """Send what has not been sent by every configured channel. Returns how many now were.
 
     Each channel for itself: one that is down keeps nothing from the others and is tried again, later and later.
     """
@@ -127,7 +127,7 @@ def _send(engine: Engine, alarm: Alarm, settings: Alarms, pauses: Pauses) -> boo
 
 
 def tell(name: str, channel: Notify, alarm: Alarm, pauses: Pauses) -> bool:
-    """Whether the channel took the alarm; where not, the log says why and the channel has a pause."""
+    """Whether the channel took the alarm. Where not, the log says why and the channel has a pause."""
     try:
         channel(alarm)
     except (OSError, smtplib.SMTPException, HTTPException) as error:
@@ -156,14 +156,14 @@ def channels(settings: Alarms) -> dict[str, Notify]:
 
 
 def post(url: str, alarm: Alarm) -> None:
-    """POST the alarm as JSON; raises OSError or HTTPException if it is not accepted within TIMEOUT_SECONDS."""
+    """POST the alarm as JSON. Raises OSError or HTTPException if it is not accepted within TIMEOUT_SECONDS."""
     body = json.dumps({"kind": alarm.kind, "at": alarm.at, "message": alarm.message, "id": alarm.id}).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})  # noqa: S310 - http(s) by config
     urlopen(request, TIMEOUT_SECONDS)
 
 
 def write_mail(mail: Mail, alarm: Alarm) -> None:
-    """Send the alarm as a mail; raises OSError or SMTPException if it is not taken within TIMEOUT_SECONDS."""
+    """Send the alarm as a mail. Raises OSError or SMTPException if it is not taken within TIMEOUT_SECONDS."""
     message = EmailMessage()
     message["Subject"] = f"rtseg-daemon: {alarm.kind}"
     message["From"], message["To"] = mail.sender, ", ".join(mail.to)

@@ -57,7 +57,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class AuditMessage:
-    """One event. `action` is C, R, U, D or E; `at` in seconds since 1970."""
+    """One event. `action` is C, R, U, D or E, `at` in seconds since 1970."""
 
     event: AuditCode
     action: str
@@ -145,7 +145,7 @@ class Trail:
         self.path = path
 
     def append(self, messages: Sequence[AuditMessage]) -> None:
-        """Write all of them durably; raises OSError where that is not possible.
+        """Write all of them durably. Raises OSError where that is not possible.
 
         A line that a full disk cut off is ended first, so that no later one is glued to it.
         """

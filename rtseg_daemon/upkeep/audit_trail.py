@@ -87,7 +87,7 @@ def append_or_say(trail: Trail, messages: list[AuditMessage]) -> None:
 
 
 def write_new(engine: Engine, config: Config) -> int:
-    """Write to the trail what the ledger has that it has not; returns how many lines."""
+    """Write to the trail what the ledger has that it has not. Returns how many lines."""
     trail = Trail(config.audit_file)
     with reading(engine) as session:
         events = new_rows(session, Event, EVENTS_SEEN)
@@ -122,7 +122,7 @@ def new_rows(session: Session, table: type[Row], key: str) -> list[Row]:
 
 
 def passed_over(session: Session) -> list[IncomingAssociation]:
-    """Associations that were still open when later ones were told; a long one must not delay those."""
+    """Associations that were still open when later ones were told. A long one must not delay those."""
     numbers = [int(number) for number in remembered(session, ASSOCIATIONS_OPEN).split()]
     return list(
         session.scalars(
@@ -152,7 +152,7 @@ def receiver() -> Participant:
 
 
 def told_by_event(session: Session, event: Event) -> Iterator[AuditMessage]:
-    """What was sent where, and what a person did; the daemon's own steps are no audit matter."""
+    """What was sent where, and what a person did. The daemon's own steps are no audit matter."""
     if event.subject == "delivery" and event.what == "sent" and event.subject_id is not None:
         delivery = session.get(Delivery, event.subject_id)
         if delivery is not None:
@@ -184,7 +184,7 @@ def told_by_person(event: Event) -> AuditMessage:
 
 
 def forward(config: Config) -> int:
-    """Send the lines that the collector has not had; returns how many. Raises OSError while it is away.
+    """Send the lines that the collector has not had. Returns how many. Raises OSError while it is away.
 
     The place reached is written beside the file after each batch, so an interrupted batch is sent again.
     """
@@ -215,7 +215,7 @@ class Reached:
 
 
 def reached(place: Path) -> Reached:
-    """The place that was written last; the start where nobody knows, since lines may repeat and none may be missing."""
+    """The place that was written last, or the start where nobody knows: lines may repeat, and none may be missing."""
     try:
         done, *rest = place.read_text().split()
         return Reached(int(done), int(rest[0]), rest[1]) if len(rest) == 2 else Reached(int(done))
@@ -237,7 +237,7 @@ def unsent(file: Path, before: Reached) -> list[tuple[Path, int]]:
     """(file, first byte) of what the collector has not had.
 
     A trail that was renamed is looked for beside itself (`audit.log.1`) and sent to its end, then the new one from its
-    start. So is one that was emptied in place; what nobody has forwarded of that before is in the copy alone.
+    start. So is one that was emptied in place. What nobody has forwarded of that before is in the copy alone.
     """
     if not file.is_file():
         return [(one, before.done) for one in renamed(file, before)]
@@ -265,7 +265,7 @@ def renamed(file: Path, before: Reached) -> list[Path]:
 
 
 def send(collector: Collector, lines: list[bytes]) -> None:
-    """Syslog over TLS: each message after its length (RFC 5425, 4.3); raises OSError, ssl.SSLError among them.
+    """Syslog over TLS: each message after its length (RFC 5425, 4.3). Raises OSError, ssl.SSLError among them.
 
     Sent is what the collector's machine has taken. Its answer to our farewell (close_notify) is not waited for long:
     some collectors hang up without one or never answer it, and would get the same lines again and again.
@@ -286,7 +286,7 @@ def send(collector: Collector, lines: list[bytes]) -> None:
 
 
 def wait_until_taken(connection: socket.socket) -> None:
-    """Until the other machine has acknowledged every byte (tcp(7), SIOCOUTQ); raises TimeoutError if it does not."""
+    """Until the other machine has acknowledged every byte (tcp(7), SIOCOUTQ). Raises TimeoutError if it does not."""
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, bytes(4)))[0] > 0:
         if time.monotonic() > deadline:

@@ -15,7 +15,7 @@ NAME = re.compile(r"rtseg-\d{8}T\d{6}(-\d+)?\.db")
 
 
 def back_up(database: Path, folder: Path, label: str | None = None) -> Path:
-    """Copy the live `database` into `folder`, whole or not at all; returns the copy.
+    """Copy the live `database` into `folder`, whole or not at all. Returns the copy.
 
     A `label` makes a name that `prune` leaves alone. Raises LedgerError if the copy is not intact.
     """
@@ -50,7 +50,7 @@ def _free_name(folder: Path, label: str | None) -> Path:
 
 
 def prune(folder: Path, keep: int = KEEP, now: float | None = None) -> list[Path]:
-    """Delete all but the newest `keep` scheduled backups; returns what was deleted.
+    """Delete all but the newest `keep` scheduled backups. Returns what was deleted.
 
     A backup whose name lies in the future was made while the clock was wrong. It counts as older than all others, or it
     would stay for ever and every new one would go.

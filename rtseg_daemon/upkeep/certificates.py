@@ -40,7 +40,7 @@ def watch(engine: Engine, config: Config) -> None:
 
 
 def own_ends(tls: Tls | None, now: float) -> list[EndOfCertificate]:
-    """Our own certificate, and each of the CA's file; raises ConfigError for files that hold none."""
+    """Our own certificate, and each of the CA's file. Raises ConfigError for files that hold none."""
     if tls is None:
         return []
     try:
@@ -52,7 +52,7 @@ def own_ends(tls: Tls | None, now: float) -> list[EndOfCertificate]:
 
 
 def peer_end(tls: Tls, peer: DestinationPeer | QueryPeer, now: float) -> EndOfCertificate:
-    """When the certificate of a system that we call ends; raises OSError where there is no handshake.
+    """When the certificate of a system that we call ends. Raises OSError where there is no handshake.
 
     The certificate is not verified, since one that has ended must be read too, and nothing is said after the handshake.
     """

@@ -1,4 +1,4 @@
-"""Periodic work. The scheduler only says what is due; each chore has its own thread, so that none waits for another.
+"""Periodic work. The scheduler only says what is due. Each chore has its own thread, so that none waits for another.
 
 APScheduler lives by the wall clock, which may be set by hours or years. Two things keep that from mattering. A chore's
 next turn is counted from now (`Every`), so a clock that leaps forward makes one turn due, and not one for each interval
@@ -41,7 +41,7 @@ class Upkeep:
     layout: Layout
     engine: Engine
     receiver_pid: Callable[[], int | None]
-    """Asks for the receiver's process that lives now; None while there is none."""
+    """Asks for the receiver's process that lives now, or None while there is none."""
     finished: dict[str, float] = field(default_factory=dict)
     """Chore -> when it last ended without an error, in seconds since 1970."""
     lost: list[str] = field(default_factory=list)
@@ -122,7 +122,7 @@ def forward_audit(upkeep: Upkeep) -> None:
 
 
 def chores_for(config: Config) -> tuple[Chore, ...]:
-    """The periodic work; the sweep keeps step with the quiet time, so that a short one is not slept over."""
+    """The periodic work. The sweep keeps step with the quiet time, so that a short one is not slept over."""
     return (
         Chore("sweep", min(5.0, max(0.25, config.series.quiet_seconds / 8)), sweep_series),
         Chore("lateness", 30.0, watch_lateness),

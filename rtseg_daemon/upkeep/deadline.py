@@ -42,7 +42,7 @@ def cut_off_after(seconds: float, connection: Callable[[], Any]) -> Iterator[Non
 
 
 def urlopen(request: urllib.request.Request, seconds: float) -> None:
-    """Send an HTTP request and read its status, all of it within `seconds`; proxies as the environment names them.
+    """Send an HTTP request and read its status, all of it within `seconds`. Proxies are as the environment names them.
 
     Raises OSError (urllib's HTTPError among them) or HTTPException if it is not accepted.
     """

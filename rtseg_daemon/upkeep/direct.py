@@ -21,7 +21,7 @@ TURN_SECONDS = 0.5
 
 @dataclass
 class DirectAlarms:
-    """Sends alarms without the ledger, by every channel, from a thread of its own; each key once a day.
+    """Sends alarms without the ledger, by every channel, from a thread of its own, each key once a day.
 
     `folder` holds a file with what was said when, so that a daemon which is started again and again does not repeat
     itself. Where it cannot be written, only this process remembers.
@@ -42,7 +42,7 @@ class DirectAlarms:
             self.said = {str(key): float(at) for key, at in json.loads(self.file.read_text()).items()}
 
     def tell(self, kind: str, key: str, message: str) -> None:
-        """Say it in the log and by every channel, unless it was said within a day; waits for nobody."""
+        """Say it in the log and by every channel, unless it was said within a day. Waits for nobody."""
         now = time.time()
         with self.lock:
             if abs(now - self.said.get(key, 0.0)) < AGAIN_SECONDS:

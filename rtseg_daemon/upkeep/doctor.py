@@ -22,7 +22,7 @@ SETTLED_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class Discrepancy:
-    """One thing that is not as it should be; `repaired` says whether `--repair` mended it."""
+    """One thing that is not as it should be. `repaired` says whether `--repair` mended it."""
 
     kind: str
     subject: str
@@ -31,8 +31,8 @@ class Discrepancy:
 
 
 def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy]:
-    """Everything that is wrong. With `repair`, orphaned files move to quarantine and unfinished ones are deleted;
-    what is missing or altered can only be sent again. A broken ledger is all that is reported where there is one.
+    """Everything that is wrong. With `repair`, orphaned files move to quarantine and unfinished ones are deleted.
+    What is missing or altered can only be sent again. A broken ledger is all that is reported where there is one.
     """
     layout = Layout(config.storage.directory)
     findings = [*ledger_integrity(engine)]
@@ -128,7 +128,7 @@ def settled_files(folder: Path) -> Iterator[Path]:
 
 
 def settled(path: Path) -> bool:
-    """Not touched for an hour; what has gone since it was listed is not."""
+    """Not touched for an hour. What has gone since it was listed is not."""
     try:
         return abs(time.time() - path.stat().st_mtime) > SETTLED_SECONDS
     except FileNotFoundError:

@@ -1,6 +1,6 @@
 """Is everything as it should be? From what is seen of the daemon to sentences that say what is wrong and what to do.
 
-Pure but for `stopped`; `rtseg-daemon status` gathers the facts, also where no daemon answers any more.
+Pure but for `stopped`. `rtseg-daemon status` gathers the facts, also where no daemon answers any more.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,10 +24,10 @@ class Observations:
     Args:
         running: a daemon holds the storage lock.
         processes: its children, as `views.process_shape` shows them.
-        pulse: what the supervisor last said of itself; None where there is no word.
+        pulse: what the supervisor last said of itself, or None where there is no word.
         now: monotonic seconds, by which the pulse is judged.
         read_only: the storage's file system takes no writes.
-        ledger: why the ledger cannot be used; empty where it can.
+        ledger: why the ledger cannot be used, empty where it can.
         certificates: our own and the CA's ends.
         stopped: process ids among ours that are stopped by a signal.
     """
@@ -43,7 +43,7 @@ class Observations:
 
 
 def problems(facts: Observations) -> list[str]:
-    """Everything that is wrong, worst first; empty for a daemon that runs well."""
+    """Everything that is wrong, worst first, empty for a daemon that runs well."""
     return [problem for look in LOOKS for problem in look(facts)]
 
 
@@ -102,7 +102,7 @@ def stopped(pids: Iterable[int | None]) -> frozenset[int]:
 
 
 def state_of(pid: int) -> str:
-    """The letter of proc(5); a question mark where nobody may look or there is nothing."""
+    """The letter of proc(5), or a question mark where nobody may look or there is nothing."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
     except (OSError, IndexError):

@@ -1,7 +1,7 @@
 """How the daemon is, as numbers for a monitoring system: `metrics.prom` in the storage directory.
 
 The text is Prometheus' exposition format, version 0.0.4 (prometheus.io/docs/instrumenting/exposition_formats). It holds
-counts and times; no label names a patient, a study or a series.
+counts and times. No label names a patient, a study or a series.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ Samples = Iterable[tuple[dict[str, str], float]]
 
 @dataclass(frozen=True)
 class Measurements:
-    """What the metrics say. `status` is `views.status_shape`'s; times are seconds since 1970."""
+    """What the metrics say. `status` is `views.status_shape`'s. Times are seconds since 1970."""
 
     status: Mapping[str, Any]
     late_series: int
@@ -38,7 +38,7 @@ def metrics_text(facts: Measurements) -> str:
 
 
 def metrics_of(facts: Measurements) -> list[Metric]:
-    """Every metric; all are gauges, since a ledger row may change its state or be counted anew."""
+    """Every metric. All are gauges, since a ledger row may change its state or be counted anew."""
     status = facts.status
     return [
         Metric("rtseg_jobs", "Jobs by state.", by_state(status["jobs"])),
@@ -93,7 +93,7 @@ def labelled(labels: Mapping[str, str]) -> str:
 
 
 def escaped(text: str, *, quoted: bool = False) -> str:
-    r"""Backslash and line feed as `\\` and `\n`; inside quotes the double quote as `\"`."""
+    r"""Backslash and line feed as `\\` and `\n`, inside quotes also the double quote as `\"`."""
     text = text.replace("\\", "\\\\").replace("\n", "\\n")
     return text.replace('"', '\\"') if quoted else text
 

@@ -28,7 +28,7 @@ ENDED = (SeriesState.COMPLETE, SeriesState.UNROUTED)
 def removable(series: Series, before: float) -> bool:
     """Whether a series' files may go: old enough, and every job of it delivered or ended by a person.
 
-    A held series has been decided about once its jobs are at their end; one whose identity is in doubt stays.
+    A held series has been decided about once its jobs are at their end. One whose identity is in doubt stays.
     """
     decided = series.state is SeriesState.HELD and series.releasable and bool(series.jobs)
     if series.last_received_at >= before or not (decided or series.state in ENDED):
@@ -44,7 +44,7 @@ def finished(job: Job) -> bool:
 
 
 def remove_old(engine: Engine, layout: Layout, keep_seconds: float, now: float) -> int:
-    """Remove files older than `keep_seconds`; the ledger says REMOVED first, so a crash leaves an orphan and no lie.
+    """Remove files older than `keep_seconds`. The ledger says REMOVED first, so a crash leaves an orphan and no lie.
 
     Rows stay: who was contoured when, and with which bundle, is not forgotten. Returns how many series went.
     """

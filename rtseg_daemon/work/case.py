@@ -33,7 +33,7 @@ class Options:
     """How a case is to be done.
 
     Args:
-        run: number of the run; another run gives another structure set.
+        run: number of the run. Another run gives another structure set.
         released: gates of the images whose verdict a person saw and let go: those that may be released hold no more.
         forced: a person who sees the result at once lets it go on too: neither do those of the organs hold.
         rejected: whether organs flagged REJECT get their contours.
@@ -52,7 +52,7 @@ class CaseResult:
     """What came of a case. `dataset` is None where a gate held the series before inference.
 
     Args:
-        bundles: whose organs these are; the ROIs of several land in one structure set.
+        bundles: whose organs these are. The ROIs of several land in one structure set.
         entropies: vote entropy on each bundle's own grid, in their order.
     """
 
@@ -97,7 +97,7 @@ class CaseResult:
 
     @property
     def reasons(self) -> list[str]:
-        """Why it is held; where it is not, what was flagged. Each reason once, however many bundles give it."""
+        """Why it is held, or what was flagged where it is not. Each reason once, however many bundles give it."""
         wanted = self.holding or [verdict for _, verdict in self.verdicts]
         return list(dict.fromkeys(reason for verdict in wanted for reason in verdict.reasons))
 
@@ -121,7 +121,7 @@ class CaseResult:
 
 
 def roi(organ: Organ) -> dict[str, Any]:
-    """One organ's figures; volume in ml, entropy in nats."""
+    """One organ's figures, with volume in ml and entropy in nats."""
     return {
         "name": organ.name,
         "volume_ml": round(organ.volume_ml, 3),
@@ -134,7 +134,7 @@ def roi(organ: Organ) -> dict[str, Any]:
 
 
 def load_segmenter(bundle: Bundle, compute: Compute, cache: Path | None) -> Segmenter:
-    """The bundle on the device that `compute` names; raises EngineError where there is none."""
+    """The bundle on the device that `compute` names. Raises EngineError where there is none."""
     return Segmenter.load(bundle, compute, cache)
 
 
@@ -143,7 +143,7 @@ def process_case(
 ) -> CaseResult:
     """Gate, load, segment, gate, build: one structure set of one series, not yet written.
 
-    `load` gives a bundle's segmenter; it is called when the series has passed its gates. Raises SeriesError if the
+    `load` gives a bundle's segmenter. It is called when the series has passed its gates. Raises SeriesError if the
     files are no volume, EngineError if a network cannot run.
     """
     stages = Stages(report)
@@ -181,7 +181,7 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
 
 
 def segment_case(result: CaseResult, load: Load, options: Options, stages: Stages) -> CaseResult:
-    """The organs, judged, and their structure set; made also where a gate holds them: a release infers nothing."""
+    """The organs, judged, and their structure set. It is made also where a gate holds them, for their release."""
     series, bundles = result.series, result.bundles
     assert series is not None
     parts = joined([find_part(series.volume, bundle, load, options, stages) for bundle in bundles])
@@ -204,7 +204,7 @@ def segment_case(result: CaseResult, load: Load, options: Options, stages: Stage
 
 
 def find_part(volume: Volume, bundle: Bundle, load: Load, options: Options, stages: Stages) -> Part:
-    """What one bundle finds in a CT, judged by its own limits; its probabilities do not outlive this call."""
+    """What one bundle finds in a CT, judged by its own limits. Its probabilities do not outlive this call."""
     with stages.stage("load model"):
         segmenter = load(bundle)
     found = segmenter.segment_volume(volume, stages.report)
@@ -236,7 +236,7 @@ def unpredicted(organs: Sequence[Organ], shortage: str) -> list[Organ]:
 
 
 def write_case(result: CaseResult, path: Path) -> None:
-    """Write the structure set durably to `path`; raises OSError where that is not possible."""
+    """Write the structure set durably to `path`. Raises OSError where that is not possible."""
     assert result.dataset is not None
     write_dataset(result.dataset, path)
 

@@ -33,7 +33,7 @@ class Converted:
 
 
 def choose_series(folder: Path, wanted: str | None = None) -> list[Path]:
-    """Files of the one CT series in `folder`, or of the series `wanted`; raises SeriesChoiceError with the list."""
+    """Files of the one CT series in `folder`, or of the series `wanted`. Raises SeriesChoiceError with the list."""
     found = list_series(folder)
     if not found:
         raise SeriesError(f"{folder} holds no CT images")
@@ -87,7 +87,7 @@ def read_masks(files: Iterable[Path], volume: Volume) -> tuple[dict[Path, list[O
 def rtstruct_to_masks(ct_paths: list[Path], rtstruct: Path, out: Path) -> Converted:
     """Write every ROI of a structure set as `<name>.nii.gz` in the folder `out`, on the grid of the CT.
 
-    Names are made safe as file names and unique without regard to case; ROIs whose file has another name and those
+    Names are made safe as file names and unique without regard to case. ROIs whose file has another name and those
     without a voxel are named in the notes.
     """
     structures = read_structures(rtstruct)

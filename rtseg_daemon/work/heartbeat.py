@@ -23,7 +23,7 @@ class Heartbeat:
         self.at = float("-inf")
 
     def __call__(self, stage: str) -> None:
-        """Raises LeaseLost if the job was taken away; a ledger that is busy costs a beat, not the job."""
+        """Raises LeaseLost if the job was taken away. A ledger that is busy costs a beat, not the job."""
         if stage == self.stage and time.monotonic() - self.at < BEAT_SECONDS:
             return
         self.stage, self.at = stage, time.monotonic()

@@ -72,9 +72,9 @@ def run_job(desk: Desk, job_id: int) -> None:
 
 
 def contour(desk: Desk, job_id: int) -> None:
-    """From the job's files to its entry in the ledger; raises RtsegError for what ends a job without a result.
+    """From the job's files to its entry in the ledger. Raises RtsegError for what ends a job without a result.
 
-    Files are compared with their digests beside that; nothing made of a damaged one goes on.
+    Files are compared with their digests beside that. Nothing made of a damaged one goes on.
     """
     job, files = job_and_files(desk, job_id)
     route = desk.config.route_named(job.route)
@@ -108,7 +108,7 @@ def options_for(job: Job, route: Route | None) -> case.Options:
 
 
 def process(desk: Desk, job: Job, paths: list[Path], options: case.Options) -> case.CaseResult:
-    """The case with the job's bundles; raises ConfigError where its route may not send what they make."""
+    """The case with the job's bundles. Raises ConfigError where its route may not send what they make."""
     bundles = load_bundles(models_of(desk.config), job.bundle)
     route = desk.config.route_named(job.route)
     for fault in [] if job.no_send else research_faults(bundles, route):
@@ -133,7 +133,7 @@ def note(desk: Desk, job_id: int, what: str, detail: dict[str, Any]) -> None:
 
 
 def write(desk: Desk, job_id: int, result: case.CaseResult, options: case.Options) -> case.CaseResult:
-    """The structure set and the entropy maps in the job's folder, durable; then the gate on what was written."""
+    """The structure set and the entropy maps in the job's folder, durable. Then comes the gate on what was written."""
     folder = desk.layout.result(job_id)
 
     def write_files() -> None:

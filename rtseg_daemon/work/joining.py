@@ -29,7 +29,7 @@ class Part:
 
 
 def joined(parts: Sequence[Part]) -> list[Part]:
-    """The parts with their organs' origins and with names that differ, case ignored; a single part stays as it is.
+    """The parts with their organs' origins and with names that differ, case ignored. A single part stays as it is.
 
     The bundle named first keeps its TG-263 names. A later one's contour of a structure that is there already is marked
     at its end (`Brainstem^2`: TG-263 sets a qualifier of one's own off by `^`) and REVIEW at best: a person chooses.
@@ -48,7 +48,7 @@ def joined(parts: Sequence[Part]) -> list[Part]:
 
 
 def renamed(part: Part, names: Mapping[str, str], owners: Mapping[str, str]) -> Part:
-    """The part under other `names`; organs that had to change theirs say whose contour has it."""
+    """The part under other `names`. Organs that had to change theirs say whose contour has it."""
 
     def origin(organ: Organ) -> Organ:
         return replace(organ, name=names[organ.name], origin=(part.bundle.name, organ.name))
@@ -69,7 +69,7 @@ def renamed(part: Part, names: Mapping[str, str], owners: Mapping[str, str]) -> 
 
 
 def free_name(name: str, taken: Mapping[str, str]) -> str:
-    """`name`, or with the first free mark `^2`, `^3`, ...; where 16 characters do not hold it, the side stays."""
+    """`name`, or with the first free mark `^2`, `^3` and so on. Where 16 characters do not hold it, the side stays."""
     found, number = name, 2
     while found.casefold() in taken:
         side = name[-2:] if name[-2:] in ("_L", "_R") else ""

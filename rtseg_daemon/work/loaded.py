@@ -31,7 +31,7 @@ class Loaded:
         self.segmenters: dict[str, Segmenter] = {}
 
     def warm(self, models: Path, names: Iterable[str]) -> None:
-        """Load these bundles, so that the first case waits for no compiler; failures are told by jobs."""
+        """Load these bundles, so that the first case waits for no compiler. Failures are told by jobs."""
         for name in names:
             began = time.monotonic()
             log().info("loading a bundle; its first start on this machine compiles it", bundle=name)
@@ -44,9 +44,9 @@ class Loaded:
                 log().info("bundle ready", bundle=name, seconds=round(time.monotonic() - began, 1))
 
     def segmenter(self, bundle: Bundle, compute: Compute) -> Segmenter:
-        """The bundle, loaded and warm; loaded again when the installed one has changed, or memory was short last time.
+        """The bundle, loaded and warm. Loaded again when the installed one has changed, or memory was short last time.
 
-        What is kept of other bundles stays; of this one only what is asked for now.
+        What is kept of other bundles stays, of this one only what is asked for now.
         """
         key = f"{bundle.digest} {compute.device} {bundle.window} {bundle.window_step}"
         kept = self.segmenters.get(key)
@@ -58,7 +58,7 @@ class Loaded:
     def run(
         self, bundles: Sequence[Bundle], process: Callable[[case.Load], case.CaseResult], note: Note
     ) -> case.CaseResult:
-        """Call `process` with a loader of these bundles; where memory runs out, in smaller windows, then on the CPU.
+        """Call `process` with a loader of these bundles. Short of memory, it takes smaller windows, then the CPU.
 
         Raises EngineError where memory suffices nowhere, and what else `process` raises.
         """

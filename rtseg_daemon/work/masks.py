@@ -16,7 +16,7 @@ from rtseg_daemon.errors import StructureSetError
 
 SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr")
 MOST_LABELS = 256
-"""A map of all organs has some 120; what holds more different values is an image."""
+"""A map of all organs has some 120. What holds more different values is an image."""
 
 NIFTI_HEADER_BYTES = 352
 LARGEST_EXTENSION_BYTES = 2**20
@@ -49,9 +49,9 @@ def roi_name(path: Path) -> str:
 
 
 def masks_in(path: Path, volume: Volume) -> list[tuple[str, Array]]:
-    """Name and mask `(z, y, x)` on the grid of `volume` of everything in a file; nearest neighbour in patient space.
+    """Name and mask `(z, y, x)` on the grid of `volume` of everything in a file, by nearest neighbour in patient space.
 
-    A file with one value beside 0 is one ROI of the file's name; several values, or named segments, are one each.
+    A file with one value beside 0 is one ROI of the file's name. Several values, or named segments, are one each.
     Raises StructureSetError with the reason where it is no mask.
     """
     image = readable_image(path)
@@ -61,7 +61,7 @@ def masks_in(path: Path, volume: Volume) -> list[tuple[str, Array]]:
 
 
 def readable_image(path: Path) -> sitk.Image:
-    """The image of three dimensions at `path`; raises StructureSetError with the reason where there is none."""
+    """The image of three dimensions at `path`. Raises StructureSetError with the reason where there is none."""
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
@@ -83,7 +83,7 @@ def reading_fault(message: str) -> str:
 
 
 def segments(image: sitk.Image, path: Path) -> LabelImage | None:
-    """The named segments of a segmentation file of 3D Slicer, which may lie in several layers; None if it is none."""
+    """The named segments of a segmentation file of 3D Slicer, which may lie in several layers, else None."""
     keys = set(image.GetMetaDataKeys())
     numbers = sorted(int(key[7:-5]) for key in keys if re.fullmatch(r"Segment\d+_Name", key))
     if not numbers:
@@ -125,7 +125,7 @@ def labels_by_value(image: sitk.Image, path: Path) -> LabelImage:
 
 
 def whole_numbers(image: sitk.Image, path: Path) -> sitk.Image:
-    """The image as integers; raises StructureSetError where it holds others."""
+    """The image as integers. Raises StructureSetError where it holds others."""
     array = np.nan_to_num(sitk.GetArrayViewFromImage(image))
     if array.max(initial=0) >= 2**31 or (array.dtype.kind == "f" and bool((array != np.rint(array)).any())):
         raise StructureSetError(f"{path.name} holds values that are no labels; is it an image?")
@@ -135,7 +135,7 @@ def whole_numbers(image: sitk.Image, path: Path) -> sitk.Image:
 
 
 def present(labels: Array, path: Path) -> list[int]:
-    """The labels that occur, without 0; raises StructureSetError where they are too many for a mask."""
+    """The labels that occur, without 0. Raises StructureSetError where they are too many for a mask."""
     values = np.unique(labels[labels != 0])
     if values.size > MOST_LABELS:
         raise StructureSetError(f"{path.name} holds {values.size} different values; is it an image?")
@@ -148,7 +148,7 @@ def numbered(path: Path, value: int) -> str:
 
 
 def label_table(path: Path) -> dict[int, str]:
-    """Names of labels from the table in a NIfTI file's header extension; empty where there is none."""
+    """Names of labels from the table in a NIfTI file's header extension, empty where there is none."""
     if not path.name.lower().endswith((".nii", ".nii.gz")):
         return {}
     try:

@@ -1,4 +1,4 @@
-"""Errors of the training half; each ends in one sentence that names the case and the file."""
+"""Errors of the training half. Each ends in one sentence that names the case and the file."""
 
 from rtseg_daemon.errors import RtsegError
 
@@ -8,7 +8,7 @@ class CaseError(RtsegError):
 
 
 class RecipeError(RtsegError):
-    """A recipe is wrong or does not fit the data; the message names the key."""
+    """A recipe is wrong or does not fit the data. The message names the key."""
 
 
 class CheckpointError(RtsegError):

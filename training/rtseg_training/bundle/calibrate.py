@@ -25,7 +25,7 @@ from rtseg_training.measure.metrics import dice
 FOLDS = 8
 COVERAGE = 0.9
 ATTENTION = 0.25
-"""Share of each organ's validation cases that REVIEW may mark; a flag on everything is read by nobody."""
+"""Share of each organ's validation cases that REVIEW may mark. A flag on everything is read by nobody."""
 UNUSABLE = 0.5
 """REJECT below this share of the organ's median Dice."""
 PENALTIES = ((1.0, 10.0), (1.0, 100.0), (5.0, 30.0), (5.0, 300.0), (30.0, 300.0))
@@ -79,7 +79,7 @@ def fold_intervals(residuals: Array, group: Array, fold: Array, groups: int) -> 
 
 
 def fit(rows: Sequence[TableRow], organs: Sequence[str], fold_of_case: dict[str, int]) -> Fitted:
-    """Cross-fitted prediction of Dice; raises CalibrationError where there are too few cases."""
+    """Cross-fitted prediction of Dice. Raises CalibrationError where there are too few cases."""
     names = feature_names(rows)
     usable = [row for row in rows if float(row["volume_ml"]) > 0]
     if len({row["case"] for row in usable}) < MINIMUM_CASES or not names:
@@ -206,7 +206,7 @@ class Result:
 
 
 def calibrate(segmenter: Segmenter, collected: Sequence[Collected], tolerance_mm: float = 3.0) -> Result:
-    """Fit everything on the collected cases; raises CalibrationError where they are too few."""
+    """Fit everything on the collected cases. Raises CalibrationError where they are too few."""
     folds = st.folds_of(len(collected), FOLDS)
     crossed, final, samples = crossed_bundles(segmenter, collected, folds)
     evaluation = Evaluation()

@@ -102,7 +102,7 @@ def golden_lines(bundle: Bundle) -> list[str]:
 
 
 def weighing(bundle: Bundle) -> str:
-    """How the members' answers count, as a sentence; empty for a single member."""
+    """How the members' answers count, as a sentence, empty for a single member."""
     if len(bundle.members) == 1:
         return ""
     ranked = any(len(set(organ.weights)) > 1 for organ in bundle.classes)

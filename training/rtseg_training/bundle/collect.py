@@ -24,7 +24,7 @@ class Collected:
         truth: labels `(z, y, x)` on the network's grid.
         annotated: `(classes,)`, background first.
         file: members' probabilities `(members, classes, z, y, x)` float16.
-        member_dice: `(members, classes - 1)`; NaN where the organ is not drawn, or too small for the network's grid.
+        member_dice: `(members, classes - 1)`, or NaN where the organ is not drawn, or too small for the network's grid.
     """
 
     case: Case
@@ -41,7 +41,7 @@ class Collected:
 
 
 def member_scores(p: Array, truth: Array, drawn: Sequence[bool]) -> list[float]:
-    """Dice of one member's own argmax per organ; NaN where nothing is drawn, or nothing of it is left on this grid."""
+    """Dice of one member's own argmax per organ, or NaN where nothing is drawn, or left of it on this grid."""
     labels = p.argmax(axis=0)
     there = [known and bool((truth == k).any()) for k, known in enumerate(drawn, 1)]
     return [dice(truth == k, labels == k) if known else float("nan") for k, known in enumerate(there, 1)]

@@ -26,11 +26,11 @@ from rtseg_training.sets.cases import Case
 from rtseg_training.sets.organs import side_of
 
 RANK_WEIGHTS = (5.0, 4.0, 3.0, 1.0, 1.0, 1.0)
-"""Ensemble weight of the best, second, ... member of a class (seed 001); with fewer members the first of these."""
+"""Ensemble weight of the best, second, ... member of a class (seed 001), with fewer members the first of these."""
 
 
 def rank_table(family: str) -> tuple[float, ...]:
-    """Weights by rank: 3D-SepNet's; the other methods take the plain mean of their members (seed 002, Sec. 3.4)."""
+    """Weights by rank: 3D-SepNet's. The other methods take the plain mean of their members (seed 002, Sec. 3.4)."""
     return RANK_WEIGHTS if family == "sepnet" else (1.0,)
 
 
@@ -66,7 +66,7 @@ def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path, case
     """`<name>.safetensors` in `folder`, and its entry in bundle.yaml.
 
     Raises CheckpointError for a checkpoint of another recipe or member, of one that is not finished, or of one that
-    learned other cases than `cases` (names; none: any).
+    learned other cases than `cases` (names, or none for any).
     """
     changed = recipe.for_member(recipe.member(name))
     path = folder / f"{name}.safetensors"
@@ -154,7 +154,7 @@ def commit_of(folder: Path) -> str:
 
 
 def write_bundle(bundle: Bundle, folder: Path) -> Bundle:
-    """Write `bundle.yaml` whole or not at all and read it back; raises BundleError if it would be refused."""
+    """Write `bundle.yaml` whole or not at all and read it back. Raises BundleError if it would be refused."""
     partial = folder / "bundle.yaml.partial"
     text = yaml.safe_dump(bundle.model_dump(mode="json", exclude_none=True), sort_keys=False, width=110)
     partial.write_text(text)
@@ -163,7 +163,7 @@ def write_bundle(bundle: Bundle, folder: Path) -> Bundle:
 
 
 def common_recipe(recipe: Recipe, members: Sequence[str]) -> Recipe:
-    """The recipe as its members have it; raises ExportError where they are networks or windows that differ."""
+    """The recipe as its members have it. Raises ExportError where they are networks or windows that differ."""
     plans = [recipe.for_member(recipe.member(name)) for name in members]
     for name, plan in zip(members, plans, strict=True):
         for key in ("family", "arguments", "patch", "window_step"):
@@ -183,7 +183,7 @@ def export(
         held_out: the cases on which it will be calibrated, as their manifest lists them.
 
     Raises CheckpointError naming a member without a usable checkpoint, or one that learned other cases or one that is
-    held out; ExportError for unusable training data; RecipeError for a recipe without what `train` measured.
+    held out, ExportError for unusable training data, RecipeError for a recipe without what `train` measured.
     """
     check_measured(recipe)
     folder.mkdir(parents=True, exist_ok=True)

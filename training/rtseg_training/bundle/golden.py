@@ -1,4 +1,4 @@
-"""Golden cases: phantoms whose Dice is recorded in the bundle; no later bundle of that name may be worse there."""
+"""Golden cases: phantoms whose Dice is recorded in the bundle. No later bundle of that name may be worse there."""
 
 from collections.abc import Sequence
 
@@ -53,7 +53,7 @@ def best_of(recorded: Sequence[Golden], measured: Sequence[Golden]) -> list[Gold
 
 
 def measure_against(candidate: Segmenter, current: Bundle) -> list[Golden]:
-    """Measure a candidate on the golden cases of the bundle it would replace; raises ExportError if it is worse."""
+    """Measure a candidate on the golden cases of the bundle it would replace. Raises ExportError if it is worse."""
     measured = [measure(candidate, g.seed, g.matrix) for g in current.golden]
     refuse_worse(current.name, current.golden, measured)
     return measured

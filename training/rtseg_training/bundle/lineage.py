@@ -30,7 +30,7 @@ def ancestry(runs: Path, recipe: Recipe, members: Sequence[str]) -> dict[str, di
 
 
 def keys_learned(meta: Mapping[str, Any]) -> set[object]:
-    """By what the cases that a checkpoint learned are known in another data set; empty where it does not list them."""
+    """By what the cases that a checkpoint learned are known in another data set, empty where it does not list them."""
     listed = [keys_of({"name": name, "sha256": digest}) for name, digest in meta.get("learned", [])]
     return set().union(*listed) - {""}
 

@@ -39,7 +39,7 @@ def put(files: Sequence[str], source: Path, target: Path) -> None:
 
 
 def promote(staged: Bundle, segmenter: Segmenter, target: Path, new_golden: bool = False) -> Bundle:
-    """Put the bundle staged in another folder of the same name into `target`; returns it as read back.
+    """Put the bundle staged in another folder of the same name into `target`. Returns it as read back.
 
     Its golden cases are measured, and the best figures so far recorded. Raises ExportError, and leaves `target` alone,
     if it is worse there than the bundle that stands in `target`, or where none does than its own record was

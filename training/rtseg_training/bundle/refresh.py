@@ -1,4 +1,4 @@
-"""New cases for an existing bundle: its members train on from their own weights; old and new are then compared."""
+"""New cases for an existing bundle: its members train on from their own weights. Old and new are then compared."""
 
 from collections.abc import Sequence
 from pathlib import Path

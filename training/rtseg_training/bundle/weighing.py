@@ -58,7 +58,7 @@ def answer(segmenter: Segmenter, case: Collected) -> Ensemble:
 
 
 def scale_scores(case: Collected, ensemble: Ensemble) -> Array:
-    """Dice `(organs, len(SCALES))` of each organ if its probability alone were multiplied; NaN where not drawn."""
+    """Dice `(organs, len(SCALES))` of each organ if its probability alone were multiplied, or NaN where not drawn."""
     p = ensemble.probabilities
     out = np.full((len(p) - 1, len(SCALES)), np.nan)
     for k in range(1, len(p)):
@@ -74,7 +74,7 @@ def scale_scores(case: Collected, ensemble: Ensemble) -> Array:
 
 
 def best_scales(scores: Array) -> Array:
-    """Per organ the factor with the best mean Dice over the cases of `scores` `(cases, organs, scales)`; 1 unknown."""
+    """Per organ the factor with the best mean Dice in `scores` `(cases, organs, scales)`, or 1 if unknown."""
     out = np.ones(scores.shape[1])
     for k in range(scores.shape[1]):
         held = scores[np.isfinite(scores[:, k]).all(axis=1), k]

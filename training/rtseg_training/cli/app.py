@@ -33,7 +33,7 @@ app.command("template")(template_command)
 
 
 def main() -> None:
-    """Entry point; an error of ours, or of the disk, is one sentence and exit status 1."""
+    """Entry point. An error of ours, or of the disk, is one sentence and exit status 1."""
     try:
         app()
     except RtsegError as error:

@@ -143,7 +143,7 @@ def calibrate_command(
     new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
     threads: Threads = 0,
 ) -> None:
-    """Calibrate a bundle on a department's own cases; it is replaced in place, unless --out names another folder.
+    """Calibrate a bundle on a department's own cases. It is replaced in place, unless --out names another folder.
 
     Example: rtseg-train calibrate models/han-oar --validation sets/own --version 2.0
     """

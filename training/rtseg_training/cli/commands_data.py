@@ -47,7 +47,7 @@ def import_command(
 
 
 def from_folders(folders: Sequence[Path], names: NameTable, report: ImportReport) -> Iterator[Case]:
-    """Every case folder that can be read; the reasons of the others go into the report."""
+    """Every case folder that can be read. The reasons of the others go into the report."""
     for folder in folders:
         try:
             yield import_case(folder, names, lambda text, case=folder.name: report.notes.append(f"{case}: {text}"))  # type: ignore[misc]

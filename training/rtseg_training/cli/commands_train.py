@@ -36,7 +36,7 @@ Workers = Annotated[int, typer.Option(help="Threads that prepare patches ahead."
 
 
 def known_device(name: str) -> str:
-    """`name`, if this process can train on it; a usage error otherwise."""
+    """`name`, if this process can train on it, else a usage error."""
     try:
         here(name)
     except ValueError as error:
@@ -76,7 +76,7 @@ def check_excluded(recipe: Recipe, folder: Path) -> None:
 
 
 def seconds(text: str) -> float:
-    """`90`, `90s`, `9m` or `2h` in seconds; without a limit where it is empty."""
+    """`90`, `90s`, `9m` or `2h` in seconds, without a limit where it is empty."""
     if not text:
         return math.inf
     unit = {"s": 1.0, "m": 60.0, "h": 3600.0}.get(text[-1:])
@@ -97,7 +97,7 @@ def train_members(
     recipe: Recipe, members: Sequence[Member], out: Path, cases: list[Prepared], held: list[Prepared],
     place: Place, left: float, workers: int, starts: dict[str, Path],
 ) -> bool:  # fmt: skip
-    """Train one member after the other, each to its last step or until the time is up; True when all are finished."""
+    """Train one member after the other, each to its last step or until the time is up. True when all are finished."""
     if place.first and recipe.precision == "bf16" and not multiplies_bf16(place.device):
         console.print("this hardware does not multiply in bf16: the training runs in float32, which takes longer")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -132,7 +132,7 @@ def train_command(
     workers: Workers = 1,
     threads: Threads = 0,
 ) -> None:
-    """Train a recipe's members; run it again to go on where it stopped.
+    """Train a recipe's members. Run it again to go on where it stopped.
 
     Example: rtseg-train train training/recipes/han-oar.yaml --data sets/train --validation sets/validation
     --out runs/han-oar
@@ -171,7 +171,7 @@ def refresh_command(
     workers: Workers = 1,
     threads: Threads = 0,
 ) -> None:
-    """Train a bundle's members on with new cases, and compare old and new; calibrate the new one before its use.
+    """Train a bundle's members on with new cases, and compare old and new. Calibrate the new one before its use.
 
     Example: rtseg-train refresh models/han-oar --data sets/new --validation sets/held-out --runs runs/refresh
     --out candidates/han-oar --version 2.0

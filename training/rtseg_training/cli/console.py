@@ -1,4 +1,4 @@
-"""Progress and notes on stderr; stdout is left for results."""
+"""Progress and notes on stderr. Stdout is left for results."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

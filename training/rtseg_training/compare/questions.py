@@ -36,7 +36,7 @@ class Question(StrictModel):
 
     Args:
         paper: what the paper says, with its place.
-        organs: only these count; empty: all.
+        organs: only these count, or all where it is empty.
         remark: what a reader must know of this budget.
     """
 
@@ -57,7 +57,7 @@ class Measured:
 
 
 def load_questions(path: Path) -> list[Question]:
-    """Read the comparisons; raises RecipeError naming what is wrong."""
+    """Read the comparisons. Raises RecipeError naming what is wrong."""
     try:
         return [Question.model_validate(item) for item in yaml.safe_load(path.read_text()) or []]
     except ValidationError as error:
@@ -67,7 +67,7 @@ def load_questions(path: Path) -> list[Question]:
 
 
 def read_scores(folder: Path, organs: Sequence[str]) -> DiceOfCases:
-    """A scored run; raises RecipeError with the command that scores it."""
+    """A scored run. Raises RecipeError with the command that scores it."""
     path = folder / CSV
     if not path.is_file():
         raise RecipeError(f"{path} is missing; score the run with: rtseg-train score RECIPE --runs {folder.parent}")

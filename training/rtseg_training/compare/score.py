@@ -23,7 +23,7 @@ CSV, FACTS = "validation.csv", "run.json"
 
 
 def trained(recipe: Recipe, checkpoint: Path) -> nn.Module:
-    """The network of a run with its averaged weights; raises CheckpointError if they are missing or another's."""
+    """The network of a run with its averaged weights. Raises CheckpointError if they are missing or another's."""
     net = network_of(recipe)
     load_into(checkpoint, net, read_weights(checkpoint))
     return answering(net.eval(), recipe)
@@ -45,7 +45,7 @@ def score_run(
 ) -> None:
     """Measure one run and write `validation.csv` and `run.json` beside its log.
 
-    Raises CheckpointError for a checkpoint of another recipe or member, or of one that is not finished; RecipeError for
+    Raises CheckpointError for a checkpoint of another recipe or member, or of one that is not finished, RecipeError for
     a recipe without what `train` measured.
     """
     check_measured(recipe)

@@ -46,7 +46,7 @@ def common_shift(offsets: Sequence[Array]) -> Array | None:
 
 
 def odd_volume(case: Case, organ: OrganClass) -> str:
-    """A sentence if the drawn volume lies outside the population's range; empty if not."""
+    """A sentence if the drawn volume lies outside the population's range, empty if not."""
     volume = float(case.mask(organ.name).sum()) * case.ct.voxel_ml
     if organ.volume_ml is None or organ.volume_ml[0] <= volume <= organ.volume_ml[1]:
         return ""

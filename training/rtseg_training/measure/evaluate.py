@@ -24,7 +24,7 @@ TableRow = dict[str, float | str]
 
 @dataclass
 class Evaluation:
-    """Rows of one data set: one per case and drawn organ; voxels and errors per entropy level; seconds per case.
+    """Rows of one data set: one per case and drawn organ, voxels and errors per entropy level, seconds per case.
 
     Args:
         absent: a row for each organ that somebody looked for and the scan does not hold: what was found of it, in ml.
@@ -57,7 +57,7 @@ def open_segmenter(bundle: Bundle, threads: int = 0, cache: Path | None = None) 
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """The bundle in `folder`; raises BundleError naming what is wrong with it."""
+    """The bundle in `folder`. Raises BundleError naming what is wrong with it."""
     return load_bundle(folder.parent, folder.name)
 
 
@@ -84,7 +84,7 @@ def organ_row(case: Case, organ: Organ, scores: Scores, truth_ml: float) -> Tabl
 
 
 def organ_rows(case: Case, organs: Iterable[Organ], tolerance_mm: float) -> list[TableRow]:
-    """Rows of every organ that is drawn in the case; an organ that was not found has Dice 0."""
+    """Rows of every organ that is drawn in the case. An organ that was not found has Dice 0."""
     rows = []
     for organ in organs:
         if drawn(case, organ.name):
@@ -126,7 +126,7 @@ def count_levels(levels: dict[float, list[int]], entropy: Array, found: Array, t
 
 
 def doubtful_level(levels: Mapping[float, Sequence[int]]) -> float | None:
-    """The least vote entropy (nats, rounded down) from which on half of the voxels are wrong; None if there is none.
+    """The least vote entropy (nats, rounded down) from which on half of the voxels are wrong, or None if there is none.
 
     Complete agreement is no level: it is not to be seen in a ring.
     """
@@ -163,7 +163,7 @@ def joined_pixels(organ: Organ, fine: Volume, parts: int) -> Organ:
 
 
 def segmented(segmenter: Segmenter, ct: Volume, parts: int) -> Segmentation:
-    """What the daemon says of `ct` when it comes with its pixels divided; organs on the pixels of `ct`."""
+    """What the daemon says of `ct` when it comes with its pixels divided. Organs are on the pixels of `ct`."""
     if parts == 1:
         return segmenter.segment_volume(ct)
     fine = divided(ct, parts)

@@ -14,7 +14,7 @@ from rtseg_daemon.anatomy.volume import Array, Triple, bounding_box
 
 @dataclass(frozen=True)
 class Scores:
-    """Agreement of a prediction with the truth; distances are infinite where one of the two is empty.
+    """Agreement of a prediction with the truth. Distances are infinite where one of the two is empty.
 
     Args:
         dice: 2 |A n B| / (|A| + |B|).
@@ -22,7 +22,7 @@ class Scores:
         assd_mm: mean surface distance over both surfaces.
         surface_dice: share of both surfaces within the tolerance of the other.
         added_path_mm: length of true contour that lies on no predicted contour and would have to be drawn.
-        volume_error: (V_predicted - V_true) / V_true; its absolute value is the papers' RVE.
+        volume_error: (V_predicted - V_true) / V_true. Its absolute value is the papers' RVE.
     """
 
     dice: float
@@ -37,7 +37,7 @@ class Scores:
 
 
 def dice(truth: Array, found: Array) -> float:
-    """2 |A n B| / (|A| + |B|); 1 if both are empty."""
+    """2 |A n B| / (|A| + |B|), or 1 if both are empty."""
     total = int(truth.sum()) + int(found.sum())
     return 2.0 * int((truth & found).sum()) / total if total else 1.0
 
@@ -64,7 +64,7 @@ def added_path_mm(truth: Array, found: Array, spacing_mm: Triple, tolerance_mm: 
 
 
 def surfaces_of(truth: Array, found: Array, spacing_mm: Triple) -> Any:
-    """The package's surface distances; the package still calls scipy.ndimage by names that scipy 2 will drop."""
+    """The package's surface distances. The package still calls scipy.ndimage by names that scipy 2 will drop."""
     with warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", message=r".*scipy\.ndimage\.(filters|morphology)", category=DeprecationWarning
@@ -73,7 +73,7 @@ def surfaces_of(truth: Array, found: Array, spacing_mm: Triple) -> Any:
 
 
 def compare(truth: Array, found: Array, spacing_mm: Triple, tolerance_mm: float = 3.0) -> Scores:
-    """All scores of two masks `(z, y, x)` on one grid; raises ValueError if the truth is empty."""
+    """All scores of two masks `(z, y, x)` on one grid. Raises ValueError if the truth is empty."""
     box = bounding_box(truth | found)
     if box is None or not truth.any():
         raise ValueError("the true mask is empty")

@@ -1,6 +1,6 @@
 """The numbers behind a calibration: ranking, regression, conformal intervals, and how well a flag tells bad from good.
 
-All of it is plain numpy on vectors; no function here knows what an organ is.
+All of it is plain numpy on vectors. No function here knows what an organ is.
 """
 
 import math
@@ -20,7 +20,7 @@ def folds_of(count: int, folds: int, seed: int = 0) -> Array:
 def rank_weights(scores: Array, table: Sequence[float]) -> Array:
     """Weights `(members, organs)` by the members' mean score over the cases `(cases, members, organs)`, NaN left out.
 
-    The best member of an organ gets table[0], the next table[1], ...; an organ without a case weighs all alike.
+    The best member of an organ gets table[0], the next table[1] and so on. An organ without a case weighs all alike.
     """
     members, organs = scores.shape[1:]
     out = np.ones((members, organs))
@@ -65,8 +65,8 @@ def weighted_ridge(
 ) -> Ridge:
     """Least squares with case weights.
 
-    Penalties are on standardised features: the first on the shared slopes, the second on the organs' deviations;
-    intercepts are drawn to the overall mean by one case's weight, so that an organ with few cases does not follow them
+    Penalties are on standardised features: the first on the shared slopes, the second on the organs' deviations.
+    Intercepts are drawn to the overall mean by one case's weight, so that an organ with few cases does not follow them
     blindly.
     """
     mean, scale = x.mean(axis=0), x.std(axis=0)
@@ -84,7 +84,7 @@ def weighted_ridge(
 
 def conformal_quantile(residuals: Array, coverage: float) -> float:
     """The ceil((n + 1) coverage)-th smallest residual: an interval of that half-width covers a new case with at least
-    that probability (split conformal prediction; Lei et al., JASA 113:1094, 2018). The largest if n is too small."""
+    that probability (split conformal prediction, Lei et al., JASA 113:1094, 2018). The largest if n is too small."""
     ordered = np.sort(residuals)
     return float(ordered[min(math.ceil((len(ordered) + 1) * coverage), len(ordered)) - 1])
 
@@ -106,7 +106,7 @@ def half_widths(residuals: Array, group: Array, groups: int, coverage: float) ->
 
 
 def auroc(score: Array, bad: Array) -> float:
-    """Probability that a bad item scores higher than a good one, ties half (Mann-Whitney); NaN without both kinds."""
+    """Probability that a bad item scores higher than a good one, ties half (Mann-Whitney). NaN without both."""
     if not bad.any() or bad.all():
         return float("nan")
     order = np.argsort(score, kind="stable")

@@ -19,7 +19,7 @@ def organs_in(rows: Sequence[TableRow]) -> list[str]:
 
 
 def write_csv(path: Path, rows: Sequence[TableRow]) -> None:
-    """All rows; a column that some rows lack is empty there."""
+    """All rows. A column that some rows lack is empty there."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, columns)
@@ -29,7 +29,7 @@ def write_csv(path: Path, rows: Sequence[TableRow]) -> None:
 
 
 def read_csv(path: Path) -> list[TableRow]:
-    """Rows as `write_csv` wrote them; empty fields are left out."""
+    """Rows as `write_csv` wrote them. Empty fields are left out."""
     with path.open(newline="") as file:
         return [{k: number(v) for k, v in line.items() if v != ""} for line in csv.DictReader(file)]
 
@@ -100,7 +100,7 @@ def absent_line(rows: Sequence[TableRow]) -> str:
 
 
 def level_table(evaluation: Evaluation) -> str:
-    """Error rate inside predicted organs per vote entropy level (seed 001, Fig. 12c; seed 002, table 4)."""
+    """Error rate inside predicted organs per vote entropy level (seed 001, Fig. 12c, and seed 002, table 4)."""
     total = sum(n for n, _ in evaluation.levels.values())
     lines = ["| vote entropy | voxels | share | error rate |", "|---|---|---|---|"]
     for level in sorted(evaluation.levels):

@@ -30,7 +30,7 @@ class Case:
     Args:
         name: identifier inside the data set, no patient data.
         ct: int16 HU on the native grid, cropped to the body.
-        bits: uint32 `(z, y, x)`; bit k of a voxel is set where structures[k] covers it.
+        bits: uint32 `(z, y, x)`. Bit k of a voxel is set where structures[k] covers it.
         structures: names (TG-263), in bit order.
         status: per structure one of `drawn`, `empty`, `outside`.
     """
@@ -42,7 +42,7 @@ class Case:
     status: dict[str, str] = field(default_factory=dict)
 
     def mask(self, structure: str) -> Array:
-        """Boolean `(z, y, x)` mask; raises CaseError if the structure is not annotated here."""
+        """Boolean `(z, y, x)` mask. Raises CaseError if the structure is not annotated here."""
         if structure not in self.structures:
             raise CaseError(f"case {self.name}: {structure} is not annotated")
         return np.asarray((self.bits >> np.uint32(self.structures.index(structure))) & 1, dtype=bool)
@@ -93,7 +93,7 @@ def make_case(
 
 
 def save_case(case: Case, folder: Path) -> dict[str, object]:
-    """Write `<folder>/<name>.npz` whole or not at all; returns its manifest entry. Raises CaseError on a full disk."""
+    """Write `<folder>/<name>.npz` whole or not at all. Returns its manifest entry. Raises CaseError on a full disk."""
     path = folder / f"{case.name}.npz"
     partial = path.with_suffix(".partial")
     try:
@@ -125,7 +125,7 @@ def write_manifest(folder: Path, entries: list[dict[str, object]], source: str, 
 
 
 def read_manifest(folder: Path) -> list[dict[str, object]]:
-    """The entries of a data set; raises CaseError if `folder` holds none, or a damaged list of them."""
+    """The entries of a data set. Raises CaseError if `folder` holds none, or a damaged list of them."""
     path = folder / MANIFEST
     if not path.is_file():
         raise CaseError(f"{folder} has no {MANIFEST}; make the data set with `rtseg-train import`")
@@ -147,7 +147,7 @@ def refuse_shared(learned: Path, held_out: Path) -> None:
 
 
 def check_drawn(folder: Path, organs: Sequence[str], what: str, limit: int = 0) -> None:
-    """Raise CaseError if no case of the data set (of its first `limit`; 0: all) has one of `what`'s organs drawn."""
+    """Raise CaseError if no case of the data set (of its first `limit`, 0: all) has one of `what`'s organs drawn."""
     entries = read_manifest(folder)
     for entry in entries[:limit] if limit else entries:
         status = entry["status"]
@@ -168,7 +168,7 @@ def keys_of(entry: dict[str, object]) -> set[object]:
 
 
 def load_case(folder: Path, entry: dict[str, object]) -> Case:
-    """Read one case of a manifest; raises CaseError if the file was altered or is damaged."""
+    """Read one case of a manifest. Raises CaseError if the file was altered or is damaged."""
     path = folder / str(entry["file"])
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
         raise CaseError(f"case {entry['name']}: {path} is missing or was altered; import the data set again")

@@ -28,7 +28,7 @@ from rtseg_training.sets.cases import Case, make_case
 from rtseg_training.sets.import_images import chosen_images
 
 MOST_SKIPPED = 3
-"""Contours on every second or third slice are completed; wider steps are left as drawn."""
+"""Contours on every second or third slice are completed. Wider steps are left as drawn."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def referenced(dataset: Dataset) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def read_structure_file(path: Path, called: str) -> StructureFile | None:
-    """A structure set with its ROIs, or None for another file; raises StructureSetError if it is broken."""
+    """A structure set with its ROIs, or None for another file. Raises StructureSetError if it is broken."""
     try:
         kind = read_dataset(path, pixels=False, keywords=("SOPClassUID", "Modality"), headless=True)
     except SeriesError:
@@ -139,7 +139,7 @@ def read_structure_file(path: Path, called: str) -> StructureFile | None:
 
 
 def find_structures(root: Path, report: ImportReport) -> list[StructureFile]:
-    """Every structure set below `root`, oldest first; broken ones go into the report."""
+    """Every structure set below `root`, oldest first. Broken ones go into the report."""
     found = []
     for path in sorted(p for p in root.rglob("*") if p.is_file()):
         try:
@@ -192,9 +192,9 @@ def signed_distance(plane: Array) -> Array:
 
 
 def draw(structure: Structure, series: CtSeries, say: Callable[[str], None]) -> tuple[Array, str] | None:
-    """The mask of an ROI and its status, or None if nobody drew it; says what is odd about it.
+    """The mask of an ROI and its status, or None if nobody drew it. Says what is odd about it.
 
-    `drawn`; `empty`: contours that enclose no voxel; `outside`: all of them beyond the scanned range. An ROI without
+    `drawn`, `empty` (contours enclose no voxel) or `outside` (all are beyond the scanned range). An ROI without
     contours was never drawn (systems create them from templates): that is *not annotated*. So is one with oblique
     contours: the slices that they cross would be taken for empty.
     """
@@ -226,7 +226,7 @@ def gaps_in(mask: Array) -> int:
 
 
 def drawn_here(structure: Structure, file: StructureFile, ct: Target) -> tuple[Structure, str]:
-    """The ROI with the contours that were drawn on this CT, and why others are left out; empty if none are.
+    """The ROI with the contours that were drawn on this CT, and why others are left out, empty if none are.
 
     Contours refer to the images on which they were drawn (PS3.3 C.8.8.6.1). Those that refer to none belong to the one
     series that the file names or, where it names none, to the CT that is alone in its frame of reference.
@@ -274,7 +274,7 @@ def import_series(
     series_uid: str, paths: Sequence[Path], files: Sequence[StructureFile], names: NameTable, report: ImportReport,
     used: set[str], in_frame: Mapping[str, int],
 ) -> Case:  # fmt: skip
-    """One CT with what is drawn on it; raises CaseError if it is no usable volume or has no mapped structure.
+    """One CT with what is drawn on it. Raises CaseError if it is no usable volume or has no mapped structure.
 
     What the files are called that belong to it is added to `used`. `in_frame` is how many CT series lie in a frame of
     reference.
@@ -315,7 +315,7 @@ def unreferenced(files: Sequence[StructureFile], series_uids: Set[str], used: Se
 
 
 def import_tree(root: Path, series: dict[str, list[Path]], names: NameTable, report: ImportReport) -> Iterator[Case]:
-    """Every CT of `series` (UID to files) with the structure sets below `root`; the unusable go into the report."""
+    """Every CT of `series` (UID to files) with the structure sets below `root`. The unusable go into the report."""
     files = find_structures(root, report)
     used: set[str] = set()
     in_frame = Counter(read_header(paths[0]).frame_uid for paths in series.values())

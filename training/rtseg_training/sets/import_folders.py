@@ -19,7 +19,7 @@ def find_cases(root: Path) -> list[Path]:
 
 
 def read_image(path: Path, case: str) -> sitk.Image:
-    """A NIfTI image turned to LPS axes; raises CaseError with `case` and `path` if it cannot be read or is oblique."""
+    """A NIfTI image turned to LPS axes. Raises CaseError with `case` and `path` if it cannot be read or is oblique."""
     try:
         image: sitk.Image = sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS")
     except RuntimeError as error:
@@ -38,7 +38,7 @@ def as_volume(image: sitk.Image) -> Volume:
 
 
 def chosen_masks(files: Sequence[Path], names: NameTable, say: Callable[[str], None]) -> dict[str, Path]:
-    """TG-263 name to file for every name that the table knows; others keep theirs, as long as all of them fit a case.
+    """TG-263 name to file for every name that the table knows. Others keep theirs, as long as all of them fit a case.
 
     The TotalSegmentator dataset has more than a hundred masks a case: there, only known names are taken.
     """
@@ -62,7 +62,7 @@ def chosen_masks(files: Sequence[Path], names: NameTable, say: Callable[[str], N
 
 
 def import_case(folder: Path, names: NameTable, say: Callable[[str], None] = silent) -> Case:
-    """Read one case folder; raises CaseError if CT and masks disagree in geometry. `say` takes what is odd about it."""
+    """Read one case folder. Raises CaseError if CT and masks disagree in geometry. `say` takes what is odd about it."""
     name = folder.name
     ct_image = read_image(folder / "ct.nii.gz", name)
     masks: dict[str, Array] = {}

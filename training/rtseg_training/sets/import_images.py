@@ -18,12 +18,12 @@ FACTS = ("position_mm", "orientation", "pixel_spacing_mm", "rows", "columns", "f
 def chosen_images(
     headers: Sequence[SliceHeader], place: str, say: Callable[[str], None], called: Callable[[Path], str]
 ) -> list[SliceHeader]:
-    """The axial images among `headers`, the first file of each; `say` takes what was passed over.
+    """The axial images among `headers`, the first file of each. `say` takes what was passed over.
 
     Args:
-        place: what the folder is called in errors; `called` gives the same for a file.
+        place: what the folder is called in errors. `called` gives the same for a file.
 
-    Raises CaseError if there are none, or two files of one image differ; SeriesError for pixels that cannot be read.
+    Raises CaseError if there are none, or two files of one image differ, SeriesError for pixels that cannot be read.
     """
     images, dropped = split_images(headers)
     others = f"{len(dropped)} localizers, reports or screens"
@@ -49,7 +49,7 @@ def chosen_images(
 
 
 def difference(one: SliceHeader, other: SliceHeader) -> str:
-    """In what two files of one image differ: geometry, or HU; empty where in neither."""
+    """In what two files of one image differ: geometry, or HU, empty where in neither."""
     if one.path.read_bytes() == other.path.read_bytes():
         return ""
     for fact in FACTS:
@@ -66,6 +66,6 @@ def alike(one: object, other: object) -> bool:
 
 
 def hu_of(header: SliceHeader) -> Array:
-    """HU `(rows, columns)` of one file; stored values where it does not say how they become HU."""
+    """HU `(rows, columns)` of one file, or stored values where it does not say how they become HU."""
     stored = stored_values(read_dataset(header.path, pixels=True), header).astype(np.float64)
     return np.asarray(stored * (header.slope or 1.0) + (header.intercept or 0.0))

@@ -9,7 +9,7 @@ from rtseg_training.errors import CaseError
 
 
 def load_names(path: Path | None = None) -> NameTable:
-    """The table at `path`, or the one that came with the package; raises CaseError naming what is wrong in it."""
+    """The table at `path`, or the one that came with the package. Raises CaseError naming what is wrong in it."""
     where = str(path or "synonyms.yaml")
     try:
         document = yaml.safe_load((path or SHIPPED).read_text(encoding="utf-8"))

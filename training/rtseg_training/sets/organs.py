@@ -10,7 +10,7 @@ IMPORTANCE: dict[str, float] = {
     "Ear_Middle_R": 70, "Joint_TM_L": 60, "Joint_TM_R": 60, "Bone_Mandible": 100, "Mandible_L": 100,
     "Mandible_R": 100,
 }  # fmt: skip
-"""Importance of each organ in the challenge's weighted mean (seed 001, section on the test set); TG-263 names."""
+"""Importance of each organ in the challenge's weighted mean (seed 001, section on the test set), by TG-263 name."""
 
 Side = Literal["left", "right", "none"]
 
@@ -21,7 +21,7 @@ def side_of(name: str) -> Side:
 
 
 def weighted_mean(scores: Mapping[str, float]) -> float | None:
-    """The papers' weighted mean over the organs they weigh; None if there is none of them."""
+    """The papers' weighted mean over the organs they weigh, or None if there is none of them."""
     known = {name: IMPORTANCE[name] for name in scores if name in IMPORTANCE}
     if not known:
         return None

@@ -1,7 +1,7 @@
 """A population average of head-and-neck patients: what the daemon's phantom is made from.
 
 Whole (uncropped) patients are brought onto one of them by their organs' centres and an affine transform, then twice
-deformed to the average of the round before; no single patient's image is kept. The median over the patients keeps
+deformed to the average of the round before. No single patient's image is kept. The median over the patients keeps
 the edges of bone and air that a mean would blur.
 """
 
@@ -35,7 +35,7 @@ def is_whole(case: Case) -> bool:
 
 
 def choose_cases(cases: Sequence[Case], organs: Sequence[str], count: int) -> list[Case]:
-    """The `count` largest whole bodies with every organ drawn; raises CaseError if fewer than four qualify."""
+    """The `count` largest whole bodies with every organ drawn. Raises CaseError if fewer than four qualify."""
     able = [c for c in cases if is_whole(c) and all(c.status.get(o) == "drawn" for o in organs)]
     if len(able) < 4:
         raise CaseError(f"{len(able)} cases show a whole body with every organ drawn; a template needs at least 4")
@@ -65,7 +65,7 @@ def reference_grid(case: Case) -> Grid:
 def landmark_affine(fixed: Sequence[Array], moving: Sequence[Array]) -> sitk.AffineTransform:
     """Rotation, one scaling and shift that bring the organs' centres together (least squares).
 
-    The organs lie nearly in one plane, so a full affine fit would be ill-posed; the scale comes from the spread.
+    The organs lie nearly in one plane, so a full affine fit would be ill-posed. The scale comes from the spread.
     """
     f, m = np.asarray(fixed), np.asarray(moving)
     rigid = sitk.VersorRigid3DTransform(
