@@ -18,5 +18,5 @@ FAMILIES: dict[str, type[nn.Module]] = {
 
 
 def build(family: str, **arguments: object) -> nn.Module:
-    """A network of `family` with random weights; raises KeyError for a family that is not known."""
+    """A network of `family` with random weights. Raises KeyError for a family that is not known."""
     return FAMILIES[family](**arguments)

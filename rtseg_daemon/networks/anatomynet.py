@@ -16,7 +16,7 @@ LAST = 16
 class AnatomyNet(nn.Module):
     """Encoder of two SE residual blocks per width, its mirror as decoder, and the raw image again before the output.
 
-    The encoder's first block halves the grid; its mirror is the transposed convolution, so the decoder's last width
+    The encoder's first block halves the grid. Its mirror is the transposed convolution, so the decoder's last width
     has one block. With the paper's widths and 10 classes these are 0.75 M parameters (0.73 M reported).
     Instance norm: see `SEResidual`.
 
@@ -24,7 +24,7 @@ class AnatomyNet(nn.Module):
         classes: output channels, background included.
         widths: channels of the encoder's levels.
 
-    Input `(batch, 1, z, y, x)`, each side even; output logits `(batch, classes, z, y, x)`.
+    Input `(batch, 1, z, y, x)`, each side even. Output: logits `(batch, classes, z, y, x)`.
     """
 
     def __init__(self, classes: int, widths: Sequence[int] = (28, 30, 32, 34)) -> None:

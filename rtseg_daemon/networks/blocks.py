@@ -36,13 +36,13 @@ class Excite(nn.Module):
 class SEResidual(nn.Module):
     """`Y = G(s * F(X) + X)` (AnatomyNet, eq. 2): two 3x3x3 convolutions, G leaky ReLU.
 
-    Neither AnatomyNet's nor FocusNet's paper names a norm; their batches are of one volume, where batch norm would
+    Neither AnatomyNet's nor FocusNet's paper names a norm. Their batches are of one volume, where batch norm would
     normalise with each volume's own statistics in training and with others in use. Instance norm is the same in both.
     The mean over an instance-normed map is that norm's bias whatever the image shows, so `s` is computed from the map
     before the last norm: after it the squeeze would carry nothing.
 
     Args:
-        inputs, outputs: channels; where they differ a 1x1x1 convolution brings X to `outputs`.
+        inputs, outputs: channels. Where they differ a 1x1x1 convolution brings X to `outputs`.
         stride: 2 halves each side (rounded up) in the first convolution.
     """
 

@@ -34,7 +34,7 @@ class Parts(NamedTuple):
 
 
 class DenseAspp(nn.Module):
-    """Dilated convolutions, each fed by all before it; dilated within the slice only (slices are far apart)."""
+    """Dilated convolutions, each fed by all before it, dilated within the slice only (slices are far apart)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class DenseAspp(nn.Module):
 
 
 class SNet(nn.Module):
-    """SE residual U-Net with one down-sampling; `widths[0]` on the full grid, the others on the halved one.
+    """SE residual U-Net with one down-sampling, `widths[0]` on the full grid, the others on the halved one.
 
     Returns logits, the decoder's last features and the encoder's first, the two of `widths[0]` channels each.
     """
@@ -146,7 +146,7 @@ def fuse(semantic: Tensor, organs: Sequence[Tensor], small: Sequence[int]) -> Te
 
     `organs` holds each small organ's log-odds `(batch, z, y, x)` against everything else. Added to the logarithm of
     the others' sum they make the softmax give sigmoid(log-odds) to the organ and the rest to the others in S-Net's
-    proportions; where boxes overlap, the odds compete.
+    proportions. Where boxes overlap, the odds compete.
     """
     others = [c for c in range(semantic.shape[1]) if c not in small]
     semantic = semantic.float()
@@ -164,9 +164,9 @@ class FocusNet(nn.Module):
         classes: output channels, background included.
         small: channels of the small organs.
         boxes: their boxes' sides, three numbers (z, y, x) in voxels for each (paper: 3 mean diameters).
-        widths: channels of S-Net on the full grid, then on the halved one; SOL and SOS take the first.
+        widths: channels of S-Net on the full grid, then on the halved one. SOL and SOS take the first.
 
-    Input `(batch, 1, z, y, x)`, each side even and no box longer; output logits `(batch, classes, z, y, x)`, in which
+    Input `(batch, 1, z, y, x)`, each side even and no box longer. Output: logits `(batch, classes, z, y, x)`, in which
     S-Net's small organs have no part. Raises ValueError if `boxes` does not fit `small`, or a volume is smaller than
     a box. Instance norm: see `SEResidual`.
     """
@@ -200,8 +200,8 @@ class FocusNet(nn.Module):
     def parts(self, x: Tensor, centres: Tensor | None = None) -> Parts:
         """All that the losses need.
 
-        `centres` `(batch, small, 3)` in voxels (z, y, x) places the boxes where it is neither NaN nor negative;
-        elsewhere, and without it, the heat map's maximum does.
+        `centres` `(batch, small, 3)` in voxels (z, y, x) places the boxes where it is neither NaN nor negative.
+        Elsewhere, and without it, the heat map's maximum does.
         """
         self._check(x)
         semantic, late, early = self.snet(x)

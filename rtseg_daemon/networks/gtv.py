@@ -76,10 +76,10 @@ class GtvNet(nn.Module):
 
     Args:
         classes: output channels, background included.
-        widths: channels of the five levels; 4.2 M parameters with the paper's.
+        widths: channels of the five levels, 4.2 M parameters with the paper's.
         pe, am: leave the modules out for the comparison of the paper's Table 1.
 
-    Input `(batch, 1, z, y, x)` normalised, y and x multiples of 8; output logits `(batch, classes, z, y, x)`.
+    Input `(batch, 1, z, y, x)` normalised, y and x multiples of 8. Output: logits `(batch, classes, z, y, x)`.
     Batch norm: in training `batch * z * y * x` of a window divided by 64 must exceed 1.
     """
 

@@ -1,6 +1,6 @@
 """3D-SepNet: a U-Net of spatially separated convolutions (seed paper, Fig. 5).
 
-An intra-slice 1x3x3 convolution sees one CT slice, an inter-slice 3x1x1 convolution sees its neighbours; apart they
+An intra-slice 1x3x3 convolution sees one CT slice, an inter-slice 3x1x1 convolution sees its neighbours. Apart they
 need a third of the parameters of a 3x3x3 U-Net of the same base width and suit voxels that are longer than wide.
 """
 
@@ -28,7 +28,7 @@ class SeparatedBlock(nn.Module):
 
 
 class SepNet3D(UNet):
-    """The paper's U-Net of separated convolutions; its input is the CT after SLF. See `UNet` for shapes."""
+    """The paper's U-Net of separated convolutions. Its input is the CT after SLF. See `UNet` for shapes."""
 
     def __init__(self, classes: int, width: int = 48) -> None:
         super().__init__(SeparatedBlock, classes, width)

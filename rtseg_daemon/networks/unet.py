@@ -17,14 +17,14 @@ def conv_norm_relu(inputs: int, outputs: int, kernel: tuple[int, int, int]) -> n
 
 
 class UNet(nn.Module):
-    """The 11 blocks of Fig. 5: encoder n, n, 2n; bottleneck 4n, 2n; two blocks at each decoder level.
+    """The 11 blocks of Fig. 5: encoder n, n, 2n, bottleneck 4n, 2n, two blocks at each decoder level.
 
     Args:
-        block: makes a block from its input and output channels; it keeps the volume's shape.
+        block: makes a block from its input and output channels. It keeps the volume's shape.
         classes: output channels, background included.
         width: the paper's n (48 there).
 
-    Input `(batch, 1, z, y, x)` in [0, 1], each side a multiple of 8; output logits `(batch, classes, z, y, x)`.
+    Input `(batch, 1, z, y, x)` in [0, 1], each side a multiple of 8. Output: logits `(batch, classes, z, y, x)`.
     """
 
     def __init__(self, block: Callable[[int, int], nn.Module], classes: int, width: int) -> None:

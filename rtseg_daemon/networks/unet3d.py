@@ -1,7 +1,7 @@
 """The 3D U-Nets that 3D-SepNet is compared with (SepNet's paper, Table 2): plain, residual, squeeze-and-excitation.
 
 Topology, widths and skips are SepNet's (Fig. 5), every convolution of a block is 3x3x3. With 48 base channels and 23
-classes that is 8.7 M parameters; the paper reports 9.2 M for its 3D U-Net and about a third for SepNet.
+classes that is 8.7 M parameters. The paper reports 9.2 M for its 3D U-Net and about a third for SepNet.
 """
 
 from functools import partial
@@ -19,7 +19,7 @@ CONVOLUTIONS = 4
 
 
 class Block(nn.Module):
-    """Four 3x3x3 convolutions; `residual` adds a 1x1x1 convolution around them, `se` also weights their channels."""
+    """Four 3x3x3 convolutions. `residual` adds a 1x1x1 convolution around them, `se` also weights their channels."""
 
     def __init__(self, inputs: int, outputs: int, kind: Kind) -> None:
         super().__init__()

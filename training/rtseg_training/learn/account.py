@@ -25,7 +25,7 @@ def cases_of(names: Iterable[str]) -> str:
 
 
 def start_digest(start: Path | None) -> str:
-    """A digest of the weights that a run begins with; empty where it begins with its seed or the file is gone."""
+    """A digest of the weights that a run begins with, empty where it begins with its seed or the file is gone."""
     return hashlib.sha256(start.read_bytes()).hexdigest() if start is not None and start.is_file() else ""
 
 
@@ -38,7 +38,7 @@ def check_owner(path: Path, meta: Mapping[str, Any], recipe: str, member: str) -
 def check_plan(path: Path, meta: Mapping[str, Any], recipe: Recipe) -> None:
     """Raise CheckpointError naming the first key in which the recipe of these weights was another.
 
-    A checkpoint of an earlier version does not say what its recipe was, its name must do; or it knows fewer keys, which
+    A checkpoint of an earlier version does not say what its recipe was, its name must do. Or it knows fewer keys, which
     then had what is their default now.
     """
     plan, known = plan_of(recipe), meta.get("plan")

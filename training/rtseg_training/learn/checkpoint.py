@@ -1,4 +1,4 @@
-"""Checkpoints as safetensors: weights, their moving average and the optimizer's state; nothing is ever unpickled."""
+"""Checkpoints as safetensors: weights, their moving average and the optimizer's state. Nothing is ever unpickled."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from rtseg_training.errors import CheckpointError
 def save_checkpoint(
     path: Path, net: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer, meta: dict[str, Any]
 ) -> None:
-    """Write `path` whole or not at all; a full disk leaves the last good checkpoint as it was."""
+    """Write `path` whole or not at all. A full disk leaves the last good checkpoint as it was."""
     tensors = {f"net.{k}": v.detach().contiguous() for k, v in net.state_dict().items()}
     tensors |= {f"ema.{k}": v.contiguous() for k, v in average.items()}
     for index, state in optimizer.state_dict()["state"].items():
@@ -38,7 +38,7 @@ def save_checkpoint(
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All tensors and the meta data; raises CheckpointError if the file is damaged or foreign."""
+    """All tensors and the meta data. Raises CheckpointError if the file is damaged or foreign."""
     try:
         with safe_open(str(path), framework="pt") as file:
             meta = json.loads((file.metadata() or {})["meta"])
@@ -48,7 +48,7 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def read_meta(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself, without its tensors; raises CheckpointError as `read_checkpoint` does."""
+    """What a checkpoint says of itself, without its tensors. Raises CheckpointError as `read_checkpoint` does."""
     try:
         with safe_open(str(path), framework="pt") as file:
             meta: dict[str, Any] = json.loads((file.metadata() or {})["meta"])
@@ -75,7 +75,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
 
 def load_into(path: Path, net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    """Load weights; raises CheckpointError naming the first parameter that does not fit."""
+    """Load weights. Raises CheckpointError naming the first parameter that does not fit."""
     own = net.state_dict()
     for key in sorted(own.keys() ^ tensors.keys()):
         raise CheckpointError(f"{path}: weights of another network (parameter {key})")

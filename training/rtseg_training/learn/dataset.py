@@ -23,7 +23,7 @@ from rtseg_training.sets.cases import Case
 class Prepared:
     """A case on the recipe's grid: HU `(z, y, x)` int16, labels uint8, and which classes were looked for.
 
-    `digest`: SHA-256 of the case's file, by which it is known again in another data set; empty where there is no file.
+    `digest`: SHA-256 of the case's file, by which it is known again in another data set, empty where there is no file.
     """
 
     name: str
@@ -78,7 +78,7 @@ def prepare(case: Case, recipe: Recipe) -> Prepared:
 
 
 def sampled_size(recipe: Recipe, whole: Sequence[int]) -> Sequence[int]:
-    """Voxels `(z, y, x)` of the part that the recipe samples; the whole volume where it says nothing."""
+    """Voxels `(z, y, x)` of the part that the recipe samples. The whole volume where it says nothing."""
     if recipe.sample_mm is None:
         return whole
     return [max(1, round(e / s)) for e, s in zip(recipe.sample_mm, recipe.spacing_mm, strict=True)]
@@ -135,7 +135,7 @@ def sampling_points(
 
 
 def warp(array: Array, points: Array, mode: str, fill: float) -> Array:
-    """`array` `(z, y, x)` read at `points` (voxel indices); `fill` outside."""
+    """`array` `(z, y, x)` read at `points` (voxel indices), `fill` outside."""
     size = np.asarray(array.shape, np.float32)
     grid = torch.from_numpy(np.ascontiguousarray((2 * points[..., ::-1] + 1) / size[::-1] - 1))
     source = torch.from_numpy(array.astype(np.float32) - fill)[None, None]
@@ -178,7 +178,7 @@ def random_patch(
 
 
 def augmented_intensity(hu: Array, augment: Augment, rng: np.random.Generator) -> Array:
-    """In-plane blur, contrast, shift and noise inside the body; air around it stays air."""
+    """In-plane blur, contrast, shift and noise inside the body. Air around it stays air."""
     inside = hu > AIR_HU + 1
     if augment.blur and rng.random() < 0.5:
         share = np.float32(rng.uniform(0, augment.blur))

@@ -1,4 +1,4 @@
-"""One process per device, started by torchrun; a single process is a world of one."""
+"""One process per device, started by torchrun. A single process is a world of one."""
 
 import os
 import re
@@ -68,13 +68,13 @@ def chosen_device(name: str, world: int = 1, local: int = 0) -> torch.device:
 
 
 def here(name: str) -> torch.device:
-    """This process's device, from the variables that torchrun sets; raises ValueError as `chosen_device` does."""
+    """This process's device, from the variables that torchrun sets. Raises ValueError as `chosen_device` does."""
     return chosen_device(name, int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Place]:
-    """This process's place on `device`, from the variables that torchrun sets; leaves the group at the end."""
+    """This process's place on `device`, from the variables that torchrun sets. Leaves the group at the end."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     cuda = device.type == "cuda"
     if cuda:

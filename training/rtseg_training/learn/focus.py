@@ -31,11 +31,11 @@ FROZEN: dict[str, tuple[str, ...]] = {
 """What does not learn in each stage."""
 
 HEAT_SIGMA_VOXELS = 2.0
-"""Width of the Gaussian around an organ's centre that SOL-Net learns; the paper gives no figure."""
+"""Width of the Gaussian around an organ's centre that SOL-Net learns. The paper gives no figure."""
 
 
 def mean_diameter(cases: Sequence[Prepared], organ: int) -> Array:
-    """Mean extent in voxels `(z, y, x)` of an organ over the cases that show it; raises RecipeError if none does."""
+    """Mean extent in voxels `(z, y, x)` of an organ over the cases that show it. Raises RecipeError if none does."""
     sides = []
     for case in cases:
         voxels = np.argwhere(case.labels == organ)
@@ -70,7 +70,7 @@ def check_measured(recipe: Recipe) -> None:
 
 
 def centres_of(labels: Tensor, small: Sequence[int]) -> Tensor:
-    """Centre of gravity in voxels `(batch, small, 3)` of each small organ; -1 where it is not in the patch."""
+    """Centre of gravity in voxels `(batch, small, 3)` of each small organ, or -1 where it is not in the patch."""
     out = torch.full((labels.shape[0], len(small), 3), -1.0)
     for b in range(labels.shape[0]):
         for k, organ in enumerate(small):
@@ -81,7 +81,7 @@ def centres_of(labels: Tensor, small: Sequence[int]) -> Tensor:
 
 
 def heat_maps(centres: Tensor, shape: Sequence[int], sigma: float = HEAT_SIGMA_VOXELS) -> Tensor:
-    """Gaussians `(batch, small, z, y, x)` of height 1 around the centres; 0 where there is none."""
+    """Gaussians `(batch, small, z, y, x)` of height 1 around the centres, or 0 where there is none."""
     squared = torch.zeros(*centres.shape[:2], *shape, device=centres.device)
     for axis, n in enumerate(shape):
         apart = torch.arange(n, device=centres.device, dtype=torch.float32) - centres[..., axis, None]
@@ -112,7 +112,7 @@ def cropped(labels: Tensor, starts: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def box_loss(parts: Parts, patch: Patch, small: Sequence[int]) -> Tensor:
-    """Focal (gamma 2) plus 1 - Dice of each small organ inside its box; organs that are not drawn are left out."""
+    """Focal (gamma 2) plus 1 - Dice of each small organ inside its box. Organs that are not drawn are left out."""
     terms = [torch.zeros((), device=patch.labels.device)]
     for k, organ in enumerate(small):
         logits = parts.roi[k][:, 0].float()

@@ -28,7 +28,7 @@ def marginal_log_probabilities(logits: Tensor, annotated: Tensor) -> Tensor:
 
 
 def hard_voxels(p: Tensor, g: Tensor, alpha: float) -> Tensor:
-    """ATH: p^w = p exp((p - g) / alpha); a wrong voxel weighs more, a right one less (seed paper, Sec. ATH)."""
+    """ATH: p^w = p exp((p - g) / alpha). A wrong voxel weighs more, a right one less (seed paper, Sec. ATH)."""
     return p * torch.exp((p - g) / alpha)
 
 
@@ -45,21 +45,21 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def drawn_and_present(g: Tensor, annotated: Tensor) -> Tensor:
-    """Organs that count in a Dice term: annotated in the case and with a voxel in the patch; never the background."""
+    """Organs that count in a Dice term: annotated in the case and with a voxel in the patch. Never the background."""
     counted = annotated & (g.flatten(2).sum(2) > 0)
     counted[:, 0] = False
     return counted
 
 
 def class_weights(frequencies: Tensor) -> Tensor:
-    """w_c = sqrt(sum_k f_k / f_c) (seed paper); a class without voxels weighs as the rarest one that has some."""
+    """w_c = sqrt(sum_k f_k / f_c) (seed paper). A class without voxels weighs as the rarest one that has some."""
     total = frequencies.sum()
     least = frequencies[frequencies > 0].min()
     return torch.sqrt(total / frequencies.clamp(min=float(least)))
 
 
 def annotation_mask(annotated: Tensor) -> Tensor:
-    """AnatomyNet's m `(batch, classes)`: 1 where the organ is drawn in the case; the background's only if all are."""
+    """AnatomyNet's m `(batch, classes)`: 1 where the organ is drawn in the case, the background's only if all are."""
     mask = annotated.clone()
     mask[:, 0] = annotated[:, 1:].all(dim=1)
     return mask
@@ -79,7 +79,7 @@ def log_probabilities(logits: Tensor, labels: Tensor, annotated: Tensor, margina
 
 
 def mean_over(values: Tensor, weights: Tensor) -> Tensor:
-    """Mean of `values` where `weights` (0 or 1) say so; 0 if nowhere."""
+    """Mean of `values` where `weights` (0 or 1) say so, or 0 if nowhere."""
     return (values * weights).sum() / weights.sum().clamp(min=1)
 
 
@@ -139,7 +139,7 @@ def tversky_focal(
     """AnatomyNet: sum_c m(c) w(c) (1 - T_c) + share * masked focal.
 
     T_c is the Tversky index with alpha = beta = 0.5. m is the annotation mask: m(c) = 1 if organ c is drawn in the
-    case, m(0) = 1 only if all are; `weights` are w(c) = 1 / number of cases that have c.
+    case, m(0) = 1 only if all are. `weights` are w(c) = 1 / number of cases that have c.
     """
     log_p = F.log_softmax(logits.float(), dim=1)
     p = log_p.exp()
@@ -163,12 +163,12 @@ def focal_dice(logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tenso
 
 
 def case_weights(drawn: Tensor) -> Tensor:
-    """AnatomyNet's w(c) = 1 / number of cases that have c, from those numbers `(classes,)`; 0 where nobody has it."""
+    """AnatomyNet's w(c) = 1 / number of cases that have c, from those numbers `(classes,)`, 0 where nobody has it."""
     return torch.where(drawn > 0, 1.0 / drawn.clamp(min=1.0), torch.zeros_like(drawn))
 
 
 def size_weights(frequencies: Tensor) -> Tensor:
-    """FocusNet's alpha_c, inverse to the class's mean size; a class without voxels weighs as the rarest.
+    """FocusNet's alpha_c, inverse to the class's mean size. A class without voxels weighs as the rarest.
 
     Scaled so that every class has the same part of a mean over voxels: sum_k f_k / (classes f_c). With weights of mean
     1 the organs' few voxels would be lost in that mean, and small ones were not found at all.

@@ -10,7 +10,7 @@ from rtseg_training.learn.recipe import Recipe
 
 @functools.cache
 def multiplies_bf16(device: torch.device) -> bool:
-    """Whether `device` has bf16 products in hardware; emulated ones take hundreds of times as long as float32."""
+    """Whether `device` has bf16 products in hardware. Emulated ones take hundreds of times as long as float32."""
     return torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_multiplies("bf16")
 
 

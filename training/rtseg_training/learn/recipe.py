@@ -18,7 +18,7 @@ COMMON = frozenset(
 
 
 class Optimizer(StrictModel):
-    """Optimizer of the whole run; `lr` is the schedule's starting (or peak) rate."""
+    """Optimizer of the whole run. `lr` is the schedule's starting (or peak) rate."""
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
     lr: float = 1e-3
@@ -27,7 +27,7 @@ class Optimizer(StrictModel):
 
 
 class Schedule(StrictModel):
-    """`step`: times `factor` every `every` steps (the papers'); `cosine`: to zero at the last step, after a warm-up."""
+    """`step`: times `factor` every `every` steps (the papers'), `cosine`: to zero at the last step, after a warm-up."""
 
     name: Literal["step", "cosine", "constant"] = "cosine"
     warmup: int = 100
@@ -39,7 +39,7 @@ class Loss(StrictModel):
     """`ath_l_exp`, `l_exp` (3D-SepNet), `dice`, `pooled_dice` (GTV),
     `dice_focal` (AnatomyNet) or `focal_dice` (FocusNet).
 
-    `marginal`: an organ that is not drawn in a case counts as background there; otherwise such a case's background
+    `marginal`: an organ that is not drawn in a case counts as background there. Otherwise such a case's background
     teaches nothing (AnatomyNet's mask, which `dice_focal` always uses).
     """
 
@@ -50,7 +50,7 @@ class Loss(StrictModel):
 
 
 class Augment(StrictModel):
-    """Random changes of each patch; zeros switch a kind off. Angles in degrees, lengths in mm, intensities in HU.
+    """Random changes of each patch. Zeros switch a kind off. Angles in degrees, lengths in mm, intensities in HU.
 
     `warp` is the share of patches that are turned, scaled and bent: doing so reads the image between its voxels, which
     blurs it, and a network that never saw a sharp patch in training meets only sharp ones in use.
@@ -70,7 +70,7 @@ class Augment(StrictModel):
 class Member(BaseModel):
     """One member of an ensemble, or one stage of a training: its seed, whose weights it starts from, and its changes.
 
-    Every further key is one of the recipe's; a group (`loss: {alpha: 0.5}`) changes what it names and keeps the rest.
+    Every further key is one of the recipe's. A group (`loss: {alpha: 0.5}`) changes what it names and keeps the rest.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True)
@@ -90,19 +90,20 @@ class Recipe(StrictModel):
     Args:
         patch: fixed shape of every patch, and of the daemon's windows.
         window_step: validated and used on whole volumes: the window grows from `patch` in these steps until it holds
-            one (multiples of what the family halves); None: every volume in windows of `patch`.
+            one (multiples of what the family halves), or None for every volume in windows of `patch`.
         extent_mm: how much of the patient is looked at, from the top of the head down.
         in_plane: how larger pixels are made of a CT's smaller ones: `average`, or `sample` if the training CTs have
             large pixels already that were sampled from smaller ones.
-        sample_mm: the part of it that patches come from, hung from the same top and centred in-plane; None: all of it.
+        sample_mm: the part of it that patches come from, hung from the same top and centred in-plane, or None for
+            all of it.
         jitter: twice the voxels by which a patch may reach past the cropped patient.
         exclude: names of training cases that are left out, for example because their contours do not fit their CT.
-        stage: which part of FocusNet learns (`rtseg_training.learn.focus`); None for the other families.
-        small_organs: FocusNet's small organs; their channels and boxes are measured on the training set.
+        stage: which part of FocusNet learns (`rtseg_training.learn.focus`), or None for the other families.
+        small_organs: FocusNet's small organs. Their channels and boxes are measured on the training set.
         box_diameters: side of a small organ's box in mean diameters (3 in the paper).
         foreground: share of the patches that are centred on a voxel of a drawn organ, each organ as often as another.
-        precision: `bf16`: mixed, where the hardware multiplies in bf16; elsewhere, and with `fp32`, float32.
-        mirror: in use, a member sees the patient mirrored; only for members trained on flipped patches.
+        precision: `bf16`: mixed, where the hardware multiplies in bf16, elsewhere and with `fp32` float32.
+        mirror: in use, a member sees the patient mirrored. Only for members trained on flipped patches.
         ema: decay of the moving average of the weights, which is what is validated and exported.
     """
 
@@ -156,14 +157,14 @@ class Recipe(StrictModel):
         return self
 
     def member(self, name: str) -> Member:
-        """The member called `name`; raises RecipeError with the known names."""
+        """The member called `name`. Raises RecipeError with the known names."""
         for member in self.members:
             if member.name == name:
                 return member
         raise RecipeError(f"recipe {self.name} has no member {name}; it has {', '.join(m.name for m in self.members)}")
 
     def for_member(self, member: Member) -> "Recipe":
-        """This recipe with what `member` changes; raises RecipeError naming the key that is wrong."""
+        """This recipe with what `member` changes. Raises RecipeError naming the key that is wrong."""
         common = COMMON & member.changes.keys()
         if common:
             raise RecipeError(
@@ -193,7 +194,7 @@ def save_recipe(recipe: Recipe, path: Path) -> Path:
 
 
 def load_recipe(path: Path) -> Recipe:
-    """Read a recipe; raises RecipeError naming the key that is wrong."""
+    """Read a recipe. Raises RecipeError naming the key that is wrong."""
     try:
         recipe = Recipe.model_validate(yaml.safe_load(path.read_text()))
     except ValidationError as error:

@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass
 class Progress:
-    """Where a run stands; handed to `report` after every step."""
+    """Where a run stands. Handed to `report` after every step."""
 
     step: int
     steps: int
@@ -21,7 +21,7 @@ class Progress:
 
 
 class RunLog:
-    """Appends to the files of one run; a run that is taken up again at `step` goes on from there in the same ones.
+    """Appends to the files of one run. A run that is taken up again at `step` goes on from there in the same ones.
 
     What cannot be written is lost without a word: a log does not stop a run, the next checkpoint speaks of a full disk.
     """

@@ -36,7 +36,7 @@ Lossy = Callable[[Tensor, Patch], Tensor]
 LOG_EVERY = 10
 CHECKPOINT_SECONDS = 120.0
 MOST_LOST = 10
-"""So many steps running may end in numbers that are not finite; their weights are not taken."""
+"""So many steps running may end in numbers that are not finite. Their weights are not taken."""
 
 
 def make_loss(loss: Loss, frequencies: Tensor, drawn: Tensor) -> Lossy:
@@ -98,7 +98,7 @@ def moved(patch: Patch, device: torch.device) -> Patch:
 
 
 class Feed:
-    """Patches of the coming steps, made ahead by `workers` threads; what a step gets does not depend on them."""
+    """Patches of the coming steps, made ahead by `workers` threads. What a step gets does not depend on them."""
 
     def __init__(self, make: Callable[[int], Patch], step: int, workers: int) -> None:
         self.make = make
@@ -135,7 +135,7 @@ class Supervised(nn.Module):
 
 
 def network_of(recipe: Recipe) -> nn.Module:
-    """The recipe's network with random weights; raises RecipeError if its arguments do not fit the family."""
+    """The recipe's network with random weights. Raises RecipeError if its arguments do not fit the family."""
     check_measured(recipe)
     try:
         return build(recipe.family, classes=len(recipe.classes) + 1, **recipe.arguments)
@@ -146,7 +146,7 @@ def network_of(recipe: Recipe) -> nn.Module:
 class Run:
     """One member's training in `folder`: `checkpoint.safetensors` and the logs.
 
-    A run whose folder holds a checkpoint goes on from it; otherwise the weights come from `start`, if given, or from
+    A run whose folder holds a checkpoint goes on from it. Otherwise the weights come from `start`, if given, or from
     the member's seed. Raises CheckpointError for a checkpoint that is damaged or another's.
     """
 
@@ -180,7 +180,7 @@ class Run:
         return network_of(self.recipe)
 
     def _stored(self) -> dict[str, Tensor]:
-        """The tensors of this run's own checkpoint, its network already loaded; empty at the very start."""
+        """The tensors of this run's own checkpoint, its network already loaded. Empty at the very start."""
         if not self.path.exists():
             return {}
         tensors, meta = read_checkpoint(self.path)
@@ -194,7 +194,7 @@ class Run:
         return tensors
 
     def save(self) -> None:
-        """Write the checkpoint; raises CheckpointError, the last one kept, if it cannot be written."""
+        """Write the checkpoint. Raises CheckpointError, the last one kept, if it cannot be written."""
         meta = {"recipe": self.recipe.name, "member": self.member.name, "step": self.step, "seconds": self.seconds}
         meta |= {"plan": plan_of(self.recipe), "start": self.start, "cases": self.cases, "learned": self.learned}
         if self.place.first:
@@ -207,7 +207,7 @@ class Run:
         return net
 
     def one_step(self, trainee: nn.Module, patch: Patch) -> float:
-        """Forward, backward and update; the loss before it. `trainee` ends in its loss, on one device or on several."""
+        """Forward, backward, update. Returns the loss before it. `trainee` ends in its loss, however many devices."""
         rate = learning_rate(self.recipe.schedule, self.recipe.optimizer.lr, self.step, self.recipe.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -238,7 +238,7 @@ class Run:
         checkpoint_s: float = CHECKPOINT_SECONDS,
         workers: int = 1,
     ) -> bool:
-        """Train to the recipe's last step, or until `stop_after_s` seconds have passed; True when finished.
+        """Train to the recipe's last step, or until `stop_after_s` seconds have passed. Returns True when finished.
 
         Raises RecipeError if no case has one of the recipe's classes, CheckpointError if the run began with other
         cases or does not come to finite numbers.
@@ -277,7 +277,7 @@ class Run:
         return self.step >= self.recipe.steps
 
     def _trainee(self, cases: Sequence[Prepared]) -> nn.Module:
-        """The network with its loss; raises RecipeError if no case has one of the recipe's classes."""
+        """The network with its loss. Raises RecipeError if no case has one of the recipe's classes."""
         classes = len(self.recipe.classes) + 1
         drawn, frequencies = drawn_counts(cases, classes), label_frequencies(cases, classes)
         for name, voxels in zip(self.recipe.classes, frequencies[1:].tolist(), strict=True):
@@ -293,7 +293,7 @@ class Run:
         return Supervised(self.net, make_loss(self.recipe.loss, frequencies, drawn.to(device)), half)
 
     def _scores(self, held_out: Sequence[Prepared]) -> dict[str, float]:
-        """Validation scores at the steps that ask for them; the other processes wait."""
+        """Validation scores at the steps that ask for them. The other processes wait."""
         if not held_out or (self.step % self.recipe.validate_every and self.step != self.recipe.steps):
             return {}
         measured = answering(self.averaged(), self.recipe)
