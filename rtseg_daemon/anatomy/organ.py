@@ -7,6 +7,9 @@ from typing import Literal
 
 from rtseg_daemon.anatomy.volume import Array, Box
 
+RELEASED = "released by a person: "
+"""What stands before each reason to hold that a person set aside."""
+
 
 class Flag(StrEnum):
     """What a reviewer should expect of an organ."""
@@ -94,10 +97,8 @@ class Organ:
         if self.origin is not None:
             parts.append(f"bundle={self.origin[0]}")
         if self.reasons:
-            reason = "; ".join(self.reasons).replace('"', "'").replace("\\", "/")
-            parts.append(f'reason="{reason}"')
-        line = " ".join(parts)
-        return line if len(line) <= 1024 else line[:1020] + '..."'
+            parts.append(told(self.reasons))
+        return shortened(" ".join(parts))
 
 
 def rings_to_send(rings: Sequence[Organ], organs: Sequence[Organ], rejected: Literal["omit", "send"]) -> list[Organ]:
@@ -119,3 +120,27 @@ def flagged(organ: Organ, notes: Sequence[tuple[Flag, str]]) -> Organ:
     flag = max([organ.flag, *(flag for flag, _ in notes)], key=GRAVITY.__getitem__)
     reasons = tuple(dict.fromkeys([*organ.reasons, *(reason for _, reason in notes)]))
     return replace(organ, flag=flag, reasons=reasons)
+
+
+def told(reasons: Sequence[str]) -> str:
+    """Reasons as they stand at the end of an organ's line."""
+    reason = "; ".join(reasons).replace('"', "'").replace("\\", "/")
+    return f'reason="{reason}"'
+
+
+def shortened(line: str) -> str:
+    """At most the 1024 characters that a description may have."""
+    return line if len(line) <= 1024 else line[:1020] + '..."'
+
+
+def let_go(line: str, why: str) -> str:
+    """An organ's line once a person let its structure set go although `why` held it.
+
+    REVIEW at best, without predicted Dice, and the reason first. Raises ValueError for a line of another form.
+    """
+    facts, _, reasons = line.partition(' reason="')
+    flag, *figures = facts.split(" ")
+    gravest = max(Flag(flag), Flag.REVIEW, key=GRAVITY.__getitem__)
+    figures = [figure for figure in figures if not figure.startswith("dice=")]
+    known = [reasons.removesuffix('"')] if reasons else []
+    return shortened(" ".join([str(gravest), *figures, told([f"{RELEASED}{why}", *known])]))

@@ -130,6 +130,8 @@ def make_job(session: Session, found: Look, bundle: str, decision: Decision, ver
     older = superseding.supersede(session, found.series_id, bundle, by=job.id, at=now)
     job.supersedes_id = older
     job.verdicts = job.verdicts or [{"gate": "series", "verdict": verdict.verdict, "reasons": list(verdict.reasons)}]
+    if decision.reasons:
+        jobs.note_reception(job, decision.reasons)
     if older is not None:
         record_event(session, "job", job.id, "supersedes", detail={"job": older}, at=now)
     reasons = [*decision.reasons, *(verdict.reasons if verdict.verdict == "hold" else ())]

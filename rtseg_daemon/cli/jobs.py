@@ -25,6 +25,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.schema import Event, Job
 from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.storage import Layout
 
 app = typer.Typer(help="Jobs: one series, one structure set, one run each.", no_args_is_help=True)
 
@@ -160,7 +161,8 @@ def release(
     """Let a HELD job go on. You answer for it with your name and reason.
 
     It covers only what is held now. What is found later holds the job again.
-    Where its structure set is stored, that is sent.
+    Where its structure set is stored, that is sent, with the note on every
+    ROI that a person released it.
 
     Example: rtseg-daemon jobs release 17 --why "feet first on purpose; sides checked"
     """
@@ -168,12 +170,17 @@ def release(
     if not why.strip():
         raise typer.BadParameter("say why", param_hint="--why")
     refuse_research(ledger, job_id)
+    # pydicom and numpy, which no other command here needs
+    from rtseg_daemon.work.release import marked_structure_set
+
+    marked = marked_structure_set(ledger.engine, Layout(ledger.storage), job_id)
     with writing(ledger.engine) as session:
         job = views.find_job(session, job_id)
         route = ledger.config.route_named(job.route)
         if route is None and not job.no_send:
             raise StateError(f"job {job_id}: its route {job.route!r} is no longer configured; configure it again first")
-        released = decisions.release(session, job_id, who(), why, route.destinations if route else ())
+        destinations = route.destinations if route else ()
+        released = decisions.release(session, job_id, who(), why, destinations, marked=marked)
         shape = shape_of(released, session, ledger)
     tell(shape, as_json)
 

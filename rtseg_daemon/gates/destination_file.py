@@ -41,6 +41,22 @@ def deviations(judged: Path, path: Path, destination: DestinationPeer) -> list[s
     return reasons + [f"{name}: the configuration names no ROI so" for name in sorted(written.keys() - expected.keys())]
 
 
+def altered(judged: Path, path: Path) -> list[str]:
+    """Reasons against a file that is to hold every ROI of the judged one as it was, but for what is said of it."""
+    first, second = pydicom.dcmread(judged), pydicom.dcmread(path)
+    reasons = [f"{word} is not that of the judged file" for word in KEPT if first.get(word) != second.get(word)]
+    before, after = rois_of(first), rois_of(second)
+    return reasons + [
+        f"ROI {number} is not that of the judged file" for number in before if before[number] != after.get(number)
+    ]
+
+
+def rois_of(dataset: Dataset) -> dict[int, tuple[str, list[WrittenContour]]]:
+    """Number, name and contours of every ROI."""
+    numbers = {int(roi.ROINumber): str(roi.ROIName) for roi in dataset.StructureSetROISequence}
+    return {number: (name, contours_of(dataset, number)) for number, name in numbers.items()}
+
+
 def expected_rois(judged: Dataset, destination: DestinationPeer) -> dict[str, tuple[str, int]]:
     """The names that the configuration gives, each with its organ and the number of its ROI in the judged file."""
     owners, rings = owners_of(judged), ring_numbers(judged)

@@ -1,6 +1,8 @@
 """What a person decides about a job: let it go on, try again, do it once more. Who and why stands in its events."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -8,7 +10,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.job_deliveries import add_deliveries, settle_job, wake_deliveries
-from rtseg_daemon.ledger.jobs import create_job
+from rtseg_daemon.ledger.jobs import create_job, note_reception, reception_reasons
 from rtseg_daemon.ledger.moves import move_job
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import kept_instances
@@ -16,13 +18,36 @@ from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState
 from rtseg_daemon.ledger.superseding import refuse_in_doubt, refuse_superseded, refuse_unconfigured
 
 
+@dataclass(frozen=True)
+class Marked:
+    """A stored structure set with the note that a person let it go; it takes the place of the one with digest `of`."""
+
+    of: str
+    rtstruct_path: str
+    rtstruct_sha256: str
+    rtstruct_sop_instance_uid: str
+    rois: list[dict[str, Any]]
+    flags: dict[str, str]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        return {key: value for key, value in vars(self).items() if key != "of"}
+
+
 def release(
-    session: Session, job_id: int, who: str, why: str, destinations: Sequence[str], *, at: float | None = None
+    session: Session,
+    job_id: int,
+    who: str,
+    why: str,
+    destinations: Sequence[str],
+    *,
+    marked: Marked | None = None,
+    at: float | None = None,
 ) -> Job:
     """Let a HELD job go on: to its delivery if its RTSTRUCT is stored, else to the queue.
 
-    Raises StateError if it is not HELD, may not be released (a mixed or contradictory identity), or a newer job
-    supersedes it.
+    A stored one goes only as `marked`; one that is made later is marked as it is made. Raises StateError if the job is
+    not HELD, may not be released (a mixed or contradictory identity), or a newer job supersedes it.
     """
     job = session.get(Job, job_id)
     if job is not None and job.state is JobState.HELD and not (job.releasable and job.series.releasable):
@@ -31,7 +56,11 @@ def release(
         raise StateError(f"job {job_id} is {job.state if job else 'unknown'}; only a HELD job can be released")
     refuse_superseded(session, job)
     to = JobState.SEGMENTED if job.rtstruct_path else JobState.QUEUED
-    move_job(session, job_id, to, what="released", who=who, detail={"why": why}, at=at, released_by=who, error=None)
+    if job.rtstruct_path and (marked is None or marked.of != job.rtstruct_sha256):
+        raise StateError(f"job {job_id}: its structure set was made anew meanwhile; look at it and release it again")
+    values = marked.columns if marked and job.rtstruct_path else {}
+    detail = {"why": why}
+    move_job(session, job_id, to, what="released", who=who, detail=detail, at=at, released_by=who, error=None, **values)
     if to is JobState.SEGMENTED and not job.no_send:
         stopped = (DeliveryState.CANCELLED, DeliveryState.FAILED)
         wake_deliveries(session, job_id, stopped, destinations, what="released", who=who, at=at)
@@ -97,5 +126,7 @@ def rerun(
     job = create_job(
         session, old.series_id, old.last_instance_id, name, old.route, run=run, no_send=no_send, who=who, at=at
     )
+    if reasons := reception_reasons(old):
+        note_reception(job, reasons)
     record_event(session, "job", job.id, "rerun", detail={"of": job_id}, who=who, at=at)
     return job

@@ -13,7 +13,10 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.job_deliveries import add_deliveries, stop_deliveries
 from rtseg_daemon.ledger.moves import move_job
 from rtseg_daemon.ledger.schema import Job
-from rtseg_daemon.ledger.states import UNDELIVERED, JobState
+from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState
+
+RECEPTION = "reception"
+"""Beside the gates' names in a job's verdicts: what the reception of its series has against it."""
 
 
 def create_job(
@@ -174,7 +177,22 @@ def hold_undelivered(
             record_event(session, "job", job.id, "held", detail={"reason": reason, "releasable": releasable}, at=at)
         else:
             hold(session, job.id, reason, releasable=releasable, at=at)
+        note_reception(job, [reason])
         stop_deliveries(session, job.id, reason, at=at)
+
+
+def note_reception(job: Job, reasons: Sequence[str]) -> None:
+    """Keep what reception has against a job's series beside the gates' verdicts: whoever lets it go answers for it."""
+    known = [verdict for verdict in job.verdicts or () if verdict["gate"] != RECEPTION]
+    together = list(dict.fromkeys([*reception_reasons(job), *reasons]))
+    job.verdicts = [*known, {"gate": RECEPTION, "verdict": "hold", "reasons": together}]
+
+
+def reception_reasons(job: Job) -> list[str]:
+    """What reception has against a job's series; of a series that is HELD its own reasons too."""
+    noted = [reason for one in job.verdicts or () if one["gate"] == RECEPTION for reason in one["reasons"]]
+    held = job.series.reasons if job.series.state is SeriesState.HELD else []
+    return list(dict.fromkeys([*noted, *held]))
 
 
 def worker_lost(session: Session, owner: str, reason: str, max_attempts: int, *, at: float | None = None) -> list[Job]:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydicom import Dataset
 
-from rtseg_daemon.anatomy.organ import Flag, Organ, flagged
+from rtseg_daemon.anatomy.organ import RELEASED, Flag, Organ, flagged
 from rtseg_daemon.anatomy.volume import Volume, grid_of
 from rtseg_daemon.bundles import Bundle, digest_of
 from rtseg_daemon.config.sections import Compute
@@ -34,6 +34,7 @@ class Options:
 
     Args:
         run: number of the run. Another run gives another structure set.
+        reception: what its reception has against the series. It holds like a gate's verdict.
         released: gates of the images whose verdict a person saw and let go: those that may be released hold no more.
         forced: a person who sees the result at once lets it go on too: neither do those of the organs hold.
         rejected: whether organs flagged REJECT get their contours.
@@ -41,6 +42,7 @@ class Options:
     """
 
     run: int = 1
+    reception: tuple[str, ...] = ()
     released: frozenset[str] = frozenset()
     forced: bool = False
     rejected: Literal["omit", "send"] = "omit"
@@ -154,7 +156,7 @@ def process_case(
 
 
 def kind_of(gate: str) -> str:
-    """Which gate it is, whatever bundle it judged for: `series`, `voxels`, `organs` or `written file`."""
+    """Which gate it is, whatever bundle it judged for: `reception`, `series`, `voxels`, `organs` or `written file`."""
     return gate.split(" (")[0]
 
 
@@ -168,6 +170,8 @@ def read_case(paths: Sequence[Path], bundles: Sequence[Bundle], options: Options
     with stages.stage("read headers"):
         headers = [read_header(path) for path in paths]
         verdicts = tuple((gate_of("series", one, bundles), judge_series(headers, one.limits)) for one in bundles)
+        received = Verdict("hold", options.reception, doubts=options.reception)
+        verdicts = (*((("reception", received),) if options.reception else ()), *verdicts)
         result = CaseResult(tuple(bundles), verdicts, options.released, options.forced)
     if result.held:
         return result
@@ -224,7 +228,7 @@ def doubted(organs: Sequence[Organ], reasons: Sequence[str], let_go: bool) -> li
     """
     if let_go:
         organs = [replace(organ, predicted_dice=None, interval=None) for organ in organs]
-    words = [f"released by a person: {reason}" if let_go else reason for reason in reasons]
+    words = [f"{RELEASED}{reason}" if let_go else reason for reason in reasons]
     return [flagged(organ, [(Flag.REVIEW, reason) for reason in words]) for organ in organs]
 
 

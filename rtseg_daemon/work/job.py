@@ -96,14 +96,16 @@ def job_and_files(desk: Desk, job_id: int) -> tuple[Job, list[tuple[Path, str]]]
     """The job's row, and path and SHA-256 of each file of its series."""
     with reading(desk.engine) as session:
         job = session.get_one(Job, job_id)
+        job.series  # noqa: B018 - loaded while the session is there
         instances = kept_instances(session, job.series_id, up_to=job.last_instance_id)
         return job, [(desk.layout.directory / instance.path, instance.sha256) for instance in instances]
 
 
 def options_for(job: Job, route: Route | None) -> case.Options:
     """How the job is to be done, from its row and its route."""
-    seen = frozenset(case.kind_of(verdict["gate"]) for verdict in job.verdicts or ()) - {"organs"}
-    options = case.Options(job.run, released=seen if job.released_by is not None else frozenset())
+    reception = tuple(jobs.reception_reasons(job))
+    seen = frozenset(case.kind_of(verdict["gate"]) for verdict in job.verdicts or ()) - {"organs"} | {jobs.RECEPTION}
+    options = case.Options(job.run, reception, seen if job.released_by is not None else frozenset())
     return options if route is None else replace(options, rejected=route.rejected, rings=route.rings)
 
 

@@ -15,7 +15,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.schema import Delivery, Event, Job
 from rtseg_daemon.ledger.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, DeliveryState, JobState
-from tests.unit.ledger.test_jobs import OUTCOME, claim, new_job
+from tests.unit.ledger.test_jobs import MARKED, OUTCOME, claim, new_job
 
 PACKAGE = Path(rtseg_daemon.__file__).parent
 
@@ -33,13 +33,13 @@ def eventful_life(ledger: Engine) -> tuple[int, int, int]:
         series_id, (a, b) = job.series_id, [one.id for one in job.deliveries]
     with writing(ledger) as session:
         jobs.hold_undelivered(session, series_id, "new slices", releasable=True, at=next(seconds))
-        decisions.release(session, job_id, "anna", "looked at it", ["a"], at=next(seconds))
+        decisions.release(session, job_id, "anna", "looked at it", ["a"], marked=MARKED, at=next(seconds))
         deliveries.begin_delivery(session, a, at=next(seconds))
         deliveries.record_failed(session, a, 0xA900, "refused", "refused", at=next(seconds))
         decisions.retry(session, job_id, "anna", at=next(seconds))
         jobs.hold_undelivered(session, series_id, "new slices", releasable=True, at=next(seconds))
     with writing(ledger) as session:
-        decisions.release(session, job_id, "anna", "looked again", ["a", "b"], at=next(seconds))
+        decisions.release(session, job_id, "anna", "looked again", ["a", "b"], marked=MARKED, at=next(seconds))
         deliveries.begin_delivery(session, b, at=next(seconds))
         deliveries.record_sent(session, b, 0, None, at=next(seconds))
         jobs.cancel(session, job_id, "anna", "wrong patient position", at=next(seconds))

@@ -1,6 +1,7 @@
 """The life of a job in the ledger."""
 
 import threading
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine
@@ -15,7 +16,11 @@ from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JOB_TRANSITIONS, DeliveryState, JobState
 from tests.arrivals import receive
 
-OUTCOME = jobs.Outcome(bundle_digest="d" * 64, verdicts=[], rtstruct_path="results/1/RTSTRUCT.dcm")
+OUTCOME = jobs.Outcome(
+    bundle_digest="d" * 64, verdicts=[], rtstruct_path="results/1/RTSTRUCT.dcm", rtstruct_sha256="e" * 64
+)
+MARKED = decisions.Marked("e" * 64, "results/1/RTSTRUCT-released.dcm", "e" * 64, "2.25.1", [], {})
+"""OUTCOME's structure set with the note of its release; its digest is the same, so that it can be released again."""
 
 
 def arrival(number: int = 1, **changes: object) -> Arrival:
@@ -158,11 +163,25 @@ def test_a_held_job_with_result_is_released_to_its_destinations(ledger: Engine) 
     claim(ledger)
     with writing(ledger) as session:
         jobs.hold(session, job_id, "sides swapped", owner="w1", outcome=OUTCOME)
-        decisions.release(session, job_id, "anna", "looked at it", ["tps"])
+        decisions.release(session, job_id, "anna", "looked at it", ["tps"], marked=MARKED)
         job = session.get_one(Job, job_id)
+        assert (job.rtstruct_path, job.rtstruct_sop_instance_uid) == (MARKED.rtstruct_path, "2.25.1")
         assert job.state is JobState.SEGMENTED
         assert [d.destination for d in job.deliveries] == ["tps"]
         assert events_of(session, "job", job_id)[-1].detail == {"why": "looked at it"}
+
+
+@pytest.mark.parametrize("marked", [None, replace(MARKED, of="f" * 64)])
+def test_a_stored_structure_set_is_not_released_without_its_mark(
+    ledger: Engine, marked: decisions.Marked | None
+) -> None:
+    job_id = new_job(ledger)
+    claim(ledger)
+    with writing(ledger) as session:
+        jobs.hold(session, job_id, "sides swapped", owner="w1", outcome=OUTCOME)
+    with writing(ledger) as session, pytest.raises(StateError, match="look at it and release it again"):
+        decisions.release(session, job_id, "anna", "looked at it", ["tps"], marked=marked)
+    assert state_of(ledger, job_id) is JobState.HELD
 
 
 def test_a_job_of_mixed_identity_cannot_be_released(ledger: Engine) -> None:

@@ -11,7 +11,7 @@ from rtseg_daemon.ledger.schema import Alarm, Job
 from rtseg_daemon.ledger.series import hold_series, last_instance_id
 from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState
 from tests.arrivals import receive
-from tests.unit.ledger.test_jobs import OUTCOME, arrival, claim, new_job, state_of
+from tests.unit.ledger.test_jobs import MARKED, OUTCOME, arrival, claim, new_job, state_of
 
 
 def test_a_newer_job_cancels_the_undelivered_one_and_alarms_about_the_delivered_one(ledger: Engine) -> None:
@@ -144,7 +144,7 @@ def test_a_release_sends_again_what_was_refused_while_the_job_was_held(ledger: E
     with writing(ledger) as session:
         jobs.hold_undelivered(session, session.get_one(Job, job_id).series_id, "new slices", releasable=True)
         deliveries.record_failed(session, delivery, 0xA900, "refused", "refused")
-        decisions.release(session, job_id, "anna", "looked", ["a"])
+        decisions.release(session, job_id, "anna", "looked", ["a"], marked=MARKED)
         assert [one.id for one in deliveries.due_deliveries(session, "a", 1e12, 60.0)] == [delivery]
 
 
@@ -180,7 +180,7 @@ def test_a_job_released_while_it_is_on_the_wire_is_delivered_when_it_arrives(led
     first, delivery = job_on_the_wire(ledger)
     with writing(ledger) as session:
         jobs.hold_undelivered(session, session.get_one(Job, first).series_id, "new slices", releasable=True)
-        decisions.release(session, first, "anna", "looked", ["a"])
+        decisions.release(session, first, "anna", "looked", ["a"], marked=MARKED)
         deliveries.record_sent(session, delivery, 0, None)
     assert state_of(ledger, first) is JobState.DELIVERED
 
