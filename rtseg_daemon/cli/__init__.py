@@ -51,6 +51,7 @@ class Commands(LaterGroup):
         LaterCommand("series", f"{HERE}.series:app", "Received series."),
         LaterCommand("jobs", f"{HERE}.jobs:app", "Jobs: one series, one structure set, one run each."),
         LaterCommand("deliveries", f"{HERE}.deliveries:app", "Structure sets on their way to planning systems."),
+        LaterCommand("alarms", f"{HERE}.alarms:app", "Alarms: what people were told, and who has seen it."),
         LaterCommand("models", f"{HERE}.models:app", "Model bundles."),
         LaterCommand("config", f"{HERE}.configuration:app", "The configuration."),
     )

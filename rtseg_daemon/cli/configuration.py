@@ -8,6 +8,8 @@ import typer
 from rtseg_daemon.cli.common import AsJson, ConfigFile, print_json, require_config
 from rtseg_daemon.daemon.rehearsal import rehearse, routes_of
 from rtseg_daemon.daemon.startup import check_certificates, check_directory, routed_bundles, unknown_organs
+from rtseg_daemon.errors import ConfigError
+from rtseg_daemon.upkeep.channels import check as check_channels
 
 app = typer.Typer(help="The configuration.", no_args_is_help=True)
 
@@ -39,6 +41,10 @@ def check_config(
     settings = require_config(file or config)
     check_directory(settings)
     check_certificates(settings)
+    try:
+        check_channels(settings.alarms)
+    except ConfigError as error:  # the daemon's environment may have what this one lacks
+        typer.echo(str(error), err=True)
     for line in unknown_organs(settings, list(routed_bundles(settings))):
         typer.echo(line, err=True)
     trials = [*(rehearse(settings) if deep else ()), *(routes_of(settings, series) if series else ())]

@@ -87,6 +87,7 @@ def status_of(settings: Config, layout: Layout, config: Path | None, running: bo
         read_only=layout.read_only(),
         certificates=own_ends(settings.dicom.tls, time.time()),
         stopped=stopped([process["pid"] for process in shape["processes"]] + [pulse.pid if pulse else None]),
+        unsent=(shape["unsent_alarms"], shape["unsent_alarms_error"] or ""),
     )
     return shape | {"problems": problems(facts)}
 
@@ -110,6 +111,9 @@ def print_status(shape: dict[str, Any]) -> None:
     print_table("processes", facts, [[process[fact] for fact in facts] for process in shape["processes"]])
     for problem in shape["problems"]:
         out.print(problem, highlight=False, markup=False)
+    unseen, unsent = shape["unacknowledged_alarms"], shape["unsent_alarms"]
+    if unseen or unsent:
+        out.print(f"alarms: {unseen} not acknowledged, {unsent} not sent; rtseg-daemon alarms list", highlight=False)
     waiting = shape["oldest_waiting_seconds"]
     oldest = "nothing waits" if waiting is None else f"oldest waiting: {waiting:.0f} s"
     out.print(f"{oldest}; {shape['disk']['free_gb']} GB free", highlight=False)

@@ -1,10 +1,11 @@
 """The sections of the configuration file, their defaults, and what each value may be."""
 
 import re
+from datetime import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 JOINER = "+"
 """Between the names of bundles whose ROIs land in one structure set: `han-oar+han-gtv`."""
@@ -59,6 +60,15 @@ def one_or_many(value: object) -> object:
 def mail_address(value: object) -> object:
     """A bare address counts as a mail section with one recipient."""
     return {"to": (value,)} if isinstance(value, str) else value
+
+
+def time_of_day(value: object) -> object:
+    """A time such as 07:30."""
+    if isinstance(value, str) and (found := re.fullmatch(r"([01]?\d|2[0-3]):([0-5]\d)", value.strip())):
+        return time(int(found[1]), int(found[2]))
+    if value is None:
+        return None
+    raise ValueError('a time of day is written "07:30"')
 
 
 AeTitle = Annotated[str, AfterValidator(check_ae_title)]
@@ -246,15 +256,36 @@ class Web(Section):
 
 
 class Mail(Section):
+    """Mail. `security`: how the connection is encrypted. `ca`: who signed the server's certificate, else the system's.
+
+    The password of `user` never stands here: it is in `password_file`, or in the environment.
+    """
+
     to: Names
     server: str = "localhost"
     port: Port = 25
     sender: str = "rtseg-daemon@localhost"
+    security: Literal["none", "starttls", "tls"] = "none"
+    ca: Path | None = None
+    user: Annotated[str, Field(min_length=1)] | None = None
+    password_file: Path | None = None
+
+    @model_validator(mode="after")
+    def logs_in_safely(self) -> Self:
+        if self.user is not None and self.security == "none":
+            raise ValueError("a password is not sent in the clear; say `security: starttls` or `tls` beside `user`")
+        if self.password_file is not None and self.user is None:
+            raise ValueError("there is a password_file and no `user`")
+        return self
 
 
 class Alarms(Section):
+    """How people are told. `at_once`: states that are told as soon as they are reached. `digest`: a daily overview."""
+
     webhook: Annotated[str, Field(pattern=r"^https?://")] | None = None
     mail: Annotated[Mail | None, BeforeValidator(mail_address)] = None
+    at_once: tuple[Literal["HELD", "FAILED", "UNROUTED"], ...] = ()
+    digest: Annotated[time | None, BeforeValidator(time_of_day)] = None
 
 
 class Logging(Section):

@@ -31,6 +31,7 @@ from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep import audit_trail
 from rtseg_daemon.upkeep.audit_messages import Trail
+from rtseg_daemon.upkeep.channels import check as check_channels
 from rtseg_daemon.upkeep.chores import Housekeeper, Upkeep, chores_for
 from rtseg_daemon.upkeep.direct import DirectAlarms
 
@@ -78,6 +79,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     layout.create()
     bundles = list(routed_bundles(config))
     check_certificates(config)
+    check_channels(config.alarms)
     for line in unknown_organs(config, bundles):
         log().warning(line)
     lock = lock_storage(layout)

@@ -21,7 +21,7 @@ from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.line import Line, connected
 from rtseg_daemon.dicom.proposal import Agreement, Context, Offer, agreement, encode_proposal
 from rtseg_daemon.dicom.tls import client_context, negotiated
-from rtseg_daemon.dicom.trouble import Names, NoAssociation, of_connecting, of_handshake, of_proposal
+from rtseg_daemon.dicom.trouble import CallNames, NoAssociation, of_connecting, of_handshake, of_proposal
 from rtseg_daemon.dicom.wire import (
     ABORT,
     RELEASE_RP,
@@ -307,8 +307,8 @@ def establish(local: Local, peer: Peer, offers: Sequence[Offer], waits: Waits) -
     return Association(line, waits, agreed)
 
 
-def names_of(local: Local, peer: Peer) -> Names:
-    return Names(peer.name, peer.host, peer.port, peer.ae_title, local.ae_title)
+def names_of(local: Local, peer: Peer) -> CallNames:
+    return CallNames(peer.name, peer.host, peer.port, peer.ae_title, local.ae_title)
 
 
 def propose(line: Line, proposal: bytes) -> tuple[int, memoryview]:
@@ -318,7 +318,7 @@ def propose(line: Line, proposal: bytes) -> tuple[int, memoryview]:
     return line.read_pdu(line.limits.request_bytes)
 
 
-def call(local: Local, peer: Peer, waits: Waits, names: Names) -> Line:
+def call(local: Local, peer: Peer, waits: Waits, names: CallNames) -> Line:
     """A connection to the peer, encrypted where it is configured so. Raises DeliveryError, ConfigError."""
     if peer.tls and local.tls is None:
         raise DeliveryError(f"{peer.name} wants TLS, and dicom.tls names no certificate")

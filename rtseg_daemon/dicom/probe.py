@@ -15,7 +15,7 @@ from rtseg_daemon.dicom.contexts import VERIFICATION
 from rtseg_daemon.dicom.line import Line, connected
 from rtseg_daemon.dicom.proposal import Offer, encode_proposal
 from rtseg_daemon.dicom.statuses import told
-from rtseg_daemon.dicom.trouble import Names, NoAssociation, Trouble, plain_peer, tls_peer
+from rtseg_daemon.dicom.trouble import CallNames, NoAssociation, Trouble, plain_peer, tls_peer
 from rtseg_daemon.dicom.wire import PeerError, PeerLimits
 from rtseg_daemon.errors import DeliveryError
 
@@ -48,7 +48,7 @@ def asked(local: Local, peer: Peer, waits: Waits = Waits()) -> Echoed:
     )
 
 
-def looked_into(found: Trouble, names: Names, *, encrypted: bool) -> Trouble:
+def looked_into(found: Trouble, names: CallNames, *, encrypted: bool) -> Trouble:
     """`found`, or what a second look says instead. `encrypted`: the first one was over TLS."""
     if found.is_certain:
         return found
@@ -57,7 +57,7 @@ def looked_into(found: Trouble, names: Names, *, encrypted: bool) -> Trouble:
     return tls_peer(names) if speaks_tls(names) else found
 
 
-def speaks_tls(names: Names) -> bool:
+def speaks_tls(names: CallNames) -> bool:
     """Whether it answers the first message of a TLS handshake as TLS does, be it by refusing us."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -72,7 +72,7 @@ def speaks_tls(names: Names) -> bool:
     return False
 
 
-def speaks_dicom(names: Names) -> bool:
+def speaks_dicom(names: CallNames) -> bool:
     """Whether it answers an association request that is not encrypted by a PDU, be it a rejection."""
     limits = PeerLimits()
     try:

@@ -35,7 +35,7 @@ ABORT_REASONS = {
 
 
 @dataclass(frozen=True)
-class Rejection:
+class PeersRejection:
     """The three fields of an A-ASSOCIATE-RJ (table 9-21)."""
 
     result: int
@@ -58,7 +58,7 @@ class Rejection:
 class Rejected(PeerFault):
     """The peer answered the association request by a rejection."""
 
-    def __init__(self, rejection: Rejection) -> None:
+    def __init__(self, rejection: PeersRejection) -> None:
         super().__init__(f"rejected: {rejection.words}")
         self.rejection = rejection
 
@@ -77,11 +77,11 @@ class Aborted(PeerGone):
         super().__init__(f"aborted: {words}")
 
 
-def read_rejection(body: memoryview) -> Rejection:
+def read_rejection(body: memoryview) -> PeersRejection:
     """From the four bytes of an A-ASSOCIATE-RJ. Raises PeerFault where they are not there."""
     if len(body) != 4:
         raise PeerFault(f"a rejection of {len(body)} bytes")
-    return Rejection(body[1], body[2], body[3])
+    return PeersRejection(body[1], body[2], body[3])
 
 
 def read_abort(body: memoryview) -> Aborted:

@@ -40,14 +40,14 @@ class Trouble:
 class NoAssociation(DeliveryError):
     """There is no association with a peer. The message says what is wrong and what to do."""
 
-    def __init__(self, stage: str, names: "Names", trouble: Trouble) -> None:
+    def __init__(self, stage: str, names: "CallNames", trouble: Trouble) -> None:
         where = f"{names.peer} at {names.host}:{names.port}"
         super().__init__(f"{where}: {stage} ({trouble.what}); {trouble.remedy}")
         self.trouble = trouble
 
 
 @dataclass(frozen=True)
-class Names:
+class CallNames:
     """Who calls whom, as the configuration has it."""
 
     peer: str
@@ -57,7 +57,7 @@ class Names:
     calling: str
 
 
-def of_connecting(error: OSError, names: Names) -> Trouble:
+def of_connecting(error: OSError, names: CallNames) -> Trouble:
     """Why there is no TCP connection."""
     words = error.strerror or str(error) or type(error).__name__
     if isinstance(error, socket.gaierror):
@@ -83,8 +83,8 @@ def of_connecting(error: OSError, names: Names) -> Trouble:
     return Trouble("network", words, "see whether this machine has a network")
 
 
-def of_handshake(error: OSError, names: Names) -> Trouble:
-    """Why TLS was not agreed on, also for what a peer says about our certificate after its own part is done."""
+def of_handshake(error: OSError, names: CallNames) -> Trouble:
+    """Why TLS was not agreed on. Also for what a peer says about our certificate after its own part is done."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return of_their_certificate(error, names)
     reason = (getattr(error, "reason", None) or "") if isinstance(error, ssl.SSLError) else ""
@@ -108,7 +108,7 @@ def of_handshake(error: OSError, names: Names) -> Trouble:
     )
 
 
-def of_their_certificate(error: ssl.SSLCertVerificationError, names: Names) -> Trouble:
+def of_their_certificate(error: ssl.SSLCertVerificationError, names: CallNames) -> Trouble:
     """Why their certificate does not count here."""
     code, words = error.verify_code, error.verify_message
     if code in FROM_OTHER_CA:
@@ -132,7 +132,7 @@ def of_their_certificate(error: ssl.SSLCertVerificationError, names: Names) -> T
     return Trouble("certificate", f"its certificate does not count: {words}", f"have {names.peer} get another one")
 
 
-def plain_peer(names: Names) -> Trouble:
+def plain_peer(names: CallNames) -> Trouble:
     """We speak TLS, and they do not."""
     return Trouble(
         "no tls",
@@ -141,7 +141,7 @@ def plain_peer(names: Names) -> Trouble:
     )
 
 
-def tls_peer(names: Names) -> Trouble:
+def tls_peer(names: CallNames) -> Trouble:
     """They speak TLS, and we do not."""
     return Trouble(
         "wants tls",
@@ -150,7 +150,7 @@ def tls_peer(names: Names) -> Trouble:
     )
 
 
-def of_proposal(error: PeerError, began_with: bytes, names: Names) -> Trouble:
+def of_proposal(error: PeerError, began_with: bytes, names: CallNames) -> Trouble:
     """Why an association request was not accepted. `began_with`: the first bytes that came in answer, if any did."""
     if isinstance(error, Rejected):
         return of_rejection(error.rejection, names)
@@ -175,7 +175,7 @@ def of_proposal(error: PeerError, began_with: bytes, names: Names) -> Trouble:
     return Trouble("protocol", str(error), f"see the log of {names.peer}")
 
 
-def not_dicom(began_with: bytes, names: Names) -> Trouble:
+def not_dicom(began_with: bytes, names: CallNames) -> Trouble:
     """It answered something, and that is no PDU."""
     shown = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in began_with)
     return Trouble(
@@ -185,7 +185,7 @@ def not_dicom(began_with: bytes, names: Names) -> Trouble:
     )
 
 
-def of_rejection(rejected: rejection.Rejection, names: Names) -> Trouble:
+def of_rejection(rejected: rejection.PeersRejection, names: CallNames) -> Trouble:
     """What an A-ASSOCIATE-RJ asks for."""
     why = (rejected.source, rejected.reason)
     remedies = {

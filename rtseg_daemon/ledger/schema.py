@@ -217,7 +217,7 @@ class Event(Base):
 
 
 class Alarm(Base):
-    """Something a person must know. One per `key`. Sent once by log, webhook and mail."""
+    """Something a person must know. One per `key`. Sent once by log, webhook and mail, until it is acknowledged."""
 
     __tablename__ = "alarm"
 
@@ -228,6 +228,10 @@ class Alarm(Base):
     message: Mapped[str]
     sent_at: Mapped[float | None]
     attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str | None]
+    """Why the last attempt did not reach every channel, with host and code."""
+    acknowledged_at: Mapped[float | None]
+    acknowledged_by: Mapped[str | None]
 
 
 class Destination(Base):

@@ -39,12 +39,15 @@ def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: flo
     for job in older:
         if job.id not in own and _objects(session, job) == new:
             continue
-        arrived = job.state is JobState.DELIVERED or any(one.state in ARRIVED for one in job.deliveries)
-        leaving = any(delivery.state is DeliveryState.SENDING for delivery in job.deliveries)
+        there = [one.destination for one in job.deliveries if one.state in ARRIVED]
+        leaving = [one.destination for one in job.deliveries if one.state is DeliveryState.SENDING]
+        arrived = job.state is JobState.DELIVERED or bool(there)
         outdated = _objects(session, job) != new
         if (arrived or leaving) and outdated:
-            known = "has already been sent" if arrived else "is being sent"
-            message = f"job {by} supersedes job {job.id}, whose structure set {known}"
+            known = f"has already been sent to {' and '.join(there) or 'nobody'}" if arrived else ""
+            under_way = f"is being sent to {' and '.join(leaving)}" if leaving else ""
+            words = " and ".join(filter(None, (known, under_way)))
+            message = f"job {by} supersedes job {job.id}, whose structure set {words}"
             raise_alarm(session, "superseded", f"superseded:{job.id}", message, at=at)
         if (job.state in UNDELIVERED and (outdated or not arrived)) or (job.state is JobState.FAILED and not arrived):
             cancel(session, job.id, who="daemon", why=f"superseded by job {by}", at=at)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Destination, Event, Instance, Job, Process, Series
+from rtseg_daemon.ledger.seen_alarms import unseen_count, unsent
 from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState, SeriesState
 
 JsonObject = dict[str, Any]
@@ -121,6 +122,21 @@ def instance_shape(instance: Instance, storage: Path) -> JsonObject:
     }
 
 
+def alarm_shape(alarm: Alarm) -> JsonObject:
+    """One alarm as `alarms list --json` shows it."""
+    return {
+        "id": alarm.id,
+        "kind": alarm.kind,
+        "at": moment(alarm.at),
+        "message": alarm.message,
+        "sent_at": moment(alarm.sent_at),
+        "attempts": alarm.attempts,
+        "error": alarm.error,
+        "acknowledged_at": moment(alarm.acknowledged_at),
+        "acknowledged_by": alarm.acknowledged_by,
+    }
+
+
 def event_shape(event: Event) -> JsonObject:
     return {
         "at": moment(event.at),
@@ -208,6 +224,7 @@ def status_shape(
     at_work = or_(Job.state != JobState.SEGMENTED, Job.deliveries.any())
     oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING), at_work))
     known = {row.name: row for row in session.scalars(select(Destination))}
+    waiting_alarms = unsent(session)
     children = session.scalars(select(Process).order_by(Process.name)).all() if running else []
     return counts(session) | {
         "oldest_waiting_seconds": None if oldest is None else round(max(0.0, now - oldest), 1),
@@ -216,7 +233,9 @@ def status_shape(
         "workers": [process_shape(child) for child in children if child.name.startswith("worker")],
         "processes": [process_shape(child) for child in children],
         "destinations": [destination_shape(name, known.get(name), session) for name in destinations],
-        "unsent_alarms": session.scalar(select(func.count()).select_from(Alarm).where(Alarm.sent_at.is_(None))),
+        "unsent_alarms": len(waiting_alarms),
+        "unsent_alarms_error": next((alarm.error for alarm in reversed(waiting_alarms) if alarm.error), None),
+        "unacknowledged_alarms": unseen_count(session),
     }
 
 

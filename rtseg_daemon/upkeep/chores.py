@@ -26,7 +26,7 @@ from rtseg_daemon.ledger.loss import loss, quick_check
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably
-from rtseg_daemon.upkeep import alarms, audit_trail, certificates, retention
+from rtseg_daemon.upkeep import alarms, at_once, audit_trail, certificates, digest, lateness, retention
 from rtseg_daemon.upkeep.backup import back_up, prune
 from rtseg_daemon.upkeep.metrics import Measurements, metrics_text
 
@@ -75,7 +75,7 @@ def listens(upkeep: Upkeep) -> bool:
 
 
 def watch_lateness(upkeep: Upkeep) -> None:
-    alarms.raise_late(upkeep.engine, upkeep.config.series.late_minutes * 60.0, time.time())
+    lateness.raise_late(upkeep.engine, upkeep.config.series.late_minutes * 60.0, time.time())
 
 
 def write_metrics(upkeep: Upkeep) -> None:
@@ -84,12 +84,15 @@ def write_metrics(upkeep: Upkeep) -> None:
     free = upkeep.layout.free_bytes()
     with reading(upkeep.engine) as session:
         status = status_shape(session, now, round(free / 1e9, 1), config.destination_names)
-        late = sum(1 for _ in alarms.late_series(session, now - config.series.late_minutes * 60.0))
+        late = sum(1 for _ in lateness.late_series(session, now - config.series.late_minutes * 60.0))
     text = metrics_text(Measurements(status, late, free, dict(upkeep.finished), now))
     write_durably(upkeep.layout.metrics, text.encode())
 
 
 def send_alarms(upkeep: Upkeep) -> None:
+    """What is to be told at once, the digest where its time has come, then all that is not sent yet."""
+    at_once.raise_new(upkeep.engine, upkeep.config.alarms.at_once, time.time())
+    digest.raise_due(upkeep.engine, upkeep.config, upkeep.layout, time.time())
     alarms.send_pending(upkeep.engine, upkeep.config.alarms)
 
 

@@ -41,8 +41,8 @@ def cut_off_after(seconds: float, connection: Callable[[], Any]) -> Iterator[Non
         done.set()
 
 
-def urlopen(request: urllib.request.Request, seconds: float) -> None:
-    """Send an HTTP request and read its status, all of it within `seconds`. Proxies are as the environment names them.
+def urlopen(request: urllib.request.Request, seconds: float) -> int:
+    """Send an HTTP request and give its status, all of it within `seconds`. Proxies as the environment names them.
 
     Raises OSError (urllib's HTTPError among them) or HTTPException if it is not accepted.
     """
@@ -64,5 +64,8 @@ def urlopen(request: urllib.request.Request, seconds: float) -> None:
         return make
 
     opener = urllib.request.build_opener(Http, Https)
-    with cut_off_after(seconds, lambda: opened[-1].sock if opened else None):
-        opener.open(request, timeout=seconds).close()
+    with (
+        cut_off_after(seconds, lambda: opened[-1].sock if opened else None),
+        opener.open(request, timeout=seconds) as answer,
+    ):
+        return int(answer.status)

@@ -12,7 +12,8 @@ from rtseg_daemon.config.sections import Alarms
 from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import write_durably
-from rtseg_daemon.upkeep.alarms import Pauses, channels, tell
+from rtseg_daemon.upkeep.alarms import Pauses, tell
+from rtseg_daemon.upkeep.channels import channels
 
 AGAIN_SECONDS = 86400.0
 """An alarm of the same key is not repeated before."""
@@ -74,7 +75,7 @@ class DirectAlarms:
     def _try_once(self) -> None:
         ways = channels(self.settings)
         for name, alarm in list(self.owed):
-            if self.pauses.over(name) and tell(name, ways[name], alarm, self.pauses):
+            if self.pauses.over(name) and tell(ways[name], alarm, self.pauses) is None:
                 self.owed.remove((name, alarm))
 
     def _finished(self) -> bool:

@@ -30,6 +30,7 @@ class Observations:
         ledger: why the ledger cannot be used, empty where it can.
         certificates: our own and the CA's ends.
         stopped: process ids among ours that are stopped by a signal.
+        unsent: alarms that a channel did not take, and its last answer.
     """
 
     running: bool
@@ -40,6 +41,7 @@ class Observations:
     ledger: str = ""
     certificates: Sequence[EndOfCertificate] = ()
     stopped: frozenset[int] = field(default_factory=frozenset)
+    unsent: tuple[int, str] = (0, "")
 
 
 def problems(facts: Observations) -> list[str]:
@@ -93,7 +95,14 @@ def certificate_problems(facts: Observations) -> Iterator[str]:
             yield f"{end.sentence()}; nobody can connect by TLS until it is replaced"
 
 
-LOOKS = (storage_problems, process_problems, pulse_problems, certificate_problems)
+def alarm_problems(facts: Observations) -> Iterator[str]:
+    count, why = facts.unsent
+    if count and why:
+        alarms = "1 alarm was" if count == 1 else f"{count} alarms were"
+        yield f"{alarms} not sent yet ({why}); mend that, and see with: rtseg-daemon alarms test"
+
+
+LOOKS = (storage_problems, process_problems, pulse_problems, certificate_problems, alarm_problems)
 
 
 def stopped(pids: Iterable[int | None]) -> frozenset[int]:

@@ -55,6 +55,7 @@ def metrics_of(facts: Measurements) -> list[Metric]:
             single(status["oldest_waiting_seconds"] or 0.0),
         ),
         Metric("rtseg_alarms_unsent", "Alarms that a channel has not taken yet.", single(status["unsent_alarms"])),
+        Metric("rtseg_alarms_unacknowledged", "Alarms that nobody has seen.", single(status["unacknowledged_alarms"])),
         Metric("rtseg_storage_free_bytes", "Free space where the storage directory lies.", single(facts.free_bytes)),
         Metric(
             "rtseg_destination_up",

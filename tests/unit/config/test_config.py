@@ -285,3 +285,34 @@ def test_a_time_to_keep_images_that_makes_no_sense_is_refused(days: str) -> None
 
 def test_half_a_day_is_a_time_to_keep_images() -> None:
     assert parse_config("storage: {keep_days: 0.5}\n", HERE).storage.keep_days == 0.5
+
+
+@pytest.mark.parametrize(("written", "hour", "minute"), [('"07:30"', 7, 30), ('"7:05"', 7, 5), ('"23:59"', 23, 59)])
+def test_the_digest_has_a_time(written: str, hour: int, minute: int) -> None:
+    digest = parse_config(f"alarms: {{digest: {written}}}", Path("c.yaml")).alarms.digest
+    assert digest is not None
+    assert (digest.hour, digest.minute) == (hour, minute)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ("digest: morning", 'a time of day is written "07:30"'),
+        ("digest: 10:30", "put a text in quotes"),
+        ('digest: "24:00"', 'a time of day is written "07:30"'),
+        ("at_once: [HOLD]", "alarms.at_once.0"),
+        ("mail: {to: a@b, user: rtseg}", "a password is not sent in the clear"),
+        ("mail: {to: a@b, password_file: secret}", "there is a password_file and no `user`"),
+        ("mail: {to: a@b, password: secret}", "did you mean 'password_file'?"),
+    ],
+)
+def test_alarms_that_cannot_be_meant_are_refused_by_name(section: str, words: str) -> None:
+    with pytest.raises(ConfigError, match="line 1: alarms") as refused:
+        parse_config(f"alarms: {{{section}}}", Path("c.yaml"))
+    assert words in str(refused.value)
+
+
+def test_a_password_in_the_configuration_is_not_quoted_in_the_error() -> None:
+    with pytest.raises(ConfigError) as refused:
+        parse_config("alarms: {mail: {to: a@b, user: u, password: hunter2}}", Path("c.yaml"))
+    assert "hunter2" not in str(refused.value)

@@ -124,7 +124,7 @@ def test_a_superseded_structure_set_goes_to_no_further_destination(ledger: Engin
         newer_job(session, first, 2)
         assert not deliveries.due_deliveries(session, "b", 1e12, 60.0)
         assert [one.state for one in job.deliveries] == [DeliveryState.SENT, DeliveryState.CANCELLED]
-        assert "already been sent" in session.query(Alarm).one().message
+        assert "already been sent to " in session.query(Alarm).one().message
     assert state_of(ledger, first) is JobState.CANCELLED
 
 

@@ -1,161 +1,114 @@
-"""Alarms: raised for what is late, sent by every channel, each for itself."""
+"""Alarms on their way: each channel for itself, until it has taken them or somebody has seen them."""
 
-import json
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from http.client import BadStatusLine
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
+from urllib.error import HTTPError
 
 import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.sections import Alarms
-from rtseg_daemon.ledger import decisions, jobs
+from rtseg_daemon.errors import StateError
+from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.events import raise_alarm
-from rtseg_daemon.ledger.schema import Alarm, Series
-from rtseg_daemon.ledger.states import SeriesState
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.ledger.events import events_of, raise_alarm
+from rtseg_daemon.ledger.schema import Alarm
+from rtseg_daemon.ledger.seen_alarms import acknowledge, all_alarms
 from rtseg_daemon.upkeep import alarms
-from tests.unit.upkeep.test_housekeeping import NOW, OLD, deliver, stored_job, stored_series
+from rtseg_daemon.upkeep.channels import AlarmChannel
+
+BOTH = Alarms.model_validate({"webhook": "http://127.0.0.1:9/hook", "mail": "physics@example.org"})
+Send = Callable[[Alarm], str]
 
 
-def messages(ledger: Engine) -> list[str]:
-    with reading(ledger) as session:
-        return [alarm.message for alarm in session.query(Alarm)]
+def ways(monkeypatch: pytest.MonkeyPatch, **sends: Send) -> None:
+    """Channels of these names that do what the test says."""
+    found = {name: AlarmChannel(name, f"{name}.example", send) for name, send in sends.items()}
+    monkeypatch.setattr(alarms, "channels", lambda _settings: found)
 
 
-def test_contours_that_are_late_raise_one_alarm(ledger: Engine, layout: Layout) -> None:
-    job = stored_job(ledger, layout, stored_series(ledger, layout))
-    assert alarms.raise_late(ledger, 1800, OLD + 1700) == 0
-    assert alarms.raise_late(ledger, 1800, OLD + 1900) == 1
-    assert alarms.raise_late(ledger, 1800, OLD + 2000) == 0
-    assert messages(ledger) == [f"series 1: contours are late, job {job} is SEGMENTED"]
+def refuse(_alarm: Alarm) -> str:
+    raise HTTPError("http://hook.example/token", 503, "Service Unavailable", None, None)  # type: ignore[arg-type]
 
 
-def test_a_series_that_was_sent_again_and_is_late_again_is_told_again(ledger: Engine, layout: Layout) -> None:
-    series = stored_series(ledger, layout)
-    stored_job(ledger, layout, series)
-    assert alarms.raise_late(ledger, 1800, OLD + 1900) == 1
+def nonsense(_alarm: Alarm) -> str:
+    raise BadStatusLine("nonsense")
+
+
+def raised(ledger: Engine, *messages: str) -> None:
     with writing(ledger) as session:
-        session.get_one(Series, series).last_received_at = OLD + 2000
-    assert alarms.raise_late(ledger, 1800, OLD + 3700) == 0
-    assert alarms.raise_late(ledger, 1800, OLD + 3900) == 1
+        for message in messages:
+            raise_alarm(session, "late", message, message, at=1000.0)
 
 
-def test_delivered_contours_and_series_that_nobody_wants_are_never_late(ledger: Engine, layout: Layout) -> None:
-    deliver(ledger, stored_job(ledger, layout, stored_series(ledger, layout, 1)))
-    series = stored_series(ledger, layout, 2)
-    with writing(ledger) as session:
-        session.get_one(Series, series).state = SeriesState.UNROUTED
-    assert alarms.raise_late(ledger, 1800, NOW) == 0
+def test_an_alarm_is_sent_once_and_again_until_it_is_taken(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
 
+    def down_once(alarm: Alarm) -> str:
+        told.append(alarm.message)
+        return refuse(alarm) if len(told) == 1 else "HTTP 204"
 
-def test_a_look_without_sending_does_not_count_as_contours(ledger: Engine, layout: Layout) -> None:
-    job = stored_job(ledger, layout, stored_series(ledger, layout))
-    with writing(ledger) as session:
-        look = decisions.rerun(session, job, "anna", no_send=True)
-        jobs.claim_job(session, "w")
-        jobs.finish_segmentation(session, look.id, "w", jobs.Outcome("digest", []), [])
-    assert alarms.raise_late(ledger, 1800, OLD + 1900) == 1
-
-
-def test_a_series_that_never_became_a_job_is_late_too(ledger: Engine, layout: Layout) -> None:
-    series = stored_series(ledger, layout)
-    with writing(ledger) as session:
-        session.get_one(Series, series).state = SeriesState.OPEN
-    alarms.raise_late(ledger, 1800, NOW)
-    assert messages(ledger) == ["series 1: contours are late, the series is OPEN and has no job"]
-
-
-class Hook(BaseHTTPRequestHandler):
-    """A webhook that refuses the first call."""
-
-    bodies: list[dict[str, Any]] = []
-    refuse = 1
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        if Hook.refuse:
-            Hook.refuse -= 1
-            self.send_response(500)
-        else:
-            Hook.bodies.append(body)
-            self.send_response(204)
-        self.end_headers()
-
-    def log_message(self, *_arguments: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def webhook() -> Iterator[str]:
-    Hook.bodies, Hook.refuse = [], 1
-    server = HTTPServer(("127.0.0.1", 0), Hook)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/hook"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_an_alarm_is_posted_again_until_it_is_taken_and_then_no_more(ledger: Engine, webhook: str) -> None:
-    with writing(ledger) as session:
-        raise_alarm(session, "late", "late:1:1", "series 1: contours are late", at=OLD)
-        assert not raise_alarm(session, "late", "late:1:1", "again")
-    settings, seconds = Alarms(webhook=webhook), iter([0.0, 0.0, 1.0, 6.0])
+    ways(monkeypatch, webhook=down_once)
+    raised(ledger, "series 1")
+    seconds = iter([0.0, 0.0, 1.0, 6.0])
     pauses = alarms.Pauses(now=lambda: next(seconds))
-    assert [alarms.send_pending(ledger, settings, pauses) for _ in range(4)] == [0, 0, 1, 0]
-    assert [body["message"] for body in Hook.bodies] == ["series 1: contours are late"]
+    assert [alarms.send_pending(ledger, BOTH, pauses) for _ in range(4)] == [0, 0, 1, 0]
+    assert told == ["series 1", "series 1"]
 
 
 def test_a_channel_that_is_down_keeps_nothing_from_the_other(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     mailed: list[str] = []
-
-    def refuse(_url: str, _alarm: Any) -> None:
-        raise BadStatusLine("nonsense")
-
-    monkeypatch.setattr(alarms, "post", refuse)
-    monkeypatch.setattr(alarms, "write_mail", lambda _mail, alarm: mailed.append(alarm.message))
-    with writing(ledger) as session:
-        for k in range(2):
-            raise_alarm(session, "late", f"k{k}", f"series {k}")
-    settings = Alarms.model_validate({"webhook": "http://127.0.0.1:9/hook", "mail": "physics@example.org"})
+    ways(monkeypatch, webhook=nonsense, mail=lambda alarm: mailed.append(alarm.message) or "taken")
+    raised(ledger, "series 0", "series 1")
     pauses = alarms.Pauses(now=lambda: 0.0)
-    assert [alarms.send_pending(ledger, settings, pauses) for _ in range(2)] == [0, 0]
+    assert [alarms.send_pending(ledger, BOTH, pauses) for _ in range(2)] == [0, 0]
     assert mailed == ["series 0", "series 1"]
     assert pauses.failures == {"webhook": 1, "mail": 0}
-    monkeypatch.setattr(alarms, "post", lambda _url, _alarm: None)
+    ways(monkeypatch, webhook=lambda _alarm: "HTTP 204", mail=lambda alarm: mailed.append(alarm.message) or "taken")
     pauses.now = lambda: 3600.0
-    assert alarms.send_pending(ledger, settings, pauses) == 2
+    assert alarms.send_pending(ledger, BOTH, pauses) == 2
     assert mailed == ["series 0", "series 1"]
 
 
-def test_a_mail_says_what_the_alarm_says(ledger: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    sent: list[Any] = []
+def test_the_http_code_and_the_host_stand_in_the_log_and_in_the_list_and_the_url_does_not(
+    ledger: Engine,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    ways(monkeypatch, webhook=refuse)
+    raised(ledger, "series 1")
+    alarms.send_pending(ledger, BOTH, alarms.Pauses())
+    logged = capsys.readouterr().out + capsys.readouterr().err
+    with reading(ledger) as session:
+        (alarm,) = all_alarms(session)
+        shape = views.alarm_shape(alarm)
+    assert shape["error"] == "webhook webhook.example: HTTP 503 Service Unavailable"
+    assert shape["error"] in logged
+    assert "token" not in logged
+    assert (shape["at"], shape["sent_at"]) == ("1970-01-01T00:16:40.000Z", None)
 
-    class Server:
-        def __init__(self, **_options: Any) -> None:
-            pass
 
-        def connect(self, *address: Any) -> None:
-            sent.append(address)
-
-        def __enter__(self) -> "Server":
-            return self
-
-        def __exit__(self, *_error: object) -> None:
-            pass
-
-        def send_message(self, message: Any) -> None:
-            sent.append(message)
-
-    monkeypatch.setattr(alarms.smtplib, "SMTP", Server)
+def test_what_somebody_has_seen_is_sent_no_more_and_who_and_when_is_in_its_events(
+    ledger: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways(monkeypatch, webhook=refuse)
+    raised(ledger, "series 1")
+    alarms.send_pending(ledger, BOTH, alarms.Pauses())
     with writing(ledger) as session:
-        raise_alarm(session, "late", "k", "series 1: contours are late")
-    assert alarms.send_pending(ledger, Alarms.model_validate({"mail": "physics@example.org"})) == 1
-    assert sent[0] == ("localhost", 25)
-    assert (sent[1]["To"], sent[1].get_content()) == ("physics@example.org", "series 1: contours are late\n")
+        acknowledge(session, 1, "anna", "hook is being mended", at=2000.0)
+    told: list[str] = []
+    ways(monkeypatch, webhook=lambda alarm: told.append(alarm.message) or "taken")
+    assert alarms.send_pending(ledger, BOTH, alarms.Pauses()) == 0
+    assert told == []
+    with reading(ledger) as session:
+        (event,) = events_of(session, "alarm", 1)
+        assert (event.what, event.who, event.at, event.detail) == (
+            "acknowledged", "anna", 2000.0, {"why": "hook is being mended"},
+        )  # fmt: skip
+        assert all_alarms(session) == []
+        assert [alarm.acknowledged_by for alarm in all_alarms(session, seen=True)] == ["anna"]
+        with pytest.raises(StateError, match="alarm 1 was acknowledged by anna"):
+            acknowledge(session, 1, "bert")
+        with pytest.raises(StateError, match="there is no alarm 7"):
+            acknowledge(session, 7, "bert")

@@ -12,7 +12,7 @@ import pytest
 
 from rtseg_daemon.config.sections import Alarms
 from rtseg_daemon.ledger.schema import Alarm
-from rtseg_daemon.upkeep import alarms
+from rtseg_daemon.upkeep import alarms, channels
 from rtseg_daemon.upkeep.deadline import urlopen
 from rtseg_daemon.upkeep.direct import DirectAlarms
 from tests.world import wait_for
@@ -22,7 +22,7 @@ from tests.world import wait_for
 def posted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What a webhook was told."""
     told: list[str] = []
-    monkeypatch.setattr(alarms, "post", lambda _url, alarm: told.append(alarm.message))
+    monkeypatch.setattr(channels, "post", lambda _url, alarm: told.append(alarm.message) or "HTTP 204")
     return told
 
 
@@ -59,12 +59,13 @@ def test_a_channel_that_is_down_is_tried_again_without_a_ledger(
 ) -> None:
     told: list[str] = []
 
-    def down_once(_url: str, alarm: Alarm) -> None:
+    def down_once(_url: str, alarm: Alarm) -> str:
         told.append(alarm.message)
         if len(told) == 1:
             raise OSError("down")
+        return "HTTP 204"
 
-    monkeypatch.setattr(alarms, "post", down_once)
+    monkeypatch.setattr(channels, "post", down_once)
     monkeypatch.setattr(alarms, "FIRST_PAUSE_SECONDS", 0.1)
     outcry = direct(tmp_path)
     outcry.tell("ledger", "k", "gone")
@@ -111,12 +112,12 @@ def test_a_webhook_that_trickles_is_cut_off_in_time() -> None:
 
 
 def test_a_mail_server_that_trickles_is_cut_off_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alarms, "TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(channels, "TIMEOUT_SECONDS", 1.0)
     with trickling(b"220 ") as port:
         mail = Alarms.model_validate({"mail": {"to": "a@example.org", "server": "127.0.0.1", "port": port}}).mail
         assert mail is not None
         began = time.monotonic()
         with pytest.raises(OSError, match=r"not finished within 1 s|Connection unexpectedly closed"):
-            alarms.write_mail(mail, Alarm(kind="late", at=0.0, key="k", message="x"))
+            channels.write_mail(mail, Alarm(kind="late", at=0.0, key="k", message="x"))
         assert time.monotonic() - began < 5
     wait_for(lambda: not any(thread.name == "deadline" for thread in threading.enumerate()), 10)

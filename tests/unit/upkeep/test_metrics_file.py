@@ -31,6 +31,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "oldest_waiting_seconds": None,
         "destinations": [],
         "unsent_alarms": 0,
+        "unacknowledged_alarms": 0,
     }
     return nothing | changes
 

@@ -1,0 +1,60 @@
+"""What a person wants to be told as soon as it happens: jobs that are HELD or FAILED, series that no route took."""
+
+from collections.abc import Collection, Iterator
+
+from sqlalchemy import Engine, select
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.events import raise_alarm
+from rtseg_daemon.ledger.schema import Alarm, Job, Series
+from rtseg_daemon.ledger.states import JobState, SeriesState
+
+LOOK_BACK_SECONDS = 86400.0
+"""What came to this state earlier is told no more: the setting may be new, and the backlog long."""
+LONGEST_REASON = 300
+Found = tuple[str, str, str]
+"""Kind, key and message of an alarm."""
+
+
+def raise_new(engine: Engine, states: Collection[str], now: float) -> int:
+    """Raise an alarm for each job or series that came to one of `states` and was not told. Returns how many."""
+    if not states:
+        return 0
+    with reading(engine) as session:
+        found = [*reached(session, states, now - LOOK_BACK_SECONDS)]
+        known = set(session.scalars(select(Alarm.key).where(Alarm.key.in_([key for _, key, _ in found]))))
+    new = [one for one in found if one[1] not in known]
+    for kind, key, message in new:
+        with writing(engine) as session:
+            raise_alarm(session, kind, key, message, at=now)
+    return len(new)
+
+
+def reached(session: Session, states: Collection[str], since: float) -> Iterator[Found]:
+    """Everything that is in one of `states` and changed since then."""
+    if JobState.HELD in states:
+        for job in jobs_in(session, JobState.HELD, since):
+            decide = f"look at it with `rtseg-daemon jobs show {job.id}`, then release or cancel it"
+            message = f"job {job.id} is HELD: {shortened(job.error)}; {decide}"
+            yield "held", f"held:{job.id}:{int(job.updated_at)}", message
+    if JobState.FAILED in states:
+        for job in jobs_in(session, JobState.FAILED, since):
+            # the reason may be a destination's own words, which may name the patient
+            message = f"job {job.id} is FAILED; `rtseg-daemon jobs show {job.id}` says why"
+            yield "failed", f"failed:{job.id}:{int(job.updated_at)}", message
+    if SeriesState.UNROUTED in states:
+        unrouted = select(Series).where(Series.state == SeriesState.UNROUTED, Series.updated_at >= since)
+        for series in session.scalars(unrouted.order_by(Series.id)):
+            why = shortened("; ".join(series.reasons))
+            message = f"series {series.id} is UNROUTED: {why}; `rtseg-daemon series show {series.id}`"
+            yield "unrouted", f"unrouted:{series.id}:{int(series.updated_at)}", message
+
+
+def jobs_in(session: Session, state: JobState, since: float) -> Iterator[Job]:
+    yield from session.scalars(select(Job).where(Job.state == state, Job.updated_at >= since).order_by(Job.id))
+
+
+def shortened(reason: str | None) -> str:
+    text = reason or "no reason given"
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 3] + "..."
