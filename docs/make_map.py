@@ -12,8 +12,8 @@ MAP = ROOT / "docs" / "map.md"
 TREES = ("rtseg_daemon", "training/rtseg_training", "bench")
 INTRODUCTION = """# Map of files
 
-One line per file, from its own first line. Written by `python docs/make_map.py`; a test compares it with the code.
-`docs/architecture.md` tells how the folders belong together.
+One line per file, from its own first line. `python docs/make_map.py` writes this page, and a test compares it with the
+code. `docs/architecture.md` tells how the folders belong together.
 """
 
 

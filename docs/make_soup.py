@@ -152,10 +152,11 @@ def soup() -> str:
 TEXT = """# Software of unknown provenance
 
 The list that IEC 62304 asks for (5.3.3, 5.3.4, 7.1.2, 8.1.2), made by `python docs/make_soup.py` from
-`requirements.lock` and the installed packages; `tests/unit/test_supply.py` fails where it is no longer true. {count}
-packages are in the daemon. What each must do, and within which limits, is tested through our own functions: an upgrade
-that breaks it fails `make test`. Their published anomalies are asked for by `make audit` (the advisory databases), and
-the ones below are watched because a patient's contours or the listener depend on them.
+`requirements.lock` and the installed packages. `tests/unit/test_supply.py` fails where it is no longer true.
+
+{count} packages are in the daemon. What each must do, and within which limits, is tested through our own functions: an
+upgrade that breaks it fails `make test`. `make audit` asks the advisory databases for their published anomalies. The
+ones below are watched because a patient's contours or the listener depend on them.
 
 ## In the daemon, asked for by us
 

@@ -20,7 +20,7 @@ class LaterCommand(TyperCommand):
         self.place = place
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """The context of the real command, which is thereby the one that runs."""
+        """The context of the real command, so that it is the one that runs."""
         return self.load().make_context(info_name, args, parent, **extra)
 
     def load(self) -> Any:

@@ -75,8 +75,8 @@ class Child:
         self.restarts += 1
         return True
 
-    def bury(self) -> str | None:
-        """If the process has ended: why, and set the time of the next start."""
+    def note_end(self) -> str | None:
+        """Note that the process has ended, with the time of its next start. Returns why, or None while it runs."""
         if self.process is None or self.process.poll() is None:
             return None
         reason = self.frozen or why_ended(self.name, self.process.returncode)

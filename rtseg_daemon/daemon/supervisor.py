@@ -192,7 +192,7 @@ class Supervisor:
 
     def _tend(self, child: Child) -> None:
         owner, pid = child.owner, child.process.pid if child.process else None
-        reason = child.bury()
+        reason = child.note_end()
         if reason:
             log().error("a child ended", child=child.name, pid=pid, reason=reason, deaths=child.deaths)
             self.lost.append((owner, reason))

@@ -66,7 +66,7 @@ MARK = ".left-by-a-demo"
 def run_demo(out: Path, console: Console) -> None:
     """Send the phantom through the daemon. Leaves everything in `out`. Raises DemoError naming the step that failed."""
     make_room(out)
-    with console.status("making a patient that never lived"):
+    with console.status("making up a patient"):
         ct, truth = make_phantom(SEED)
         files = write_series(ct, out / "ct", SEED)
     config = write_config(out, free_port(), free_port())

@@ -50,7 +50,7 @@ class Intake:
     ) -> Status:
         """Consume the whole data set and answer. Raises PeerFault where it is larger than allowed.
 
-        An image that is not kept, whyever, is remembered: its series must not pass for whole without it.
+        An image that is not kept, for whatever reason, is remembered: its series is not complete without it.
         """
         head, kept = bytearray(), False
         try:

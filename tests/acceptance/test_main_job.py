@@ -57,7 +57,7 @@ def real_patient(folder: Path) -> Case:
 
 
 def phantom(folder: Path) -> Case:
-    """The demo's patient that never lived."""
+    """The demo's made-up patient."""
     from rtseg_daemon.demo.phantom import make_phantom, write_series
     from rtseg_daemon.segment.resample import to_image
 

@@ -41,7 +41,7 @@ def child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Child]:
     child.send(signal.SIGKILL)
     if child.process is not None:
         child.process.wait()
-        child.bury()
+        child.note_end()
     os.close(nothing)
 
 

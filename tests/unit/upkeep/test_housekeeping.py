@@ -318,7 +318,7 @@ def test_the_receiver_listens_once_it_has_said_so_and_until_it_dies(
     receiver.process.kill()
     receiver.process.communicate()
     assert not listens(upkeep), "dead, and perhaps not yet buried"
-    receiver.bury()
+    receiver.note_end()
     assert not listens(upkeep)
 
 
