@@ -34,7 +34,7 @@ Count = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Found:
+class OpenSeries:
     """An open series as the ledger has it.
 
     Args:
@@ -111,7 +111,7 @@ class Inquiry(threading.Thread):
                 silence.asked = now
                 self.ask(one, silence)
 
-    def silence_of(self, found: Found, now: float) -> Silence:
+    def silence_of(self, found: OpenSeries, now: float) -> Silence:
         """The series' present silence, or a new one where something was heard of it."""
         silence = self.silences.get(found.series_id)
         if silence is None or silence.signs != found.signs:
@@ -123,7 +123,7 @@ class Inquiry(threading.Thread):
         quiet = self.config.series.quiet_seconds
         return now - silence.since >= min(LONGEST_PAUSE_SECONDS, quiet / 4) and now - silence.asked >= quiet
 
-    def ask(self, found: Found, silence: Silence) -> None:
+    def ask(self, found: OpenSeries, silence: Silence) -> None:
         """Ask one peer after the other until one knows the series. What it says goes into the ledger."""
         for peer in self.config.query:
             if time.monotonic() < self.down_until.get(peer.name, 0.0):
@@ -145,8 +145,8 @@ class Inquiry(threading.Thread):
             return None
 
 
-def found_in(session: Session, series: Series, since: float) -> Found:
+def found_in(session: Session, series: Series, since: float) -> OpenSeries:
     newest = last_instance_id(session, series.id)
-    return Found(
+    return OpenSeries(
         series.id, series.study_instance_uid, series.series_instance_uid, newest, series.last_received_at, since
     )

@@ -30,7 +30,7 @@ from rtseg_daemon.receive.callers import Callers
 from rtseg_daemon.receive.door import Door
 from rtseg_daemon.receive.group_commit import GroupCommit
 from rtseg_daemon.receive.intake import Intake
-from rtseg_daemon.receive.listener import Listener, Port, open_port
+from rtseg_daemon.receive.listener import Listener, ListeningSocket, open_port
 from rtseg_daemon.receive.session import Reception
 from rtseg_daemon.receive.store import ObjectStore
 from rtseg_daemon.storage import Layout
@@ -51,7 +51,7 @@ def limits_of(config: Config) -> PeerLimits:
     )
 
 
-def ports_of(config: Config) -> list[Port]:
+def ports_of(config: Config) -> list[ListeningSocket]:
     """The listening sockets, plain and TLS. Raises OSError where one is taken, ConfigError for a bad certificate."""
     dicom = config.dicom
     ports = [open_port(dicom.host, port) for port in dicom.plain_ports]

@@ -20,7 +20,7 @@ from rtseg_daemon.ledger.superseding import refuse_in_doubt, refuse_superseded, 
 
 @dataclass(frozen=True)
 class Marked:
-    """A stored structure set with the note that a person let it go; it takes the place of the one with digest `of`."""
+    """A stored structure set with the note that a person let it go. It takes the place of the one with digest `of`."""
 
     of: str
     rtstruct_path: str
@@ -46,7 +46,7 @@ def release(
 ) -> Job:
     """Let a HELD job go on: to its delivery if its RTSTRUCT is stored, else to the queue.
 
-    A stored one goes only as `marked`; one that is made later is marked as it is made. Raises StateError if the job is
+    A stored one goes only as `marked`. One that is made later is marked as it is made. Raises StateError if the job is
     not HELD, may not be released (a mixed or contradictory identity), or a newer job supersedes it.
     """
     job = session.get(Job, job_id)

@@ -189,7 +189,7 @@ def note_reception(job: Job, reasons: Sequence[str]) -> None:
 
 
 def reception_reasons(job: Job) -> list[str]:
-    """What reception has against a job's series; of a series that is HELD its own reasons too."""
+    """What reception has against a job's series, with the series' own reasons where it is HELD."""
     noted = [reason for one in job.verdicts or () if one["gate"] == RECEPTION for reason in one["reasons"]]
     held = job.series.reasons if job.series.state is SeriesState.HELD else []
     return list(dict.fromkeys([*noted, *held]))

@@ -32,23 +32,23 @@ class Secure(Protocol):
 
 
 @dataclass
-class Port:
+class ListeningSocket:
     """One listening socket, `secure` where it speaks TLS."""
 
     socket: socket.socket
     secure: Secure | None = None
 
 
-def open_port(host: str, port: int, secure: Secure | None = None) -> Port:
+def open_port(host: str, port: int, secure: Secure | None = None) -> ListeningSocket:
     """Bind and listen. Raises OSError."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return Port(socket.create_server((host, port), family=family, backlog=BACKLOG), secure)
+    return ListeningSocket(socket.create_server((host, port), family=family, backlog=BACKLOG), secure)
 
 
 class Listener:
     """Accepts on all ports until stopped."""
 
-    def __init__(self, reception: Reception, ports: list[Port]) -> None:
+    def __init__(self, reception: Reception, ports: list[ListeningSocket]) -> None:
         self.reception = reception
         self.ports = ports
         self._sessions: set[Session] = set()
@@ -78,7 +78,7 @@ class Listener:
         with self._lock:
             return list(self._sessions)
 
-    def _accept(self, port: Port) -> None:
+    def _accept(self, port: ListeningSocket) -> None:
         while not self._stopping.is_set():
             try:
                 connection, address = port.socket.accept()
@@ -89,7 +89,7 @@ class Listener:
                 continue
             self._welcome(port, connection, plain_address(str(address[0])))
 
-    def _welcome(self, port: Port, connection: socket.socket, address: str) -> None:
+    def _welcome(self, port: ListeningSocket, connection: socket.socket, address: str) -> None:
         """Hand the connection to a thread of its own. Nothing here waits for the peer."""
         session = Session(self.reception, Wire(connection, self.reception.limits), address)
         with self._lock:

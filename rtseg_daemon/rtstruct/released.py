@@ -14,7 +14,7 @@ from rtseg_daemon.storage import write_durably
 
 
 def mark_released(rtstruct: Path, why: str) -> tuple[Path, str]:
-    """A copy beside `rtstruct` whose every ROI says that a person let it go although `why` held it; and its UID.
+    """A copy beside `rtstruct` whose every ROI says that a person let it go although `why` held it, and its UID.
 
     What may have been sent keeps its UID, so the copy has one of its own, derived from the first and the reason: marked
     again it is the same object. Raises StructureSetError where a ROI has no line to say it in, OSError where the copy

@@ -16,7 +16,7 @@ from rtseg_daemon.storage import Layout, check_files
 
 
 def marked_structure_set(engine: Engine, layout: Layout, job_id: int) -> Marked | None:
-    """The marked copy of a HELD job's stored structure set, for `decisions.release`; None where none is stored.
+    """The marked copy of a HELD job's stored structure set, for `decisions.release`, or None where none is stored.
 
     Raises StorageError where the stored file is damaged, StructureSetError where it cannot be marked.
     """
@@ -44,5 +44,5 @@ def marked_structure_set(engine: Engine, layout: Layout, job_id: int) -> Marked 
 
 
 def may_go(job: Job) -> bool:
-    """Whether a release is possible; why it is not, `decisions.release` says."""
+    """Whether a release is possible. Why it is not, `decisions.release` says."""
     return job.state is JobState.HELD and job.releasable and job.series.releasable
