@@ -13,7 +13,7 @@ def body_mask(volume: Volume, threshold_hu: float = -350.0) -> Array:
 
     The patient is the largest object above `threshold_hu` once bridges thinner than 12 mm are cut, and every other
     object that lies mostly inside its bounds in the axial plane (CTs that were cut to a treated region fall apart into
-    islands); a couch lies outside them. Holes are filled slice by slice, so airways and lungs count as body.
+    islands). A couch lies outside them. Holes are filled slice by slice, so airways and lungs count as body.
     """
     solid = volume.array > threshold_hu
     body = np.zeros(volume.shape, bool)
@@ -23,7 +23,7 @@ def body_mask(volume: Volume, threshold_hu: float = -350.0) -> Array:
 
 
 def patient_in(solid: Array, spacing_mm: Triple) -> Array:
-    """The part of `solid` `(z, y, x)`, cut to what is not air, that is the patient; see `body_mask`."""
+    """The part of `solid` `(z, y, x)`, cut to what is not air, that is the patient. See `body_mask`."""
     side = [2 * max(1, round(6.0 / s)) + 1 for s in spacing_mm[1:]]
     core = largest_object(dilated(eroded(solid, side), side))
     box = bounding_box(core)
@@ -57,7 +57,7 @@ def dilated(mask: Array, side: Sequence[int]) -> Array:
 
 
 def eroded(mask: Array, side: Sequence[int]) -> Array:
-    """Erosion of a mask by a rectangle of `side` (y, x) voxels, odd, slice by slice; beyond the image is background."""
+    """Erosion of a mask by a rectangle of `side` (y, x) voxels, odd, slice by slice. Beyond the image is background."""
     (_, y, x), (up, left) = mask.shape, (size // 2 for size in side)
     outside = dilated(np.pad(~mask, ((0, 0), (up, up), (left, left)), constant_values=True), side)
     return ~outside[:, up : up + y, left : left + x]
@@ -80,7 +80,7 @@ def filled(mask: Array) -> Array:
 
 
 def largest_object(mask: Array) -> Array:
-    """The largest 6-connected part of `mask` `(z, y, x)`; all False if the mask is empty."""
+    """The largest 6-connected part of `mask` `(z, y, x)`, all False if the mask is empty."""
     labels = cc3d.connected_components(mask, connectivity=6)
     counts = np.bincount(labels.ravel())
     counts[0] = 0

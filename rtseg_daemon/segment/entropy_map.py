@@ -8,7 +8,7 @@ from rtseg_daemon.anatomy.volume import Grid, Volume
 from rtseg_daemon.segment.resample import interpolate
 
 STEP_NATS = 0.01
-"""Resolution of the stored entropies; 255 steps reach past ln 6, the largest that six members give."""
+"""Resolution of the stored entropies. 255 steps reach past ln 6, the largest that six members give."""
 
 
 def save_entropy_map(entropy: Volume, path: Path) -> None:

@@ -24,8 +24,8 @@ def rings_of(found: Segmentation, organs: Sequence[Organ], ct: Grid, level: floa
     """One ring, named as its organ, for each of `organs` on the grid `ct` whose members disagree near its boundary.
 
     Args:
-        found: what the bundle said; its organs have the order of `organs`, the classes 1, 2, ...
-        organs: the organs as judged; those not found have no ring.
+        found: what the bundle said. Its organs have the order of `organs`, the classes 1, 2, ...
+        organs: the organs as judged. Those not found have no ring.
         level: least vote entropy (nats) of a ring's voxels.
     """
     rings = (ring_of(found, organ, channel, ct, level) for channel, organ in enumerate(organs, 1))
@@ -33,7 +33,7 @@ def rings_of(found: Segmentation, organs: Sequence[Organ], ct: Grid, level: floa
 
 
 def ring_of(found: Segmentation, organ: Organ, channel: int, ct: Grid, level: float) -> Organ | None:
-    """The ring of the class `channel`, in a box that its organ's lies in; None where there is no such voxel."""
+    """The ring of the class `channel`, in a box that its organ's lies in, or None where there is no such voxel."""
     if organ.box is None or organ.mask is None:
         return None
     box = reaching(organ.box, ct)

@@ -32,7 +32,7 @@ def drop_altered(cache: Path) -> None:
 
 
 def note_digests(cache: Path) -> None:
-    """List the model files as they stand; a list that cannot be written costs the next start their making."""
+    """List the model files as they stand. A list that cannot be written costs the next start their making."""
     partial = cache / f"{LIST}.{os.getpid()}.partial"
     try:
         partial.write_text(json.dumps(digests_of(cache), indent=1))

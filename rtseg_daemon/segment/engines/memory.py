@@ -1,7 +1,7 @@
 """How much memory a window takes, what a machine has left, and what is given up first where that does not suffice.
 
 Speed goes before the answer: first members stop keeping their working memory between their turns and run one after the
-other; then volumes that may go whole go in windows of training; only then the windows get smaller than those, which
+other. Then volumes that may go whole go in windows of training. Only then the windows get smaller than those, which
 changes what instance norm makes of them and is told with every organ (`reduced`).
 """
 
@@ -34,8 +34,8 @@ class MemoryPlan:
     """How members run within a budget.
 
     Args:
-        window: `(z, y, x)`; that of training unless nothing else fits.
-        whole: every volume in one piece, members side by side; the bundle was validated so and memory allows it.
+        window: `(z, y, x)`, that of training unless nothing else fits.
+        whole: every volume in one piece, members side by side. The bundle was validated so and memory allows it.
         streams: windows at work at once.
         resident: members keep their working memory between their turns.
     """
@@ -60,9 +60,9 @@ def plan(
     available: int,
     whole: Shape | None = None,
 ) -> MemoryPlan:
-    """The first of the ways to run that fits into `available` bytes; the last and smallest where none does.
+    """The first of the ways to run that fits into `available` bytes, or the last and smallest one.
 
-    `need` gives the bytes that one window at work takes; sides stay multiples of `divisor` (z, y, x). `whole` is the
+    `need` gives the bytes that one window at work takes. Sides stay multiples of `divisor` (z, y, x). `whole` is the
     largest volume of a bundle that takes volumes in one piece: a member then has one of them at work at a time.
     """
     for shape, entire in [(window, False)] if whole is None else [(whole, True), (window, False)]:
@@ -123,7 +123,7 @@ def attempts(device: str, bundles: Sequence[Bundle]) -> Iterator[tuple[str, int]
 
 
 def reduced(used: Bundle, validated: Bundle) -> str:
-    """What is said of a case that ran in smaller pieces than its bundle was validated with; empty if it did not."""
+    """What is said of a case that ran in smaller pieces than its bundle was validated with, empty if it did not."""
     if (used.window, used.window_step) == (validated.window, validated.window_step):
         return ""
     window, instead = (" x ".join(str(n) for n in one.window) for one in (used, validated))
@@ -144,7 +144,8 @@ def out_of_memory(error: BaseException) -> bool:
 def available_bytes(root: Path = Path("/")) -> int:
     """Memory that a process may still take: the kernel's estimate, or what its control group leaves if that is less.
 
-    Sources: proc(5) MemAvailable; the kernel's cgroup-v2 documentation, memory.max and memory.current (page cache is
+    Sources: proc(5) MemAvailable, and the kernel's cgroup-v2 documentation, memory.max and memory.current (page cache
+    is
     counted there, so `inactive_file` of memory.stat is given back). A kernel that tells nothing limits nothing.
     """
     left = [kernel_estimate(root / "proc/meminfo"), group_left(root / "sys/fs/cgroup")]
@@ -158,7 +159,7 @@ def kernel_estimate(path: Path) -> int | None:
 
 
 def group_left(folder: Path) -> int | None:
-    """What the control group at `folder` leaves; None where it has no limit."""
+    """What the control group at `folder` leaves, or None where it has no limit."""
     limit, used = text_of(folder / "memory.max").strip(), text_of(folder / "memory.current").strip()
     if not (limit.isdigit() and used.isdigit()):
         return None
@@ -167,7 +168,7 @@ def group_left(folder: Path) -> int | None:
 
 
 def text_of(path: Path) -> str:
-    """A file's text; empty where it cannot be read."""
+    """A file's text, empty where it cannot be read."""
     try:
         return path.read_text()
     except OSError:
