@@ -109,6 +109,10 @@ def print_status(shape: dict[str, Any]) -> None:
     print_table("destinations", columns, [[d[column] for column in columns] for d in shape["destinations"]])
     facts = ("name", "pid", "state", "restarts", "since", "detail")
     print_table("processes", facts, [[process[fact] for fact in facts] for process in shape["processes"]])
+    seen = ("calling_ae", "called_ae", "host", "count", "last_at", "reason")
+    if shape["rejected_callers"]:
+        rows = [[caller[fact] for fact in seen] for caller in shape["rejected_callers"]]
+        print_table("callers rejected in the last 24 hours", seen, rows)
     for problem in shape["problems"]:
         out.print(problem, highlight=False, markup=False)
     unseen, unsent = shape["unacknowledged_alarms"], shape["unsent_alarms"]

@@ -87,10 +87,15 @@ def receive(config: Config, stop: threading.Event, show: Callable[[Callable[[], 
     listener = Listener(reception, ports_of(config))
     commits.start()
     listener.start()
+    counting = threading.Thread(
+        target=reception.turned_away.keep_writing, args=(commits, stop), name="rejections", daemon=True
+    )
+    counting.start()
     show(lambda: commits.submit(lambda _session: None))  # an empty transaction goes the way of every object
     log().info("listening", ports=config.dicom.ports, unfinished_files=left, associations_died=died)
     stop.wait()
     listener.stop(min(DRAIN_SECONDS, config.jobs.shutdown_seconds))
+    counting.join(1.0)
     commits.stop()
     engine.dispose()
     log().info("stopped listening")

@@ -246,6 +246,24 @@ class Destination(Base):
     error: Mapped[str | None]
 
 
+class RejectedCaller(Base):
+    """One caller whose associations were rejected for one reason. Titles are empty if it came no further than TLS."""
+
+    __tablename__ = "rejected_caller"
+    __table_args__ = (
+        UniqueConstraint("calling_ae", "called_ae", "host", "reason", name="one_row_per_rejected_caller"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    calling_ae: Mapped[str]
+    called_ae: Mapped[str]
+    host: Mapped[str]
+    reason: Mapped[str]
+    count: Mapped[int]
+    first_at: Mapped[float]
+    last_at: Mapped[float]
+
+
 class Process(Base):
     """A child of the supervisor, as `status` shows it."""
 

@@ -10,12 +10,26 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import StateError
-from rtseg_daemon.ledger.schema import Alarm, Delivery, Destination, Event, Instance, Job, Process, Series
+from rtseg_daemon.ledger.rejected_callers import rejected_since, rejected_totals
+from rtseg_daemon.ledger.schema import (
+    Alarm,
+    Delivery,
+    Destination,
+    Event,
+    Instance,
+    Job,
+    Process,
+    RejectedCaller,
+    Series,
+)
 from rtseg_daemon.ledger.seen_alarms import unseen_count, unsent
 from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState, SeriesState
 
 JsonObject = dict[str, Any]
 
+DAY_SECONDS = 86400.0
+MOST_REJECTED = 10
+"""So many callers that were rejected are shown, the last ones."""
 WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING)
 
 
@@ -236,6 +250,21 @@ def status_shape(
         "unsent_alarms": len(waiting_alarms),
         "unsent_alarms_error": next((alarm.error for alarm in reversed(waiting_alarms) if alarm.error), None),
         "unacknowledged_alarms": unseen_count(session),
+        "rejected_associations": rejected_totals(session),
+        "rejected_callers": [rejected_shape(row) for row in rejected_since(session, now - DAY_SECONDS, MOST_REJECTED)],
+    }
+
+
+def rejected_shape(row: RejectedCaller) -> JsonObject:
+    """A caller that was rejected of late."""
+    return {
+        "calling_ae": row.calling_ae,
+        "called_ae": row.called_ae,
+        "host": row.host,
+        "reason": row.reason,
+        "count": row.count,
+        "first_at": moment(row.first_at),
+        "last_at": moment(row.last_at),
     }
 
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass, field
 from rtseg_daemon.config.sections import Caller
 from rtseg_daemon.dicom.tls import Certificate
 from rtseg_daemon.logs import log
-from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, UNKNOWN_CALLER, UNKNOWN_FOR_NOW, Rejection
+from rtseg_daemon.receive.negotiation import (
+    NOT_THIS_MACHINE,
+    OTHER_ADDRESS,
+    OTHER_CERTIFICATE,
+    UNKNOWN_CALLED,
+    UNKNOWN_CALLER,
+    UNKNOWN_FOR_NOW,
+    Rejection,
+)
 
 RESOLVE_SECONDS = 60.0
 
@@ -63,17 +71,25 @@ class Callers:
 
         Where only the lookup of a name stands between it and an entry of the list, it is told to come again.
         """
-        known = self._known(calling, address, certificate)
-        if not known:
-            return UNKNOWN_CALLER if known is False else UNKNOWN_FOR_NOW
-        return None if called == self.our_title else UNKNOWN_CALLED
+        refusal = self._unknown(calling, address, certificate)
+        if refusal is None and called != self.our_title:
+            return UNKNOWN_CALLED
+        return refusal
 
-    def _known(self, calling: str, address: str, certificate: Certificate | None) -> bool | None:
+    def _unknown(self, calling: str, address: str, certificate: Certificate | None) -> Rejection | None:
+        """What speaks against the caller itself."""
         if not self.allowed:
-            return ipaddress.ip_address(address).is_loopback
-        entries = [one for one in self.allowed if one.ae_title == calling and bound(one, certificate)]
-        answers = [self.resolver.holds(one.host, address) for one in entries]
-        return True if True in answers else None if None in answers else False
+            return None if ipaddress.ip_address(address).is_loopback else NOT_THIS_MACHINE
+        entries = [one for one in self.allowed if one.ae_title == calling]
+        bound_ones = [one for one in entries if bound(one, certificate)]
+        answers = [self.resolver.holds(one.host, address) for one in bound_ones]
+        if True in answers:
+            return None
+        if None in answers:
+            return UNKNOWN_FOR_NOW
+        if bound_ones:
+            return OTHER_ADDRESS
+        return OTHER_CERTIFICATE if entries else UNKNOWN_CALLER
 
 
 def bound(caller: Caller, certificate: Certificate | None) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 from rtseg_daemon.dicom.tls import Certificate
 from rtseg_daemon.dicom.validity import refused_as_ended
 from rtseg_daemon.dicom.wire import Wire
+from rtseg_daemon.ledger.rejected_callers import CallerSeen
 from rtseg_daemon.logs import log
 from rtseg_daemon.receive.callers import plain_address
 from rtseg_daemon.receive.session import Reception, Session
@@ -120,6 +121,9 @@ class Listener:
         except (OSError, ssl.SSLError) as error:
             reason = getattr(error, "reason", None) or type(error).__name__
             log().warning("a connection failed before its association", host=session.address, reason=str(reason))
+            if secure is not None and isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+                words = f"TLS was not agreed on: {str(reason).lower().replace('_', ' ')}"
+                self.reception.turned_away.note(CallerSeen("", "", session.address, "tls", words))
             if refused_as_ended(error):
                 message = f"the certificate that {session.address} calls with has ended; it is refused"
                 self.reception.intake.alarm("certificate", f"certificate:{session.address}:ended", message)

@@ -71,12 +71,13 @@ def negotiated(
 
 @dataclass(frozen=True)
 class Rejection:
-    """Why an association is rejected, as in an A-ASSOCIATE-RJ (PS3.8, table 9-21), and in words for the log."""
+    """Why an association is rejected, as in an A-ASSOCIATE-RJ (PS3.8, table 9-21), in words, and by a short name."""
 
     result: int
     source: int
     reason: int
     why: str
+    kind: str = "other"
 
     def encode(self) -> bytes:
         answer = A_ASSOCIATE()
@@ -85,13 +86,14 @@ class Rejection:
         return data
 
 
-UNKNOWN_CALLER = Rejection(1, 1, 3, "calling AE title or address is not in dicom.allowed_callers")
-
-
-UNKNOWN_CALLED = Rejection(1, 1, 7, "called AE title is not dicom.ae_title")
-
-
-UNKNOWN_FOR_NOW = Rejection(2, 3, 1, "the host name of this caller in dicom.allowed_callers cannot be looked up now")
-
-
-TOO_MANY = Rejection(2, 3, 2, "too many associations")
+UNKNOWN_CALLER = Rejection(1, 1, 3, "this calling AE title is not in dicom.allowed_callers", "calling_title")
+OTHER_ADDRESS = Rejection(1, 1, 3, "dicom.allowed_callers has this AE title at another address", "address")
+OTHER_CERTIFICATE = Rejection(
+    1, 1, 3, "dicom.allowed_callers binds this AE title to another certificate", "certificate"
+)
+NOT_THIS_MACHINE = Rejection(1, 1, 3, "without dicom.allowed_callers only this machine may call", "no_list")
+UNKNOWN_CALLED = Rejection(1, 1, 7, "called AE title is not dicom.ae_title", "called_title")
+UNKNOWN_FOR_NOW = Rejection(
+    2, 3, 1, "the host name of this caller in dicom.allowed_callers cannot be looked up now", "lookup"
+)
+TOO_MANY = Rejection(2, 3, 2, "too many associations", "full")

@@ -23,6 +23,7 @@ from rtseg_daemon.dicom.wire import (
     encode_command,
     release_reply,
 )
+from rtseg_daemon.ledger.rejected_callers import CallerSeen
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log
 from rtseg_daemon.receive.callers import Callers
@@ -30,6 +31,7 @@ from rtseg_daemon.receive.door import Door
 from rtseg_daemon.receive.intake import Intake
 from rtseg_daemon.receive.negotiation import TOO_MANY, Rejection, accept, decode_request
 from rtseg_daemon.receive.sender import Sender
+from rtseg_daemon.receive.turned_away import TurnedAway
 
 WORTH_BYTES = 16 * 1024
 """So much data show that a peer is at work (see `door`)."""
@@ -45,6 +47,7 @@ class Reception:
     limits: PeerLimits
     contexts: list[PresentationContext]
     event_report: Callable[[Command, bytes, str], Status] | None = None
+    turned_away: TurnedAway = field(default_factory=TurnedAway)
 
 
 @dataclass(eq=False)
@@ -102,7 +105,9 @@ class Session:
         request = decode_request(body)
         refusal = self._refusal(request)
         if refusal is not None:
-            log().warning("an association is rejected", host=self.address, reason=refusal.why)
+            called = str(request.called_ae_title).strip()
+            who = CallerSeen(self.sender.calling_ae, called, self.address, refusal.kind, refusal.why)
+            self.reception.turned_away.note(who)
             self._say(refusal.encode())
             return False
         self.contexts, answer = accept(request, self.reception.contexts, self.reception.limits)

@@ -25,11 +25,12 @@ class Measurements:
 
 @dataclass(frozen=True)
 class Metric:
-    """One gauge with its samples (labels, value)."""
+    """One metric with its samples (labels, value). `kind` is gauge or counter."""
 
     name: str
     help: str
     samples: Samples
+    kind: str = "gauge"
 
 
 def metrics_text(facts: Measurements) -> str:
@@ -38,7 +39,7 @@ def metrics_text(facts: Measurements) -> str:
 
 
 def metrics_of(facts: Measurements) -> list[Metric]:
-    """Every metric. All are gauges, since a ledger row may change its state or be counted anew."""
+    """Every metric. Most are gauges, since a ledger row may change its state or be counted anew."""
     status = facts.status
     return [
         Metric("rtseg_jobs", "Jobs by state.", by_state(status["jobs"])),
@@ -56,6 +57,12 @@ def metrics_of(facts: Measurements) -> list[Metric]:
         ),
         Metric("rtseg_alarms_unsent", "Alarms that a channel has not taken yet.", single(status["unsent_alarms"])),
         Metric("rtseg_alarms_unacknowledged", "Alarms that nobody has seen.", single(status["unacknowledged_alarms"])),
+        Metric(
+            "rtseg_rejected_associations_total",
+            "Incoming associations that were rejected, by reason.",
+            [({"reason": kind}, count) for kind, count in sorted(status["rejected_associations"].items())],
+            "counter",
+        ),
         Metric("rtseg_storage_free_bytes", "Free space where the storage directory lies.", single(facts.free_bytes)),
         Metric(
             "rtseg_destination_up",
@@ -81,7 +88,7 @@ def single(value: float) -> Samples:
 
 def rendered(metric: Metric) -> str:
     """HELP, TYPE and a line per sample."""
-    lines = [f"# HELP {metric.name} {escaped(metric.help)}", f"# TYPE {metric.name} gauge"]
+    lines = [f"# HELP {metric.name} {escaped(metric.help)}", f"# TYPE {metric.name} {metric.kind}"]
     lines += [f"{metric.name}{labelled(labels)} {number(value)}" for labels, value in metric.samples]
     return "\n".join(lines) + "\n"
 

@@ -1,5 +1,6 @@
 """The receiver as a process: its life, its peers, and what it does not load."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ from pydicom import Dataset
 from pynetdicom import AE
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+from rtseg_daemon import cli
 from tests.faults.conftest import series
 from tests.peers import program, storescu
-from tests.receiver import Peer, Receiver, echo_seconds, encoded, store_pdus
+from tests.receiver import Peer, Receiver, echo_seconds, encoded, running, store_pdus
+from tests.world import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -142,3 +145,32 @@ def test_certificates_that_cannot_be_used_end_it_with_2(receiver: Receiver, tmp_
     status, said = ended(config)
     assert status == 2
     assert "dicom.tls" in said
+
+
+def test_rejected_callers_are_shown_in_status_with_title_and_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    callers = [{"ae_title": "PACS", "host": "127.0.0.1"}, {"ae_title": "FAR", "host": "10.0.0.1"}]
+    for receiver in running(tmp_path, {"allowed_callers": callers}):
+        for calling, called in (("STRANGER", "RTSEG"), ("STRANGER", "RTSEG"), ("FAR", "RTSEG"), ("PACS", "OTHER")):
+            with Peer(receiver.port) as peer:
+                assert peer.associate(calling=calling, called=called) == 3
+        wait_for(lambda: len(receiver.rows("select * from rejected_caller")) == 3, 20)  # noqa: B023
+        assert "STRANGER" in receiver.logged()
+        monkeypatch.setattr("sys.argv", ["rtseg-daemon", "status", "--json", "--config", str(receiver.config)])
+        with pytest.raises(SystemExit):
+            cli.main()
+        shape = json.loads(capsys.readouterr().out)
+        monkeypatch.setattr("sys.argv", ["rtseg-daemon", "status", "--config", str(receiver.config)])
+        with pytest.raises(SystemExit):
+            cli.main()
+        table = capsys.readouterr().out
+    found = {(one["calling_ae"], one["called_ae"], one["count"], one["reason"]) for one in shape["rejected_callers"]}
+    assert found == {
+        ("STRANGER", "RTSEG", 2, "this calling AE title is not in dicom.allowed_callers"),
+        ("FAR", "RTSEG", 1, "dicom.allowed_callers has this AE title at another address"),
+        ("PACS", "OTHER", 1, "called AE title is not dicom.ae_title"),
+    }
+    assert shape["rejected_associations"] == {"calling_title": 2, "address": 1, "called_title": 1}
+    assert "callers rejected in the last 24 hours" in table
+    assert "STRANGER" in table

@@ -387,3 +387,10 @@ def test_a_partner_without_tls_is_not_spoken_to_where_tls_is_asked_for(world: Wo
                 echo_and_security(Local("RTSEG", Tls(**files)), partner, Waits(2, 2, 2))
         finally:
             peer.terminate()
+
+
+def test_a_client_whose_certificate_is_refused_is_counted_with_the_reason(secure: Receiver, world: World) -> None:
+    assert associate(tls_port(secure), client(world, world.foreign)) == 0
+    query = "select reason from rejected_caller where host = '127.0.0.1' and calling_ae = ''"
+    wait_for(lambda: secure.rows(query), 20)
+    assert any("TLS was not agreed on: certificate verify failed" in reason for (reason,) in secure.rows(query))

@@ -9,7 +9,13 @@ from rtseg_daemon.receive import callers as callers_module
 from rtseg_daemon.receive import door as door_module
 from rtseg_daemon.receive.callers import Callers, Resolver, bound, plain_address
 from rtseg_daemon.receive.door import Door, idlest
-from rtseg_daemon.receive.negotiation import UNKNOWN_CALLED, UNKNOWN_CALLER
+from rtseg_daemon.receive.negotiation import (
+    NOT_THIS_MACHINE,
+    OTHER_ADDRESS,
+    OTHER_CERTIFICATE,
+    UNKNOWN_CALLED,
+    UNKNOWN_CALLER,
+)
 
 PRINT = "ab" * 32
 
@@ -21,15 +27,27 @@ def callers(*allowed: Caller) -> Callers:
 def test_without_a_list_any_title_may_associate_from_loopback_only() -> None:
     assert callers().refusal("ANY", "RTSEG", "127.0.0.1", None) is None
     assert callers().refusal("ANY", "RTSEG", "::1", None) is None
-    assert callers().refusal("ANY", "RTSEG", "10.0.0.5", None) is UNKNOWN_CALLER
+    assert callers().refusal("ANY", "RTSEG", "10.0.0.5", None) is NOT_THIS_MACHINE
 
 
 def test_title_and_address_must_both_be_those_of_one_entry() -> None:
     rule = callers(Caller(ae_title="A", host="10.0.0.1"), Caller(ae_title="B", host="10.0.0.2"))
     assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is None
-    assert rule.refusal("A", "RTSEG", "10.0.0.2", None) is UNKNOWN_CALLER
+    assert rule.refusal("A", "RTSEG", "10.0.0.2", None) is OTHER_ADDRESS
     assert rule.refusal("C", "RTSEG", "10.0.0.1", None) is UNKNOWN_CALLER
     assert rule.refusal("A", "OTHER", "10.0.0.1", None) is UNKNOWN_CALLED
+
+
+def test_a_title_that_is_bound_to_another_certificate_is_told_so_in_the_log() -> None:
+    rule = callers(Caller(ae_title="A", host="10.0.0.1", fingerprint=PRINT))
+    assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is OTHER_CERTIFICATE
+    assert rule.refusal("A", "RTSEG", "10.0.0.1", Certificate("cd" * 32)) is OTHER_CERTIFICATE
+    assert rule.refusal("A", "RTSEG", "10.0.0.1", Certificate(PRINT)) is None
+
+
+def test_what_the_peer_hears_does_not_tell_which_of_these_it_was() -> None:
+    answers = {one.encode() for one in (UNKNOWN_CALLER, OTHER_ADDRESS, OTHER_CERTIFICATE, NOT_THIS_MACHINE)}
+    assert len(answers) == 1
 
 
 @pytest.mark.parametrize(
@@ -70,10 +88,10 @@ def test_a_known_caller_is_served_while_names_cannot_be_looked_up(monkeypatch: p
     for _ in range(3):
         names.seconds += 3600.0
         assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is None
-        assert rule.refusal("A", "RTSEG", "10.0.0.2", None) is UNKNOWN_CALLER
+        assert rule.refusal("A", "RTSEG", "10.0.0.2", None) is OTHER_ADDRESS
     names.away, names.addresses = False, ["10.0.0.2"]
     names.seconds += 3600.0
-    assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is UNKNOWN_CALLER, "it has moved"
+    assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is OTHER_ADDRESS, "it has moved"
     assert rule.refusal("A", "RTSEG", "10.0.0.2", None) is None
 
 
@@ -84,7 +102,7 @@ def test_a_caller_whose_name_could_never_be_looked_up_is_told_to_come_again(monk
     refusal = rule.refusal("A", "RTSEG", "10.0.0.1", None)
     assert refusal is not None
     assert refusal.result == 2, "rejected-transient (PS3.8, table 9-21)"
-    assert rule.refusal("B", "RTSEG", "10.0.0.1", None) is UNKNOWN_CALLER
+    assert rule.refusal("B", "RTSEG", "10.0.0.1", None) is OTHER_ADDRESS
     assert rule.refusal("C", "RTSEG", "10.0.0.1", None) is UNKNOWN_CALLER
     names.away = False
     assert rule.refusal("A", "RTSEG", "10.0.0.1", None) is None

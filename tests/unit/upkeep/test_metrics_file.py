@@ -32,6 +32,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "destinations": [],
         "unsent_alarms": 0,
         "unacknowledged_alarms": 0,
+        "rejected_associations": {},
     }
     return nothing | changes
 
@@ -58,7 +59,7 @@ def test_every_metric_has_one_help_and_one_type_line_before_its_samples() -> Non
         assert re.fullmatch(r"rtseg_[a-z_]+", name)
         lines = [line for line in text.splitlines() if re.search(rf"(^|\s){name}(\s|{{|$)", line)]
         assert lines[0].startswith(f"# HELP {name} ")
-        assert lines[1] == f"# TYPE {name} gauge"
+        assert lines[1] == f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}"
         assert not any(line.startswith("#") for line in lines[2:])
 
 
