@@ -3,7 +3,7 @@
 import shutil
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from rtseg_daemon.storage import Layout, damage
 
 SETTLED_SECONDS = 3600.0
 """Younger files may belong to something that is being written right now."""
+YOUNG = "young"
+"""The kind of finding that asks for patience alone."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +83,17 @@ def instances_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepan
 
 
 def results_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
-    """Structure sets that are still to be sent, and are gone or altered."""
+    """Structure sets that are still to be sent or looked at, and are gone or altered.
+
+    What retention has removed together with its images is not missing: a job for research or for a look alone is never
+    DELIVERED.
+    """
     done = (JobState.DELIVERED, JobState.CANCELLED)
+    kept = select(Instance.id).where(
+        Instance.series_id == Job.series_id, Instance.id <= Job.last_instance_id, Instance.state == InstanceState.KEPT
+    )
     query = select(Job.id, Job.rtstruct_path, Job.rtstruct_sha256).where(
-        Job.rtstruct_path.is_not(None), Job.state.not_in(done)
+        Job.rtstruct_path.is_not(None), Job.state.not_in(done), kept.exists()
     )
     with reading(engine) as session:
         rows = session.execute(query).all()
@@ -98,38 +107,58 @@ def orphans(engine: Engine, layout: Layout, repair: bool) -> Iterator[Discrepanc
     with reading(engine) as session:
         known = set(session.scalars(select(Instance.path).where(Instance.state != InstanceState.REMOVED)))
         jobs = {str(number) for number in session.scalars(select(Job.id).where(Job.rtstruct_path.is_not(None)))}
-    for file in settled_files(layout.series):
-        if layout.relative(file) not in known:
-            if repair:
-                file.rename(layout.quarantine / f"orphan-{file.name}")
-            yield Discrepancy(
-                "orphan", layout.relative(file), "is not in the ledger (--repair moves it to quarantine)", repair
-            )
-    for folder in layout.results.iterdir():
-        if folder.name not in jobs and settled(folder):
-            if repair:
-                shutil.rmtree(folder)
-            yield Discrepancy(
-                "orphan", layout.relative(folder), "belongs to no finished job (deleted by --repair)", repair
-            )
+    unknown = [file for file in files_in(layout.series) if layout.relative(file) not in known]
+    for file in filter(settled, unknown):
+        if repair:
+            file.rename(layout.quarantine / f"orphan-{file.name}")
+        yield Discrepancy(
+            "orphan", layout.relative(file), "is not in the ledger (--repair moves it to quarantine)", repair
+        )
+    yield from still_young(layout, layout.series, unknown, "not in the ledger")
+    forgotten = [folder for folder in layout.results.iterdir() if folder.name not in jobs]
+    for folder in filter(settled, forgotten):
+        if repair:
+            shutil.rmtree(folder)
+        yield Discrepancy("orphan", layout.relative(folder), "belongs to no finished job (deleted by --repair)", repair)
+    yield from still_young(layout, layout.results, forgotten, "of no finished job")
 
 
 def leftovers(layout: Layout, repair: bool) -> Iterator[Discrepancy]:
     """Unfinished files of a process that died."""
-    parts = [path for path in layout.directory.rglob("*.part") if settled(path)]
-    for path in [*settled_files(layout.incoming), *parts]:
+    unfinished = list(dict.fromkeys([*files_in(layout.incoming), *layout.directory.rglob("*.part")]))
+    for path in filter(settled, unfinished):
         if repair:
             path.unlink(missing_ok=True)
         yield Discrepancy("unfinished", layout.relative(path), "was never finished (deleted by --repair)", repair)
+    yield from still_young(layout, layout.incoming, unfinished, "not finished")
 
 
-def settled_files(folder: Path) -> Iterator[Path]:
-    return (path for path in sorted(folder.rglob("*")) if path.is_file() and settled(path))
+def still_young(layout: Layout, folder: Path, found: Sequence[Path], what: str) -> Iterator[Discrepancy]:
+    """One line about those that may be on their way right now."""
+    count = sum(young(path) for path in found)
+    if count:
+        message = f"{count} here {'is' if count == 1 else 'are'} {what} and younger than an hour; look again in an hour"
+        yield Discrepancy(YOUNG, layout.relative(folder), message)
+
+
+def files_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
 
 
 def settled(path: Path) -> bool:
     """Not touched for an hour. What has gone since it was listed is not."""
+    age = age_of(path)
+    return age is not None and age > SETTLED_SECONDS
+
+
+def young(path: Path) -> bool:
+    age = age_of(path)
+    return age is not None and age <= SETTLED_SECONDS
+
+
+def age_of(path: Path) -> float | None:
+    """Seconds since it was touched, by a clock that may have been set. None if it is gone."""
     try:
-        return abs(time.time() - path.stat().st_mtime) > SETTLED_SECONDS
+        return abs(time.time() - path.stat().st_mtime)
     except FileNotFoundError:
-        return False
+        return None

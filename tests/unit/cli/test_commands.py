@@ -486,3 +486,9 @@ def test_a_demo_removes_only_what_a_demo_left(tmp_path: Path) -> None:
     (tmp_path / "demo" / "old").write_text("old")
     make_room(tmp_path / "demo")
     assert not (tmp_path / "demo" / "old").exists()
+
+
+def test_doctor_with_nothing_but_young_files_ends_with_0_and_says_so(desk: Desk) -> None:
+    (desk.layout.series / "a.dcm").write_bytes(b"x")
+    (found,) = desk.ask("doctor")
+    assert (found["kind"], found["subject"]) == ("young", "series")

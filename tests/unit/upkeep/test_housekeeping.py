@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon.children import Child
 from rtseg_daemon.errors import LedgerError
-from rtseg_daemon.ledger import jobs
+from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.associations import resume_listening
 from rtseg_daemon.ledger.deliveries import begin_delivery, record_sent
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
@@ -267,12 +267,42 @@ def test_repair_moves_orphans_away_and_deletes_what_was_never_finished(
         path.write_bytes(b"x")
     for path in (orphan, unfinished, forgotten):
         age(path)
-    assert {f.kind for f in doctor.examine(ledger, config, repair=False)} == {"orphan", "unfinished"}
+    assert {f.kind for f in doctor.examine(ledger, config, repair=False)} == {"orphan", "unfinished", "young"}
     assert orphan.exists()
-    assert all(f.repaired for f in doctor.examine(ledger, config, repair=True))
-    assert doctor.examine(ledger, config, repair=False) == []
+    assert all(f.repaired for f in doctor.examine(ledger, config, repair=True) if f.kind != "young")
+    assert {f.kind for f in doctor.examine(ledger, config, repair=False)} == {"young"}
     assert [path.name for path in layout.quarantine.iterdir()] == ["orphan-orphan.dcm"]
     assert young.exists(), "it may be on its way into the ledger"
+
+
+def test_files_younger_than_an_hour_are_reported_as_such_and_not_as_orphans(
+    ledger: Engine, config: Config, layout: Layout
+) -> None:
+    for name in ("a", "b"):
+        (layout.series / f"{name}.dcm").write_bytes(b"x")
+    (layout.incoming / "half.part").write_bytes(b"x")
+    (layout.results / "77").mkdir()
+    found = {(f.subject, f.message) for f in doctor.examine(ledger, config, repair=True) if f.kind == "young"}
+    assert found == {
+        ("series", "2 here are not in the ledger and younger than an hour; look again in an hour"),
+        ("results", "1 here is of no finished job and younger than an hour; look again in an hour"),
+        ("incoming", "1 here is not finished and younger than an hour; look again in an hour"),
+    }
+    assert {f.kind for f in doctor.examine(ledger, config, repair=True)} == {"young"}
+
+
+def test_jobs_for_research_are_no_findings_after_retention(ledger: Engine, config: Config, layout: Layout) -> None:
+    series = stored_series(ledger, layout)
+    first = stored_job(ledger, layout, series)
+    deliver(ledger, first)
+    with writing(ledger) as session:
+        look = decisions.rerun(session, first, "anna", no_send=True, at=OLD)
+        jobs.claim_job(session, "w", at=OLD)
+        made = jobs.Outcome("d", [], rtstruct_path=f"results/{look.id}/RTSTRUCT.dcm", rtstruct_sha256="x")
+        jobs.finish_segmentation(session, look.id, "w", made, [], at=OLD)
+    assert [f.subject for f in doctor.examine(ledger, config, repair=False)] == [f"job {look.id}"], "to be looked at"
+    assert remove_old(ledger, layout) == 1
+    assert doctor.examine(ledger, config, repair=False) == []
 
 
 def test_too_little_space_is_a_finding(ledger: Engine, config: Config, layout: Layout) -> None:
