@@ -62,3 +62,7 @@ class Withdrawn(RtsegError):
 
 class ContextRefused(DeliveryError):
     """The peer accepts the association, but not this kind of object or service. It must be set up for it."""
+
+
+class Undecided(RtsegError):
+    """Two images could not be compared now, for want of time, memory or a process. That says nothing of the images."""

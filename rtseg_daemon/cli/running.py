@@ -14,6 +14,7 @@ from rtseg_daemon.errors import LedgerError
 from rtseg_daemon.ledger import supervision, views
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.loss import hindrance, loss, quick_check
+from rtseg_daemon.one_thread import one_thread
 from rtseg_daemon.storage import Layout, is_locked
 from rtseg_daemon.upkeep.certificates import own_ends
 from rtseg_daemon.upkeep.doctor import YOUNG, examine
@@ -25,8 +26,9 @@ def serve(config: ConfigFile = None) -> None:
 
     Example: rtseg-daemon serve --config /etc/rtseg/config.yaml
     """
-    # numpy, pydicom and the scheduler: `status`, which a monitoring system asks every minute, starts without them
-    from rtseg_daemon.daemon.supervisor import serve as run
+    with one_thread():  # the supervisor's numpy; its workers get the environment as it was
+        # numpy, pydicom and the scheduler: `status`, which a monitoring system asks every minute, starts without them
+        from rtseg_daemon.daemon.supervisor import serve as run
 
     require_config(config)
     assert config is not None

@@ -1,6 +1,7 @@
 """One child process of the supervisor: started, watched, restarted with growing pauses."""
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import DeviceError
 from rtseg_daemon.ledger.retry import restart_seconds
+from rtseg_daemon.one_thread import with_one_thread
 
 SETTLED_SECONDS = 60.0
 """A child that lived this long has settled: its next death counts as the first."""
@@ -36,6 +38,8 @@ class Child:
     arguments: tuple[str, ...]
     lock: int
     frozen_seconds: float = FROZEN_SECONDS
+    one_thread: bool = True
+    """Whether its libraries are to start no threads for linear algebra."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restarts: int = -1
@@ -70,7 +74,8 @@ class Child:
         self.line, theirs = socket.socketpair()
         self.line.setblocking(False)
         with theirs:
-            self.process = subprocess.Popen(command, stdin=theirs.fileno(), pass_fds=(self.lock,))
+            environment = with_one_thread(os.environ) if self.one_thread else None
+            self.process = subprocess.Popen(command, stdin=theirs.fileno(), pass_fds=(self.lock,), env=environment)
         self.started_at, self.heard_at, self.frozen = time.monotonic(), None, ""
         self.restarts += 1
         return True
@@ -159,6 +164,6 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
     for index, device in enumerate(devices(config.compute.device, visible, gpu_nodes())):
         name = f"worker-{index}"
         arguments = (*common, "--name", name, "--device", device)
-        found.append(Child(name, modules.worker, arguments, lock, WORKER_FROZEN_SECONDS))
+        found.append(Child(name, modules.worker, arguments, lock, WORKER_FROZEN_SECONDS, one_thread=False))
     found.append(Child("deliverer", modules.deliverer, common, lock))
     return found

@@ -27,6 +27,8 @@ from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.receive.callers import Callers
+from rtseg_daemon.receive.comparison import Comparison
+from rtseg_daemon.receive.decoding import Decoder
 from rtseg_daemon.receive.door import Door
 from rtseg_daemon.receive.group_commit import GroupCommit
 from rtseg_daemon.receive.intake import Intake
@@ -74,12 +76,12 @@ def receive(config: Config, stop: threading.Event, show: Callable[[Callable[[], 
         died = resume_listening(session, pid=os.getpid())
     make_room(engine)
     commits = GroupCommit(engine, store.sync)
-    limits = limits_of(config)
+    limits, comparison = limits_of(config), Comparison(Decoder())
     commitment = any(destination.commitment for destination in config.destinations)
     reception = Reception(
         Callers(config.dicom.ae_title, config.dicom.allowed_callers),
         Door(config.dicom.max_associations, config.dicom.max_per_caller),
-        Intake(store, commits, limits, config.storage.minimum_free_gb),
+        Intake(store, commits, limits, config.storage.minimum_free_gb, comparison),
         limits,
         supported_contexts(commitment),
         partial(take_event_report, engine) if commitment else None,
@@ -97,6 +99,7 @@ def receive(config: Config, stop: threading.Event, show: Callable[[Callable[[], 
     listener.stop(min(DRAIN_SECONDS, config.jobs.shutdown_seconds))
     counting.join(1.0)
     commits.stop()
+    comparison.decoder.close()
     engine.dispose()
     log().info("stopped listening")
 

@@ -13,10 +13,8 @@ from rtseg_daemon.dicom.association import PLAIN, Association, Data
 from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.datasets import encode
 from rtseg_daemon.dicom.dimse import Status
+from rtseg_daemon.dicom.files import data_set_start
 from rtseg_daemon.dicom.proposal import Offer
-
-BEFORE_META_BYTES = 128 + 4 + 12
-"""Preamble, prefix, and the element that says how long the rest of the meta information is (PS3.10, 7.1)."""
 
 
 def forms(syntax: str) -> tuple[str, ...]:
@@ -53,9 +51,7 @@ def data_of(path: Path, meta: FileMetaDataset, syntax: str) -> Iterator[Data]:
     if syntax != str(meta.TransferSyntaxUID):
         yield Data.of(encode(dcmread(path), syntax))
         return
-    if "FileMetaInformationGroupLength" not in meta:
-        raise InvalidDicomError(f"{path.name} does not say where its data set begins")
-    start = BEFORE_META_BYTES + int(meta.FileMetaInformationGroupLength)
+    start = data_set_start(meta)
     with path.open("rb") as file:
         length = file.seek(0, SEEK_END) - start
         if length < 0:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom import Dataset
+from pydicom import Dataset, FileMetaDataset
 from pydicom.dataelem import RawDataElement
+from pydicom.errors import InvalidDicomError
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from rtseg_daemon.dicom.charsets import comparable, encodings_of, storable
@@ -17,6 +18,10 @@ from rtseg_daemon.errors import SeriesError
 
 LARGEST_FILE_BYTES = 256 * 2**20
 """A CT image is about half a MB. Nothing larger than this is opened."""
+
+
+BEFORE_META_BYTES = 128 + 4 + 12
+"""Preamble, prefix, and the element that says how long the rest of the meta information is (PS3.10, 7.1)."""
 
 
 def read_dataset(path: Path, pixels: bool, keywords: Sequence[str] | None = None, headless: bool = False) -> Dataset:
@@ -51,6 +56,13 @@ def refuse_deflated(path: Path) -> None:
     meta = pydicom.filereader.read_file_meta_info(path)
     if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
         raise SeriesError(f"{path.name} is deflated, which is not accepted; send it uncompressed")
+
+
+def data_set_start(meta: FileMetaDataset) -> int:
+    """Where the data set of a file begins that has this meta information. Raises InvalidDicomError."""
+    if "FileMetaInformationGroupLength" not in meta:
+        raise InvalidDicomError("a file does not say where its data set begins")
+    return BEFORE_META_BYTES + int(meta.FileMetaInformationGroupLength)
 
 
 def value_of(dataset: Dataset, keyword: str) -> Any:

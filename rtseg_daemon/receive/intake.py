@@ -13,17 +13,19 @@ from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.contexts import is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.wire import PeerFault, PeerLimits
-from rtseg_daemon.errors import StateError
+from rtseg_daemon.errors import StateError, Undecided
 from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.arrivals import Arrival, add_instance, touch
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.reception import Recorded, enter
-from rtseg_daemon.ledger.recognition import Recognised, Repeat, compare, recognise
+from rtseg_daemon.ledger.recognition import Recognised, Repeat, recognise
+from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log, short
+from rtseg_daemon.receive.comparison import Compared, Comparison
+from rtseg_daemon.receive.decoding import Decoder
 from rtseg_daemon.receive.examine import Examined, examine, is_ct, is_uid, named_series
 from rtseg_daemon.receive.group_commit import GroupCommit
-from rtseg_daemon.receive.pixel_digest import pixel_digest
 from rtseg_daemon.receive.sender import MOST_REFUSED, Sender, enter_refusals
 from rtseg_daemon.receive.store import FULL, ObjectStore, Spool, file_head
 
@@ -32,13 +34,22 @@ OWED_SECONDS = 1.0
 HEAD_BYTES = 64 * 1024
 """Of an object that is not kept, looked at for the series that it names."""
 NO_SPACE = Status(dimse.OUT_OF_RESOURCES, "no space left on the storage")
+NOT_COMPARED = Status(dimse.OUT_OF_RESOURCES, "an earlier copy cannot be compared now; send it again")
 NO_LEDGER = Status(dimse.OUT_OF_RESOURCES, "the ledger cannot be written now")
 
 
 class Intake:
     """Takes C-STOREs of all associations."""
 
-    def __init__(self, store: ObjectStore, commits: GroupCommit, limits: PeerLimits, minimum_free_gb: float) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        commits: GroupCommit,
+        limits: PeerLimits,
+        minimum_free_gb: float,
+        comparison: Comparison | None = None,
+    ) -> None:
+        self.comparison = comparison or Comparison(Decoder())
         self.store = store
         self.commits = commits
         self.limits = limits
@@ -135,6 +146,9 @@ class Intake:
             return found
         try:
             return self._enter(sender, spool, found)
+        except Undecided as error:
+            log().warning("an image cannot be compared with its earlier copy now", reason=str(error))
+            return NOT_COMPARED
         except OSError as error:
             return self._storage_failed(error)
         except (SQLAlchemyError, StateError) as error:
@@ -142,22 +156,27 @@ class Intake:
             return NO_LEDGER
 
     def _enter(self, sender: Sender, spool: Spool, found: Examined) -> Status:
-        """Make a file durable and enter it in the ledger. Raises OSError or SQLAlchemyError."""
+        """Make a file durable and enter it in the ledger. Raises OSError, SQLAlchemyError or Undecided."""
         outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found), spool.finish)
         if isinstance(outcome, Doubt):
-            ours = pixel_digest(spool.path)
-            # a kept file that was damaged tells nothing; this copy of the same patient and place mends it
-            intact = self.store.intact(outcome.path, outcome.sha256)
-            theirs = pixel_digest(self.store.layout.directory / outcome.path) if intact else ours
-            settled = Doubt(outcome.path, outcome.sha256, theirs, ours)
+            settled = self._settled(outcome, spool, sender.host)
             outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found, settled))
-        assert not isinstance(outcome, Doubt)
+        if isinstance(outcome, Doubt):
+            raise Undecided("the earlier copy was replaced meanwhile")
         spool.kept = bool(outcome.arrival.path)
         series_id = outcome.series_id
         sender.remember(outcome, series_id not in sender.noted or sender.due(series_id, outcome.arrival.received_at))
         if outcome.repeat is not Repeat.NEW:
             log().info("received again", repeat=str(outcome.repeat), series=outcome.series_id)
         return Status(dimse.SUCCESS)
+
+    def _settled(self, doubt: "Doubt", spool: Spool, peer: str) -> "Doubt":
+        """The doubt with an answer. Raises Undecided where the images cannot be compared now, and OSError."""
+        if not self.store.intact(doubt.path, doubt.sha256):
+            # a kept file that was damaged tells nothing. This copy of the same patient and place mends it
+            return replace(doubt, answer=Compared(same=True))
+        kept = self.store.layout.directory / doubt.path
+        return replace(doubt, answer=self.comparison.compare(peer, kept, spool.path, doubt.pixel_sha256))
 
     def _record(
         self, session: Session, sender: Sender, spool: Spool, found: Examined, settled: "Doubt | None" = None
@@ -170,11 +189,12 @@ class Intake:
         seen = recognise(session, arrival)
         if seen.repeat is Repeat.UNDECIDED:
             assert seen.known is not None
-            if settled is None or settled.path != seen.known.path:
-                return Doubt(seen.known.path, seen.known.sha256)
-            seen.known.pixel_sha256 = settled.kept_pixels
-            arrival = replace(arrival, pixel_sha256=settled.our_pixels)
-            seen = replace(seen, repeat=compare(seen.known, arrival))
+            if settled is None or settled.answer is None or settled.path != seen.known.path:
+                return Doubt(seen.known.path, seen.known.sha256, digest_in(seen.known))
+            answer = settled.answer
+            seen.known.pixel_sha256 = answer.kept_pixels or seen.known.pixel_sha256
+            arrival = replace(arrival, pixel_sha256=answer.our_pixels or None)
+            seen = replace(seen, repeat=Repeat.DUPLICATE if answer.same else Repeat.CONTENT_DIFFERS)
         arrival = replace(arrival, path=self._place(spool, seen))
         if seen.open_series_id in sender.noted:
             return self._record_ordinary(session, sender, arrival, seen.open_series_id)
@@ -245,12 +265,23 @@ class Intake:
 
 @dataclass(frozen=True)
 class Doubt:
-    """One UID came twice: the object kept and its digest, and those of the two images' pixels once compared."""
+    """One UID came twice, and only the pixels can tell what the second image is.
+
+    Args:
+        path, sha256: the object that is kept.
+        pixel_sha256: digest of its pixel values, empty where nobody has made one.
+        answer: what came of the comparison, once it was made.
+    """
 
     path: str
     sha256: str
-    kept_pixels: str = ""
-    our_pixels: str = ""
+    pixel_sha256: str = ""
+    answer: Compared | None = None
+
+
+def digest_in(known: Instance) -> str:
+    """The digest of an image's pixel values, if the ledger has one. Before 0.2 it also had other marks there."""
+    return known.pixel_sha256 if known.pixel_sha256 and ":" not in known.pixel_sha256 else ""
 
 
 def noted(data: Iterable[memoryview], head: bytearray) -> Iterator[memoryview]:

@@ -1,54 +1,95 @@
-"""Digest of an image's pixel values, decoded by a process of its own with bounds on memory and time.
+"""The decoding process: digests of images' pixel values, one file after the other, within bounds on memory and time.
 
-Asked for only where one SOP Instance UID came twice with different bytes: if only the encoding differs, the values do
-not. A stranger's compressed pixels can make a decoder take gigabytes or crash, so it is never run in the receiver.
+A stranger's compressed pixels can make a decoder take gigabytes or crash, so it never runs in the receiver. This
+process is kept, since its start takes longer than a hundred decodings. It reads a path per line (JSON) and answers with
+a line: the digest, or why there is none. It ends when nobody has asked for a while, and when its standard input ends.
 
-    python -m rtseg_daemon.receive.pixel_digest FILE
+    python -m rtseg_daemon.receive.pixel_digest
 """
 
 import hashlib
+import json
 import resource
-import subprocess
+import select
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from rtseg_daemon.errors import SeriesError
 
 MEMORY_BYTES = 3 * 2**30
+BYTES_PER_PIXEL = 48
+"""Decoding takes copies of 16, 32 and 64 bits."""
 SECONDS = 20
+IDLE_SECONDS = 600.0
+READY, REFUSED, FAILED = "ready", "refused", "failed"
+"""What is answered besides digests: it may be asked, or the pixels contradict their header, or nothing can be said."""
+
+Decode = Callable[[Path], Any]
 
 
-def pixel_digest(path: Path) -> str:
-    """SHA-256 of the values. Where they cannot be decoded within the bounds, a marked digest of the file's bytes."""
-    command = [sys.executable, "-m", "rtseg_daemon.receive.pixel_digest", str(path)]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=SECONDS, check=False)
-    except subprocess.TimeoutExpired:
-        return undecodable(path)
-    digest = done.stdout.decode("ascii", "replace").strip()
-    return digest if done.returncode == 0 and len(digest) == 64 else undecodable(path)
-
-
-def undecodable(path: Path) -> str:
-    return f"undecodable:{hashlib.sha256(path.read_bytes()).hexdigest()}"
-
-
-def main(path: Path) -> int:
+def main() -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-    # pydicom's decoders, in this process alone and under the bounds
+    decode = decoder()
+    say(READY)
+    while select.select([0], [], [], IDLE_SECONDS)[0]:
+        line = sys.stdin.buffer.readline()
+        if not line:
+            break
+        allow_seconds()
+        answer = answer_for(Path(json.loads(line)), decode)
+        say(answer)
+        if answer == FAILED:
+            break  # what is left of the memory is anybody's guess
+    return 0
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def allow_seconds() -> None:
+    """Let the processor time of one file begin anew."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + SECONDS, resource.RLIM_INFINITY))
+
+
+def decoder() -> Decode:
+    """The function that decodes a file's stored values, with all that it needs loaded."""
+    # pydicom's and GDCM's decoders, in this process alone and under the bounds
     from rtseg_daemon.ct.headers import header_of
     from rtseg_daemon.ct.pixels import stored_values  # decoders, as above
     from rtseg_daemon.dicom.files import read_dataset  # decoders, as above
 
-    try:
+    def decode(path: Path) -> Any:
         dataset = read_dataset(path, pixels=True)
-        values = stored_values(dataset, header_of(dataset, path))
-    except SeriesError:
-        return 1
-    print(hashlib.sha256(values.astype("<i8").tobytes()).hexdigest())  # decoders differ in the integers they return
-    return 0
+        header = header_of(dataset, path)
+        if header.rows * header.columns * BYTES_PER_PIXEL > MEMORY_BYTES:
+            raise MemoryError
+        return stored_values(dataset, header)
+
+    return decode
+
+
+def answer_for(path: Path, decode: Decode) -> str:
+    """SHA-256 of the values, or REFUSED, or FAILED where the reason may be this machine and not the file."""
+    try:
+        return hashlib.sha256(decode(path).astype("<i8").tobytes()).hexdigest()  # decoders differ in integer types
+    except SeriesError as error:
+        return FAILED if is_shortage(error) else REFUSED
+    except (MemoryError, OSError):
+        return FAILED
+
+
+def is_shortage(error: BaseException | None) -> bool:
+    """Whether memory or the disk was short somewhere below this error."""
+    if error is None:
+        return False
+    short = isinstance(error, (MemoryError, OSError)) or "bad_alloc" in str(error) or "memory" in str(error).lower()
+    return short or is_shortage(error.__cause__)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main())
