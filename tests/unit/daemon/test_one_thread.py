@@ -11,6 +11,7 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.daemon.children import Child, Modules, children_of
 from rtseg_daemon.one_thread import ONE_THREAD
 from rtseg_daemon.storage import Layout, lock_storage
+from tests.world import wait_for
 
 ROOT = Path(__file__).parents[3]
 
@@ -27,8 +28,9 @@ def environment_of(child: Child) -> dict[str, str]:
     assert child.start_if_due()
     assert child.process is not None
     try:
-        text = Path(f"/proc/{child.process.pid}/environ").read_text()
-        return dict(pair.split("=", 1) for pair in text.split("\0") if pair)
+        file = Path(f"/proc/{child.process.pid}/environ")
+        wait_for(lambda: bool(file.read_text()), 10)  # empty for a moment after the program was started
+        return dict(pair.split("=", 1) for pair in file.read_text().split("\0") if pair)
     finally:
         child.process.kill()
         child.process.wait()
