@@ -60,6 +60,10 @@ class Withdrawn(RtsegError):
     """Something came between after which a structure set may not be sent, although its sending had begun."""
 
 
+class NotDecompressed(RtsegError):
+    """A destination takes an image uncompressed alone, and it cannot be decompressed. The message says why."""
+
+
 class ContextRefused(DeliveryError):
     """The peer accepts the association, but not this kind of object or service. It must be set up for it."""
 

@@ -70,11 +70,12 @@ class Tps:
     answer: Callable[[int, Dataset], int] = lambda _number, _dataset: 0x0000
     received: list[Dataset] = field(default_factory=list)
     attempts: int = 0
+    classes: Sequence[str] = (RTStructureSetStorage, CTImageStorage)
 
     @contextmanager
     def running(self, handlers: Sequence[Any] = (), contexts: Sequence[Any] = ()) -> Iterator["Tps"]:
         ae = AE(ae_title="TPS")
-        for context in (RTStructureSetStorage, CTImageStorage, Verification):
+        for context in (*self.classes, Verification):
             ae.add_supported_context(context)
         for context in contexts:
             ae.add_supported_context(context, scu_role=True, scp_role=True)

@@ -55,7 +55,7 @@ def stored_pixels(dataset: Dataset, header: SliceHeader) -> StoredPixels:
     if raw is None or not isinstance(raw.value, bytes):
         raise _refused(header, "there is no PixelData")
     compressed = UID(header.transfer_syntax_uid).is_compressed
-    cells = _decompressed(dataset, header) if compressed else _native(raw.value, header)
+    cells = decompressed_cells(dataset, header) if compressed else _native(raw.value, header)
     values = _extracted(cells, header)
     return StoredPixels(values, _padded(cells, values, header))
 
@@ -70,8 +70,9 @@ def _native(raw: bytes, header: SliceHeader) -> Array:
     return np.frombuffer(raw, kind, header.rows * header.columns).reshape(header.rows, header.columns)
 
 
-def _decompressed(dataset: Dataset, header: SliceHeader) -> Array:
-    """Values of a losslessly compressed image, refused if its frame is not what the header says."""
+def decompressed_cells(dataset: Dataset, header: SliceHeader) -> Array:
+    """Pixel cells (rows, columns) of a losslessly compressed image. Raises SeriesError if its frame contradicts the
+    header."""
     if header.transfer_syntax_uid == RLELossless:
         return _shaped(_decoded(dataset, header), header)
     if header.transfer_syntax_uid not in LOSSLESS:

@@ -1,9 +1,10 @@
 """Delivery: one queue and one thread per destination, so that one that is down delays no other."""
 
+import contextlib
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -21,6 +22,7 @@ from rtseg_daemon.deliver.answers import (
     next_attempt_at,
     wait_before_next,
 )
+from rtseg_daemon.deliver.decompressing import Decompressor
 from rtseg_daemon.deliver.event_reports import take_event_report
 from rtseg_daemon.deliver.parcel import Parcel, pack
 from rtseg_daemon.deliver.send import offers_for, store
@@ -29,7 +31,7 @@ from rtseg_daemon.dicom.association import Association, Local, Message, Waits, a
 from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.dicom.wire import PeerError, PeerFault
-from rtseg_daemon.errors import ContextRefused, RtsegError, StateError, Withdrawn
+from rtseg_daemon.errors import ContextRefused, NotDecompressed, RtsegError, StateError, Withdrawn
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.retry import really_waited
@@ -60,6 +62,7 @@ class Courier(threading.Thread):
         self.layout = Layout(config.storage.directory)
         self.destination = destination
         self.local = Local(config.dicom.ae_title, config.dicom.tls)
+        self.decompressor = Decompressor()
         self.stop = stop
         self.waits = waits
         self.probed_at = float("-inf")
@@ -161,7 +164,10 @@ class Courier(threading.Thread):
         came in between after which it may not be sent.
         """
         offers = offers_for(parcel.files, self.destination.commitment)
-        with associated(self.local, self.destination, offers, self.waits) as association:
+        with (
+            contextlib.closing(self.decompressor),
+            associated(self.local, self.destination, offers, self.waits) as association,
+        ):
             try:
                 return self.send_over(association, parcel)
             except Withdrawn:
@@ -169,16 +175,16 @@ class Courier(threading.Thread):
                 raise
 
     def send_over(self, association: Association, parcel: Parcel) -> tuple[int, str]:
-        """The images, then the structure set. Raises as `send` does."""
-        refused = self.send_images(association, parcel)
+        """The images, then the structure set, also where an image cannot be sent in any form. Raises as `send` does."""
+        refused, left_out = self.send_images(association, parcel)
         if refused is not None:
             return refused
         stored = self.store(association, parcel, parcel.rtstruct)
         comment = stored.comment or meaning(stored.code)
         if answer_of(stored.code) is Answer.ARRIVED:
-            self.arrived(parcel, stored.code, comment)
+            self.arrived(parcel, stored.code, comment, left_out)
             if self.destination.commitment:
-                self.ask_commitment(association, parcel)
+                self.ask_commitment(association, parcel.without(left_out))
         return stored.code, comment
 
     def store(self, association: Association, parcel: Parcel, path: Path) -> Status:
@@ -191,7 +197,7 @@ class Courier(threading.Thread):
                 refuse_unsendable(session, session.get_one(Delivery, parcel.delivery_id).job)
         except StateError as error:
             raise Withdrawn(str(error)) from error
-        return store(association, path)
+        return store(association, path, self.decompressor)
 
     def withdraw(self, delivery_id: int, why: str) -> None:
         """What follows when something came in between: the job's deliveries are stopped, or wait for the sweep."""
@@ -199,27 +205,38 @@ class Courier(threading.Thread):
             deliveries.record_withdrawn(session, delivery_id, why)
         log().warning("not sent", delivery=delivery_id, destination=self.destination.name, reason=why)
 
-    def arrived(self, parcel: Parcel, status: int, comment: str) -> None:
+    def arrived(self, parcel: Parcel, status: int, comment: str, left_out: Mapping[str, str]) -> None:
         """SENT, before anything else is asked: a commitment report may come at any moment from now on."""
         with writing(self.engine) as session:
             deliveries.record_sent(session, parcel.delivery_id, status, comment)
+            if left_out:
+                deliveries.record_left_out(session, parcel.delivery_id, left_out)
         name = self.destination.name
         log().info("delivered", delivery=parcel.delivery_id, destination=name, status=f"0x{status:04X}")
 
-    def send_images(self, association: Association, parcel: Parcel) -> tuple[int, str] | None:
-        """Send the CT. What arrived is remembered. The first refusal ends it and decides for the whole parcel."""
+    def send_images(self, association: Association, parcel: Parcel) -> tuple[tuple[int, str] | None, dict[str, str]]:
+        """Send the CT. What arrived is remembered. The first refusal ends it and decides for the whole parcel.
+
+        Returns that refusal, and the images (by UID, with the reason) that cannot be sent there in any form.
+        """
         arrived: list[str] = []
+        left_out: dict[str, str] = {}
         try:
             for _, uid, path in parcel.images:
-                stored = self.store(association, parcel, path)
+                try:
+                    stored = self.store(association, parcel, path)
+                except (ContextRefused, NotDecompressed) as error:
+                    left_out[uid] = str(error)
+                    continue
                 if answer_of(stored.code) is not Answer.ARRIVED:
-                    return stored.code, f"a CT image was refused: {stored.comment or meaning(stored.code)}"
+                    words = f"a CT image was refused: {stored.comment or meaning(stored.code)}"
+                    return (stored.code, words), left_out
                 arrived.append(uid)
         finally:
             if arrived:
                 with writing(self.engine) as session:
                     deliveries.remember_images(session, parcel.delivery_id, arrived)
-        return None
+        return None, left_out
 
     def ask_commitment(self, association: Association, parcel: Parcel) -> None:
         """Ask once the structure set has arrived. A destination that cannot is no failure of the delivery."""

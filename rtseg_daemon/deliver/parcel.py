@@ -1,6 +1,7 @@
 """What one delivery sends: files compared with their digests, the structure set as its destination wants it."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
@@ -24,6 +25,10 @@ class Parcel:
     """(SOP class UID, SOP instance UID, file) of every image not yet accepted."""
     rtstruct: Path
     rtstruct_uid: tuple[str, str]
+
+    def without(self, uids: Collection[str]) -> "Parcel":
+        """The same without these images."""
+        return replace(self, images=tuple(image for image in self.images if image[1] not in uids))
 
     @property
     def files(self) -> list[Path]:

@@ -8,7 +8,9 @@ from pathlib import Path
 from pydicom import FileMetaDataset, dcmread
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
+from pydicom.uid import UID
 
+from rtseg_daemon.deliver.decompressing import Decompressor
 from rtseg_daemon.dicom.association import PLAIN, Association, Data
 from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.datasets import encode
@@ -18,8 +20,9 @@ from rtseg_daemon.dicom.proposal import Offer
 
 
 def forms(syntax: str) -> tuple[str, ...]:
-    """Transfer syntaxes in which a file may be sent: its own, and the other plain one where it is plain."""
-    return (syntax, *(other for other in PLAIN if other != syntax)) if syntax in PLAIN else (syntax,)
+    """Transfer syntaxes in which a file may be sent, by preference: its own, then plain ones."""
+    may_become_plain = syntax in PLAIN or UID(syntax).is_compressed
+    return (syntax, *(other for other in PLAIN if other != syntax)) if may_become_plain else (syntax,)
 
 
 def offers_for(files: Sequence[Path], commitment: bool) -> list[Offer]:
@@ -33,23 +36,27 @@ def offers_for(files: Sequence[Path], commitment: bool) -> list[Offer]:
     return [*offers, Offer(COMMITMENT, PLAIN)] if commitment else offers
 
 
-def store(association: Association, path: Path) -> Status:
-    """Send one file. Raises PeerError if no answer came, ContextRefused if the peer does not take this kind.
+def store(association: Association, path: Path, decompressor: Decompressor) -> Status:
+    """Send one file. Raises PeerError if no answer came, ContextRefused if the peer does not take this kind,
+    NotDecompressed if it takes it uncompressed alone and that cannot be made.
 
     FileNotFoundError and InvalidDicomError tell of a file that is gone or broken.
     """
     meta = read_file_meta_info(path)
     syntax = str(meta.TransferSyntaxUID)
     context = association.context(str(meta.MediaStorageSOPClassUID), *forms(syntax))
-    with data_of(path, meta, context.syntax) as data:
+    with data_of(path, meta, context.syntax, decompressor) as data:
         return association.store(context, str(meta.MediaStorageSOPInstanceUID), data)
 
 
 @contextmanager
-def data_of(path: Path, meta: FileMetaDataset, syntax: str) -> Iterator[Data]:
+def data_of(path: Path, meta: FileMetaDataset, syntax: str, decompressor: Decompressor) -> Iterator[Data]:
     """A file's data set in `syntax`: as it lies there, or encoded anew in memory."""
-    if syntax != str(meta.TransferSyntaxUID):
-        yield Data.of(encode(dcmread(path), syntax))
+    stored = UID(str(meta.TransferSyntaxUID))
+    if syntax != stored:
+        yield Data.of(
+            decompressor.uncompressed(path, syntax) if stored.is_compressed else encode(dcmread(path), syntax)
+        )
         return
     start = data_set_start(meta)
     with path.open("rb") as file:

@@ -1,6 +1,6 @@
 """The life of a delivery, and of the job that waits for its deliveries."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -160,6 +160,24 @@ def record_failed(
     raise_alarm(session, "delivery", f"delivery:{delivery.id}:{delivery.attempts}", message, at=moment)
     settle_job(session, delivery.job_id, at=moment)
     return delivery
+
+
+def record_left_out(
+    session: Session, delivery_id: int, left_out: Mapping[str, str], *, at: float | None = None
+) -> None:
+    """Images (SOP Instance UID -> reason) that cannot be sent there in any form, though the structure set was sent.
+
+    The reasons are our own words. An alarm says that the CT is to come there from elsewhere.
+    """
+    delivery = session.get_one(Delivery, delivery_id)
+    reasons = sorted(set(left_out.values()))
+    count = f"{len(left_out)} CT image{'' if len(left_out) == 1 else 's'}"
+    why = f"{count} of job {delivery.job_id} not sent to {delivery.destination}: {'; '.join(reasons[:3])}"
+    delivery.last_comment = f"{delivery.last_comment}; {why}"
+    detail = {"images": len(left_out), "reasons": reasons[:3], "destination": delivery.destination}
+    record_event(session, "delivery", delivery_id, "images not sent", detail=detail, at=at)
+    message = f"{why}. The structure set was sent; send the CT there from the PACS"
+    raise_alarm(session, "delivery", f"images:{delivery_id}", message, at=at)
 
 
 def remember_images(session: Session, delivery_id: int, sop_instance_uids: Sequence[str]) -> None:
