@@ -15,6 +15,7 @@ from rtseg_daemon.ledger import supervision, views
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.loss import hindrance, loss, quick_check
 from rtseg_daemon.one_thread import one_thread
+from rtseg_daemon.segment.engines.making import being_made, making_shape, sentence
 from rtseg_daemon.storage import Layout, is_locked
 from rtseg_daemon.upkeep.certificates import own_ends
 from rtseg_daemon.upkeep.doctor import YOUNG, examine
@@ -91,7 +92,9 @@ def status_of(settings: Config, layout: Layout, config: Path | None, running: bo
         stopped=stopped([process["pid"] for process in shape["processes"]] + [pulse.pid if pulse else None]),
         unsent=(shape["unsent_alarms"], shape["unsent_alarms_error"] or ""),
     )
-    return shape | {"problems": problems(facts)}
+    pids = {process["pid"] for process in shape["workers"] if process["pid"] is not None}
+    compiling = [making_shape(making, facts.now) for making in being_made(layout.engine_cache, pids, facts.now)]
+    return shape | {"compiling": compiling, "problems": problems(facts)}
 
 
 def tell_problems(shape: dict[str, Any], as_json: bool) -> None:
@@ -117,6 +120,8 @@ def print_status(shape: dict[str, Any]) -> None:
         print_table("callers rejected in the last 24 hours", seen, rows)
     for problem in shape["problems"]:
         out.print(problem, highlight=False, markup=False)
+    for making in shape["compiling"]:
+        out.print(sentence(making), highlight=False, markup=False)
     unseen, unsent = shape["unacknowledged_alarms"], shape["unsent_alarms"]
     if unseen or unsent:
         out.print(f"alarms: {unseen} not acknowledged, {unsent} not sent; rtseg-daemon alarms list", highlight=False)

@@ -1,5 +1,6 @@
 """Members run by OpenVINO, compiled once per shape and kept on disk; several windows at work at once."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -15,6 +16,7 @@ from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.engines.engine import Choice, Work, named_failure
 from rtseg_daemon.segment.engines.kept_models import drop_altered, note_digests
+from rtseg_daemon.segment.engines.making import Workshop
 from rtseg_daemon.segment.engines.openvino_library import ov
 
 PRECISIONS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -86,12 +88,20 @@ class OpenVinoEngine:
         self.cache = usable(cache)
         if self.cache is not None:
             self.core.set_property({"CACHE_DIR": str(self.cache)})
-        with named_failure(bundle, choice):
-            self.models = [self._compiled(i) for i in range(len(bundle.members))]
+        kind = f"{bundle.family} {sorted(bundle.arguments.items())}"
+        self.workshop = Workshop(self.cache, bundle.name, kind, len(bundle.members))
+        with named_failure(bundle, choice), contextlib.closing(self.workshop):
+            self.models = [self._ready(i) for i in range(len(bundle.members))]
             # one request more than there are streams: the next window waits ready while a result is being used
             self.requests = [[m.create_infer_request() for _ in range(self.streams + 1)] for m in self.models]
         if self.cache is not None:
             note_digests(self.cache)
+
+    def _ready(self, member: int) -> Any:
+        """The compiled member, from the cache or made now."""
+        model = self._compiled(member)
+        self.workshop.finished_one()
+        return model
 
     def _compiled(self, member: int) -> Any:
         path = self.cache / f"{cache_key(self.bundle, member)}.xml" if self.cache else None
@@ -100,6 +110,7 @@ class OpenVinoEngine:
                 return self.core.compile_model(str(path), "CPU", self.options)
             except RuntimeError:
                 path.unlink(missing_ok=True)  # written by a killed process; made again below
+        self.workshop.begin()
         model = convert(self.bundle, member)
         if path is not None:
             save(model, path)

@@ -12,6 +12,7 @@ import yaml
 
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.supervision import Pulse, note_process, note_pulse
+from rtseg_daemon.segment.engines.making import Workshop
 from rtseg_daemon.storage import Layout, lock_storage
 from tests.certificates import Authority
 from tests.unit.cli.test_commands import Desk
@@ -96,3 +97,18 @@ def test_a_ledger_that_is_not_there_is_1_and_named(desk: Desk) -> None:
     status, _, err = desk.run("status", "--check")
     assert status == 1
     assert "there is no ledger at" in err
+
+
+def test_a_first_start_that_compiles_says_so_with_the_time_it_will_take(desk: Desk) -> None:
+    shop = Workshop(desk.layout.engine_cache, "han-oar", "sepnet", 6, now=lambda: time.monotonic() - 60.0)
+    desk.layout.engine_cache.mkdir(exist_ok=True)
+    shop.begin()
+    with writing(desk.ledger) as session:
+        note_process(session, "worker-0", os.getpid(), "running", 0)
+    (compiling,) = desk.ask("status")["compiling"]
+    assert (compiling["bundle"], compiling["done"], compiling["total"]) == ("han-oar", 0, 6)
+    assert 59.0 <= compiling["seconds"] <= 80.0
+    assert "compiles bundle han-oar for this machine" in desk.run("status")[1].replace("\n", " ")
+    assert desk.run("status", "--check")[0] == 0, "it is no fault"
+    shop.close()
+    assert desk.ask("status")["compiling"] == []
