@@ -79,7 +79,10 @@ def every_command(
         bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=print_version)
     ] = False,
 ) -> None:
-    """Receives planning CTs, contours organs at risk with stated uncertainty, delivers RTSTRUCT."""
+    """Receives planning CTs, contours organs at risk with stated uncertainty, delivers RTSTRUCT.
+
+    Example: rtseg-daemon status --config /etc/rtseg/config.yaml
+    """
     # `--version` is done by its callback; without this function Typer makes no group of commands that come later
 
 

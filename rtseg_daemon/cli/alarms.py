@@ -24,7 +24,10 @@ from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.ledger.seen_alarms import acknowledge, all_alarms
 from rtseg_daemon.upkeep.channels import FAILURES, AlarmChannel, channels, words
 
-app = typer.Typer(help="Alarms: what people were told, and who has seen it.", no_args_is_help=True)
+app = typer.Typer(
+    help="Alarms: what people were told, and who has seen it.\n\nExample: rtseg-daemon alarms list",
+    no_args_is_help=True,
+)
 
 
 @app.command("list")

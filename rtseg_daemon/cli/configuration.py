@@ -11,7 +11,7 @@ from rtseg_daemon.daemon.startup import check_certificates, check_directory, rou
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.upkeep.channels import check as check_channels
 
-app = typer.Typer(help="The configuration.", no_args_is_help=True)
+app = typer.Typer(help="The configuration.\n\nExample: rtseg-daemon config check my.yaml", no_args_is_help=True)
 
 
 @app.command("check")

@@ -20,7 +20,10 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Delivery
 from rtseg_daemon.ledger.states import DeliveryState
 
-app = typer.Typer(help="Structure sets on their way to planning systems.", no_args_is_help=True)
+app = typer.Typer(
+    help="Structure sets on their way to planning systems.\n\nExample: rtseg-daemon deliveries list --state WAITING",
+    no_args_is_help=True,
+)
 
 
 @app.command("list")

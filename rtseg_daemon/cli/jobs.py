@@ -27,7 +27,10 @@ from rtseg_daemon.ledger.schema import Event, Job
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.storage import Layout
 
-app = typer.Typer(help="Jobs: one series, one structure set, one run each.", no_args_is_help=True)
+app = typer.Typer(
+    help="Jobs: one series, one structure set, one run each.\n\nExample: rtseg-daemon jobs list --state HELD",
+    no_args_is_help=True,
+)
 
 JobId = Annotated[int, typer.Argument(help="Number of the job.", show_default=False)]
 State = Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")]

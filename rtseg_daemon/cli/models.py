@@ -10,7 +10,7 @@ from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_facts, print_
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.errors import BundleError
 
-app = typer.Typer(help="Model bundles.", no_args_is_help=True)
+app = typer.Typer(help="Model bundles.\n\nExample: rtseg-daemon models list", no_args_is_help=True)
 
 BundleName = Annotated[str, typer.Argument(help="Name of the bundle.", show_default=False)]
 

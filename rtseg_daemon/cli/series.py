@@ -10,7 +10,7 @@ from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.states import SeriesState
 
-app = typer.Typer(help="Received series.", no_args_is_help=True)
+app = typer.Typer(help="Received series.\n\nExample: rtseg-daemon series list --limit 20", no_args_is_help=True)
 
 
 @app.command("list")

@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.bundles import digest_of, load_bundles, models_of, research_faults
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
+from rtseg_daemon.ct.preconditions import RELEASABLE
 from rtseg_daemon.errors import ConfigError, LeaseLost, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
@@ -63,7 +64,8 @@ def run_job(desk: Desk, job_id: int) -> None:
     except LeaseLost:
         log().warning("the job was taken away; its result is dropped", job=job_id)
     except SeriesError as error:
-        hold(desk, job_id, str(error))
+        # a release changes nothing about images that are no volume, and must not look as if it did
+        hold(desk, job_id, str(error), releasable=error.precondition in RELEASABLE)
     except RtsegError as error:
         fail(desk, job_id, str(error))
     except Exception as error:  # noqa: BLE001 - the world is met here: a job that breaks must not break the next
@@ -178,12 +180,12 @@ def outcome_of(layout: Layout, job_id: int, result: case.CaseResult) -> jobs.Out
     )
 
 
-def hold(desk: Desk, job_id: int, reason: str) -> None:
+def hold(desk: Desk, job_id: int, reason: str, *, releasable: bool) -> None:
     """HELD without a result."""
 
     def write_hold() -> None:
         with writing(desk.engine) as session:
-            jobs.hold(session, job_id, reason, owner=desk.owner)
+            jobs.hold(session, job_id, reason, releasable=releasable, owner=desk.owner)
         log().info("job held", job=job_id)
 
     settle(job_id, write_hold)

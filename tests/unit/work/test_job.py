@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import Logging
 from rtseg_daemon.daemon.worker import claim, desk_of
-from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError
+from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError, StateError
 from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import decisions, events, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
@@ -128,6 +128,20 @@ def test_an_error_with_a_name_ends_the_job_in_its_words(
     monkeypatch.setattr(case, "process_case", raising(error))
     job = bench.run()
     assert (job["state"], job["error"]) == (state, str(error))
+
+
+def test_a_release_that_could_change_nothing_is_refused_with_the_reason(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, ledger: Engine
+) -> None:
+    monkeypatch.setattr(
+        case, "process_case", raising(SeriesError("pixel_data: it cannot be decompressed", "pixel_data"))
+    )
+    assert bench.run()["state"] == "HELD"
+    with (
+        writing(ledger) as session,
+        pytest.raises(StateError, match="may not be released: pixel_data: it cannot be decompressed"),
+    ):
+        decisions.release(session, bench.job, "anna", "looked", ["tps"])
 
 
 def test_a_job_of_a_route_that_is_gone_fails_and_is_not_taken_for_done(bench: Bench) -> None:

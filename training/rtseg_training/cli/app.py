@@ -17,6 +17,8 @@ from rtseg_training.cli.console import console
 HELP = """From a department's contoured CTs to a bundle that the daemon loads, and how good it is.
 
 In this order: import, audit, train, export, calibrate, evaluate. Each command's --help shows how it is called.
+
+Example: rtseg-train import PLANS_DIR --out sets/ours
 """
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
