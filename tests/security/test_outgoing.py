@@ -4,11 +4,14 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import BaseModel
 
+from rtseg_daemon.config.file import Config, models_in
 from rtseg_daemon.demo.phantom import make_phantom, write_series
 from tests.peers import program
 from tests.tiny import make_bundle
@@ -68,3 +71,60 @@ def test_demo_connects_to_nobody(tmp_path: Path) -> None:
     trace = traced(tmp_path, sys.executable, "-m", "rtseg_daemon", "demo", "--out", str(tmp_path / "demo"))
     assert list((tmp_path / "demo").rglob("RTSTRUCT.dcm"))
     assert outgoing(trace) == []
+
+
+ROOT = Path(__file__).parents[2]
+OPENING = re.compile(
+    r"create_connection\(|sock\.connect\(|\.open\(request|client\.connect\(|create_engine\(|[^.\w]connected\("
+)
+"""How a connection is opened in this code: sockets, urllib, smtplib, SQLAlchemy, and our own `line.connected`."""
+
+LISTED = {
+    "dicom/line.py": "destinations",
+    "dicom/association.py": "query",
+    "dicom/probe.py": "destinations",
+    "upkeep/certificates.py": "query",
+    "upkeep/deadline.py": "alarms.webhook",
+    "upkeep/channels.py": "alarms.mail",
+    "upkeep/audit_trail.py": "audit.syslog",
+    "ledger/engine.py": "database.url",
+}
+"""Module that opens connections -> the key under which docs/security.md lists them."""
+
+
+def connections() -> str:
+    """The section of docs/security.md that lists them."""
+    page = (ROOT / "docs" / "security.md").read_text()
+    return page.split("## Connections that the daemon makes")[1].split("## ")[0]
+
+
+def test_whatever_opens_a_connection_is_listed_in_docs_security() -> None:
+    found = {
+        str(path.relative_to(ROOT / "rtseg_daemon"))
+        for path in (ROOT / "rtseg_daemon").rglob("*.py")
+        if OPENING.search(re.sub(r"def connected\(", "", path.read_text()))
+    }
+    assert found == set(LISTED)
+    section = connections()
+    assert all(f"`{key}`" in section for key in LISTED.values())
+
+
+def hosts(model: type[BaseModel], path: str = "") -> Iterator[str]:
+    """Every key of the configuration that names another machine."""
+    for name, field in model.model_fields.items():
+        key = f"{path}.{name}" if path else name
+        for inner in models_in(field.annotation):
+            yield from hosts(inner, key)
+        if name in ("host", "server", "webhook", "url"):
+            yield key
+
+
+def test_every_key_that_names_another_machine_is_listed_in_docs_security() -> None:
+    section = connections()
+    ours = {"web.host"}  # nothing listens or connects there yet
+    missing = [
+        key
+        for key in set(hosts(Config)) - ours
+        if not any(f"`{known}" in section for known in (key, key.rpartition(".")[0]))
+    ]
+    assert missing == []

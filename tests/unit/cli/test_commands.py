@@ -4,13 +4,11 @@ import json
 import os
 import pwd
 import socket
-from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from pydicom import dcmread
 from sqlalchemy import Engine
 from typer.testing import CliRunner
@@ -458,21 +456,6 @@ def test_segment_with_two_bundles_prints_and_writes_the_rois_of_both(desk: Desk,
     status, _, err = desk.run("segment", str(tmp_path / "ct"), "--out", str(out), "--bundle", "tiny+tiny")
     assert status == 1
     assert "tiny+tiny names a bundle twice" in err
-
-
-def commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Every command with its help."""
-    for name, found in group.commands.items():
-        command = found.load() if isinstance(found, cli.LaterCommand) else found
-        if hasattr(command, "commands"):
-            yield from commands(command, *path, name)
-        else:
-            yield (*path, name), command.help or ""
-
-
-def test_every_command_shows_an_example_of_itself() -> None:
-    for path, text in commands(typer.main.get_command(cli.app)):
-        assert f"Example: rtseg-daemon {' '.join(path)}" in text, path
 
 
 def test_a_demo_removes_only_what_a_demo_left(tmp_path: Path) -> None:
