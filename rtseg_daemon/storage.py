@@ -54,6 +54,11 @@ class Layout:
         """Numbers for a monitoring system."""
         return self.directory / "metrics.prom"
 
+    @property
+    def restored(self) -> Path:
+        """There while a restored ledger has not been compared with the storage."""
+        return self.directory / "restored.json"
+
     def result(self, job_id: int) -> Path:
         """Folder of one job's result."""
         return self.results / str(job_id)

@@ -14,8 +14,8 @@ from rtseg_daemon.ledger.arrivals import Arrival
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.states import Ending, JobState
+from rtseg_daemon.receive.arrival import arrival_of
 from rtseg_daemon.receive.examine import Examined, examine
-from rtseg_daemon.receive.intake import arrival_of
 from rtseg_daemon.receive.sender import Sender
 from rtseg_daemon.receive.store import ObjectStore, file_head
 from rtseg_daemon.storage import Layout

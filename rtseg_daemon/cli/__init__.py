@@ -51,6 +51,12 @@ class Commands(LaterGroup):
         LaterCommand("series", f"{HERE}.series:app", "Received series."),
         LaterCommand("jobs", f"{HERE}.jobs:app", "Jobs: one series, one structure set, one run each."),
         LaterCommand("deliveries", f"{HERE}.deliveries:app", "Structure sets on their way to planning systems."),
+        LaterCommand(
+            "backup", f"{HERE}.copies:backup", "Copy the ledger, whole and checked, also while the daemon runs."
+        ),
+        LaterCommand(
+            "restore", f"{HERE}.copies:restore", "Put a backup in the ledger's place. The daemon must be stopped."
+        ),
         LaterCommand("alarms", f"{HERE}.alarms:app", "Alarms: what people were told, and who has seen it."),
         LaterCommand("models", f"{HERE}.models:app", "Model bundles."),
         LaterCommand("config", f"{HERE}.configuration:app", "The configuration."),

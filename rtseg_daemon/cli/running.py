@@ -136,16 +136,16 @@ def doctor(
         bool,
         typer.Option(
             "--repair",
-            help="Move unknown images to quarantine; delete unfinished files and results of jobs the ledger does not "
-            "know (nothing younger than an hour).",
+            help="Move files that belong nowhere to quarantine, delete unfinished ones and unfinished results (nothing "
+            "younger than an hour).",
         ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Compare storage and ledger. Exit status 1 if something is wrong (and was not repaired).
 
-    After an older ledger was restored, structure sets made since that backup are
-    results it does not know: --repair deletes them.
+    After an older ledger was restored, start the daemon first: it enters the images
+    that this ledger does not know, and sets the results aside that it does not know.
 
     Example: rtseg-daemon doctor --repair
     """

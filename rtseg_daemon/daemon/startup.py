@@ -112,6 +112,6 @@ def refuse_to_forget(layout: Layout, ledger: str) -> None:
     """Raise LedgerError if the storage holds images: with a new ledger the daemon would know of none of them."""
     if any(layout.series.iterdir()):
         raise LedgerError(
-            f"there is no ledger at {ledger}, but {layout.series} holds images: restore a backup (docs/operation.md, "
-            '"Restoring the ledger"), or move series/ and results/ away to begin anew'
+            f"there is no ledger at {ledger}, but {layout.series} holds images: restore a backup with `rtseg-daemon "
+            'restore FILE` (docs/operation.md, "Restoring the ledger"), or move series/ and results/ away to begin anew'
         )

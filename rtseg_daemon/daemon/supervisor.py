@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.children import FROZEN_SECONDS, Child, Modules, children_of
+from rtseg_daemon.daemon.compared import compare_storage
 from rtseg_daemon.daemon.ledger_watch import LedgerWatch
 from rtseg_daemon.daemon.startup import (
     check_certificates,
@@ -86,6 +87,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     for port in config.dicom.ports:
         wait_for_port(config.dicom.host, port)
     engine = prepare_ledger(config, layout)
+    compare_storage(engine, layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
     upkeep = Upkeep(config, layout, engine, receiver_pid=lambda: children[0].pid)
     audit_trail.note_start(upkeep.engine, config_file, Trail(config.audit_file), time.time())

@@ -8,7 +8,9 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from rtseg_daemon.errors import LedgerError
 
 DAMAGED = frozenset((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
-RESTORE = 'stop the daemon and restore a backup (docs/operation.md, "Restoring the ledger")'
+RESTORE = (
+    'stop the daemon and restore a backup: `rtseg-daemon restore FILE` (docs/operation.md, "Restoring the ledger")'
+)
 
 
 class LedgerGone(LedgerError, SQLAlchemyError):

@@ -57,8 +57,13 @@ def upgrade(engine: Engine) -> None:
 
 
 def _refuse_unknown(engine: Engine, found: str) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()}
-    if found not in known:
+    if not is_known(found):
         raise LedgerError(
             f"{engine.url}: schema {found} is newer than this version of the daemon; install the newer one"
         )
+
+
+def is_known(revision: str) -> bool:
+    """Whether this version has a schema of that name, its own or an older one."""
+    scripts = ScriptDirectory.from_config(alembic_config()).walk_revisions()
+    return revision in {script.revision for script in scripts}

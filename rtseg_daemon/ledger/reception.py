@@ -36,8 +36,8 @@ def enter(session: Session, arrival: Arrival, seen: Recognised) -> Recorded:
     assert repeat is not Repeat.UNDECIDED
     series = known.series if known is not None and repeat is not Repeat.NEW else _series_for(session, arrival)
     _touch(session, series, arrival)
-    if known is not None and repeat in (Repeat.IDENTITY_DIFFERS, Repeat.CONTENT_DIFFERS):
-        what = what_differs(known, arrival)
+    if repeat in (Repeat.IDENTITY_DIFFERS, Repeat.CONTENT_DIFFERS):
+        what = what_differs(known, arrival) if known is not None else ""
         add_instance(session, series.id, arrival, InstanceState.QUARANTINED)
         _hold_for_conflict(session, series, arrival, repeat, what)
         if arrival.series_instance_uid != series.series_instance_uid:  # it lacks an image that another series has
@@ -80,6 +80,8 @@ def _series_for(session: Session, arrival: Arrival) -> Series:
 def _touch(session: Session, series: Series, arrival: Arrival) -> None:
     series.last_received_at = max(series.last_received_at, arrival.received_at)
     series.counted_instance_id = None
+    if not series.calling_ae:  # its first images were found in the storage: nobody knows who had sent them
+        series.calling_ae, series.calling_host = arrival.calling_ae, arrival.calling_host
     if arrival.association_id is None:
         return
     key = {"series_id": series.id, "association_id": arrival.association_id}

@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
@@ -22,6 +21,7 @@ from rtseg_daemon.ledger.recognition import Recognised, Repeat, recognise
 from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log, short
+from rtseg_daemon.receive.arrival import arrival_of
 from rtseg_daemon.receive.comparison import Compared, Comparison
 from rtseg_daemon.receive.decoding import Decoder
 from rtseg_daemon.receive.examine import Examined, examine, is_ct, is_uid, named_series
@@ -290,31 +290,6 @@ def noted(data: Iterable[memoryview], head: bytearray) -> Iterator[memoryview]:
         if len(head) < HEAD_BYTES:
             head += chunk[: HEAD_BYTES - len(head)]
         yield chunk
-
-
-def arrival_of(found: Examined, spool: Spool, sender: Sender) -> Arrival:
-    """The ledger's view of one object."""
-    return Arrival(
-        association_id=sender.association_id,
-        sop_instance_uid=found.sop_instance_uid,
-        sop_class_uid=found.sop_class_uid,
-        series_instance_uid=found.series_uid,
-        study_instance_uid=found.study_uid,
-        patient_id=found.patient_id,
-        modality=found.modality,
-        calling_ae=sender.calling_ae,
-        calling_host=sender.host,
-        path="",
-        sha256=spool.sha256,
-        size=spool.size,
-        received_at=time.time(),
-        identity_sha256=found.identity_sha256,
-        identity_bytes_sha256=found.identity_bytes_sha256,
-        geometry_sha256=found.geometry_sha256,
-        body_part=found.body_part,
-        description=found.description,
-        facts=found.facts,
-    )
 
 
 def drain(data: Iterable[memoryview], most: int) -> int:

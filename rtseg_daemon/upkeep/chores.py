@@ -19,17 +19,19 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.assemble.sweep import CLOCK, sweep
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.errors import RtsegError
+from rtseg_daemon.errors import LedgerError, RtsegError
 from rtseg_daemon.ledger.associations import listener
-from rtseg_daemon.ledger.engine import database_file, reading
+from rtseg_daemon.ledger.engine import database_file, reading, writing
+from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.loss import loss, quick_check
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably
 from rtseg_daemon.upkeep import alarms, at_once, audit_trail, certificates, digest, lateness, retention
-from rtseg_daemon.upkeep.backup import back_up, prune
+from rtseg_daemon.upkeep.backup import back_up, is_due, prune
 from rtseg_daemon.upkeep.metrics import Measurements, metrics_text
 
+BACKUP = "backup"
 GUARD_INTERVAL = timedelta(seconds=1)
 
 
@@ -55,6 +57,8 @@ class Chore:
     name: str
     every_seconds: float
     work: Callable[[Upkeep], None]
+    at_start: bool = False
+    """Whether the first turn is at once."""
 
     @property
     def patience_seconds(self) -> float:
@@ -101,10 +105,18 @@ def remove_old(upkeep: Upkeep) -> None:
 
 
 def back_up_ledger(upkeep: Upkeep) -> None:
-    file = database_file(upkeep.config.database_url)
-    if file is not None:
+    """A backup at the start, and then whenever the newest is too old, however often the daemon is started again."""
+    file, now = database_file(upkeep.config.database_url), time.time()
+    if file is None or (BACKUP in upkeep.finished and not is_due(upkeep.layout.backup, now)):
+        return
+    try:
         back_up(file, upkeep.layout.backup)
-        prune(upkeep.layout.backup)
+    except LedgerError as error:
+        message = f"no backup of the ledger could be made: {error}"
+        with writing(upkeep.engine) as session:
+            raise_alarm(session, "backup", f"backup:{int(now // 86400)}", message, at=now)
+        raise
+    prune(upkeep.layout.backup)
 
 
 def check_ledger(upkeep: Upkeep) -> None:
@@ -132,7 +144,7 @@ def chores_for(config: Config) -> tuple[Chore, ...]:
         Chore("metrics", 15.0, write_metrics),
         Chore("alarms", 5.0, send_alarms),
         Chore("retention", 3600.0, remove_old),
-        Chore("backup", 6 * 3600.0, back_up_ledger),
+        Chore(BACKUP, 300.0, back_up_ledger, at_start=True),
         Chore("certificates", 3600.0, watch_certificates),
         Chore("ledger check", 600.0, check_ledger),
         Chore("audit", 5.0, write_audit),
@@ -209,6 +221,8 @@ class Housekeeper:
         for hand in self.hands:
             self.scheduler.add_job(hand.due.set, Every(hand.chore.every_seconds), misfire_grace_time=None)
             hand.start()
+            if hand.chore.at_start:
+                hand.due.set()
         self.scheduler.start()
         self.guard.start()
 

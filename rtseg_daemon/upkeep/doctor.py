@@ -14,7 +14,8 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger.engine import database_file, reading
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState, JobState
-from rtseg_daemon.storage import Layout, damage
+from rtseg_daemon.receive.unknown import unknown_files, unknown_results
+from rtseg_daemon.storage import Layout, damage, is_locked
 
 SETTLED_SECONDS = 3600.0
 """Younger files may belong to something that is being written right now."""
@@ -43,6 +44,7 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy
     findings += free_space(layout, config.storage.minimum_free_gb)
     findings += instances_without_file(engine, layout)
     findings += results_without_file(engine, layout)
+    findings += not_compared(engine, layout)
     findings += orphans(engine, layout, repair)
     findings += leftovers(layout, repair)
     return findings
@@ -102,11 +104,30 @@ def results_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy
             yield Discrepancy("result", f"job {job_id}", f"{path} {problem}; `rtseg-daemon jobs rerun {job_id}`")
 
 
+def not_compared(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
+    """What the next start of the daemon takes up, as after an older ledger was restored. None of it is repaired here.
+
+    While a daemon runs it has done so, and a file that the ledger does not know may just be coming.
+    """
+    if layout.restored.exists():
+        message = "a ledger was restored and not compared with the storage; start the daemon"
+        yield Discrepancy("restored", layout.restored.name, message)
+    if not is_locked(layout):
+        for file in unknown_files(engine, layout):
+            message = "is not in the ledger; start the daemon, which enters it"
+            yield Discrepancy("unknown", layout.relative(file), message)
+    for folder in unknown_results(engine, layout):
+        message = "is of a job that the ledger does not know; start the daemon, which sets it aside"
+        yield Discrepancy("unknown", layout.relative(folder), message)
+
+
 def orphans(engine: Engine, layout: Layout, repair: bool) -> Iterator[Discrepancy]:
-    """Files that the ledger does not know. They were never acknowledged, or retention was interrupted."""
+    """Files that the ledger does not know, and that no start takes up. Never acknowledged, or there twice."""
     with reading(engine) as session:
         known = set(session.scalars(select(Instance.path).where(Instance.state != InstanceState.REMOVED)))
         jobs = {str(number) for number in session.scalars(select(Job.id).where(Job.rtstruct_path.is_not(None)))}
+    known |= {layout.relative(path) for path in (() if is_locked(layout) else unknown_files(engine, layout))}
+    jobs |= {folder.name for folder in unknown_results(engine, layout)}
     unknown = [file for file in files_in(layout.series) if layout.relative(file) not in known]
     for file in filter(settled, unknown):
         if repair:

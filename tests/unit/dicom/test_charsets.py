@@ -16,8 +16,8 @@ from rtseg_daemon.ledger.arrivals import Arrival
 from rtseg_daemon.ledger.recognition import Repeat, compare, what_differs
 from rtseg_daemon.ledger.schema import Instance, Series
 from rtseg_daemon.ledger.states import InstanceState
+from rtseg_daemon.receive.arrival import arrival_of
 from rtseg_daemon.receive.examine import Examined, examine
-from rtseg_daemon.receive.intake import arrival_of
 from rtseg_daemon.receive.sender import Sender
 from tests.receiver import encoded
 from tests.synthetic import sample_volume, slice_dataset, write_series

@@ -78,6 +78,13 @@ def stored_job(ledger: Engine, layout: Layout, series: int) -> int:
         return job.id
 
 
+def unfinished_job(ledger: Engine, layout: Layout) -> int:
+    """A job that waits for a worker."""
+    series = stored_series(ledger, layout)
+    with writing(ledger) as session:
+        return jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all", at=OLD).id
+
+
 def deliver(ledger: Engine, job_id: int) -> None:
     with writing(ledger) as session:
         delivery = session.query(Delivery).filter_by(job_id=job_id).one()
@@ -228,7 +235,7 @@ def test_a_backup_from_the_future_makes_no_new_one_go(layout: Layout) -> None:
 def test_a_database_that_is_none_is_not_backed_up(layout: Layout, tmp_path: Path) -> None:
     broken = tmp_path / "broken.db"
     broken.write_bytes(b"no database" * 1000)
-    with pytest.raises(LedgerError, match=r"broken\.db cannot be backed up"):
+    with pytest.raises(LedgerError, match=r"broken\.db cannot be copied"):
         back_up(broken, layout.backup)
     assert not list(layout.backup.iterdir())
 
@@ -261,7 +268,7 @@ def test_repair_moves_orphans_away_and_deletes_what_was_never_finished(
     ledger: Engine, config: Config, layout: Layout
 ) -> None:
     orphan, unfinished = layout.series / "orphan.dcm", layout.incoming / "half.part"
-    forgotten, young = layout.results / "77", layout.series / "young.dcm"
+    forgotten, young = layout.result(unfinished_job(ledger, layout)), layout.series / "young.dcm"
     forgotten.mkdir()
     for path in (orphan, unfinished, young):
         path.write_bytes(b"x")
@@ -281,7 +288,7 @@ def test_files_younger_than_an_hour_are_reported_as_such_and_not_as_orphans(
     for name in ("a", "b"):
         (layout.series / f"{name}.dcm").write_bytes(b"x")
     (layout.incoming / "half.part").write_bytes(b"x")
-    (layout.results / "77").mkdir()
+    layout.result(unfinished_job(ledger, layout)).mkdir()
     found = {(f.subject, f.message) for f in doctor.examine(ledger, config, repair=True) if f.kind == "young"}
     assert found == {
         ("series", "2 here are not in the ledger and younger than an hour; look again in an hour"),
