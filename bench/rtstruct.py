@@ -107,7 +107,7 @@ def rt_utils(folder: Path, organs: list[Organ], volume: Volume, out: Path) -> Re
 def plastimatch(folder: Path, masks: Path, out: Path) -> Result:
     command = ["plastimatch", "convert", "--input-prefix", masks, "--referenced-ct", folder, "--output-dicom", out]
     start = time.perf_counter()
-    subprocess.run([str(part) for part in command], differences=True, capture_output=True)
+    subprocess.run([str(part) for part in command], check=True, capture_output=True)
     return Result("plastimatch", 0.0, time.perf_counter() - start, next(out.glob("*.dcm")))
 
 

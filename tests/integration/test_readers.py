@@ -98,14 +98,14 @@ def invented_organs(
 def plastimatch_masks(written: Written, folder: Path) -> dict[str, Path]:
     command = [debian("plastimatch"), "convert", "--input", written.path, "--referenced-ct", written.ct]
     command += ["--output-prefix", folder, "--prefix-format", "nrrd"]
-    subprocess.run([str(part) for part in command], differences=True, capture_output=True, timeout=300)
+    subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=300)
     return {path.stem: path for path in folder.glob("*.nrrd")}
 
 
 def dcmrtstruct2nii_masks(written: Written, folder: Path) -> dict[str, Path]:
     program = READERS / "bin" / "dcmrtstruct2nii"
     command = [program, "convert", "-r", written.path, "-d", written.ct, "-o", folder]
-    subprocess.run([str(part) for part in command], differences=True, capture_output=True, timeout=300)
+    subprocess.run([str(part) for part in command], check=True, capture_output=True, timeout=300)
     return {path.name[5:-7]: path for path in folder.glob("mask_*.nii.gz")}
 
 
@@ -115,9 +115,9 @@ def readers_environment() -> None:
     if (READERS / "bin" / "dcmrtstruct2nii").exists():
         return
     try:
-        subprocess.run([sys.executable, "-m", "venv", str(READERS)], differences=True, timeout=120)
+        subprocess.run([sys.executable, "-m", "venv", str(READERS)], check=True, timeout=120)
         install = [str(READERS / "bin" / "pip"), "install", "-q", "dcmrtstruct2nii==5", "pydicom<3"]
-        subprocess.run(install, differences=True, capture_output=True, timeout=600)
+        subprocess.run(install, check=True, capture_output=True, timeout=600)
     except (subprocess.SubprocessError, OSError) as error:
         message = f"dcmrtstruct2nii cannot be installed here ({error}); it needs a package index"
         if os.environ.get("RTSEG_REQUIRE_PEERS") == "1":
