@@ -87,6 +87,7 @@ DIRECT = {
     "import-linter": Reason("checks the direction of imports", "wide use", NOT_OURS),
     "ruff": Reason("style", "very wide use", NOT_OURS),
     "mypy": Reason("types", "very wide use", NOT_OURS),
+    "triton": Reason("tests of the card's kernels by its interpreter", "the compiler that torch itself uses", NOT_OURS),
 }
 
 

@@ -32,6 +32,10 @@ class EngineError(RtsegError):
     """No engine can run this bundle on this machine. The message names device, backend and reason."""
 
 
+class CardLost(EngineError):
+    """A graphics card or its driver failed. This process cannot use it again, another one may."""
+
+
 class DeviceError(EngineError, ConfigError):
     """The configuration asks for a device or backend that this machine does not have. The message says what to set."""
 

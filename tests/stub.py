@@ -36,6 +36,8 @@ from tests.template import Forked
 class StubSegmenter:
     """Finds every organ of its bundle as a ball beside the middle of the volume."""
 
+    engine = SimpleNamespace(on_card=False)
+
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
 

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rtseg_daemon.anatomy.arrays import Values, module_of, on_host
+
 Array = NDArray[Any]
 Triple = tuple[float, float, float]
 Shape = tuple[int, int, int]
@@ -75,16 +77,27 @@ class Box:
         return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
-def bounding_box(mask: Array) -> Box | None:
+def bounding_boxes(masks: Values) -> list[Box | None]:
+    """For each of `masks` `(n, z, y, x)` the smallest box that holds its True voxels, or None if there is none."""
+    xp = module_of(masks)
+    planes = xp.any(masks, 3)
+    profiles = on_host(xp.concatenate([xp.any(planes, 2), xp.any(planes, 1), xp.any(xp.any(masks, 1), 1)], 1))
+    return [box_of(profile, masks.shape[1:3]) for profile in profiles]
+
+
+def bounding_box(mask: Values) -> Box | None:
     """Smallest box that holds every True voxel of `mask` `(z, y, x)`, or None if there is none."""
-    start, stop = [], []
-    for axis in range(3):
-        hit = np.flatnonzero(mask.any(axis=tuple(a for a in range(3) if a != axis)))
-        if hit.size == 0:
-            return None
-        start.append(int(hit[0]))
-        stop.append(int(hit[-1]) + 1)
-    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
+    return bounding_boxes(mask[None])[0]
+
+
+def box_of(profile: Array, sides: tuple[int, ...]) -> Box | None:
+    """The box whose shadows along z, y and x stand in `profile` one after the other; `sides` are those of z and y."""
+    hits = np.split(profile, np.cumsum(sides))
+    ends = [np.flatnonzero(hit)[[0, -1]].tolist() for hit in hits if hit.any()]
+    if len(ends) < 3:
+        return None
+    (z0, z1), (y0, y1), (x0, x1) = ends
+    return Box((z0, y0, x0), (z1 + 1, y1 + 1, x1 + 1))
 
 
 AIR_HU = -1000.0

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import DeviceError
 from rtseg_daemon.ledger.retry import restart_seconds
 from rtseg_daemon.one_thread import with_one_thread
@@ -124,21 +125,24 @@ def why_ended(name: str, returncode: int) -> str:
     return f"{name} was killed by signal {-returncode}{hint}"
 
 
-def devices(device: str, visible: str | None, nodes: int) -> list[str]:
-    """One worker per device: what `compute.device` means on a machine with so many GPU device nodes.
+def devices(compute: Compute, visible: str | None, nodes: int) -> list[str]:
+    """The device of each worker: those that `compute.devices` lists, else what `compute.device` means here.
 
     Args:
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        compute: `devices` names a card as often as workers share it. `device` is `auto`, `cpu`, `cuda` or `cuda:N`,
+            and `auto` is one worker for every card.
         visible: the environment's CUDA_VISIBLE_DEVICES.
         nodes: how many GPUs the kernel shows.
 
     Raises DeviceError where a GPU is asked for and none can be there. A worker that starts learns the rest.
     """
     count = len([part for part in visible.split(",") if part.strip()]) if visible is not None else nodes
-    if device.startswith("cuda") and count == 0:
-        raise DeviceError(f"compute.device is {device} but this machine shows no GPU; set compute.device: auto or cpu")
-    if device != "auto" or count < 2:
-        return [device]
+    asked = compute.devices or (compute.device,)
+    if count == 0 and (missing := [device for device in asked if device.startswith("cuda")]):
+        key = "compute.devices names" if compute.devices else "compute.device is"
+        raise DeviceError(f"{key} {missing[0]} but this machine shows no GPU; set compute.device: auto or cpu")
+    if compute.devices or compute.device != "auto" or count < 2:
+        return list(asked)
     return [f"cuda:{index}" for index in range(count)]
 
 
@@ -161,7 +165,7 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
     """The processes that this configuration needs."""
     common = ("--config", str(config_file))
     found = [Child("receiver", modules.receiver, common, lock)]
-    for index, device in enumerate(devices(config.compute.device, visible, gpu_nodes())):
+    for index, device in enumerate(devices(config.compute, visible, gpu_nodes())):
         name = f"worker-{index}"
         arguments = (*common, "--name", name, "--device", device)
         found.append(Child(name, modules.worker, arguments, lock, WORKER_FROZEN_SECONDS, one_thread=False))

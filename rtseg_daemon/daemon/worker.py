@@ -9,22 +9,23 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.bundles import models_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
+from rtseg_daemon.errors import CardLost
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
-from rtseg_daemon.ledger.schema import Job
-from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.work.job import Desk, run_job
 from rtseg_daemon.work.loaded import Loaded
 
 IDLE_SECONDS = 0.25
+
+CARD_LOST_STATUS = 3
+"""Exit status of a worker whose card failed: the supervisor starts another and charges the job one attempt."""
 
 
 def work(desk: Desk, stop: threading.Event) -> None:
@@ -36,15 +37,19 @@ def work(desk: Desk, stop: threading.Event) -> None:
         job_id = claim(desk)
         if job_id is None:
             stop.wait(IDLE_SECONDS)
-        else:
+            continue
+        try:
             run_job(desk, job_id)
+        except CardLost as error:
+            log().error("this worker ends, the next one takes the job up again", job=job_id, reason=str(error))
+            raise SystemExit(CARD_LOST_STATUS) from error
 
 
 def claim(desk: Desk) -> int | None:
     """The oldest job waiting, leased, or None if there is none or the ledger cannot be written now."""
     try:
         with reading(desk.engine) as session:
-            if session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).limit(1)) is None:
+            if jobs.next_waiting(session) is None:
                 return None
         with writing(desk.engine) as session:
             job = jobs.claim_job(session, desk.owner)

@@ -58,10 +58,15 @@ def create_job(
     return job
 
 
+def next_waiting(session: Session) -> int | None:
+    """The job that will be claimed next: the oldest QUEUED one. None if nothing waits."""
+    return session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.id).limit(1))
+
+
 def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
     """Lease the oldest QUEUED job to the worker `owner`, or None if there is nothing to do."""
     moment = or_now(at)
-    job_id = session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.id).limit(1))
+    job_id = next_waiting(session)
     if job_id is None:
         return None
     return move_job(

@@ -1,11 +1,17 @@
-"""Members' probabilities become one answer by running sums: no member's map outlives the next."""
+"""Members' probabilities become one answer by running sums: no member's map outlives the next.
 
+Arrays are numpy's, or tensors on the card where the members ran: see `anatomy/arrays.py`.
+"""
+
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from rtseg_daemon.anatomy.arrays import Values, at_least, beside, class_groups, module_of
 from rtseg_daemon.anatomy.volume import Array
+from rtseg_daemon.errors import EngineError
 
 
 @dataclass(frozen=True)
@@ -19,10 +25,10 @@ class Ensemble:
         member_entropy: `(z, y, x)` float32, mean over members of the entropy (nats) of their own probabilities.
     """
 
-    probabilities: Array
-    labels: Array
-    votes: Array
-    member_entropy: Array
+    probabilities: Values
+    labels: Values
+    votes: Values
+    member_entropy: Values
 
 
 def class_weights(organs: Iterable[list[float]], members: int) -> Array:
@@ -32,51 +38,62 @@ def class_weights(organs: Iterable[list[float]], members: int) -> Array:
     return np.asarray(weights / weights.sum(axis=0))
 
 
-def corrected(members: Iterable[Array], scales: Array) -> Iterator[Array]:
+def corrected(members: Iterable[Values], scales: Array) -> Iterator[Values]:
     """Each member's probabilities with class c multiplied by `scales[c]` and renormalised, in place.
 
     A cross entropy that weighs class c by w_c teaches p'_c in proportion to w_c p_c: rare organs come out too large.
     The scales, found by calibration, undo it.
     """
-    changed = [c for c in range(len(scales)) if scales[c] != 1.0]
+    changed = bool((scales != 1.0).any())
     for p in members:
-        for c in changed:
-            p[c] *= scales[c]
         if changed:
-            p /= p.sum(axis=0)
+            p *= beside(scales, p)[:, None, None, None]
+            p /= module_of(p).sum(p, 0)
         yield p
 
 
-def combine(members: Iterable[Array], weights: Array) -> Ensemble:
-    """Weighted mean per class, renormalised (METHODS: afterwards the classes no longer sum to 1), votes and entropy."""
-    total: Array | None = None
+def combine(members: Iterable[Values], weights: Array) -> Ensemble:
+    """Weighted mean per class, renormalised (METHODS: afterwards the classes no longer sum to 1), votes and entropy.
+
+    Raises EngineError where an answer is not a number.
+    """
+    total: Values = None
     votes, entropy = [], None
     for index, p in enumerate(members):
         if total is None:
-            total, entropy = np.zeros_like(p), np.zeros(p.shape[1:], np.float32)
-        for c in range(p.shape[0]):
-            total[c] += weights[index, c] * p[c]
+            total, entropy = module_of(p).zeros_like(p), module_of(p).zeros_like(p[0])
+        shares = beside(weights[index], p)[:, None, None, None]
+        for summed, part, share in zip(class_groups(total), class_groups(p), class_groups(shares), strict=True):
+            summed += share * part
         votes.append(winner(p))
         entropy += entropy_of(p)
     if total is None or entropy is None:
         raise ValueError("an ensemble needs at least one member")
-    total /= total.sum(axis=0)
-    return Ensemble(total, winner(total), np.stack(votes), entropy / len(votes))
+    xp = module_of(total)
+    if not math.isfinite(float(xp.sum(entropy))):
+        raise EngineError(
+            "the members' probabilities are not all numbers; nothing is contoured. Set compute.precision: fp32 "
+            "and retry the job; if it fails again, install the bundle anew"
+        )
+    total /= xp.sum(total, 0)
+    return Ensemble(total, winner(total), xp.stack(votes), entropy / len(votes))
 
 
-def winner(p: Array) -> Array:
+def winner(p: Values) -> Values:
     """The first class of the largest probability, uint8 over the first axis: argmax, by steps that vectorise."""
-    best, label = p.max(axis=0), np.zeros(p.shape[1:], np.uint8)
-    later = np.ones(p.shape[1:], bool)
+    xp = module_of(p)
+    best, label = xp.amax(p, 0), xp.zeros_like(p[0], dtype=xp.uint8)
+    later = xp.ones_like(label, dtype=xp.bool)
     for c in range(p.shape[0] - 1):
         later &= p[c] != best
         label += later
     return label
 
 
-def entropy_of(p: Array) -> Array:
+def entropy_of(p: Values) -> Values:
     """H = -sum_c p_c ln p_c in nats over the first axis, float32."""
-    out = np.zeros(p.shape[1:], np.float32)
-    for c in range(p.shape[0]):
-        out -= p[c] * np.log(np.maximum(p[c], 1e-7))
+    xp = module_of(p)
+    out = xp.zeros_like(p[0])
+    for part in class_groups(p):
+        out -= xp.sum(part * xp.log(at_least(part, 1e-7)), 0)
     return out

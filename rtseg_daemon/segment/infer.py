@@ -9,14 +9,18 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rtseg_daemon.anatomy.arrays import Values, beside, class_groups, module_of
 from rtseg_daemon.anatomy.sides import mirrored_channels
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Shape
-from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.engines.engine import InferenceEngine, Work
 from rtseg_daemon.segment.intensity import intensity_knots, segmental_linear
+
+if TYPE_CHECKING:  # a network can be timed without what bundles are read with
+    from rtseg_daemon.bundles import Bundle
 
 Beat = Callable[[], None]
 
@@ -45,9 +49,9 @@ def gaussian_weights(window: Shape) -> Array:
     return np.asarray(np.maximum(weights, 1e-3), np.float32)
 
 
-def padded_window(array: Array, corner: Shape, window: Shape, fill: float) -> Array:
+def padded_window(array: Values, corner: Shape, window: Shape, fill: float) -> Values:
     """The window at `corner`, `fill` where it reaches past the array."""
-    out = np.full(window, fill, array.dtype)
+    out = module_of(array).full(window, fill, dtype=array.dtype, device=array.device)
     outer, inner = overlap_of(array.shape, corner, window)
     out[outer] = array[inner]
     return out
@@ -60,8 +64,8 @@ def overlap_of(shape: tuple[int, ...], corner: Shape, window: Shape) -> tuple[tu
     return outer, tuple(slice(a, b) for a, b in spans)
 
 
-def network_input(hu: Array, intensity: str) -> Array:
-    """HU to what a member of this intensity transform was trained on, float32; each voxel by itself, in any window."""
+def network_input(hu: Values, intensity: str) -> Values:
+    """HU to what a member of this intensity transform was trained on, both float32. Each voxel by itself."""
     return segmental_linear(hu, *intensity_knots(intensity))
 
 
@@ -73,7 +77,7 @@ class Tile:
     window: Shape
     outer: tuple[slice, ...]
     inner: tuple[slice, ...]
-    share: Array
+    share: Values
 
 
 def window_for(shape: Shape, window: Shape, step: Shape | None) -> Shape:
@@ -84,54 +88,62 @@ def window_for(shape: Shape, window: Shape, step: Shape | None) -> Shape:
     return z, y, x
 
 
-def blended_tiles(shape: Shape, bundle: Bundle) -> list[Tile]:
-    """The windows that cover a volume of `shape`; over every voxel their shares sum to 1."""
-    window = window_for(shape, bundle.window, bundle.window_step)
-    weights, norm, met = gaussian_weights(window), np.zeros(shape, np.float32), []
-    for corner in plan_windows(shape, window, bundle.overlap):
+def blended_tiles(hu: Values, bundle: "Bundle") -> list[Tile]:
+    """The windows that cover a volume `hu` `(z, y, x)`; over every voxel their shares sum to 1."""
+    z, y, x = shape = hu.shape
+    window = window_for((z, y, x), bundle.window, bundle.window_step)
+    weights, norm, met = beside(gaussian_weights(window), hu), module_of(hu).zeros_like(hu), []
+    for corner in plan_windows((z, y, x), window, bundle.overlap):
         outer, inner = overlap_of(shape, corner, window)
         norm[inner] += weights[outer]
         met.append((corner, outer, inner))
     return [Tile(corner, window, outer, inner, weights[outer] / norm[inner]) for corner, outer, inner in met]
 
 
-def windows_of(bundle: Bundle, hu: Array, tiles: list[Tile]) -> Iterator[Work]:
+def windows_of(bundle: "Bundle", hu: Values, tiles: list[Tile]) -> Iterator[Work]:
     """Every member's windows, member by member; each intensity transform is computed once."""
-    inputs: dict[str, Array] = {}
+    xp = module_of(hu)
+    inputs: dict[str, Values] = {}
     for index, member in enumerate(bundle.members):
         if member.intensity not in inputs:
             inputs[member.intensity] = network_input(hu, member.intensity)
-        air = float(network_input(np.array([AIR_HU]), member.intensity)[0])
+        air = float(network_input(np.array([AIR_HU], np.float32), member.intensity)[0])
         for tile in tiles:
             window = padded_window(inputs[member.intensity], tile.corner, tile.window, air)
-            yield index, window[:, :, ::-1] if member.mirror else window
+            yield index, xp.flip(window, (2,)) if member.mirror else window
 
 
-def turned_back(answer: Array, twins: list[int]) -> Array:
+def turned_back(answer: Values, twins: list[int]) -> Values:
     """Probabilities `(classes, z, y, x)` of a mirrored window as those of the window, each side's organ its own."""
-    return np.asarray(answer[twins][..., ::-1])
+    return module_of(answer).flip(answer[twins], (3,))
 
 
-def member_probabilities(engine: InferenceEngine, bundle: Bundle, hu: Array, beat: Beat) -> Iterator[Array]:
+def member_probabilities(engine: InferenceEngine, bundle: "Bundle", hu: Array, beat: Beat) -> Iterator[Values]:
     """Each member's class probabilities `(classes, z, y, x)` of `hu` `(z, y, x)`, one member at a time.
 
-    The array that is yielded is used again for a later member. `beat` is called after every window.
+    They lie where the engine computes. The array that is yielded is used again for a later member. `beat` is called
+    after every window.
     """
-    z, y, x = hu.shape
-    tiles = blended_tiles((z, y, x), bundle)
+    there = engine.placed(np.asarray(hu, np.float32))
+    tiles = blended_tiles(there, bundle)
     twins = mirrored_channels(bundle.class_names) if any(member.mirror for member in bundle.members) else []
-    with closing(engine.run(windows_of(bundle, hu, tiles))) as answers:
+    with closing(engine.run(windows_of(bundle, there, tiles))) as answers:
         if len(tiles) == 1:
             for member, answer in zip(bundle.members, answers, strict=True):
                 beat()
                 yield (turned_back(answer, twins) if member.mirror else answer)[(slice(None), *tiles[0].outer)]
             return
-        total = np.empty((len(bundle.classes) + 1, z, y, x), np.float32)
+        total: Values = None
         for member in bundle.members:
-            total[:] = 0
-            for tile, answer in zip(tiles, answers, strict=False):
+            for number, (tile, answer) in enumerate(zip(tiles, answers, strict=False)):
                 upright = turned_back(answer, twins) if member.mirror else answer
-                for summed, p in zip(total, upright, strict=True):
-                    summed[tile.inner] += p[tile.outer] * tile.share
+                if total is None:
+                    total = module_of(upright).empty(
+                        (len(upright), *hu.shape), dtype=upright.dtype, device=upright.device
+                    )
+                if number == 0:
+                    total[:] = 0
+                for summed, p in zip(class_groups(total), class_groups(upright), strict=True):
+                    summed[(slice(None), *tile.inner)] += p[(slice(None), *tile.outer)] * tile.share
                 beat()
             yield total

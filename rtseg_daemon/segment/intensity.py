@@ -1,10 +1,9 @@
 """From HU to what a network sees: segmental linear functions."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
-import numpy as np
-
-from rtseg_daemon.anatomy.volume import Array
+from rtseg_daemon.anatomy.arrays import Values, as_float, module_of
 
 SLF_LEVELS = (0.0, 0.2, 0.8, 1.0)
 """Output levels of the segmental linear functions (seed paper, Eq. 1 as corrected)."""
@@ -40,6 +39,13 @@ def intensity_knots(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     return knots, SLF_LEVELS if len(knots) == 4 else (0.0, 1.0)
 
 
-def segmental_linear(hu: Array, knots: Sequence[float], levels: Sequence[float]) -> Array:
-    """SLF: piecewise linear from HU to levels through (knots, levels), constant outside (seed paper, Eq. 1)."""
-    return np.interp(hu, knots, levels).astype(np.float32)
+def segmental_linear(hu: Values, knots: Sequence[float], levels: Sequence[float]) -> Values:
+    """SLF: piecewise linear from HU to levels through (knots, levels), constant outside (seed paper, Eq. 1), float32.
+
+    The sum over the segments of their slope times how far `hu` has come into each.
+    """
+    xp, hu = module_of(hu), as_float(hu)
+    out = xp.full_like(hu, levels[0])
+    for (low, first), (high, last) in pairwise(zip(knots, levels, strict=True)):
+        out += (xp.clip(hu, low, high) - low) * ((last - first) / (high - low))
+    return out

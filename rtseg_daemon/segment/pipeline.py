@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtseg_daemon.anatomy.arrays import Values, on_host
 from rtseg_daemon.anatomy.organ import Organ, Uncertainty
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Grid, Volume, bounding_box, grid_of
 from rtseg_daemon.bundles import Bundle, OrganClass
@@ -17,15 +18,10 @@ from rtseg_daemon.segment.body import body_mask, centre_box, largest_object
 from rtseg_daemon.segment.engines.engine import InferenceEngine
 from rtseg_daemon.segment.engines.start import start_engine
 from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine, corrected
+from rtseg_daemon.segment.findings import LEAST_MARGIN, boxes_of, figures_of, margin_on_ct, moved
 from rtseg_daemon.segment.infer import member_probabilities
-from rtseg_daemon.segment.resample import box_on, interpolate, part_of, resample, spaced_grid
-from rtseg_daemon.segment.uncertainty import (
-    disagreement,
-    features,
-    organ_uncertainty,
-    predict_dice,
-    vote_entropy,
-)
+from rtseg_daemon.segment.resample import resample, spaced_grid
+from rtseg_daemon.segment.uncertainty import disagreement, features, predict_dice, vote_entropy
 
 Report = Callable[[str], None]
 
@@ -55,7 +51,7 @@ class Segmentation:
 
     Args:
         organs: one per class of the bundle, in its order, on the CT's grid.
-        ensemble: probabilities and votes on the network's grid.
+        ensemble: probabilities and votes on the network's grid, where the members ran.
         entropy: vote entropy (nats) of every voxel of the network's grid.
         network: the network's grid as a volume of HU, air outside the body.
         seconds: time per stage.
@@ -89,7 +85,7 @@ class Segmenter:
         """Contour every organ of the bundle on `ct` (HU); raises SeriesError if there is no body in it."""
         stages = Stages(report)
         with stages.stage("preprocess"):
-            network = to_network_grid(ct, self.bundle)
+            network = to_network_grid(ct.with_array(self.engine.placed(ct.array)), self.bundle)
         with stages.stage("infer"):
             members = member_probabilities(self.engine, self.bundle, network.array, lambda: report("infer"))
             ensemble = combine(corrected(members, self.scales), self.weights)
@@ -99,23 +95,23 @@ class Segmenter:
         """From the members' common answer to organs on the CT's grid; calibration starts here with stored answers."""
         with stages.stage("uncertainty"):
             entropy = vote_entropy(ensemble.votes, len(self.bundle.classes) + 1)
-            figures = [self._uncertainty(ensemble, entropy, k) for k in range(1, len(self.bundle.classes) + 1)]
+            figures = figures_of(ensemble, entropy, len(self.bundle.classes), self.bundle.temperature)
         with stages.stage("masks"):
+            boxes = boxes_of(ensemble.labels, len(self.bundle.classes))
             organs = [
-                organ_on_ct(ensemble, entropy, network, ct, self.bundle.classes[k], k + 1, figure)
-                for k, figure in enumerate(figures)
+                organ_on_ct(ensemble, entropy, network, ct, self.bundle.classes[k], k + 1, figure, box)
+                for k, (figure, box) in enumerate(zip(figures, boxes, strict=True))
             ]
-        return Segmentation(organs, ensemble, entropy, network, stages.seconds)
-
-    def _uncertainty(self, ensemble: Ensemble, entropy: Array, organ: int) -> Uncertainty:
-        box = bounding_box((ensemble.votes == organ).any(axis=0) | (ensemble.labels == organ))
-        inside = box.slices if box else (slice(0, 0),) * 3
-        return organ_uncertainty(ensemble, entropy, organ, inside, self.bundle.temperature)
+        return Segmentation(organs, ensemble, on_host(entropy), network, stages.seconds)
 
 
 def to_network_grid(ct: Volume, bundle: Bundle) -> Volume:
-    """The CT at the bundle's spacing, cropped around the patient, everything outside the body set to air."""
+    """The CT at the bundle's spacing, cropped around the patient, everything outside the body set to air.
+
+    The CT may lie on a card, which then resamples it. The answer is on the host.
+    """
     coarse = resample(ct, spaced_grid(ct, bundle.spacing_mm), sampled=bundle.in_plane == "sample")
+    coarse = coarse.with_array(on_host(coarse.array))
     body = body_mask(coarse)
     if not body.any():
         raise SeriesError("no body found in the CT (nothing above -350 HU); is this a phantom or an empty scan?")
@@ -124,38 +120,28 @@ def to_network_grid(ct: Volume, bundle: Bundle) -> Volume:
     return coarse.crop(box).with_array(hu)
 
 
-def signed_margin(p: Array, organ: int) -> Array:
-    """p_c minus the largest of the others `(z, y, x)`: positive where the organ wins.
-
-    Two organs' margins sum to at most 0 at every voxel, and so do their linear interpolations: organs never overlap.
-    """
-    others = np.zeros(p.shape[1:], np.float32)
-    for c in range(p.shape[0]):
-        if c != organ:
-            np.maximum(others, p[c], out=others)
-    return np.asarray(p[organ] - others)
-
-
 def organ_on_ct(
-    ensemble: Ensemble, entropy: Array, network: Volume, ct: Grid, organ: OrganClass, channel: int, figures: Uncertainty
+    ensemble: Ensemble,
+    entropy: Values,
+    network: Volume,
+    ct: Grid,
+    organ: OrganClass,
+    channel: int,
+    figures: Uncertainty,
+    coarse: Box | None,
 ) -> Organ:
-    """One organ from the network's grid to the CT's: only its own box is interpolated."""
-    coarse = bounding_box(ensemble.labels == channel)
-    if coarse is None:
+    """One organ from its box `coarse` on the network's grid to the CT's: only that is interpolated."""
+    found = margin_on_ct(ensemble, coarse, network, ct, channel) if coarse else None
+    if coarse is None or found is None:
         return Organ(organ.name, None, None, None, 0.0, figures)
-    near = coarse.grown(2, network.shape)
-    margin = network.crop(near).with_array(signed_margin(ensemble.probabilities[(slice(None), *near.slices)], channel))
-    box = box_on(ct, margin)
-    fine = interpolate(margin, part_of(ct, box), fill=-1.0).array
-    mask = fine > 0
+    box, fine = found
+    mask = fine > LEAST_MARGIN
+    tight = Box((0, 0, 0), box.shape)
     if organ.largest_component:
         kept = largest_object(mask)
         fine = np.where(mask & ~kept, np.float32(-1e-3), fine)
         mask = kept
-    tight = bounding_box(mask)
-    if tight is None:
-        return Organ(organ.name, None, None, None, 0.0, figures)
-    tight = tight.grown(1, box.shape)
+        tight = (bounding_box(mask) or tight).grown(1, box.shape)
     volume_ml = float(mask.sum()) * float(np.prod(ct.spacing_mm)) / 1000.0
     dice, interval = predict_dice(organ.calibration, features(figures, volume_ml))
     doubt = disagreement(entropy[coarse.slices], ensemble.labels[coarse.slices] == channel)
@@ -186,13 +172,6 @@ def cut_end(coarse: Box, network: Volume, ct: Grid) -> str:
     if coarse.stop[0] == network.shape[0] and ct.origin_mm[0] + ct.spacing_mm[0] * (ct.shape[0] - 1) - last > beyond:
         return "superior"
     return ""
-
-
-def moved(box: Box, by: tuple[int, int, int]) -> Box:
-    """`box` counted from the corner `by` of an outer box."""
-    start = [a + b for a, b in zip(box.start, by, strict=True)]
-    stop = [a + b for a, b in zip(box.stop, by, strict=True)]
-    return Box((start[0], start[1], start[2]), (stop[0], stop[1], stop[2]))
 
 
 def slices_on_ct(doubt: tuple[int, int, str], coarse: Box, network: Volume, ct: Grid) -> tuple[int, int]:

@@ -3,28 +3,33 @@
 import itertools
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from rtseg_daemon.anatomy.arrays import Values, at_least, beside, looked_up, module_of, on_host
 from rtseg_daemon.anatomy.organ import Uncertainty
 from rtseg_daemon.anatomy.volume import Array
-from rtseg_daemon.bundles import Calibration
 from rtseg_daemon.segment.ensemble import Ensemble, entropy_of
+
+if TYPE_CHECKING:  # a network can be timed without what bundles are read with
+    from rtseg_daemon.bundles import Calibration
 
 FEATURES = ("vvc", "entropy", "pairwise_dice", "soft_entropy", "mutual_information", "expected_dice", "log_volume")
 """Names a calibration may use: those of `Uncertainty`, and the natural logarithm of the volume in ml."""
 
 
-def vote_entropy(votes: Array, classes: int) -> Array:
+def vote_entropy(votes: Values, classes: int) -> Values:
     """Voxel entropy (nats) of the members' label votes, H = -sum p ln p (seed 001); votes `(members, z, y, x)`.
 
     Six members give 0, 0.4506 (5+1), 0.6365 (4+2), 0.6931 (3+3), 0.8676 (4+1+1) and so on up to ln 6.
     """
     members = votes.shape[0]
     table = np.asarray([0.0] + [-(n / members) * math.log(n / members) for n in range(1, members + 1)], np.float32)
-    out = np.zeros(votes.shape[1:], np.float32)
+    xp, table = module_of(votes), beside(table, votes)
+    out = xp.zeros_like(votes[0], dtype=xp.float32)
     for c in range(classes):
-        out += table[(votes == c).sum(axis=0, dtype=np.uint8)]
+        out += looked_up(table, xp.sum(votes == c, 0, dtype=xp.uint8))
     return out
 
 
@@ -34,36 +39,69 @@ def volume_variation(volumes: Sequence[float]) -> float | None:
     return float(np.std(volumes)) / mean if mean > 0 else None
 
 
-def pairwise_dice(votes: Array, organ: int) -> float | None:
-    """Mean Dice over all pairs of members' masks of class `organ`; pairs in which both are empty do not count."""
-    masks = [votes[m] == organ for m in range(votes.shape[0])]
-    sizes = [int(m.sum()) for m in masks]
-    scores = [
-        2.0 * int((masks[a] & masks[b]).sum()) / (sizes[a] + sizes[b])
-        for a, b in itertools.combinations(range(len(masks)), 2)
-        if sizes[a] + sizes[b] > 0
-    ]
+def pairwise_dice(sizes: Sequence[float], shared: Sequence[float]) -> float | None:
+    """Mean Dice over all pairs of members' masks; pairs in which both are empty do not count.
+
+    Args:
+        sizes: voxels of each member's mask.
+        shared: voxels that the masks of each pair share, in the order of `itertools.combinations`.
+    """
+    pairs = zip(itertools.combinations(sizes, 2), shared, strict=True)
+    scores = [2.0 * both / (a + b) for (a, b), both in pairs if a + b > 0]
     return float(np.mean(scores)) if scores else None
 
 
-def tempered(p: Array, temperature: float) -> Array:
+def tempered(p: Values, temperature: float) -> Values:
     """Probabilities at another temperature: p^(1/T), renormalised over the first axis."""
     if temperature == 1.0:
         return p
-    powered = np.power(np.maximum(p, 1e-7), 1.0 / temperature)
-    return np.asarray(powered / powered.sum(axis=0))
+    xp = module_of(p)
+    powered = at_least(p, 1e-7) ** (1.0 / temperature)
+    return powered / xp.sum(powered, 0)
 
 
-def expected_dice(p: Array, mask: Array) -> float:
-    """2 sum_M p / (|M| + sum p): the Dice that probabilities `p` of an organ expect of its mask M, both `(z, y, x)`.
+def expected_dice(inside: float, size: float, whole: float) -> float:
+    """2 sum_M p / (|M| + sum p): the Dice that probabilities p of an organ expect of its mask M.
 
     The truth T is unknown; in |M and T| and |T| each voxel counts with the probability that it is the organ's.
+
+    Args:
+        inside: sum of p over the mask.
+        size: voxels of the mask.
+        whole: sum of p over the mask and around it.
     """
-    return 2.0 * float(p[mask].sum()) / (float(mask.sum()) + float(p.sum()))
+    return 2.0 * inside / (size + whole)
+
+
+def organ_sums(
+    ensemble: Ensemble, votes_h: Values, organ: int, inside: tuple[slice, ...], t: float
+) -> tuple[Array, Array, Array]:
+    """What the figures of class `organ` are made of: counts and sums over the box `inside`, on the host.
+
+    First the voxels of each member's mask, then those that each pair of masks shares. Last the voxels of the common
+    mask, over that mask vote entropy, soft entropy, mutual information and p, and p over the whole box.
+    """
+    xp = module_of(ensemble.votes)
+    votes, mask = ensemble.votes[(slice(None), *inside)] == organ, ensemble.labels[inside] == organ
+    p = ensemble.probabilities[(slice(None), *inside)]
+    # voxels that the masks of two members share, and on the diagonal those of each: float32 counts exactly to 2^24
+    flat = xp.asarray(votes.reshape(len(votes), -1), dtype=xp.float32)
+    common = xp.asarray(flat @ flat.T, dtype=xp.float64)
+    maps = [
+        votes_h[inside],
+        entropy_of(tempered(p, t)),
+        entropy_of(p) - ensemble.member_entropy[inside],
+        p[organ],
+    ]
+    over_mask = [xp.sum(xp.where(mask, one, 0.0), dtype=xp.float64) for one in maps]
+    others = xp.stack([xp.sum(mask, dtype=xp.float64), *over_mask, xp.sum(p[organ], dtype=xp.float64)])
+    found = on_host(xp.concatenate([common.reshape(-1), others]))  # to the host in one piece
+    pairs = found[: len(votes) ** 2].reshape(len(votes), len(votes))
+    return np.diagonal(pairs), pairs[np.triu_indices(len(votes), 1)], found[len(votes) ** 2 :]
 
 
 def organ_uncertainty(
-    ensemble: Ensemble, votes_h: Array, organ: int, inside: tuple[slice, ...], t: float
+    ensemble: Ensemble, votes_h: Values, organ: int, inside: tuple[slice, ...], t: float
 ) -> Uncertainty:
     """Uncertainty of class `organ` from the part `inside` the network's grid that holds every member's mask of it.
 
@@ -72,22 +110,19 @@ def organ_uncertainty(
         t: temperature of the soft entropy; mutual information is of the members as they are, or six that say the same
             would seem to disagree.
     """
-    votes = ensemble.votes[(slice(None), *inside)]
-    mask = ensemble.labels[inside] == organ
-    several = votes.shape[0] > 1
-    volumes = [float((votes[m] == organ).sum()) for m in range(votes.shape[0])]
-    if not mask.any():
-        return Uncertainty(vvc=volume_variation(volumes) if several else None)
-    p = ensemble.probabilities[(slice(None), *inside)]
-    soft = entropy_of(tempered(p, t))
-    information = entropy_of(p) - ensemble.member_entropy[inside]
+    sizes, shared, sums = (found.tolist() for found in organ_sums(ensemble, votes_h, organ, inside, t))
+    voxels, entropy, soft, information, p_inside, p_whole = sums
+    several = len(sizes) > 1
+    vvc = volume_variation(sizes) if several else None
+    if voxels == 0:
+        return Uncertainty(vvc=vvc)
     return Uncertainty(
-        vvc=volume_variation(volumes) if several else None,
-        entropy=float(votes_h[inside][mask].mean()) if several else None,
-        pairwise_dice=pairwise_dice(votes, organ) if several else None,
-        soft_entropy=float(soft[mask].mean()),
-        mutual_information=float(information[mask].mean()) if several else None,
-        expected_dice=expected_dice(p[organ], mask),
+        vvc=vvc,
+        entropy=entropy / voxels if several else None,
+        pairwise_dice=pairwise_dice(sizes, shared) if several else None,
+        soft_entropy=soft / voxels,
+        mutual_information=information / voxels if several else None,
+        expected_dice=expected_dice(p_inside, voxels, p_whole),
     )
 
 
@@ -101,7 +136,7 @@ def features(uncertainty: Uncertainty, volume_ml: float) -> dict[str, float]:
 
 
 def predict_dice(
-    calibration: Calibration | None, figures: dict[str, float]
+    calibration: "Calibration | None", figures: dict[str, float]
 ) -> tuple[float | None, tuple[float, float] | None]:
     """Predicted Dice and its conformal interval; (None, None) without a calibration or where a feature is missing."""
     if calibration is None or not calibration.coefficients.keys() <= figures.keys():
@@ -112,7 +147,7 @@ def predict_dice(
     return dice, (low, high)
 
 
-def disagreement(votes_h: Array, mask: Array, level: float = 0.25) -> tuple[int, int, str] | None:
+def disagreement(votes_h: Values, mask: Values, level: float = 0.25) -> tuple[int, int, str] | None:
     """First and last slice of the longest run in which the organ's mean vote entropy exceeds `level`, and where it is.
 
     Args:
@@ -121,11 +156,13 @@ def disagreement(votes_h: Array, mask: Array, level: float = 0.25) -> tuple[int,
 
     Returns None if no slice does; else slice indices in the box and `inferior end`, `superior end` or `middle`.
     """
-    size = mask.sum(axis=(1, 2))
+    xp = module_of(mask)
+    sums = [xp.sum(xp.where(mask, one, 0.0), (1, 2)) for one in (xp.ones_like(votes_h), votes_h)]
+    size, total = on_host(xp.stack(sums))
     held = np.flatnonzero(size)
     if held.size == 0:
         return None
-    mean = np.where(mask, votes_h, 0).sum(axis=(1, 2)) / np.maximum(size, 1)
+    mean = total / np.maximum(size, 1)
     runs = [list(g) for hot, g in itertools.groupby(range(held[0], held[-1] + 1), lambda z: mean[z] > level) if hot]
     if not runs:
         return None

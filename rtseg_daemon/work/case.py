@@ -141,15 +141,21 @@ def load_segmenter(bundle: Bundle, compute: Compute, cache: Path | None) -> Segm
 
 
 def process_case(
-    paths: Sequence[Path], bundles: Sequence[Bundle], load: Load, options: Options, report: Report
+    paths: Sequence[Path],
+    bundles: Sequence[Bundle],
+    load: Load,
+    options: Options,
+    report: Report,
+    ready: CaseResult | None = None,
 ) -> CaseResult:
     """Gate, load, segment, gate, build: one structure set of one series, not yet written.
 
-    `load` gives a bundle's segmenter. It is called when the series has passed its gates. Raises SeriesError if the
-    files are no volume, EngineError if a network cannot run.
+    `ready` is what `read_case` made of the same arguments, where that was done before. `load` gives a bundle's
+    segmenter. It is called when the series has passed its gates. Raises SeriesError if the files are no volume,
+    EngineError if a network cannot run.
     """
     stages = Stages(report)
-    result = read_case(paths, bundles, options, stages)
+    result = ready or read_case(paths, bundles, options, stages)
     if not result.held:
         result = segment_case(result, load, options, stages)
     return replace(result, seconds={stage: round(seconds, 3) for stage, seconds in stages.seconds.items()})

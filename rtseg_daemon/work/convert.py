@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from rtseg_daemon.anatomy.image import to_image
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.ct.series import CtSeries, list_series, load_series
@@ -16,7 +17,6 @@ from rtseg_daemon.gates.written_file import differences
 from rtseg_daemon.rtstruct.names import unique_names, unique_stems
 from rtseg_daemon.rtstruct.reading import boxed, read_structures, structures_on
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
-from rtseg_daemon.segment.resample import to_image
 from rtseg_daemon.work.masks import SUFFIXES, mask_files, masks_in, told
 
 

@@ -2,9 +2,9 @@
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.bundles import digest_of, load_bundles, models_of, research_faults
+from rtseg_daemon.bundles import Bundle, digest_of, load_bundles, models_of, research_faults
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
 from rtseg_daemon.ct.preconditions import RELEASABLE
-from rtseg_daemon.errors import ConfigError, LeaseLost, RtsegError, SeriesError
+from rtseg_daemon.errors import CardLost, ConfigError, LeaseLost, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
@@ -24,8 +24,10 @@ from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.logs import describe, log
 from rtseg_daemon.segment.entropy_map import save_entropy_map
+from rtseg_daemon.segment.pipeline import Segmenter, Stages, unheard
 from rtseg_daemon.storage import Layout, check_files
 from rtseg_daemon.work import case
+from rtseg_daemon.work.ahead import Ahead, ReadJob
 from rtseg_daemon.work.heartbeat import Heartbeat
 from rtseg_daemon.work.loaded import Loaded
 
@@ -46,6 +48,7 @@ class Desk:
     config: Config
     loaded: Loaded
     owner: str
+    ahead: Ahead = field(default_factory=Ahead)
 
     @property
     def layout(self) -> Layout:
@@ -55,8 +58,9 @@ class Desk:
 def run_job(desk: Desk, job_id: int) -> None:
     """The whole step: a job that `desk.owner` has claimed ends SEGMENTED, HELD or FAILED.
 
-    Whatever it throws ends the job and not the worker, but for a ledger or disk that cannot be written for long:
-    then raises SQLAlchemyError or OSError.
+    Whatever it throws ends the job and not the worker, with two exceptions. A ledger or disk that cannot be written for
+    long raises SQLAlchemyError or OSError. A card that failed raises CardLost: the worker must end, and the job is then
+    taken up again.
     """
     log().info("job started", job=job_id)
     try:
@@ -66,6 +70,8 @@ def run_job(desk: Desk, job_id: int) -> None:
     except SeriesError as error:
         # a release changes nothing about images that are no volume, and must not look as if it did
         hold(desk, job_id, str(error), releasable=error.precondition in RELEASABLE)
+    except CardLost:
+        raise
     except RtsegError as error:
         fail(desk, job_id, str(error))
     except Exception as error:  # noqa: BLE001 - the world is met here: a job that breaks must not break the next
@@ -86,7 +92,7 @@ def contour(desk: Desk, job_id: int) -> None:
     with ThreadPoolExecutor(1) as beside:
         checking = beside.submit(check_files, files, "have the series sent again, then retry the job")
         try:
-            result = process(desk, job, [path for path, _ in files], options)
+            result = process(desk, job, files, options)
         finally:
             checking.result()  # a damaged file is the reason, whatever came of it
     if result.dataset is not None:
@@ -111,18 +117,53 @@ def options_for(job: Job, route: Route | None) -> case.Options:
     return options if route is None else replace(options, rejected=route.rejected, rings=route.rings)
 
 
-def process(desk: Desk, job: Job, paths: list[Path], options: case.Options) -> case.CaseResult:
+def process(desk: Desk, job: Job, files: list[tuple[Path, str]], options: case.Options) -> case.CaseResult:
     """The case with the job's bundles. Raises ConfigError where its route may not send what they make."""
     bundles = load_bundles(models_of(desk.config), job.bundle)
     route = desk.config.route_named(job.route)
     for fault in [] if job.no_send else research_faults(bundles, route):
         raise ConfigError(f"{fault}; mend the route and restart, then retry the job, or rerun it with --no-send")
     beat = Heartbeat(desk.engine, job.id, desk.owner)
+    paths = [path for path, _ in files]
+    ready = desk.ahead.take(read_job(job, files, bundles, options))
 
     def process_with(load: case.Load) -> case.CaseResult:
-        return case.process_case(paths, bundles, load, options, beat)
+        def load_and_look_ahead(bundle: Bundle) -> Segmenter:
+            segmenter = load(bundle)
+            if desk.loaded.on_card:  # this job's own series is read by now
+                read_next(desk)
+            return segmenter
+
+        return case.process_case(paths, bundles, load_and_look_ahead, options, beat, ready)
 
     return desk.loaded.run(bundles, process_with, partial(note, desk, job.id))
+
+
+def read_job(job: Job, files: list[tuple[Path, str]], bundles: Sequence[Bundle], options: case.Options) -> ReadJob:
+    """What reading this job's series depends on."""
+    return ReadJob(job.id, (tuple(files), tuple(bundle.digest for bundle in bundles), options))
+
+
+def read_next(desk: Desk) -> None:
+    """Begin to read the series of the job that will probably be next. What goes wrong here is met by that job."""
+    try:
+        with reading(desk.engine) as session:
+            waiting = jobs.next_waiting(session)
+        if waiting is None:
+            return
+        job, files = job_and_files(desk, waiting)
+        options = options_for(job, desk.config.route_named(job.route))
+        bundles = load_bundles(models_of(desk.config), job.bundle)
+    except (RtsegError, SQLAlchemyError) as error:
+        log().info("the next series is not read ahead", reason=describe(error))
+        return
+
+    def read() -> case.CaseResult:
+        found = case.read_case([path for path, _ in files], bundles, options, Stages(unheard))
+        check_files(files, "have the series sent again, then retry the job")
+        return found
+
+    desk.ahead.start(read_job(job, files, bundles, options), read)
 
 
 def note(desk: Desk, job_id: int, what: str, detail: dict[str, Any]) -> None:

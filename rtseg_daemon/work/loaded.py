@@ -7,9 +7,9 @@ from typing import Any
 
 from rtseg_daemon.bundles import Bundle, load_bundle
 from rtseg_daemon.config.sections import Compute
-from rtseg_daemon.errors import EngineError, RtsegError
+from rtseg_daemon.errors import CardLost, EngineError, RtsegError
 from rtseg_daemon.logs import describe, log
-from rtseg_daemon.segment.engines.memory import attempts, halved, out_of_memory, reduced
+from rtseg_daemon.segment.engines.memory import attempts, card_lost, halved, out_of_memory, reduced
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_daemon.work import case
 
@@ -60,12 +60,14 @@ class Loaded:
     ) -> case.CaseResult:
         """Call `process` with a loader of these bundles. Short of memory, it takes smaller windows, then the CPU.
 
-        Raises EngineError where memory suffices nowhere, and what else `process` raises.
+        Raises EngineError where memory suffices nowhere, CardLost where the card failed, and what `process` raises.
         """
         for device, halvings in attempts(self.compute.device, bundles):
             try:
                 return process(self.loader(device, halvings, note))
             except Exception as error:
+                if card_lost(error):
+                    raise CardLost(f"the card failed: {str(error).strip().splitlines()[0]}") from error
                 if not out_of_memory(error):
                     raise
             note("out of memory", {"device": device, "windows halved": halvings})
@@ -74,6 +76,11 @@ class Loaded:
             f"memory ran out on {self.compute.device}, in smaller windows and on the CPU too; "
             "free memory or use a smaller bundle, then retry the job"
         )
+
+    @property
+    def on_card(self) -> bool:
+        """Whether a card does the work, so that the processor is free beside it."""
+        return any(kept.engine.on_card for kept in self.segmenters.values())
 
     def loader(self, device: str, halvings: int, note: Note) -> case.Load:
         """Gives each bundle's segmenter on `device`, in windows halved so many times."""

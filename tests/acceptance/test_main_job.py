@@ -58,8 +58,8 @@ def real_patient(folder: Path) -> Case:
 
 def phantom(folder: Path) -> Case:
     """The demo's made-up patient."""
+    from rtseg_daemon.anatomy.image import to_image
     from rtseg_daemon.demo.phantom import make_phantom, write_series
-    from rtseg_daemon.segment.resample import to_image
 
     ct, masks = make_phantom(7)
     write_series(ct, folder, 7)

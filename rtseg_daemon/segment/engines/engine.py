@@ -3,14 +3,17 @@
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from rtseg_daemon.anatomy.arrays import Values
 from rtseg_daemon.anatomy.volume import Array
-from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.errors import DeviceError, EngineError
-from rtseg_daemon.segment.engines.memory import MemoryPlan
 
-Work = tuple[int, Array]
+if TYPE_CHECKING:  # a network can be timed without what bundles are read with
+    from rtseg_daemon.bundles import Bundle
+    from rtseg_daemon.segment.engines.memory import MemoryPlan
+
+Work = tuple[int, Values]
 """A member's number, and a window `(z, y, x)` after that member's intensity transform."""
 
 
@@ -18,9 +21,14 @@ class InferenceEngine(Protocol):
     """Runs the members of one bundle on windows of one shape."""
 
     description: str
+    on_card: bool
 
-    def run(self, work: Iterable[Work]) -> Generator[Array, None, None]:
-        """Class probabilities `(classes, z, y, x)` float32 for each piece of `work`, in its order.
+    def placed(self, array: Array) -> Values:
+        """`array` where this engine computes: a tensor on its card, or the array itself."""
+        ...
+
+    def run(self, work: Iterable[Work]) -> Generator[Values, None, None]:
+        """Class probabilities `(classes, z, y, x)` float32 for each piece of `work`, in its order and where it lies.
 
         Work is taken some pieces ahead. An array holds until the next one is asked for.
         """
@@ -36,6 +44,7 @@ class Choice:
         backend: `torch` or `openvino`.
         precision: `fp32`, `bf16` or `fp16`.
         threads: processor threads; 0: all of them.
+        share: how many workers share the card; each takes as large a part of its memory.
         plan: what memory allows; None: one window after the other.
     """
 
@@ -43,7 +52,8 @@ class Choice:
     backend: str
     precision: str
     threads: int = 0
-    plan: MemoryPlan | None = None
+    share: int = 1
+    plan: "MemoryPlan | None" = None
 
 
 def choose(device: str, backend: str, precision: str, threads: int, cuda: int, trouble: str = "") -> Choice:
@@ -70,7 +80,7 @@ def choose(device: str, backend: str, precision: str, threads: int, cuda: int, t
 
 
 @contextmanager
-def named_failure(bundle: Bundle, choice: Choice) -> Iterator[None]:
+def named_failure(bundle: "Bundle", choice: Choice) -> Iterator[None]:
     """Turn whatever a backend throws while it loads into one sentence that names it."""
     try:
         yield

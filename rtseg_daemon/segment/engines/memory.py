@@ -141,6 +141,13 @@ def out_of_memory(error: BaseException) -> bool:
     return error.__cause__ is not None and out_of_memory(error.__cause__)
 
 
+def card_lost(error: BaseException) -> bool:
+    """Whether an exception, or its cause, says that the card or its driver failed: the process cannot use it again."""
+    if type(error).__name__ == "AcceleratorError" or "CUDA error" in str(error):
+        return not out_of_memory(error)
+    return error.__cause__ is not None and card_lost(error.__cause__)
+
+
 def available_bytes(root: Path = Path("/")) -> int:
     """Memory that a process may still take: the kernel's estimate, or what its control group leaves if that is less.
 

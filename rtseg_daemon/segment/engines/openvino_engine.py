@@ -73,6 +73,7 @@ class OpenVinoEngine:
 
     def __init__(self, bundle: Bundle, choice: Choice, cache: Path | None) -> None:
         self.bundle = bundle
+        self.on_card = False
         self.description = f"openvino {ov.__version__.split('-')[0]} {choice.precision} on cpu"
         self.streams = choice.plan.streams if choice.plan else 1
         self.resident = choice.plan is None or choice.plan.resident
@@ -115,6 +116,10 @@ class OpenVinoEngine:
         if path is not None:
             save(model, path)
         return self.core.compile_model(model, "CPU", self.options)
+
+    def placed(self, array: Array) -> Array:
+        """The array itself: this engine works on the host."""
+        return array
 
     def run(self, work: Iterable[Work]) -> Generator[Array, None, None]:
         """Class probabilities `(classes, z, y, x)` float32 of every window, in order; see `InferenceEngine.run`."""

@@ -15,6 +15,7 @@ from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.logs import log
 from rtseg_daemon.segment.engines.engine import Choice, InferenceEngine, choose, named_failure
+from rtseg_daemon.segment.engines.kept_models import kept_kernels
 from rtseg_daemon.segment.engines.memory import MemoryPlan, available_bytes, divisor_of, fitted, out_of_memory, plan
 from rtseg_daemon.segment.infer import window_for
 
@@ -36,7 +37,9 @@ def choice_for(compute: Compute) -> Choice:
     choice = choose(compute.device, compute.backend, compute.precision, compute.threads, cuda, trouble)
     if trouble:
         log().warning("no GPU is usable; going on with the CPU", reason=trouble)
-    return choice if choice.device != "cpu" else on_this_processor(choice, compute.precision)
+    if choice.device == "cpu":
+        return on_this_processor(choice, compute.precision)
+    return replace(choice, share=max(1, compute.devices.count(compute.device)))
 
 
 def on_this_processor(choice: Choice, asked: str) -> Choice:
@@ -91,8 +94,9 @@ def plan_for(bundle: Bundle, choice: Choice, cache: Path | None = None) -> Memor
         from rtseg_daemon.segment.engines import torch_engine
 
         on_cpu = choice.device == "cpu"
-        live, streams = torch_engine.LIVE_LAYERS, 1 if on_cpu else torch_engine.MOST_AT_ONCE
-        available = available_bytes() if on_cpu else torch_engine.free_bytes(choice.device)
+        live = torch_engine.live_layers(bundle.family, on_cpu)
+        streams = 1 if on_cpu else torch_engine.MOST_AT_ONCE
+        available = available_bytes() if on_cpu else torch_engine.free_bytes(choice.device, choice.share)
     size = 4 if choice.precision == "fp32" else 2
 
     def need(window: Shape) -> int:
@@ -144,4 +148,10 @@ def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> Inference
     # torch: one backend alone is imported
     from rtseg_daemon.segment.engines.torch_engine import TorchEngine
 
-    return TorchEngine(bundle, choice)
+    with kept_kernels(cache if choice.device != "cpu" else None):
+        engine = TorchEngine(bundle, choice)
+    if engine.trouble:
+        log().warning(
+            "a card's kernels cannot be used; going on without them", bundle=bundle.name, reason=engine.trouble
+        )
+    return engine

@@ -2,6 +2,7 @@
 
 import pytest
 
+from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.daemon.children import devices, why_ended
 from rtseg_daemon.daemon.watch import Watch
 from rtseg_daemon.errors import ConfigError
@@ -42,12 +43,19 @@ def test_a_job_that_ended_is_forgotten() -> None:
 
 
 def test_there_is_one_worker_per_device() -> None:
-    assert devices("auto", None, 0) == ["auto"]
-    assert devices("auto", None, 1) == ["auto"]
-    assert devices("auto", None, 4) == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
-    assert devices("auto", "2,3", 4) == ["cuda:0", "cuda:1"]
-    assert devices("auto", "", 4) == ["auto"]
-    assert devices("cpu", None, 4) == ["cpu"]
+    assert devices(Compute(), None, 0) == ["auto"]
+    assert devices(Compute(), None, 1) == ["auto"]
+    assert devices(Compute(), None, 4) == ["cuda:0", "cuda:1", "cuda:2", "cuda:3"]
+    assert devices(Compute(), "2,3", 4) == ["cuda:0", "cuda:1"]
+    assert devices(Compute(), "", 4) == ["auto"]
+    assert devices(Compute(device="cpu"), None, 4) == ["cpu"]
+
+
+def test_devices_that_are_listed_get_a_worker_each_and_one_card_may_have_several() -> None:
+    listed = Compute(devices=("cuda:0", "cuda:0", "cuda:1"))
+    assert devices(listed, None, 2) == ["cuda:0", "cuda:0", "cuda:1"]
+    with pytest.raises(ConfigError, match=r"compute\.devices names cuda:0 but this machine shows no GPU"):
+        devices(listed, None, 0)
 
 
 @pytest.mark.parametrize(("device", "visible", "nodes"), [("cuda", None, 0), ("cuda:1", "", 2)])
@@ -55,7 +63,7 @@ def test_a_gpu_that_is_not_there_stops_the_start_with_exit_status_2(
     device: str, visible: str | None, nodes: int
 ) -> None:
     with pytest.raises(ConfigError, match=f"compute.device is {device} but this machine shows no GPU"):
-        devices(device, visible, nodes)
+        devices(Compute(device=device), visible, nodes)
 
 
 def test_a_death_is_told_in_words() -> None:

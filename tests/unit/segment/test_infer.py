@@ -103,6 +103,9 @@ class Sided:
 
     description = "sided"
 
+    def placed(self, array):
+        return array
+
     def run(self, work):
         for _member, window in work:
             left = window * (np.arange(window.shape[2]) >= window.shape[2] // 2)
@@ -129,6 +132,9 @@ class Echo:
 
     def __init__(self):
         self.seen = []
+
+    def placed(self, array):
+        return array
 
     def run(self, work):
         for _member, window in work:

@@ -13,9 +13,15 @@ from rtseg_daemon.bundles import OrganClass, load_bundle
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.ensemble import Ensemble
-from rtseg_daemon.segment.pipeline import Segmenter, organ_on_ct, signed_margin, to_network_grid
+from rtseg_daemon.segment.findings import boxes_of, signed_margin
+from rtseg_daemon.segment.pipeline import Segmenter, organ_on_ct, to_network_grid
 from rtseg_daemon.segment.resample import box_on
 from tests.tiny import ORGANS, make_bundle
+
+
+def organ_of(ensemble, entropy, network, ct, rule, channel, figures):
+    box = boxes_of(ensemble.labels, channel)[channel - 1]
+    return organ_on_ct(ensemble, entropy, network, ct, rule, channel, figures, box)
 
 
 def softmax(logits):
@@ -43,7 +49,7 @@ def test_a_ball_lands_on_the_ct_where_it_was_and_as_large():
     p = softmax(np.stack([distance, -distance]) / 4)
     network = Volume(np.zeros(NETWORK.shape, np.float32), NETWORK.spacing_mm, NETWORK.origin_mm)
     empty = np.zeros(NETWORK.shape, np.float32)
-    organ = organ_on_ct(ensemble_of(p), empty, network, CT, OrganClass(name="Ball"), 1, Uncertainty())
+    organ = organ_of(ensemble_of(p), empty, network, CT, OrganClass(name="Ball"), 1, Uncertainty())
     truth = ball(CT, (10.0, 5.0, 3.0), 18.0) < 0
     mask = np.zeros(CT.shape, bool)
     mask[organ.box.slices] = organ.mask
@@ -61,7 +67,7 @@ def test_an_organ_at_the_networks_end_is_cut_off_only_where_the_ct_goes_on(low_m
     network = Volume(np.zeros(NETWORK.shape, np.float32), NETWORK.spacing_mm, NETWORK.origin_mm)
     ct = Grid((50, 100, 90), (3.0, 1.0, 1.1), (low_mm, -52.0, -49.0))
     empty = np.zeros(NETWORK.shape, np.float32)
-    organ = organ_on_ct(ensemble_of(p), empty, network, ct, OrganClass(name="Ball"), 1, Uncertainty())
+    organ = organ_of(ensemble_of(p), empty, network, ct, OrganClass(name="Ball"), 1, Uncertainty())
     assert organ.cut == end
 
 
@@ -76,7 +82,7 @@ def test_organs_never_overlap_on_the_ct(seed):
     count = np.zeros(ct.shape, int)
     for channel in (1, 2, 3):
         rule = OrganClass(name="Organ", largest_component=False)
-        organ = organ_on_ct(ensemble_of(p), network.array, network, ct, rule, channel, Uncertainty())
+        organ = organ_of(ensemble_of(p), network.array, network, ct, rule, channel, Uncertainty())
         if organ.box:
             count[organ.box.slices] += organ.mask
     assert count.max() <= 1
@@ -93,7 +99,7 @@ def test_stray_parts_are_dropped_where_the_bundle_says_so():
     p = softmax(np.stack([distance, -distance]))
     network = Volume(np.zeros(NETWORK.shape, np.float32), NETWORK.spacing_mm, NETWORK.origin_mm)
     kept, all_of_it = (
-        organ_on_ct(
+        organ_of(
             ensemble_of(p),
             network.array,
             network,
@@ -111,7 +117,7 @@ def test_stray_parts_are_dropped_where_the_bundle_says_so():
 def test_an_organ_that_nobody_sees_is_not_found():
     p = softmax(np.stack([np.ones((4, 4, 4)), np.zeros((4, 4, 4))]))
     network = Volume(np.zeros((4, 4, 4), np.float32), (3.0, 4.0, 4.0), (0.0, 0.0, 0.0))
-    organ = organ_on_ct(
+    organ = organ_of(
         ensemble_of(p), network.array, network, grid_of(network), OrganClass(name="Gone"), 1, Uncertainty()
     )
     assert not organ.found

@@ -7,7 +7,7 @@ import pytest
 
 from rtseg_daemon.anatomy.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.bundles import Calibration
-from rtseg_daemon.segment.ensemble import class_weights, combine
+from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine
 from rtseg_daemon.segment.uncertainty import (
     disagreement,
     expected_dice,
@@ -48,9 +48,15 @@ def test_pairwise_dice_by_hand():
     votes = np.zeros((3, 1, 1, 4), np.uint8)
     votes[0, 0, 0, :2] = 1
     votes[1, 0, 0, 1:3] = 1
+    p = np.full((3, 1, 1, 4), 1 / 3, np.float32)
+    ensemble = Ensemble(p, votes[0], votes, p[0])
+    everywhere = (slice(None),) * 3
     # pairs: (2*1)/(2+2), 0/(2+0), 0/(2+0)
-    assert pairwise_dice(votes, 1) == pytest.approx((0.5 + 0 + 0) / 3)
-    assert pairwise_dice(votes, 2) is None
+    of = {k: organ_uncertainty(ensemble, p[0], k, everywhere, 1.0).pairwise_dice for k in (1, 2)}
+    assert of[1] == pytest.approx((0.5 + 0 + 0) / 3)
+    assert of[2] is None
+    assert pairwise_dice([2, 2, 0], [1, 0, 0]) == pytest.approx((0.5 + 0 + 0) / 3)
+    assert pairwise_dice([0, 0, 0], [0, 0, 0]) is None
 
 
 def test_temperature_flattens_without_changing_the_order():
@@ -135,5 +141,8 @@ def test_comment_says_na_where_there_is_no_figure_and_stays_within_1024_characte
 
 def test_the_expected_dice_counts_each_voxel_by_its_probability():
     p = np.array([[[1.0, 0.5, 0.25, 0.0]]], np.float32)
-    assert expected_dice(p, p >= 0.5) == pytest.approx(2 * 1.5 / (2 + 1.75))
-    assert expected_dice(np.ones((1, 1, 4)), np.ones((1, 1, 4), bool)) == 1.0
+    both = np.stack([1 - p, p])
+    mask = (p >= 0.5).astype(np.uint8)
+    found = organ_uncertainty(Ensemble(both, mask, mask[None], p), p, 1, (slice(None),) * 3, 1.0)
+    assert found.expected_dice == pytest.approx(2 * 1.5 / (2 + 1.75))
+    assert expected_dice(4.0, 4, 4.0) == 1.0

@@ -10,11 +10,11 @@ import SimpleITK as sitk
 import typer
 from typer.testing import CliRunner
 
+from rtseg_daemon.anatomy.image import to_image
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.cli.convert import convert
 from rtseg_daemon.errors import StructureSetError
 from rtseg_daemon.rtstruct.reading import read_structures
-from rtseg_daemon.segment.resample import to_image
 from rtseg_daemon.work.convert import masks_to_rtstruct, rtstruct_to_masks
 from rtseg_daemon.work.masks import roi_name
 from tests.structure_sets import Case, ball, dciodvfy_errors

@@ -1,9 +1,11 @@
 """What becomes of a job whose series, bundle, device or ledger is not as it should be."""
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,11 +14,13 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import Logging
-from rtseg_daemon.daemon.worker import claim, desk_of
+from rtseg_daemon.daemon.children import why_ended
+from rtseg_daemon.daemon.worker import CARD_LOST_STATUS, claim, desk_of, work
 from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError, StateError
 from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import decisions, events, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.jobs import worker_lost
 from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
@@ -286,6 +290,40 @@ def test_a_case_that_ran_in_smaller_windows_does_not_decide_for_the_next(
         bench.job = decisions.rerun(session, bench.job, "anna").id
     assert not any("instead of" in roi["comment"] for roi in bench.run()["rois"])
     assert tried[-1] == ("cuda:0", (64, 64, 64))
+
+
+def test_while_a_card_works_the_next_jobs_series_is_read_and_that_job_reads_no_more(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.run()
+    with writing(bench.ledger) as session:
+        first, second = (decisions.rerun(session, bench.job, "anna").id for _ in range(2))
+    monkeypatch.setattr("tests.stub.StubSegmenter.engine", SimpleNamespace(on_card=True))
+    read, honest = [], case.read_case
+    monkeypatch.setattr(
+        case, "read_case", lambda *told: (read.append(threading.current_thread().name), honest(*told))[1]
+    )
+    bench.job = first
+    assert bench.run()["state"] == "SEGMENTED"
+    bench.job = second
+    assert bench.run()["state"] == "SEGMENTED"
+    assert [name.startswith("read-ahead") for name in read] == [False, True]
+
+
+def test_a_card_that_fails_ends_the_worker_and_leaves_the_job_to_the_supervisor(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(case, "load_segmenter", raising(RuntimeError("CUDA error: device-side assert triggered")))
+    with pytest.raises(SystemExit) as ended:
+        work(bench.desk, threading.Event())
+    assert ended.value.code == CARD_LOST_STATUS
+    with writing(bench.ledger) as session:
+        worker_lost(session, bench.desk.owner, why_ended("worker-0", CARD_LOST_STATUS), 3)
+    with reading(bench.ledger) as session:
+        job = views.job_detail(views.find_job(session, bench.job), bench.layout.directory)
+    assert job["state"] == "QUEUED"
+    assert job["attempts"] == 1
+    assert "worker-0 ended with exit status 3" in job["error"]
 
 
 def test_a_job_cancelled_in_mid_inference_leaves_nothing_to_send(

@@ -94,7 +94,7 @@ def sample_voxels(case: Collected, ensemble: Ensemble, count: int = 4000) -> Vox
 
 def seen(sample: Voxels, temperature: float) -> Array:
     """Probabilities at a temperature, organs that nobody drew counted as background (as the truth does)."""
-    p = tempered(sample.p.T, temperature).T.copy()
+    p = np.array(tempered(sample.p.T, temperature).T)
     p[:, 0] += p[:, ~sample.annotated].sum(axis=1)
     p[:, ~sample.annotated] = 0.0
     return p

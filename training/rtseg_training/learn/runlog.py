@@ -10,13 +10,14 @@ from typing import Any
 
 @dataclass
 class Progress:
-    """Where a run stands. Handed to `report` after every step."""
+    """Where a run stands. Handed to `report` after every step. `waiting` is the share of the time without patches."""
 
     step: int
     steps: int
     loss: float
     seconds_left: float
     rate: float = 0.0
+    waiting: float = 0.0
     validation: dict[str, float] = field(default_factory=dict)
 
 
@@ -49,6 +50,7 @@ class RunLog:
         if self.board is not None:
             self.board.add_scalar("loss", progress.loss, progress.step)
             self.board.add_scalar("rate", progress.rate, progress.step)
+            self.board.add_scalar("waiting", progress.waiting, progress.step)
             for name, score in progress.validation.items():
                 self.board.add_scalar(f"dice/{name}", score, progress.step)
 

@@ -15,6 +15,7 @@ from rtseg_daemon.networks.focusnet import FocusNet
 from rtseg_training.errors import CheckpointError, RecipeError
 from rtseg_training.learn import losses
 from rtseg_training.learn.account import cases_of, check_owner, check_plan, check_same, plan_of, start_digest
+from rtseg_training.learn.card import learner
 from rtseg_training.learn.checkpoint import (
     load_into,
     part,
@@ -94,7 +95,10 @@ def update_average(average: dict[str, Tensor], net: nn.Module, decay: float, ste
 
 def moved(patch: Patch, device: torch.device) -> Patch:
     """The patch on the device that trains."""
-    return Patch(*(t.to(device, non_blocking=True) for t in (patch.image, patch.labels, patch.annotated)))
+    tensors = [patch.image, patch.labels, patch.annotated]
+    if device.type == "cuda":
+        tensors = [t.pin_memory() for t in tensors]
+    return Patch(*(t.to(device, non_blocking=True) for t in tensors))
 
 
 class Feed:
@@ -102,6 +106,7 @@ class Feed:
 
     def __init__(self, make: Callable[[int], Patch], step: int, workers: int) -> None:
         self.make = make
+        self.waited = 0.0
         self.pool = ThreadPoolExecutor(max(1, workers))
         self.coming: deque[Future[Patch]] = deque()
         self.next = step
@@ -113,9 +118,12 @@ class Feed:
         self.next += 1
 
     def take(self) -> Patch:
-        """The next step's patches."""
+        """The next step's patches. `waited` counts the seconds until they were there."""
         self._order()
-        return self.coming.popleft().result()
+        began = time.monotonic()
+        patch = self.coming.popleft().result()
+        self.waited += time.monotonic() - began
+        return patch
 
     def close(self) -> None:
         self.pool.shutdown(wait=True, cancel_futures=True)
@@ -261,7 +269,8 @@ class Run:
                 self.seconds = before + now - began
                 left = (now - began) / (self.step - first) * (self.recipe.steps - self.step)
                 rate = float(self.optimizer.param_groups[0]["lr"])
-                progress = Progress(self.step, self.recipe.steps, loss, left, rate, self._scores(held_out))
+                waiting = feed.waited / (now - began)
+                progress = Progress(self.step, self.recipe.steps, loss, left, rate, waiting, self._scores(held_out))
                 if log is not None and (self.step % LOG_EVERY == 0 or progress.validation):
                     log.write(progress, self.seconds)
                 report(progress)
@@ -290,7 +299,8 @@ class Run:
         if self.recipe.stage is not None:
             assert isinstance(self.net, FocusNet)
             return Staged(self.net, self.recipe.stage, losses.size_weights(frequencies), half)
-        return Supervised(self.net, make_loss(self.recipe.loss, frequencies, drawn.to(device)), half)
+        learning = learner(self.net, device, half, alone=self.place.world == 1)
+        return Supervised(learning, make_loss(self.recipe.loss, frequencies, drawn.to(device)), half)
 
     def _scores(self, held_out: Sequence[Prepared]) -> dict[str, float]:
         """Validation scores at the steps that ask for them. The other processes wait."""

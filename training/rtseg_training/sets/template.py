@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from rtseg_daemon.anatomy.image import to_image
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Grid, Shape, Triple, Volume, bounding_box
 from rtseg_daemon.segment.intensity import intensity_knots, segmental_linear
-from rtseg_daemon.segment.resample import to_image
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.cases import Case
 

@@ -10,8 +10,8 @@ from rtseg_training.sets.cases import Case, load_cases, make_case, save_case, wr
 from rtseg_training.sets.import_folders import find_cases, import_case
 from rtseg_training.sets.names import load_names
 
+from rtseg_daemon.anatomy.image import to_image
 from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.segment.resample import to_image
 from tests.unit.training.conftest import no_room
 
 Phantom = tuple[Volume, dict[str, Array]]
