@@ -1,4 +1,4 @@
-"""The pages are easy to read, their links lead somewhere, and the files they name exist."""
+"""Pages and docstrings are easy to read, links lead somewhere, and the files that are named exist."""
 
 import importlib.util
 import re
@@ -90,6 +90,14 @@ def test_a_page_is_easy_to_read(page):
     assert not hard, f"{count} sentences, {semicolons:.1f} semicolons per 100, {long:.0%} over 25 words"
 
 
+@pytest.mark.parametrize("folder", MEASURE.folders(), ids=named)
+def test_the_docstrings_of_a_folder_are_easy_to_read(folder):
+    text = MEASURE.text_of(folder)
+    count, semicolons, long = MEASURE.measures(text)
+    hard = MEASURE.too_hard(text)
+    assert not hard, f"{count} sentences, {semicolons:.1f} semicolons per 100, {long:.0%} over 25 words"
+
+
 @pytest.mark.parametrize("page", EVERY_PAGE, ids=named)
 def test_the_links_of_a_page_lead_somewhere(page):
     assert missing_links(page) == []
@@ -128,3 +136,46 @@ def test_a_page_of_semicolons_is_too_hard_to_read():
     assert MEASURE.too_hard("One idea here; another one here. " * 20)
     assert not MEASURE.too_hard("One idea here. Another one here. " * 20)
     assert MEASURE.too_hard(("word " * 26 + "end. ") * 20)
+
+
+MODULE = '''"""What it is; why it is so."""
+
+MOST = 5
+"""Of what; for what."""
+
+
+class Thing:
+    """One line of it.
+
+    Args:
+        first: one thing; another thing.
+        second, third: they follow.
+
+    Example: run a; run b
+    """
+
+    size: int
+    """How large; in mm."""
+
+    def run(self) -> str:
+        """It runs here; it ends there."""
+        return "no; docstring"
+'''
+
+
+def test_the_docstrings_of_modules_classes_functions_and_constants_are_measured(tmp_path):
+    (tmp_path / "module.py").write_text(MODULE)
+    assert set(MEASURE.sentences(MEASURE.text_of(tmp_path))) == {
+        "What it is; why it is so.",
+        "Of what; for what.",
+        "One line of it.",
+        "one thing; another thing.",
+        "How large; in mm.",
+        "It runs here; it ends there.",
+    }
+
+
+def test_a_folder_of_semicolons_is_too_hard_to_read(tmp_path):
+    (tmp_path / "module.py").write_text('"""One idea here; another one here."""\n' * 2)
+    (tmp_path / "other.py").write_text('"""One idea here; another one here."""\n')
+    assert MEASURE.too_hard(MEASURE.text_of(tmp_path))
