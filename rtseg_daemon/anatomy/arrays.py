@@ -23,7 +23,7 @@ LARGE_BYTES = 2**20
 
 
 def on_host(values: Values) -> NDArray[Any]:
-    """`values` as a numpy array; waits for the card where they lie there."""
+    """`values` as a numpy array. Waits for the card where they lie there."""
     if isinstance(values, np.ndarray):
         return values
     if values.device.type == "cpu" or values.nbytes < LARGE_BYTES:

@@ -91,7 +91,7 @@ def bounding_box(mask: Values) -> Box | None:
 
 
 def box_of(profile: Array, sides: tuple[int, ...]) -> Box | None:
-    """The box whose shadows along z, y and x stand in `profile` one after the other; `sides` are those of z and y."""
+    """The box whose shadows along z, y and x stand in `profile` one after the other. `sides` are those of z and y."""
     hits = np.split(profile, np.cumsum(sides))
     ends = [np.flatnonzero(hit)[[0, -1]].tolist() for hit in hits if hit.any()]
     if len(ends) < 3:

@@ -102,7 +102,7 @@ class Entry:
         return self.result
 
     def _enter(self, session: Session, one: Found, sender: Sender, same: bool | None = None) -> bool:
-        """Enter one file. False where its pixels must be compared first; `same` says what came of that."""
+        """Enter one file. False where its pixels must be compared first. `same` says what came of that."""
         arrival = arrival_of(one.examined, one, sender)
         seen = recognise(session, arrival)
         known, repeat = seen.known, seen.repeat

@@ -32,7 +32,7 @@ class Ensemble:
 
 
 def class_weights(organs: Iterable[list[float]], members: int) -> Array:
-    """`(members, classes)` weights that sum to 1 for every class; the background counts members equally."""
+    """`(members, classes)` weights that sum to 1 for every class. The background counts members equally."""
     columns = [[1.0] * members, *organs]
     weights = np.asarray(columns, np.float32).T
     return np.asarray(weights / weights.sum(axis=0))

@@ -40,7 +40,7 @@ def signed_margin(p: Values, organ: int) -> Values:
 def margin_on_ct(ensemble: Ensemble, coarse: Box, network: Volume, ct: Grid, channel: int) -> tuple[Box, Array] | None:
     """The signed margin of one organ on the CT's grid and the box that it fills, one voxel around the organ.
 
-    Made where the probabilities lie; what comes to the host is the organ's own box. None where no voxel is left of it.
+    Made where the probabilities lie. What comes to the host is the organ's own box. None where no voxel is left of it.
     """
     near = coarse.grown(2, network.shape)
     part = network.crop(near)

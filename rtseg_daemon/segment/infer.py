@@ -37,7 +37,7 @@ def window_starts(length: int, window: int, overlap: float) -> list[int]:
 
 
 def plan_windows(shape: Shape, window: Shape, overlap: float) -> list[Shape]:
-    """Corners (z, y, x) of every window of a volume of `shape`; a corner is negative where a window reaches out."""
+    """Corners (z, y, x) of every window of a volume of `shape`. A corner is negative where a window reaches out."""
     axes = [window_starts(n, w, overlap) for n, w in zip(shape, window, strict=True)]
     return [(z, y, x) for z, y, x in itertools.product(*axes)]
 
@@ -89,7 +89,7 @@ def window_for(shape: Shape, window: Shape, step: Shape | None) -> Shape:
 
 
 def blended_tiles(hu: Values, bundle: "Bundle") -> list[Tile]:
-    """The windows that cover a volume `hu` `(z, y, x)`; over every voxel their shares sum to 1."""
+    """The windows that cover a volume `hu` `(z, y, x)`. Over every voxel their shares sum to 1."""
     z, y, x = shape = hu.shape
     window = window_for((z, y, x), bundle.window, bundle.window_step)
     weights, norm, met = beside(gaussian_weights(window), hu), module_of(hu).zeros_like(hu), []
@@ -101,7 +101,7 @@ def blended_tiles(hu: Values, bundle: "Bundle") -> list[Tile]:
 
 
 def windows_of(bundle: "Bundle", hu: Values, tiles: list[Tile]) -> Iterator[Work]:
-    """Every member's windows, member by member; each intensity transform is computed once."""
+    """Every member's windows, member by member. Each intensity transform is computed once."""
     xp = module_of(hu)
     inputs: dict[str, Values] = {}
     for index, member in enumerate(bundle.members):

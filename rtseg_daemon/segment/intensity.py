@@ -32,7 +32,7 @@ look different to the network in training and in use.
 
 
 def intensity_knots(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Knots in HU and their output levels for SLF1-3, NLF1-2 and GTV; raises KeyError for another name."""
+    """Knots in HU and their output levels for SLF1-3, NLF1-2 and GTV. Raises KeyError for another name."""
     if name == "GTV":
         return GTV_KNOTS_HU, tuple((hu - GTV_MEAN_HU) / GTV_SD_HU for hu in GTV_KNOTS_HU)
     knots = KNOTS_HU[name]

@@ -75,14 +75,14 @@ class Segmenter:
 
     @classmethod
     def load(cls, bundle: Bundle, compute: Compute, cache: Path | None = None) -> "Segmenter":
-        """Start the engine that `compute` asks for; raises EngineError where this machine has none.
+        """Start the engine that `compute` asks for. Raises EngineError where this machine has none.
 
         The segmenter's own bundle has smaller windows where memory does not suffice for those of training.
         """
         return cls(*start_engine(bundle, compute, cache))
 
     def segment_volume(self, ct: Volume, report: Report = unheard) -> Segmentation:
-        """Contour every organ of the bundle on `ct` (HU); raises SeriesError if there is no body in it."""
+        """Contour every organ of the bundle on `ct` (HU). Raises SeriesError if there is no body in it."""
         stages = Stages(report)
         with stages.stage("preprocess"):
             network = to_network_grid(ct.with_array(self.engine.placed(ct.array)), self.bundle)
@@ -92,7 +92,7 @@ class Segmenter:
         return self.describe(grid_of(ct), network, ensemble, stages)
 
     def describe(self, ct: Grid, network: Volume, ensemble: Ensemble, stages: Stages) -> Segmentation:
-        """From the members' common answer to organs on the CT's grid; calibration starts here with stored answers."""
+        """From the members' common answer to organs on the CT's grid. Calibration starts here with stored answers."""
         with stages.stage("uncertainty"):
             entropy = vote_entropy(ensemble.votes, len(self.bundle.classes) + 1)
             figures = figures_of(ensemble, entropy, len(self.bundle.classes), self.bundle.temperature)
@@ -161,7 +161,7 @@ def organ_on_ct(
 
 
 def cut_end(coarse: Box, network: Volume, ct: Grid) -> str:
-    """At which end of the network's grid an organ was cut off though the CT goes on there; empty if at none.
+    """At which end of the network's grid an organ was cut off though the CT goes on there, empty if at none.
 
     The grid ends where the bundle's extent does, or a step or less before the CT.
     """

@@ -16,7 +16,9 @@ def spaced_grid(volume: Volume, spacing_mm: Triple) -> Grid:
 
 
 def resample(volume: Volume, grid: Grid, fill: float = AIR_HU, sampled: bool = False) -> Volume:
-    """Linear interpolation onto `grid`, float32; outside the volume `fill`, beside sampled slices their edge's values.
+    """Linear interpolation onto `grid`, float32. Outside the volume it is `fill`.
+
+    Beside sampled slices the values of their edge count.
 
     Where the new voxel holds two or more old ones along an axis, blocks of old ones are averaged first, so that
     noise is not sampled but averaged. With `sampled`, slices alone are averaged, and pixels are not: for
@@ -31,7 +33,7 @@ def resample(volume: Volume, grid: Grid, fill: float = AIR_HU, sampled: bool = F
 
 
 def interpolate(volume: Volume, grid: Grid, fill: float = AIR_HU) -> Volume:
-    """Linear interpolation at the points of `grid`, float32; the edge voxel's value holds to its outer edge.
+    """Linear interpolation at the points of `grid`, float32. The edge voxel's value holds to its outer edge.
 
     Each axis is a product with a matrix that has two weights a row: several times as fast as point by point, and an
     axis on which the grids agree costs nothing.
@@ -77,7 +79,7 @@ def axis_weights(volume: Volume, grid: Grid, axis: int) -> tuple[Array | None, A
 
 
 def sampled_slices(volume: Volume, grid: Grid) -> Volume:
-    """Each slice interpolated linearly at the pixel centres of `grid`, float32; beyond the outermost centres their
+    """Each slice interpolated linearly at the pixel centres of `grid`, float32. Beyond the outermost centres their
     values hold. Only the rows that are needed are read."""
     xp, source = module_of(volume.array), volume.array
     (y, down), (x, right) = (neighbours(volume, grid, axis) for axis in (1, 2))
@@ -94,7 +96,7 @@ def sampled_slices(volume: Volume, grid: Grid) -> Volume:
 
 
 def slabs(array: Values) -> list[slice]:
-    """The slices of an array as few at a time as stay in the processor's cache; on a card all at once."""
+    """The slices of an array as few at a time as stay in the processor's cache. On a card all at once."""
     step = 1 if module_of(array) is np else max(1, array.shape[0])
     return [slice(z, min(z + step, array.shape[0])) for z in range(0, array.shape[0], step)]
 
@@ -108,7 +110,7 @@ def neighbours(volume: Volume, grid: Grid, axis: int) -> tuple[Array, Array]:
 
 
 def block_mean(volume: Volume, factor: Shape) -> Volume:
-    """Mean over blocks of `factor` voxels (z, y, x); a last, incomplete block is left out."""
+    """Mean over blocks of `factor` voxels (z, y, x). A last, incomplete block is left out."""
     shape, xp = [n // f for n, f in zip(volume.shape, factor, strict=True)], module_of(volume.array)
     array = xp.empty(tuple(shape), dtype=xp.float32, device=volume.array.device)
     for slab in slabs(array):

@@ -20,7 +20,7 @@ FEATURES = ("vvc", "entropy", "pairwise_dice", "soft_entropy", "mutual_informati
 
 
 def vote_entropy(votes: Values, classes: int) -> Values:
-    """Voxel entropy (nats) of the members' label votes, H = -sum p ln p (seed 001); votes `(members, z, y, x)`.
+    """Voxel entropy (nats) of the members' label votes, H = -sum p ln p (seed 001). `votes` is `(members, z, y, x)`.
 
     Six members give 0, 0.4506 (5+1), 0.6365 (4+2), 0.6931 (3+3), 0.8676 (4+1+1) and so on up to ln 6.
     """
@@ -34,13 +34,13 @@ def vote_entropy(votes: Values, classes: int) -> Values:
 
 
 def volume_variation(volumes: Sequence[float]) -> float | None:
-    """VVC = sigma_V / mu_V over the members' volumes (seed 002, eq. 7); None where no member finds the organ."""
+    """VVC = sigma_V / mu_V over the members' volumes (seed 002, eq. 7), or None where no member finds the organ."""
     mean = float(np.mean(volumes))
     return float(np.std(volumes)) / mean if mean > 0 else None
 
 
 def pairwise_dice(sizes: Sequence[float], shared: Sequence[float]) -> float | None:
-    """Mean Dice over all pairs of members' masks; pairs in which both are empty do not count.
+    """Mean Dice over all pairs of members' masks. Pairs in which both are empty do not count.
 
     Args:
         sizes: voxels of each member's mask.
@@ -63,7 +63,7 @@ def tempered(p: Values, temperature: float) -> Values:
 def expected_dice(inside: float, size: float, whole: float) -> float:
     """2 sum_M p / (|M| + sum p): the Dice that probabilities p of an organ expect of its mask M.
 
-    The truth T is unknown; in |M and T| and |T| each voxel counts with the probability that it is the organ's.
+    The truth T is unknown. In |M and T| and |T| each voxel counts with the probability that it is the organ's.
 
     Args:
         inside: sum of p over the mask.
@@ -107,7 +107,7 @@ def organ_uncertainty(
 
     Args:
         votes_h: vote entropy `(z, y, x)` of the whole grid.
-        t: temperature of the soft entropy; mutual information is of the members as they are, or six that say the same
+        t: temperature of the soft entropy. Mutual information is of the members as they are, or six that say the same
             would seem to disagree.
     """
     sizes, shared, sums = (found.tolist() for found in organ_sums(ensemble, votes_h, organ, inside, t))
@@ -127,7 +127,7 @@ def organ_uncertainty(
 
 
 def features(uncertainty: Uncertainty, volume_ml: float) -> dict[str, float]:
-    """The figures a calibration works on; what is not known is left out."""
+    """The figures a calibration works on. What is not known is left out."""
     known = {name: getattr(uncertainty, name) for name in FEATURES if name != "log_volume"}
     out = {name: float(value) for name, value in known.items() if value is not None}
     if volume_ml > 0:
@@ -138,7 +138,7 @@ def features(uncertainty: Uncertainty, volume_ml: float) -> dict[str, float]:
 def predict_dice(
     calibration: "Calibration | None", figures: dict[str, float]
 ) -> tuple[float | None, tuple[float, float] | None]:
-    """Predicted Dice and its conformal interval; (None, None) without a calibration or where a feature is missing."""
+    """Predicted Dice and its conformal interval. (None, None) without a calibration or where a feature is missing."""
     if calibration is None or not calibration.coefficients.keys() <= figures.keys():
         return None, None
     raw = calibration.intercept + sum(k * figures[name] for name, k in calibration.coefficients.items())
@@ -154,7 +154,7 @@ def disagreement(votes_h: Values, mask: Values, level: float = 0.25) -> tuple[in
         votes_h: vote entropy `(z, y, x)` inside the organ's box.
         mask: the organ inside the same box.
 
-    Returns None if no slice does; else slice indices in the box and `inferior end`, `superior end` or `middle`.
+    Returns None if no slice does, else slice indices in the box and `inferior end`, `superior end` or `middle`.
     """
     xp = module_of(mask)
     sums = [xp.sum(xp.where(mask, one, 0.0), (1, 2)) for one in (xp.ones_like(votes_h), votes_h)]

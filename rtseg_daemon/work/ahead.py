@@ -33,7 +33,7 @@ class Ahead:
             self.coming = job, self.thread.submit(read)
 
     def take(self, job: ReadJob) -> CaseResult | None:
-        """The series as it was read for this job; None if it was not, or could not be. What was read is let go."""
+        """The series as it was read for this job, or None if it was not, or could not be. What was read is let go."""
         if self.coming is None:
             return None
         (read, future), self.coming = self.coming, None

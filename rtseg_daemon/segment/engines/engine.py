@@ -43,9 +43,9 @@ class Choice:
         device: `cpu`, `cuda` or `cuda:N`.
         backend: `torch` or `openvino`.
         precision: `fp32`, `bf16` or `fp16`.
-        threads: processor threads; 0: all of them.
-        share: how many workers share the card; each takes as large a part of its memory.
-        plan: what memory allows; None: one window after the other.
+        threads: processor threads, or 0 for all of them.
+        share: how many workers share the card. Each takes as large a part of its memory.
+        plan: what memory allows, or None for one window after the other.
     """
 
     device: str
@@ -59,9 +59,9 @@ class Choice:
 def choose(device: str, backend: str, precision: str, threads: int, cuda: int, trouble: str = "") -> Choice:
     """What `auto` means on a machine with `cuda` devices.
 
-    A GPU before the processor; OpenVINO on the processor, torch on a GPU; fp16 on a GPU and bf16 on a processor (that
-    has it: `engines.on_this_processor`).
-    Raises DeviceError where the configuration asks for what is not there; `trouble` is why no CUDA device is usable.
+    A GPU before the processor. OpenVINO on the processor, torch on a GPU. Precision is fp16 on a GPU and bf16 on a
+    processor (that has it: `engines.on_this_processor`). Raises DeviceError where the configuration asks for what is
+    not there. `trouble` is why no CUDA device is usable.
     """
     if device.startswith("cuda") and cuda == 0:
         why = f" ({trouble})" if trouble else ""

@@ -1,4 +1,4 @@
-"""Members run by OpenVINO, compiled once per shape and kept on disk; several windows at work at once."""
+"""Members run by OpenVINO, compiled once per shape and kept on disk. Several windows at work at once."""
 
 import contextlib
 import hashlib
@@ -43,7 +43,7 @@ def cache_key(bundle: Bundle, member: int) -> str:
 def convert(bundle: Bundle, member: int) -> Any:
     """The member as an OpenVINO model, softmax included: of the window's shape, or of any where windows grow.
 
-    A model of any shape makes its kernels when it first meets one (0.1 to 0.2 s at width 16) and keeps them; after that
+    A model of any shape makes its kernels when it first meets one (0.1 to 0.2 s at width 16) and keeps them. After that
     it is 4 % slower than a model of that shape alone.
     """
     # torch: only the first start converts, later ones read the cache
@@ -64,11 +64,11 @@ def convert(bundle: Bundle, member: int) -> Any:
 
 
 class OpenVinoEngine:
-    """One compiled model per member; the first start converts and compiles, later ones read the cache.
+    """One compiled model per member. The first start converts and compiles, later ones read the cache.
 
     Windows run side by side, each on its own share of the processor: two on one core each take a fifth less time than
     one after the other on both, where threads wait for each other after every layer. Where volumes go through whole,
-    each member has one such share and members run side by side; else windows of one member do.
+    each member has one such share and members run side by side. Else windows of one member do.
     """
 
     def __init__(self, bundle: Bundle, choice: Choice, cache: Path | None) -> None:
@@ -122,7 +122,7 @@ class OpenVinoEngine:
         return array
 
     def run(self, work: Iterable[Work]) -> Generator[Array, None, None]:
-        """Class probabilities `(classes, z, y, x)` float32 of every window, in order; see `InferenceEngine.run`."""
+        """Class probabilities `(classes, z, y, x)` float32 of every window, in order. See `InferenceEngine.run`."""
         waiting: deque[tuple[int, Any]] = deque()
         try:
             for number, (member, window) in enumerate(work):
@@ -165,7 +165,7 @@ def processors() -> int:
 
 
 def usable(cache: Path | None) -> Path | None:
-    """The cache folder, made if need be, with nothing in it that was altered; None where it cannot be written or the
+    """The cache folder, made if need be, with nothing in it that was altered, or None where it cannot be written or the
     disk is nearly full."""
     if cache is None:
         return None
@@ -181,7 +181,7 @@ def usable(cache: Path | None) -> Path | None:
 
 
 def save(model: Any, path: Path) -> None:
-    """Write the converted model; a full disk costs the next start a conversion, nothing else."""
+    """Write the converted model. A full disk costs the next start a conversion, nothing else."""
     partial = path.with_name(f"partial-{os.getpid()}-{path.name}")
     try:
         ov.save_model(model, str(partial), compress_to_fp16=True)

@@ -43,7 +43,7 @@ class RecordedNetwork:
         return written.clone()  # the next replay writes to the same place
 
     def _record(self, image: torch.Tensor) -> tuple[torch.cuda.CUDAGraph, torch.Tensor, torch.Tensor]:
-        """The graph, and where it reads and writes; libraries choose their kernels before the recording begins."""
+        """The graph, and where it reads and writes. Libraries choose their kernels before the recording begins."""
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):

@@ -23,7 +23,7 @@ GPU_NODES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
 def choice_for(compute: Compute) -> Choice:
-    """The engine that the configuration means on this machine; raises DeviceError where there is none.
+    """The engine that the configuration means on this machine. Raises DeviceError where there is none.
 
     A processor without products of 16 bit works in float32 where they are asked for: torch's emulation is hundreds of
     times slower.
@@ -43,7 +43,7 @@ def choice_for(compute: Compute) -> Choice:
 
 
 def on_this_processor(choice: Choice, asked: str) -> Choice:
-    """`choice`, in float32 where this processor has no products of its precision; told where they were asked for."""
+    """`choice`, in float32 where this processor has no products of its precision. Told where it was asked for."""
     # openvino: a GPU's worker needs none
     from rtseg_daemon.segment.engines.openvino_engine import cpu_multiplies
 
@@ -110,7 +110,7 @@ def plan_for(bundle: Bundle, choice: Choice, cache: Path | None = None) -> Memor
 
 
 def largest_layer(bundle: Bundle, window: Shape, cache: Path | None) -> int:
-    """Values in the largest output of any layer for one `window`; what was once counted is kept under `cache`."""
+    """Values in the largest output of any layer for one `window`. What was once counted is kept under `cache`."""
     key = f"{bundle.family} {sorted(bundle.arguments.items())} {len(bundle.classes)} {window}"
     path = cache / "layers.json" if cache else None
     known: dict[str, int] = {}
@@ -136,7 +136,7 @@ def has_gpu() -> bool:
 
 
 def load_engine(bundle: Bundle, choice: Choice, cache: Path | None) -> InferenceEngine:
-    """Start the engine of `choice`; compiled models are kept under `cache`.
+    """Start the engine of `choice`. Compiled models are kept under `cache`.
 
     Raises EngineError if this backend cannot run the bundle's network.
     """

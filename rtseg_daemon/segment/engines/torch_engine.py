@@ -65,7 +65,7 @@ def live_layers(family: str, on_cpu: bool) -> int:
 
 
 def count_largest_layer(bundle: "Bundle", window: Shape) -> int:
-    """Values in the largest output of any layer for one `window`; nothing is computed, torch only counts."""
+    """Values in the largest output of any layer for one `window`. Nothing is computed, torch only counts."""
     with torch.device("meta"):
         net = build(bundle.family, classes=len(bundle.classes) + 1, **bundle.arguments).eval()
         sizes = [len(bundle.classes) + 1]
@@ -84,7 +84,7 @@ class TorchEngine:
     """Keeps every member on the device, and there what they say: only what is asked for comes to the host.
 
     On a card a member takes the form that its family has for it (`forms`). Elsewhere autocast gives 16 bit with float32
-    sums in the norms. Windows of one member go through it together, as many as the plan has streams; instance norm
+    sums in the norms. Windows of one member go through it together, as many as the plan has streams. Instance norm
     keeps them apart. `trouble` tells why a card's own form cannot be used, where it cannot.
     """
 
@@ -109,13 +109,13 @@ class TorchEngine:
                 self.members.append(self._network(net))
 
     def placed(self, array: Array) -> Values:
-        """`array` as a tensor on this engine's card; on a processor the array itself."""
+        """`array` as a tensor on this engine's card. On a processor the array itself."""
         if self.device.type == "cpu":
             return array
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
     def run(self, work: Iterable[Work]) -> Generator[Values, None, None]:
-        """Class probabilities `(classes, z, y, x)` float32 of every window, in order; see `InferenceEngine.run`."""
+        """Class probabilities `(classes, z, y, x)` float32 of every window, in order. See `InferenceEngine.run`."""
         for member, pieces in itertools.groupby(work, key=lambda piece: piece[0]):
             while windows := [window for _, window in itertools.islice(pieces, self.at_once)]:
                 if self.device.type == "cpu":

@@ -55,7 +55,7 @@ def made_of(net: SepNet3D | AnatomyNet) -> nn.Module:
 
 
 def has_triton() -> bool:
-    """Whether Triton is installed; it comes with torch's builds for CUDA."""
+    """Whether Triton is installed. It comes with torch's builds for CUDA."""
     spec = importlib.util.find_spec("triton")
     return spec is not None and spec.origin is not None
 

@@ -79,7 +79,7 @@ class Residual(nn.Module):
 class AnatomyNetForm(nn.Module):
     """What a loaded AnatomyNet computes. It cannot learn.
 
-    Input `(n, 1, z, y, x)`, each side even; output logits `(n, classes, z, y, x)`.
+    Input `(n, 1, z, y, x)`, each side even. Output: logits `(n, classes, z, y, x)`.
     """
 
     def __init__(self, net: AnatomyNet) -> None:

@@ -130,7 +130,7 @@ def norm_gradient_kernel(
     C: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """The gradient before the norm: `scale * (g - mean(g) - xhat * mean(g * xhat))`; `sums[n, 2, C]`."""
+    """The gradient before the norm: `scale * (g - mean(g) - xhat * mean(g * xhat))`. `sums[n, 2, C]`."""
     n = tl.program_id(1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     row, channel = at // C, at % C
@@ -198,7 +198,7 @@ def double_gradient_kernel(dy, dx, Z, Y, X, DY_STRIDE: tl.constexpr, C: tl.const
 
 @triton.jit
 def share(i, tap, length):
-    """What voxel i gives to the new voxel 2i - 1 + tap; at the edge it also stands in for the missing neighbour."""
+    """What voxel i gives to the new voxel 2i - 1 + tap. At the edge it also stands in for the missing neighbour."""
     weight = tl.where((tap == 1) | (tap == 2), 0.75, 0.25)
     edge = ((tap == 1) & (i == 0)) | ((tap == 2) & (i == length - 1))
     beyond = ((tap == 0) & (i == 0)) | ((tap == 3) & (i == length - 1))
@@ -207,7 +207,7 @@ def share(i, tap, length):
 
 @triton.jit(do_not_specialize=["Z", "Y", "X"])
 def halve_kernel(x, out, Z, Y, X, X_STRIDE: tl.constexpr, C: tl.constexpr, BLOCK: tl.constexpr):
-    """The largest of each 2 x 2 x 2 voxels; Z, Y, X are those of `out`."""
+    """The largest of each 2 x 2 x 2 voxels. Z, Y, X are those of `out`."""
     n = tl.program_id(1)
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     row, channel = at // C, at % C

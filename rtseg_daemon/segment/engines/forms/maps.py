@@ -28,7 +28,7 @@ MOST_ELEMENTS = 2**31
 
 
 def blocks(elements: int) -> int:
-    """Programs for so many elements of one sample; raises MemoryError where kernels cannot count them."""
+    """Programs for so many elements of one sample. Raises MemoryError where kernels cannot count them."""
     if elements >= MOST_ELEMENTS:
         raise MemoryError(f"a map of {elements} elements is too large for the card's kernels; use a smaller window")
     return int(triton.cdiv(elements, BLOCK))
@@ -54,7 +54,7 @@ def conv_columns(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def conv_cubes(x: Tensor, weight: Tensor, stride: int = 1) -> Tensor:
-    """A 3x3x3 convolution; `weight` `(out, in, 3, 3, 3)`."""
+    """A 3x3x3 convolution. `weight` is `(out, in, 3, 3, 3)`."""
     made = F.conv3d(x.permute(0, 4, 1, 2, 3), weight, stride=stride, padding=1)
     return made.contiguous(memory_format=torch.channels_last_3d).permute(0, 2, 3, 4, 1)
 
@@ -69,7 +69,7 @@ def as_map(made: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """A 1x1x1 convolution; `weight` `(out, in, 1, 1, 1)`."""
+    """A 1x1x1 convolution. `weight` is `(out, in, 1, 1, 1)`."""
     return F.linear(x, weight.reshape(weight.shape[:2]), bias)
 
 
@@ -112,7 +112,7 @@ def affine(
 ) -> Tensor:
     """`act(scale * x + shift + before) + after` into `out`, which may be `x`, or the part of a wider map.
 
-    `act(v)` is v where v > 0, else `slope * v`; `scale` and `shift` `(n, channels)`. One of `before` and `after`.
+    `act(v)` is v where v > 0, else `slope * v`. `scale` and `shift` are `(n, channels)`. One of `before` and `after`.
     """
     n, c, positions = x.shape[0], x.shape[4], x.shape[1] * x.shape[2] * x.shape[3]
     other = before if before is not None else after if after is not None else x
@@ -209,7 +209,7 @@ class Halve(torch.autograd.Function):
 
 
 def norm_relu(x: Tensor, weight: Tensor, bias: Tensor, after: Tensor | None = None) -> Tensor:
-    """`relu(norm(x)) + after`; `x` is used up where no gradient is wanted."""
+    """`relu(norm(x)) + after`. `x` is used up where no gradient is wanted."""
     out: Tensor = NormRelu.apply(x, weight, bias, after)  # type: ignore[no-untyped-call]
     return out
 
@@ -221,6 +221,6 @@ def joined(low: Tensor, skip: Tensor) -> Tensor:
 
 
 def halved(x: Tensor) -> Tensor:
-    """The largest of each 2 x 2 x 2 voxels of `x`; its sides are even."""
+    """The largest of each 2 x 2 x 2 voxels of `x`. Its sides are even."""
     out: Tensor = Halve.apply(x)  # type: ignore[no-untyped-call]
     return out

@@ -11,7 +11,7 @@ from rtseg_daemon.segment.engines.forms.maps import conv_columns, conv_slices, h
 class SepNetForm(nn.Module):
     """What a SepNet computes, from its own parameters: they stay where they are, and learn here as they do there.
 
-    Input `(n, 1, z, y, x)`, each side a multiple of 8; output logits `(n, classes, z, y, x)`. Convolutions run in the
+    Input `(n, 1, z, y, x)`, each side a multiple of 8. Output: logits `(n, classes, z, y, x)`. Convolutions run in the
     type of the input, norms take float32 weights.
     """
 
