@@ -260,13 +260,14 @@ def peaks(setting: Setting) -> tuple[float, float]:
     return product, copy
 
 
-def work_of(net: torch.nn.Module, window: Shape) -> float:
-    """FLOP of the convolutions over one window; counted, nothing is computed."""
-    total = 0
+def work_of(net: torch.nn.Module, window: Shape) -> tuple[float, float]:
+    """FLOP of the convolutions over one window, and bytes that they must read and write in 16 bit; counted only."""
+    total = moved = 0
 
-    def count(module: torch.nn.Conv3d, _inputs: object, output: torch.Tensor) -> None:
-        nonlocal total
+    def count(module: torch.nn.Conv3d, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        nonlocal total, moved
         total += 2 * module.weight.numel() * output[0, 0].numel()
+        moved += 2 * (inputs[0].numel() + output.numel())
 
     net = net.to("meta")
     hooks = [m.register_forward_hook(count) for m in net.modules() if isinstance(m, torch.nn.Conv3d)]
@@ -274,7 +275,7 @@ def work_of(net: torch.nn.Module, window: Shape) -> float:
         net(torch.zeros(1, 1, *window, device="meta"))
     for hook in hooks:
         hook.remove()
-    return float(total)
+    return float(total), float(moved)
 
 
 def dice(a: Found, b: Found, shape: Shape) -> dict[str, float]:
@@ -293,7 +294,9 @@ def mask_of(found: tuple[Box, Array] | None, shape: Shape) -> Array:
     return mask
 
 
-def ensemble_table(name: str, bundle: Any, network: Volume, shape: Shape, setting: Setting, peak: float) -> None:
+def ensemble_table(
+    name: str, bundle: Any, network: Volume, shape: Shape, setting: Setting, peak: tuple[float, float]
+) -> None:
     """Six members, from the CT on the network's grid to masks and uncertainty, beside the usual ways."""
     grid, part = ct_around(network, shape)
     began = time.perf_counter()
@@ -321,12 +324,13 @@ def ensemble_table(name: str, bundle: Any, network: Volume, shape: Shape, settin
     show(f"{name}, {len(bundle.members)} members, grid {network.shape}, CT {grid.shape}", seconds_of(ways, setting))
     window = window_for(network.shape, bundle.window, bundle.window_step)
     count = len(plan_windows(network.shape, window, bundle.overlap))
-    work = work_of(torch_engine.load_member(bundle, 0), window) * count * len(nets)
+    work, moved = (n * count * len(nets) for n in work_of(torch_engine.load_member(bundle, 0), window))
     forward = seconds_of(
         {"": lambda: [None for _ in member_probabilities(engine, bundle, network.array, beat)]}, setting
     )
-    share = work / forward[""] / peak
-    print(f"  forward passes {1000 * forward['']:.2f} ms, {work / 1e12:.2f} TFLOP, {100 * share:.1f} % of the peak")
+    product, copy = (100 * n / forward[""] / most for n, most in zip((work, moved), peak, strict=True))
+    print(f"  forward passes {1000 * forward['']:.2f} ms: {work / 1e12:.2f} TFLOP, {product:.1f} % of the matrix peak")
+    print(f"  {moved / 1e9:.1f} GB in and out of the convolutions, {copy:.1f} % of the copy's bytes a second")
     if setting.device != "cpu":
         torch.cuda.reset_peak_memory_stats()
         ours(engine, bundle, network, grid)
@@ -418,7 +422,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = not options.cudnn_heuristics  # for every way alike
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        peak, _ = peaks(setting)
+        peak = peaks(setting)
         for slices in (150, 300):
             if options.only in f"oar {slices}":
                 oar = shipped_bundle(setting)
