@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.ct.headers import SliceHeader, is_ct_image
 from rtseg_daemon.ct.stacks import FEWEST_OF_A_PASS, SAME_PLACE_MM, chosen_stack, positions, stacks, z_of
 from rtseg_daemon.errors import SeriesError
@@ -15,6 +16,9 @@ ALIGNED = 4e-4
 
 EVEN = 0.01
 """Share of the usual slice distance by which one may be off unless more is tolerated."""
+
+DISTANCES_SHOWN = 4
+"""Of many slice distances that are off, so many are named."""
 
 
 def sorted_positions(headers: Iterable[SliceHeader]) -> list[SliceHeader]:
@@ -184,13 +188,28 @@ def check_gap(headers: Sequence[SliceHeader], tolerance: float = EVEN) -> str:
         return "all images stand at one position"
     steps = np.diff(z)
     usual = float(np.median(steps))
-    off = int((np.abs(steps - usual) > max(tolerance * usual, 0.05)).sum())
-    if off:
-        return f"{off} of {steps.size} slice distances are not {usual:.2f} mm (largest {steps.max():.2f} mm)"
+    off = np.flatnonzero(np.abs(steps - usual) > max(tolerance * usual, 0.05))
+    if off.size:
+        return odd_distances(z, off, usual)
     drift = float(np.abs(z - np.linspace(z[0], z[-1], z.size)).max())
     if tolerance > EVEN and drift > usual / 2:
         return f"uneven slice distances put a slice {drift:.2f} mm off its place in an even stack"
     return ""
+
+
+def odd_distances(z: Array, off: Array, usual: float) -> str:
+    """Which slice distances are not the usual one, and where: each is told by the z of its lower slice.
+
+    Args:
+        z: positions along the stack in mm, rising.
+        off: indices of the lower slices of the distances that are off.
+        usual: the usual distance in mm.
+    """
+    places = [f"{z[k + 1] - z[k]:.2f} mm at z = {z[k]:.1f} mm" for k in off[:DISTANCES_SHOWN]]
+    if off.size == 1 and z.size > 3:
+        return f"one slice distance is {places[0]}, the others {usual:.2f} mm"
+    more = ", ..." if off.size > DISTANCES_SHOWN else ""
+    return f"{off.size} of {z.size - 1} slice distances are not {usual:.2f} mm: {', '.join(places)}{more}"
 
 
 PRECONDITIONS: dict[str, Check] = {

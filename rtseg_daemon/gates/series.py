@@ -12,6 +12,7 @@ import numpy as np
 from rtseg_daemon.bundles import Limits
 from rtseg_daemon.ct.headers import SliceHeader, split_images
 from rtseg_daemon.ct.preconditions import EVEN, PRECONDITIONS, RELEASABLE, broken, gaps, sorted_positions
+from rtseg_daemon.gates.position import doubt as position_doubt
 from rtseg_daemon.gates.verdict import Finding, Verdict, verdict_of
 
 FUNDAMENTAL = ("slices", "position", "orientation")
@@ -20,18 +21,6 @@ FUNDAMENTAL = ("slices", "position", "orientation")
 
 CONE_BEAM = re.compile(r"on.?board|\bobi\b|\bxvi\b|cone.?beam|\bcbct\b|halcyon|ethos|truebeam|synergy|versa ?hd", re.I)
 """Manufacturers' names of treatment machines whose images are cone-beam CT. Their ImageType does not tell."""
-
-COSINES: dict[str, tuple[int, ...]] = {
-    "HFS": (1, 0, 0, 0, 1, 0),
-    "HFP": (-1, 0, 0, 0, -1, 0),
-    "FFS": (-1, 0, 0, 0, 1, 0),
-    "FFP": (1, 0, 0, 0, -1, 0),
-    "HFDR": (0, 1, 0, -1, 0, 0),
-    "HFDL": (0, -1, 0, 1, 0, 0),
-    "FFDR": (0, -1, 0, -1, 0, 0),
-    "FFDL": (0, 1, 0, 1, 0, 0),
-}
-"""Direction cosines of rows and columns as a scanner stores each position, seen from its front (PS3.3, C.7.3.1.1.2)."""
 
 
 # --- before inference ------------------------------------------------------------------------------------------------
@@ -91,7 +80,7 @@ def several_phases(images: Sequence[SliceHeader], _limits: Limits) -> Iterable[F
 
 
 def unvalidated_position(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:
-    """PatientPosition is one the bundle was validated for, and does not contradict the direction cosines."""
+    """PatientPosition is one the bundle was validated for, and fits how the images are stored."""
     found = sorted({h.patient_position for h in images})
     if len(found) > 1:
         yield Finding("hold", f"PatientPosition differs within the series ({', '.join(found)})")
@@ -100,21 +89,16 @@ def unvalidated_position(images: Sequence[SliceHeader], limits: Limits) -> Itera
     elif found[0] not in limits.positions:
         yield Finding("hold", f"patient position {found[0]}; the bundle is validated for {', '.join(limits.positions)}")
     for position in found:
-        expected = COSINES.get(position)
-        if expected and any(contradicts(h.orientation, expected) for h in images):
-            yield Finding("hold", f"PatientPosition {position} contradicts ImageOrientationPatient")
-
-
-def contradicts(orientation: tuple[float, ...] | None, expected: tuple[int, ...]) -> bool:
-    """Whether direction cosines point another way than expected. Small tilts do not count."""
-    return orientation is not None and float(np.abs(np.subtract(orientation, expected)).max()) > 0.5
+        if reason := position_doubt(position, [h.orientation for h in images]):
+            yield Finding("hold", reason)
 
 
 def uneven(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:
     """Slice distances that only this bundle's tolerance lets pass are flagged."""
-    if len(images) > 1 and broken("gap", images) and not broken("gap", images, limits.slice_distance_tolerance):
+    reason = broken("gap", images) if len(images) > 1 else ""
+    if reason and not broken("gap", images, limits.slice_distance_tolerance):
         share = limits.slice_distance_tolerance
-        yield Finding("flag", f"slice distances are uneven; the bundle allows {share:.0%} of the usual distance")
+        yield Finding("flag", f"{reason}; the bundle allows {share:.0%} of the usual distance")
 
 
 def outside_range(images: Sequence[SliceHeader], limits: Limits) -> Iterable[Finding]:
