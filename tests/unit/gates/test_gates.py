@@ -81,10 +81,6 @@ HOLDS: dict[str, tuple[Callable[[int], dict[str, Any]], str, bool]] = {
         True,
     ),
     "feet_first": (lambda k: {"patient_position": "FFS"}, "patient position FFS", True),
-        lambda k: {"patient_position": "FFS", "orientation": (-1, 0, 0, 0, 1, 0)},
-        "patient position FFS",
-        True,
-    ),
     "a_position_that_contradicts_the_cosines": (lambda k: {"orientation": (-1, 0, 0, 0, -1, 0)}, "contradicts", True),
     "several_patient_positions": (lambda k: {"patient_position": "HFP"} if k == 3 else {}, "differs", True),
 }
