@@ -20,7 +20,7 @@ CONTOUR_DATA = Tag(0x3006, 0x0050)
 
 @dataclass(frozen=True)
 class Roi:
-    """One ROI as it is written. `contours` is empty where none are sent."""
+    """One ROI as it is written. `contours` is empty where none are sent, `derived_by` None where no bundle drew it."""
 
     number: int
     name: str
@@ -30,6 +30,7 @@ class Roi:
     volume_ml: float
     contours: Sequence[Contour]
     algorithm: str = "AUTOMATIC"
+    derived_by: Dataset | None = None
 
 
 def roi_item(roi: Roi, frame_uid: str) -> Dataset:
@@ -42,6 +43,8 @@ def roi_item(roi: Roi, frame_uid: str) -> Dataset:
     if roi.contours:
         item.ROIVolume = decimal(roi.volume_ml)
     item.ROIGenerationAlgorithm = roi.algorithm
+    if roi.derived_by is not None:
+        item.ROIDerivationAlgorithmIdentificationSequence = Items([roi.derived_by])
     return item
 
 

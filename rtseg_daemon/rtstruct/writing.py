@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -23,8 +22,9 @@ from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION
 from rtseg_daemon.rtstruct.codes import RING, Anatomy, Colour, anatomy_of
 from rtseg_daemon.rtstruct.contour import trace
 from rtseg_daemon.rtstruct.copied import copy_identity, keep_bytes
+from rtseg_daemon.rtstruct.equipment import PRODUCT, algorithm, own_version, scanner
 from rtseg_daemon.rtstruct.names import names_of_rois
-from rtseg_daemon.rtstruct.roi import Roi, code, contour_item, decimal, image_reference, observation, roi_item
+from rtseg_daemon.rtstruct.roi import Roi, contour_item, decimal, image_reference, observation, roi_item
 from rtseg_daemon.storage import write_durably
 
 STUDY_CLASS_UID = "1.2.840.10008.3.1.2.3.1"
@@ -126,17 +126,25 @@ def plan_rois(
                 volume_ml=organ.volume_ml,
                 contours=trace(organ, series.volume) if sent else (),
                 algorithm="AUTOMATIC" if bundles else "",
+                derived_by=algorithm(bundle_of(organ, bundles)) if bundles else None,
             )
         )
     return rois
+
+
+def bundle_of(organ: Organ, bundles: Sequence[Bundle]) -> Bundle:
+    """The bundle that drew the organ: the only one, where the organ names none."""
+    if organ.origin is None:
+        return bundles[0]
+    return next(bundle for bundle in bundles if bundle.name == organ.origin[0])
 
 
 def anatomy_in(organ: Organ, bundles: Sequence[Bundle]) -> Anatomy:
     """What the organ's own bundle says of it. A second contour of one structure is drawn darker than the first."""
     if organ.origin is None:
         return anatomy_of(organ.name, bundles[0] if bundles else None)
-    source, name = organ.origin
-    known = anatomy_of(name, next(bundle for bundle in bundles if bundle.name == source))
+    name = organ.origin[1]
+    known = anatomy_of(name, bundle_of(organ, bundles))
     red, green, blue = known.colour
     return known if organ.name == name else replace(known, colour=(red // 2, green // 2, blue // 2))
 
@@ -159,8 +167,7 @@ def add_general(
     tail = f" run {identity.run}" if identity.run > 1 else ""
     dataset.SeriesDescription = ascii_line(f"RTSTRUCT {made_by}", 64 - len(tail)) + tail
     dataset.OperatorsName = None
-    dataset.Manufacturer = "rtseg-daemon"
-    dataset.ManufacturerModelName = ascii_line(JOINER.join(b.name for b in bundles) or "convert", 64)
+    dataset.Manufacturer = dataset.ManufacturerModelName = PRODUCT
     dataset.SoftwareVersions = software_versions(bundles)
     dataset.ContributingEquipmentSequence = Items([scanner(series.header)])
 
@@ -168,7 +175,7 @@ def add_general(
 def software_versions(bundles: Sequence[Bundle]) -> list[str]:
     """Each bundle's and its digest, then ours (LO: 64 characters each, as a digest has: no pad byte may follow it)."""
     theirs = [line for bundle in bundles for line in (f"{bundle.name} {bundle.version}"[:64], bundle.digest)]
-    return [*theirs, f"rtseg-daemon {own_version()}"]
+    return [*theirs, f"{PRODUCT} {own_version()}"]
 
 
 def label(bundles: Sequence[Bundle], run: int = 1) -> str:
@@ -183,23 +190,6 @@ def name_of_result(bundles: Sequence[Bundle]) -> str:
         return bundles[0].label if bundles else "converted"
     names = JOINER.join(bundle.name for bundle in bundles)
     return names if len(names) <= 16 else f"{bundles[0].name[:13]} +{len(bundles) - 1}"
-
-
-def own_version() -> str:
-    try:
-        return version("rtseg-daemon")
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def scanner(header: Dataset) -> Dataset:
-    """The CT as contributing equipment (C.12.1.1.5, CID 7005)."""
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = Items([code("109101", "DCM", "Acquisition Equipment")])
-    item.Manufacturer = ascii_line(str(header.get("Manufacturer") or "unknown"), 64)
-    if model := header.get("ManufacturerModelName"):
-        item.ManufacturerModelName = ascii_line(str(model), 64)
-    return item
 
 
 def add_structure_set(

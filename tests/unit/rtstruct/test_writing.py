@@ -50,6 +50,52 @@ def test_approval_label_and_digest_say_what_it_is(case: Case) -> None:
     assert not any(element.tag.is_private for element in ds.iterall())
 
 
+def test_the_bundle_stands_as_the_algorithm_of_every_roi_and_the_product_as_the_model(case: Case) -> None:
+    case.write()
+    ds = pydicom.dcmread(case.path)
+    assert (ds.Manufacturer, ds.ManufacturerModelName) == ("rtseg-daemon", "rtseg-daemon")
+    for roi in ds.StructureSetROISequence:
+        (derived,) = roi.ROIDerivationAlgorithmIdentificationSequence
+        (family,) = derived.AlgorithmFamilyCodeSequence
+        assert (family.CodeValue, family.CodingSchemeDesignator) == ("123110", "DCM")
+        assert family.CodeMeaning == concepts["DCM"]["ArtificialIntelligence"]["123110"][0]
+        assert (derived.AlgorithmName, derived.AlgorithmVersion) == ("han-oar", "1.2.3")
+        assert f"sha256={case.bundle.digest}" in derived.AlgorithmParameters
+
+
+def test_rois_that_somebody_drew_name_no_algorithm(case: Case) -> None:
+    identity = derive_identity(case.series, "", 1)
+    dataset = build_rtstruct(case.series, case.organs, [], identity)
+    assert not any("ROIDerivationAlgorithmIdentificationSequence" in roi for roi in dataset.StructureSetROISequence)
+    assert dataset.ManufacturerModelName == "rtseg-daemon"
+
+
+@pytest.mark.peers
+def test_the_scanners_station_serial_number_and_institution_are_contributing_equipment(case: Case) -> None:
+    header = case.series.header
+    header.InstitutionName, header.StationName, header.DeviceSerialNumber = "Klinik Süd", "CT2", "4711"
+    case.write()
+    (item,) = pydicom.dcmread(case.path).ContributingEquipmentSequence
+    assert item.PurposeOfReferenceCodeSequence[0].CodeValue == "109101"
+    assert (item.Manufacturer, item.ManufacturerModelName) == ("Phantom works", "Synthetic")
+    assert (item.InstitutionName, item.StationName, item.DeviceSerialNumber) == (
+        ascii_line("Klinik Süd", 64),
+        "CT2",
+        "4711",
+    )
+    assert dciodvfy_errors(case.path) == []
+
+
+def test_what_the_ct_does_not_say_of_its_scanner_is_left_out(case: Case) -> None:
+    for keyword in ("Manufacturer", "InstitutionName", "StationName", "DeviceSerialNumber"):
+        case.series.header.pop(keyword, None)
+    case.series.header.StationName = ""
+    case.write()
+    (item,) = pydicom.dcmread(case.path).ContributingEquipmentSequence
+    assert item.Manufacturer == "unknown"
+    assert not {"InstitutionName", "StationName", "DeviceSerialNumber"} & set(item.dir())
+
+
 def test_every_contour_refers_to_the_image_it_lies_on(case: Case) -> None:
     case.write()
     ds = pydicom.dcmread(case.path)
@@ -252,7 +298,12 @@ def test_a_joined_structure_set_states_every_bundle_and_tells_second_contours_by
         "han-oar 1.2.3", bundles[0].digest, "han-gtv 1.2.3", bundles[1].digest,
     ]  # fmt: skip
     assert dataset.SeriesDescription == "RTSTRUCT han-oar 1.2.3 + han-gtv 1.2.3"
-    assert dataset.ManufacturerModelName == "han-oar+han-gtv"
+    assert dataset.ManufacturerModelName == "rtseg-daemon"
+    derived = [item.ROIDerivationAlgorithmIdentificationSequence[0] for item in dataset.StructureSetROISequence]
+    assert [(one.AlgorithmName, one.AlgorithmVersion) for one in derived] == [
+        ("han-oar", "1.2.3"),
+        ("han-gtv", "1.2.3"),
+    ]
     for name in ("bundle=han-oar version=1.2.3", "bundle=han-gtv version=1.2.3"):
         assert name in dataset.StructureSetDescription
     colours = [list(item.ROIDisplayColor) for item in dataset.ROIContourSequence]
