@@ -122,6 +122,30 @@ def polite(caller: Caller, asked: Asked) -> None:
     caller.say(answer(asked))
 
 
+def half_an_association(caller: Caller) -> None:
+    """Silent in the middle of the answer to the association request."""
+    caller.say(caller.accepting()[:20])
+    caller.wait_for_the_end()
+
+
+def half_an_answer(caller: Caller, asked: Asked) -> None:
+    """Silent in the middle of a response."""
+    caller.say(answer(asked)[:20])
+    caller.wait_for_the_end()
+
+
+def on_store(manner: Manner) -> Manner:
+    """Polite to a C-ECHO, so that nothing but the C-STORE is under attack."""
+    return lambda caller, asked: (manner if asked.command.field == dimse.C_STORE_RQ else polite)(caller, asked)
+
+
+def flood(caller: Caller, kind: int) -> None:
+    """A PDU of 500 MB is announced, and comes."""
+    caller.say(struct.pack(">BBI", kind, 0, 500_000_000))
+    while True:
+        caller.say(bytes(2**20))
+
+
 @dataclass
 class Rude:
     """A listening socket; every connection is met by `greet`, every request by `meet`, a release by `part`."""
@@ -133,6 +157,8 @@ class Rude:
     calls: int = 0
     largest_body: int = 0
     port: int = 0
+    cramped: bool = False
+    """Nearly no room between the two kernels, so that whoever sends 100 kB notices that nobody reads."""
 
     def serve(self, connection: socket.socket) -> None:
         caller = Caller(connection)
@@ -150,6 +176,9 @@ class Rude:
         threads: list[threading.Thread] = []
         with socket.create_server(("127.0.0.1", 0)) as listening:
             self.port = listening.getsockname()[1]
+            if self.cramped:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
 
             def accept() -> None:
                 while True:

@@ -23,7 +23,7 @@ from rtseg_daemon.dicom.query import count_images
 from rtseg_daemon.dicom.wire import P_DATA_TF, encode_command, encode_fragment
 from rtseg_daemon.errors import ContextRefused, DeliveryError
 from tests.deliveries import World
-from tests.rude import Asked, Caller, Rude, answer, polite
+from tests.rude import Asked, Caller, Rude, answer, flood, half_an_answer, half_an_association, on_store, polite
 from tests.synthetic import uid
 from tests.world import Tps, patient, write_config
 
@@ -74,21 +74,6 @@ def ward(ledger: Engine, tmp_path: Path) -> Iterator[Callable[..., Ward]]:
             return Ward(ledger, tmp_path, rude, **more)
 
         yield make
-
-
-def half_an_association(caller: Caller) -> None:
-    caller.say(caller.accepting()[:20])
-    caller.wait_for_the_end()
-
-
-def half_an_answer(caller: Caller, asked: Asked) -> None:
-    caller.say(answer(asked)[:20])
-    caller.wait_for_the_end()
-
-
-def on_store(manner: Callable[[Caller, Asked], None]) -> Callable[[Caller, Asked], None]:
-    """Polite to a C-ECHO, so that nothing but the C-STORE is under attack."""
-    return lambda caller, asked: (manner if asked.command.field == dimse.C_STORE_RQ else polite)(caller, asked)
 
 
 # --- silence and trickle ----------------------------------------------------------------------------------------------
@@ -347,11 +332,6 @@ def test_a_form_that_is_not_accepted_is_refused_by_name(ward: Callable[..., Ward
 
 @pytest.mark.parametrize("phase", ["association", "answer"])
 def test_an_announced_pdu_of_500_mb_is_refused_before_it_is_read(ward: Callable[..., Ward], phase: str) -> None:
-    def flood(caller: Caller, kind: int) -> None:
-        caller.say(struct.pack(">BBI", kind, 0, 500_000_000))
-        while True:
-            caller.say(bytes(2**20))
-
     here = ward(meet=lambda caller, _asked: flood(caller, P_DATA_TF))
     if phase == "association":
         here.rude.greet = lambda caller: flood(caller, 2)
