@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("docs/reliability.md", "docs/security.md")
+PAGES = {"docs/reliability.md": 50, "docs/security.md": 50, "docs/risk.md": 20}
+"""Each with a number of names that it surely has: the search must find them."""
 TESTS = {
     name
     for path in (ROOT / "tests").rglob("*.py")
@@ -22,7 +23,7 @@ def claimed(page: str) -> list[str]:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_test_that_a_page_names_exists(page: str) -> None:
     names = claimed(page)
-    assert len(names) > 50, "the search finds what the page names"
+    assert len(names) > PAGES[page], "the search finds what the page names"
     missing = [
         name
         for name in names

@@ -13,6 +13,29 @@ LIMITS = (
     "begins, and how far the esophagus is drawn).",
 )
 
+CHOSEN_ON_VALIDATION = (
+    "The validation cases also chose member weights, factors, temperature and thresholds. Where figures are "
+    "cross-fitted, no case chose its own. The thresholds that are shipped were fitted on all of them."
+)
+"""For a bundle that was calibrated."""
+
+PRESUMES = (
+    "Predicted Dice presumes that the organ exists. Of an organ that was taken out, or filled with a flap, it says "
+    "nothing, however high it is."
+)
+
+CORD = (
+    "SpinalCord is the cord, not the spinal canal. A department that contours the canal gets a smaller organ, and "
+    "reads its largest dose too low."
+)
+
+GUIDELINE = "No contouring guideline was enforced: what the centres drew was taken as it was released."
+
+NEVER_MEASURED = (
+    "Never measured here: the effect on dose and plans, differences between observers on these cases, the time that a "
+    "department saves, and results by age, sex, scanner or stage."
+)
+
 
 PURPOSE = {
     "evaluation": "For evaluation and local commissioning, not for treatment as it comes",
@@ -109,6 +132,16 @@ def weighing(bundle: Bundle) -> str:
     return f" Members are weighed {'by rank' if ranked else 'alike'}."
 
 
+def limits_of(bundle: Bundle) -> list[str]:
+    """Where the bundle ends, as sentences: what holds for all bundles, and what for the organs it has."""
+    said = [*LIMITS, GUIDELINE]
+    if any(organ.name == "SpinalCord" for organ in bundle.classes):
+        said.append(CORD)
+    if bundle.figures.get("calibration"):
+        said += [CHOSEN_ON_VALIDATION, PRESUMES]
+    return [*said, NEVER_MEASURED]
+
+
 def model_card(bundle: Bundle) -> str:
     """The whole card as Markdown, from nothing but the bundle itself."""
     shape = f"{' x '.join(map(str, bundle.window))}{' or the whole volume' if bundle.window_step else ''}"
@@ -137,6 +170,6 @@ def model_card(bundle: Bundle) -> str:
         [
             "## Golden cases", "", *golden_lines(bundle),
         ],
-        ["## Limits", "", *(f"- {limit}" for limit in LIMITS)],
+        ["## Limits", "", *(f"- {limit}" for limit in limits_of(bundle))],
     ]  # fmt: skip
     return "\n\n".join("\n".join(part) for part in parts) + "\n"

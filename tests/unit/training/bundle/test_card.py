@@ -3,7 +3,7 @@
 import pytest
 from rtseg_training.bundle.card import model_card
 
-from rtseg_daemon.bundles import Bundle, Golden, MemberFile
+from rtseg_daemon.bundles import Bundle, Golden, MemberFile, installed_models, load_bundle
 from tests.structure_sets import tiny_bundle
 
 
@@ -43,3 +43,22 @@ def test_golden_figures_are_a_table() -> None:
 @pytest.mark.parametrize(("count", "said"), [(1, "\n1 member of"), (2, "\n2 members of")])
 def test_one_member_is_one_member(count: int, said: str) -> None:
     assert said in model_card(bundle_for("research", count))
+
+
+def test_the_card_says_that_the_cord_is_not_the_canal_where_there_is_a_cord() -> None:
+    assert "SpinalCord is the cord, not the spinal canal" in model_card(tiny_bundle("Brainstem", "SpinalCord"))
+    assert "spinal canal" not in model_card(tiny_bundle("Brainstem"))
+
+
+def test_the_card_of_a_calibrated_bundle_says_that_validation_chose_and_what_dice_presumes() -> None:
+    folder = installed_models()
+    card = model_card(load_bundle(folder, "han-oar"))
+    for said in ("validation cases also chose", "Predicted Dice presumes that the organ exists", "Never measured here"):
+        assert said in card
+    assert "also chose" not in model_card(tiny_bundle("Brainstem"))
+
+
+@pytest.mark.parametrize("name", ["han-anatomynet", "han-focusnet", "han-gtv", "han-oar"])
+def test_the_card_beside_a_bundle_is_the_one_that_is_made_of_it(name: str) -> None:
+    folder = installed_models()
+    assert (folder / name / "MODEL_CARD.md").read_text() == model_card(load_bundle(folder, name))
