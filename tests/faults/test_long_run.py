@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from pydicom import Dataset
 
-from tests.faults.crowd import PACS, Crowd, visits
+from tests.faults.crowd import PACS, PATIENCE_SECONDS, Crowd, visits
 from tests.faults.report import report
 from tests.faults.rude_destinations import Kind, every_kind
 from tests.faults.weights import Scales
@@ -166,6 +166,7 @@ def test_two_thousand_associations_and_sixty_jobs_leave_memory_threads_and_descr
     report("long run", **numbers, counts=dict(crowd.counts), worst_delay=max(delays), took=round(seconds))
 
     assert crowd.failures == []
+    assert max(crowd.worst.values()) < PATIENCE_SECONDS, "whom the receiver did not hang up on"
     assert {name: pid for name, pid in pids.items() if pid} == {n: p for n, p in scales.pids.items() if n in pids}
     expected = Counter(uid for (uid,) in run.rows("select rtstruct_sop_instance_uid from job"))
     assert Counter(uid for uid, _ in run.honest.arrived) == expected
