@@ -73,7 +73,7 @@ class Room:
 
     def look(self) -> None:
         if self.inquiry is not None:
-            self.inquiry.turn(self.seconds)
+            self.inquiry.turn()
         sweep(self.engine, self.config, 1e9 + self.seconds, self.clock)
 
     def of(self, images: list[Dataset]) -> Series:

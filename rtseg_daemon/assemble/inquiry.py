@@ -7,6 +7,7 @@ after a whole quiet time in which nothing was heard of the series.
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
@@ -27,7 +28,7 @@ from rtseg_daemon.logs import log
 TURN_SECONDS = 1.0
 LONGEST_PAUSE_SECONDS = 5.0
 DOWN_SECONDS = 60.0
-WAITS = Waits(connect=5.0, associate=10.0, answer=20.0)
+WAITS = Waits(connect=5.0, associate=10.0, answer=20.0, total=60.0)
 
 Count = tuple[str, int]
 """The name of a query peer, and how many images it has."""
@@ -80,6 +81,7 @@ class Inquiry(threading.Thread):
     engine: Engine
     config: Config
     stop: threading.Event
+    clock: Callable[[], float] = time.monotonic
     silences: dict[int, Silence] = field(default_factory=dict)
     down_until: dict[str, float] = field(default_factory=dict)
 
@@ -92,14 +94,15 @@ class Inquiry(threading.Thread):
     def run(self) -> None:
         while not self.stop.wait(TURN_SECONDS):
             try:
-                self.turn(time.monotonic())
+                self.turn()
             except (SQLAlchemyError, OSError) as error:
                 log().error("the PACS could not be asked; trying again", exc_info=error)
             except Exception as error:  # noqa: BLE001 - a stranger's answer must not end the questions
                 log().critical("an inquiry broke", exc_info=error)
 
-    def turn(self, now: float) -> None:
+    def turn(self) -> None:
         """Ask about every open series that has been silent for a moment: the PACS may still be sending."""
+        now = self.clock()
         with reading(self.engine) as session:
             since = listening_since(session)
             found = [found_in(session, series, since) for series in open_series(session)]
@@ -108,7 +111,7 @@ class Inquiry(threading.Thread):
         for one in found:
             silence = self.silence_of(one, now)
             if self.is_due(silence, now):
-                silence.asked = now
+                silence.asked = self.clock()  # asking about the series before it may have taken long
                 self.ask(one, silence)
 
     def silence_of(self, found: OpenSeries, now: float) -> Silence:
@@ -126,7 +129,7 @@ class Inquiry(threading.Thread):
     def ask(self, found: OpenSeries, silence: Silence) -> None:
         """Ask one peer after the other until one knows the series. What it says goes into the ledger."""
         for peer in self.config.query:
-            if time.monotonic() < self.down_until.get(peer.name, 0.0):
+            if self.clock() < self.down_until.get(peer.name, 0.0):
                 continue
             count = self.count(peer, found.study_uid, found.series_uid)
             if count is not None:
@@ -140,7 +143,7 @@ class Inquiry(threading.Thread):
         try:
             return count_images(local, peer, study_uid, series_uid, WAITS)
         except DeliveryError as error:
-            self.down_until[peer.name] = time.monotonic() + DOWN_SECONDS
+            self.down_until[peer.name] = self.clock() + DOWN_SECONDS
             log().warning("a query peer cannot be asked; series wait for silence", peer=peer.name, reason=str(error))
             return None
 

@@ -13,8 +13,9 @@ from rtseg_daemon.config.sections import QueryPeer
 from rtseg_daemon.dicom import query
 from rtseg_daemon.dicom.association import Local, Peer
 from rtseg_daemon.dicom.probe import Echoed, asked
-from rtseg_daemon.dicom.query import RemoteSeries, Retrieved
+from rtseg_daemon.dicom.query import RemoteSeries
 from rtseg_daemon.dicom.relay import relay
+from rtseg_daemon.dicom.retrieve import Retrieved, move
 from rtseg_daemon.dicom.statuses import MOVE_DESTINATION_UNKNOWN, told
 from rtseg_daemon.errors import DeliveryError
 
@@ -113,10 +114,7 @@ def retrieve(settings: Config, pacs: QueryPeer, study: str, patient: str, by_get
         for number, series in enumerate(found, 1):
             progress.update(f"series {number} of {len(found)}")
             try:
-                if by_get:
-                    done = relay(settings, pacs, series)
-                else:
-                    done = query.move(local, pacs, series, settings.dicom.ae_title)
+                done = relay(settings, pacs, series) if by_get else move(local, pacs, series, local.ae_title)
             except DeliveryError as error:
                 shapes.append(shape(series, None, str(error)))
             else:

@@ -4,6 +4,7 @@ import socket
 import ssl
 import time
 
+from rtseg_daemon.dicom.names import looked_up
 from rtseg_daemon.dicom.wire import PeerGone, PeerLimits, Wire
 
 
@@ -67,13 +68,10 @@ class Line(Wire):
 
 
 def connected(host: str, port: int, seconds: float) -> socket.socket:
-    """A TCP connection to the first address of `host` that takes one in time. Raises OSError.
-
-    Looking the name up is the system's own business, with limits of its own (resolv.conf).
-    """
+    """A TCP connection to the first address of `host` that takes one, look-up included in time. Raises OSError."""
     deadline = time.monotonic() + seconds
     failure: OSError = TimeoutError("timed out")
-    for family, kind, protocol, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+    for family, kind, protocol, address in looked_up(host, port, seconds):
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(max(0.001, deadline - time.monotonic()))

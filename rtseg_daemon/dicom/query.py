@@ -1,17 +1,15 @@
-"""Query/retrieve as a user (PS3.4, annex C, Study Root): what a PACS has, how many images, and please send it."""
+"""Queries as a user (PS3.4, annex C, Study Root): what a PACS has, and how many images."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pydicom import Dataset
-from pydicom.uid import UID, CTImageStorage
+from pydicom.uid import UID
 
 from rtseg_daemon.config.sections import QueryPeer
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.association import PLAIN, Association, Data, Local, Message, Waits, associated
-from rtseg_daemon.dicom.contexts import LOSSLESS
 from rtseg_daemon.dicom.datasets import decode, encode
-from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.dicom.files import integer, text
 from rtseg_daemon.dicom.proposal import Offer
 from rtseg_daemon.dicom.scan import ScanError
@@ -19,15 +17,15 @@ from rtseg_daemon.dicom.statuses import told
 from rtseg_daemon.errors import DeliveryError
 
 FIND = UID("1.2.840.10008.5.1.4.1.2.2.1")
-MOVE = UID("1.2.840.10008.5.1.4.1.2.2.2")
-GET = UID("1.2.840.10008.5.1.4.1.2.2.3")
 
 MOST_ANSWERS = 10_000
 """A peer that answers without end is cut off here."""
 
-RETRIEVE_WAITS = Waits(answer=600.0, total=4 * 3600.0)
-CT_OFFERS = [Offer(CTImageStorage, (syntax,), provides=True) for syntax in (*PLAIN, *map(str, LOSSLESS))]
-"""CT images that the peer is to send to us, each transfer syntax in a context of its own."""
+MOST_BYTES = 32 * 2**20
+"""All answers to one question together: ten thousand of some kilobytes are less."""
+
+MOST_IMAGES = 100_000
+"""A series is said to have no more images than this."""
 
 
 @dataclass(frozen=True)
@@ -38,21 +36,6 @@ class RemoteSeries:
     series_uid: str
     description: str
     count: int | None
-
-
-@dataclass(frozen=True)
-class Retrieved:
-    """How a C-MOVE or C-GET ended: sub-operations done, with a warning, failed, and its final status with comment."""
-
-    completed: int
-    warnings: int
-    failed: int
-    status: int
-    comment: str = ""
-
-    @property
-    def ok(self) -> bool:
-        return self.status in (0x0000, 0xB000) and self.failed == 0
 
 
 def question(level: str, **keys: str) -> Dataset:
@@ -69,11 +52,13 @@ def find(association: Association, peer: QueryPeer, identifier: Dataset) -> list
     context = association.context(FIND)
     values = {dimse.AFFECTED_CLASS: FIND.encode(), dimse.PRIORITY: dimse.short(0)}
     answers: list[Dataset] = []
+    size = 0
     data = Data.of(encode(identifier, context.syntax))
     for message in association.ask_for_many(context, dimse.C_FIND_RQ, values, data):
         if message.status == dimse.SUCCESS:
             return answers
-        if message.status not in dimse.PENDING or len(answers) >= MOST_ANSWERS:
+        size += len(message.data)
+        if message.status not in dimse.PENDING or len(answers) >= MOST_ANSWERS or size > MOST_BYTES:
             break
         answers.append(readable(peer, message))
     if message.status in dimse.PENDING:
@@ -84,6 +69,8 @@ def find(association: Association, peer: QueryPeer, identifier: Dataset) -> list
 
 def readable(peer: QueryPeer, message: Message) -> Dataset:
     """The identifier in an answer to C-FIND. Raises DeliveryError."""
+    if not message.data:
+        raise DeliveryError(f"{peer.name}: an answer to C-FIND has no identifier; look at the archive's log")
     try:
         return decode(message.data, message.context.syntax)
     except ScanError as error:
@@ -96,14 +83,36 @@ def count_images(local: Local, peer: QueryPeer, study_uid: str, series_uid: str,
     """How many images of a series the PACS has, or None if it does not know the series, or does not count.
 
     Where it does not fill in NumberOfSeriesRelatedInstances (an optional key), its images are counted one by one.
+    What it answers about another series does not count. Raises DeliveryError if it cannot be asked.
     """
     uids = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid}
     with associated(local, peer, [Offer(FIND, PLAIN)], waits) as association:
-        answers = find(association, peer, question("SERIES", **uids, NumberOfSeriesRelatedInstances=""))
-        said = [integer(answer, "NumberOfSeriesRelatedInstances") for answer in answers]
+        found = find(association, peer, question("SERIES", **uids, NumberOfSeriesRelatedInstances=""))
+        answers = [one for one in found if is_about(one, series_uid)]
+        said = [images_in(answer) for answer in answers]
         if not answers or said[0] is not None:
             return said[0] if said else None
-        return len(find(association, peer, question("IMAGE", **uids, SOPInstanceUID=""))) or None
+        images = find(association, peer, question("IMAGE", **uids, SOPInstanceUID=""))
+        return len(distinct(peer, [one for one in images if is_about(one, series_uid)])) or None
+
+
+def is_about(answer: Dataset, series_uid: str) -> bool:
+    """Whether an answer is about this series. One that does not say is."""
+    return text(answer, "SeriesInstanceUID") in ("", series_uid)
+
+
+def images_in(answer: Dataset) -> int | None:
+    """How many images an answer says its series has, or None if it gives no number, or one that cannot be."""
+    count = integer(answer, "NumberOfSeriesRelatedInstances")
+    return count if count is not None and 0 <= count <= MOST_IMAGES else None
+
+
+def distinct(peer: QueryPeer, images: list[Dataset]) -> set[str]:
+    """SOPInstanceUIDs of images listed one by one. Raises DeliveryError for one without."""
+    uids = {text(image, "SOPInstanceUID") for image in images}
+    if "" in uids:
+        raise DeliveryError(f"{peer.name}: an image was listed without SOPInstanceUID; look at the archive's log")
+    return uids
 
 
 def ct_series(
@@ -127,39 +136,5 @@ def series_of(association: Association, peer: QueryPeer, study_uid: str) -> Iter
     identifier = question("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", **wanted)
     for answer in find(association, peer, identifier):
         if text(answer, "Modality") == "CT" and text(answer, "SeriesInstanceUID"):
-            count = integer(answer, "NumberOfSeriesRelatedInstances")
-            yield RemoteSeries(study_uid, text(answer, "SeriesInstanceUID"), text(answer, "SeriesDescription"), count)
-
-
-def move(local: Local, peer: QueryPeer, series: RemoteSeries, to_ae: str) -> Retrieved:
-    """C-MOVE: the PACS sends the series to `to_ae`, whose address it must know. Raises DeliveryError."""
-    with associated(local, peer, [Offer(MOVE, PLAIN)], RETRIEVE_WAITS) as association:
-        context = association.context(MOVE)
-        values = {dimse.AFFECTED_CLASS: MOVE.encode(), dimse.PRIORITY: dimse.short(0)}
-        values[dimse.MOVE_DESTINATION] = to_ae.encode()
-        return outcome(association.ask_for_many(context, dimse.C_MOVE_RQ, values, wanted(series, context.syntax)))
-
-
-def get(local: Local, peer: QueryPeer, series: RemoteSeries, take: Callable[[Message], Status]) -> Retrieved:
-    """C-GET: the PACS sends the series on this association. `take` answers each image. Raises DeliveryError."""
-    with associated(local, peer, [Offer(GET, PLAIN), *CT_OFFERS], RETRIEVE_WAITS) as association:
-        context = association.context(GET)
-        values = {dimse.AFFECTED_CLASS: GET.encode(), dimse.PRIORITY: dimse.short(0)}
-        data, serve = wanted(series, context.syntax), {dimse.C_STORE_RQ: take}
-        return outcome(association.ask_for_many(context, dimse.C_GET_RQ, values, data, serve))
-
-
-def wanted(series: RemoteSeries, syntax: str) -> Data:
-    """The identifier of one series."""
-    identifier = question("SERIES", StudyInstanceUID=series.study_uid, SeriesInstanceUID=series.series_uid)
-    return Data.of(encode(identifier, syntax))
-
-
-def outcome(answers: Iterable[Message]) -> Retrieved:
-    """Follow a retrieval to its end. The counts of its final answer are optional. What is not counted is 0."""
-    for final in answers:
-        if final.status not in dimse.PENDING:
-            break
-    counted = (dimse.COMPLETED, dimse.WARNING, dimse.FAILED)
-    done, warned, failed = (final.command.number(one) if one in final.command.values else 0 for one in counted)
-    return Retrieved(done, warned, failed, final.status, final.command.text(dimse.ERROR_COMMENT))
+            series_uid, described = text(answer, "SeriesInstanceUID"), text(answer, "SeriesDescription")
+            yield RemoteSeries(study_uid, series_uid, described, images_in(answer))

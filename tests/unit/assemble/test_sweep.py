@@ -185,7 +185,7 @@ PACS = {"name": "pacs", "ae_title": "P", "host": "127.0.0.1", "port": 1}
 def with_pacs(room: Room, monkeypatch: pytest.MonkeyPatch, *counts: int) -> list[str]:
     """Let the room ask a PACS that says these counts in turn, the last one for ever; returns who was asked about."""
     room.config = Config.model_validate(room.config.model_dump() | {"query": [PACS]})
-    room.inquiry = Inquiry(room.engine, room.config, threading.Event())
+    room.inquiry = Inquiry(room.engine, room.config, threading.Event(), lambda: room.seconds)
     asked: list[str] = []
 
     def count(_local: object, _peer: object, _study: str, series_uid: str, _waits: object) -> int:
@@ -246,6 +246,33 @@ def test_a_pacs_that_is_itself_still_receiving_ends_no_wait(
         room.pass_time(1)
     assert room.states(images) == [JobState.QUEUED]
     assert room.of(images).jobs[0].last_instance_id == len(images)
+
+
+def test_a_peer_slow_about_one_series_brings_the_counts_of_the_next_no_closer_together(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first series costs 9 s of each turn. The second is asked about then, and again only a quiet time later."""
+    with_pacs(room, monkeypatch)
+    slow, next_one = series("a"), series("b")
+    asked: list[float] = []
+
+    def count(_local: object, _peer: object, _study: str, series_uid: str, _waits: object) -> int:
+        if series_uid == str(slow[0].SeriesInstanceUID):
+            room.seconds += 9.0
+        else:
+            asked.append(room.seconds)
+        return 20
+
+    monkeypatch.setattr(inquiry, "count_images", count)
+    room.put(slow[:15], Ending.ABORTED)
+    room.put(next_one, Ending.ABORTED)
+    for _ in range(20):
+        room.pass_time(1)
+        if room.states(next_one):
+            break
+    assert room.states(next_one) == [JobState.QUEUED]
+    assert len(asked) >= 2
+    assert asked[-1] - asked[0] >= room.config.series.quiet_seconds
 
 
 def test_a_count_is_an_old_one_after_whatever_is_heard_of_the_series(
