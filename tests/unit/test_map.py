@@ -1,6 +1,7 @@
 """The map of files says what is there."""
 
 import importlib.util
+import itertools
 import subprocess
 import sys
 from pathlib import Path
@@ -29,3 +30,9 @@ def test_every_module_states_its_purpose_in_one_line():
         if not maker.purpose(path)
     ]
     assert silent == []
+
+
+def test_no_two_test_modules_share_a_name() -> None:
+    """pytest imports them by name alone: the second of two would not be collected."""
+    names = sorted(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, after in itertools.pairwise(names) if name == after] == []
