@@ -22,8 +22,8 @@ MOST_LONG = 0.12
 
 
 def pages() -> list[Path]:
-    """Every page that a person wrote."""
-    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md")]
+    """Every page that a person wrote, and the models' cards, whose sentences a person wrote."""
+    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("deploy/**/*.md"), *ROOT.glob("models/*/*.md")]
     return sorted(page for page in found if str(page.relative_to(ROOT)) not in GENERATED)
 
 

@@ -40,8 +40,8 @@ class Ahead:
         if read != job:
             future.cancel()
             return None
-        try:
+        if (error := future.exception()) is None:
             return future.result()
-        except Exception as error:  # noqa: BLE001 - the job reads for itself and says what is wrong with its files
-            log().warning("a series could not be read ahead; its job reads it", job=job.job_id, reason=describe(error))
-            return None
+        # the job reads for itself, and says what is wrong with its files
+        log().warning("a series could not be read ahead; its job reads it", job=job.job_id, reason=describe(error))
+        return None

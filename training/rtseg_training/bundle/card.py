@@ -4,13 +4,13 @@ from rtseg_daemon.bundles import Bundle
 from rtseg_training.sets.organs import weighted_mean
 
 LIMITS = (
-    "Trained on planning CTs of about 4 mm in-plane and 2 to 3 mm between slices; no finer detail is learned.",
-    "Training CTs were cut to what the source released: shoulders, skull or chest may be missing; CTs with couch, mask "
+    "Trained on planning CTs of about 4 mm in-plane and 2 to 3 mm between slices. No finer detail is learned.",
+    "Training CTs were cut to what the source released: shoulders, skull or chest may be missing. CTs with couch, mask "
     "and whole field of view are cleaned to that look before inference.",
     "Head-first supine adults with head-and-neck cancer. Children, other positions, resected or absent organs, large "
     "implants and strong dental artefacts were not tested apart.",
-    "Contours follow the habits of the centres that drew the training cases (for example where cord ends and brainstem "
-    "begins, and how far the esophagus is drawn).",
+    "Contours follow the habits of the centres that drew the training cases. Examples are where the cord ends and the "
+    "brainstem begins, and how far the esophagus is drawn.",
 )
 
 CHOSEN_ON_VALIDATION = (
@@ -32,8 +32,8 @@ CORD = (
 GUIDELINE = "No contouring guideline was enforced: what the centres drew was taken as it was released."
 
 NEVER_MEASURED = (
-    "Never measured here: the effect on dose and plans, differences between observers on these cases, the time that a "
-    "department saves, and results by age, sex, scanner or stage."
+    "Never measured here: the effect on dose and plans, and the differences between observers on these cases. Neither "
+    "were the time that a department saves, and results by age, sex, scanner or stage."
 )
 
 
@@ -43,6 +43,11 @@ PURPOSE = {
     "research": "For research and comparison of methods, not for evaluation at a clinic, never for treatment",
 }
 """By intended use: what the bundle is for, and what it is not for."""
+
+
+def in_sentences(text: str) -> str:
+    """A bundle's description, each part between semicolons a sentence."""
+    return ". ".join(part[:1].upper() + part[1:] for part in text.split("; "))
 
 
 def member_count(bundle: Bundle) -> str:
@@ -60,6 +65,12 @@ def member_lines(bundle: Bundle) -> list[str]:
     if "ensemble" in own:
         lines.append(f"| all together | | | {own['ensemble']:.3f} |")
     return lines
+
+
+def origin_lines(bundle: Bundle) -> list[str]:
+    """What the bundle records of its making, as it stands there."""
+    rows = (f"| {key} | {str(value).replace('|', '/')} |" for key, value in bundle.provenance.items())
+    return ["| record | value |", "|---|---|", *rows]
 
 
 def organ_lines(bundle: Bundle) -> list[str]:
@@ -83,8 +94,8 @@ def organ_lines(bundle: Bundle) -> list[str]:
     if scores:
         mean = sum(scores.values()) / len(scores)
         weighted = weighted_mean(scores)
-        extra = "" if weighted is None else f"; weighted by the challenge's importance {weighted:.3f}"
-        lines += ["", f"Mean DSC {mean:.3f}{extra}."]
+        extra = "" if weighted is None else f" Weighted by the challenge's importance it is {weighted:.3f}."
+        lines += ["", f"Mean DSC {mean:.3f}.{extra}"]
     return lines
 
 
@@ -95,12 +106,12 @@ def calibration_lines(bundle: Bundle) -> list[str]:
     lines = [
         f"Predicted Dice over {c['organs']:.0f} organs ({c.get('missed', 0):.0f} missed ones left out): "
         f"mean absolute error {c['mean_absolute_error']:.3f}, "
-        f"correlation {c['correlation']:.2f}; ECE {c['ece_dice']:.3f}.",
+        f"correlation {c['correlation']:.2f}, ECE {c['ece_dice']:.3f}.",
         f"90 % intervals cover {c['coverage']:.3f} (patient bootstrap 95 % interval {c['coverage_low']:.3f} to "
         f"{c['coverage_high']:.3f}), mean width {c['interval_width']:.2f}.",
         f"Bad organs (DSC below the organ's 10th percentile, {c['bad_organs']:.0f} of them): AUROC {c['auroc']:.3f}, "
         f"AURC {c['aurc']:.3f}"
-        + (f"; VVC alone {c['auroc_vvc']:.3f} and {c['aurc_vvc']:.3f}." if "auroc_vvc" in c else "."),
+        + (f". VVC alone: {c['auroc_vvc']:.3f} and {c['aurc_vvc']:.3f}." if "auroc_vvc" in c else "."),
         f"REVIEW thresholds catch {c['caught']:.2f} of them and flag {c['flagged']:.2f} of all organs.",
         f"Voxel ECE {c['ece_voxels_raw']:.3f}, {c['ece_voxels']:.3f} after temperature {c['temperature']:.2f}.",
     ]
@@ -147,23 +158,23 @@ def model_card(bundle: Bundle) -> str:
     shape = f"{' x '.join(map(str, bundle.window))}{' or the whole volume' if bundle.window_step else ''}"
     spacing = " x ".join(f"{s:g}" for s in bundle.spacing_mm)
     parts = [
-        [f"# {bundle.name} {bundle.version}", "", bundle.description],
+        [f"# {bundle.name} {bundle.version}", "", in_sentences(bundle.description)],
         [
-            f"Intended use: {bundle.intended_use}. Not a medical device. {PURPOSE[bundle.intended_use]}; a person "
+            f"Intended use: {bundle.intended_use}. Not a medical device. {PURPOSE[bundle.intended_use]}, and a person "
             "reviews every contour."
         ],
         [
             "## What it is", "",
             f"{member_count(bundle)} of the family `{bundle.family}` ({bundle.arguments}), half-precision "
-            f"weights, windows of {shape}, in voxels of {spacing} mm (z, y, x).{weighing(bundle)}",
+            f"weights. Windows of {shape}, in voxels of {spacing} mm (z, y, x).{weighing(bundle)}",
             "", *member_lines(bundle),
         ],
-        ["## Where it comes from", "", *(f"- {key}: {value}" for key, value in bundle.provenance.items())],
+        ["## Where it comes from", "", *origin_lines(bundle)],
         [
             "## How good it is", "",
-            "Validation cases, never trained on, each on its own grid through the daemon's pipeline; member weights "
-            "cross-fitted. DSC mean ± standard deviation; an organ that was missed counts 0. RVE is the mean absolute "
-            "relative volume error. Surface DSC at 3 mm.",
+            "Validation cases, never trained on, each on its own grid through the daemon's pipeline. Member weights "
+            "are cross-fitted. DSC is mean ± standard deviation, and an organ that was missed counts 0. RVE is the "
+            "mean absolute relative volume error. Surface DSC is at 3 mm.",
             "", *organ_lines(bundle),
         ],
         ["## What its uncertainty is worth", "", "Cross-fitted on the same cases.", "", *calibration_lines(bundle)],
