@@ -78,9 +78,29 @@ DIRECT = {
     "structlog": Reason("logs", "wide use", "tracebacks quote data: reduced by us to types and places, canary tested"),
     "safetensors": Reason("weights", "made for this", "malformed headers: a file's digest is checked before"),
     "matplotlib": Reason("pictures of demo and reports", "very wide use", "not on the way of a patient's contours"),
+    "fastapi": Reason(
+        "the dashboard's pages and REST", "very wide use", "errors that quote the request: answered by us"
+    ),
+    "uvicorn": Reason(
+        "the dashboard's HTTP server",
+        "very wide use, small",
+        "bodies and headers without bound: limited in front of it",
+    ),
+    "jinja2": Reason("pages from templates", "very wide use", "strangers' text: autoescape everywhere, tested"),
+    "python-multipart": Reason("forms of the dashboard", "FastAPI's own choice", "long forms: a body is limited"),
+    "prometheus-client": Reason("figures for a monitoring system", "by Prometheus' makers", "none that concerns us"),
+    "argon2-cffi": Reason("digests of passwords", "binds the reference code of Argon2", "cost: attempts are bounded"),
+    "authlib": Reason("OpenID Connect", "wide use", "algorithms of tokens: those that we name, no others"),
+    "httpx": Reason("asks an OpenID provider", "wide use", "redirects and proxies of the environment: both off"),
+    "ldap3": Reason(
+        "asks a directory for people", "wide use, pure Python", "injection into filters: names are escaped"
+    ),
     "surface-distance": Reason("surface Dice in training and reports", "its paper's own code", NOT_OURS),
     "tensorboard": Reason("curves while training", "wide use", NOT_OURS),
     "rt-utils": Reason("an independent reader in tests", "wide use", NOT_OURS),
+    "playwright": Reason("drives a browser in tests", "its makers' main product", NOT_OURS),
+    "axe-core-python": Reason("accessibility of the pages in tests", "carries axe-core", NOT_OURS),
+    "schemathesis": Reason("requests made from the OpenAPI description in tests", "wide use", NOT_OURS),
     "pytest": Reason("tests", "very wide use", NOT_OURS),
     "pytest-xdist": Reason("tests two at a time", "by pytest's own developers", NOT_OURS),
     "hypothesis": Reason("tests", "wide use", NOT_OURS),
@@ -171,7 +191,7 @@ ones below are watched because a patient's contours or the listener depend on th
 |---|---|---|---|
 {others}
 
-`setuptools` and `jinja2` come with torch, and are not used by the daemon.
+`setuptools` comes with torch, and is not used by the daemon.
 
 ## For training and tests only
 

@@ -1,0 +1,1 @@
+"""The dashboard: pages, their REST twin, and the people who may see them."""
