@@ -1,7 +1,8 @@
 """FocusNet's training in stages: the targets and losses of each, and the sizes that come from the training set.
 
 `semantic` trains S-Net alone, `localise` SOL-Net with S-Net frozen, `small` SOS-Net on boxes around the true centres
-with both frozen, `joint` everything end to end (seed 004, Sec. 2.4). Each stage is a member that starts from the last.
+with both frozen, `joint` everything end to end on boxes where SOL-Net puts them, as in use (seed 004, Sec. 3). Each
+stage is a member that starts from the last.
 """
 
 from collections.abc import Callable, Sequence
@@ -112,16 +113,20 @@ def cropped(labels: Tensor, starts: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def box_loss(parts: Parts, patch: Patch, small: Sequence[int]) -> Tensor:
-    """Focal (gamma 2) plus 1 - Dice of each small organ inside its box. Organs that are not drawn are left out."""
+    """Focal (gamma 2) plus 1 - Dice of each small organ inside its box. Organs that are not drawn are left out.
+
+    A box that misses its organ, as a localised one may, has no Dice. Its focal term teaches to find nothing there.
+    """
     terms = [torch.zeros((), device=patch.labels.device)]
     for k, organ in enumerate(small):
         logits = parts.roi[k][:, 0].float()
         truth = (cropped(patch.labels, parts.starts[k], logits.shape[1:]) == organ).float()
-        use = patch.annotated[:, organ].float() * (truth.flatten(1).sum(1) > 0).float()
+        drawn = patch.annotated[:, organ].float()
+        inside = (truth.flatten(1).sum(1) > 0).float()
         surprise = F.binary_cross_entropy_with_logits(logits, truth, reduction="none")
         focal = ((1 - torch.exp(-surprise)).pow(2) * surprise).flatten(1).mean(1)
         dice = losses.class_dice(logits.sigmoid()[:, None], truth[:, None])[:, 0]
-        terms.append((use * (focal + 1 - dice)).mean())
+        terms.append((drawn * (focal + inside * (1 - dice))).mean())
     return torch.stack(terms).sum()
 
 
@@ -142,7 +147,8 @@ class Staged(nn.Module):
         if self.stage == "localise":
             heat = self._half(lambda: torch.sigmoid(self.net.sol(self.net.snet(image)[1])))
             return heat_loss(heat, centres, annotated, self.net.small)
-        parts = self._half(lambda: self.net.parts(image, centres))
+        true = centres if self.stage == "small" else None
+        parts = self._half(lambda: self.net.parts(image, true))
         boxes = box_loss(parts, patch, self.net.small)
         if self.stage == "small":
             return boxes

@@ -139,7 +139,8 @@ def tversky_focal(
     """AnatomyNet: sum_c m(c) w(c) (1 - T_c) + share * masked focal.
 
     T_c is the Tversky index with alpha = beta = 0.5. m is the annotation mask: m(c) = 1 if organ c is drawn in the
-    case, m(0) = 1 only if all are. `weights` are w(c) = 1 / number of cases that have c.
+    case, m(0) = 1 only if all are (equations 4 and 5). `weights` are w(c) = 1 / number of cases that have c, and w(0)
+    one over the number of those that have all organs: the background is weighed by the cases in which it counts.
     """
     log_p = F.log_softmax(logits.float(), dim=1)
     p = log_p.exp()
@@ -155,15 +156,27 @@ def tversky_focal(
 
 
 def focal_dice(logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, marginal: bool = True) -> Tensor:
-    """FocusNet: focal (gamma 2, weights inverse to mean size) + sum_c (1 - Dice_c)."""
+    """FocusNet: focal (gamma 2, weights inverse to mean size) + sum_c (1 - Dice_c), the background among the classes c.
+
+    Equation 2 sums over all classes from t = 0, and so does this, with three remarks. A class without a voxel in the
+    patch has Dice 0 there whatever is predicted: it adds a constant and teaches nothing, so it is left out. An organ
+    that nobody drew has no truth and is left out too. Without `marginal` so is the background of such a case.
+    `class_dice` adds 1 above and below, which a class of 100 voxels cannot feel and one of a single voxel survives.
+    """
     p = log_probabilities(logits, labels, annotated, marginal)[0].exp()
     g = one_hot(labels, logits.shape[1])
-    dice = ((1 - class_dice(p, g)) * drawn_and_present(g, annotated)).sum() / logits.shape[0]
+    counted = drawn_and_present(g, annotated)
+    background = torch.ones_like(counted[:, 0]) if marginal else annotation_mask(annotated)[:, 0]
+    counted[:, 0] = background & (labels == 0).flatten(1).any(dim=1)
+    dice = ((1 - class_dice(p, g)) * counted).sum() / logits.shape[0]
     return focal_loss(logits, labels, annotated, weights, marginal=marginal) + dice
 
 
 def case_weights(drawn: Tensor) -> Tensor:
-    """AnatomyNet's w(c) = 1 / number of cases that have c, from those numbers `(classes,)`, 0 where nobody has it."""
+    """AnatomyNet's w(c) = 1 / number of cases that have c, from those numbers `(classes,)`, 0 where nobody has it.
+
+    The first number is that of the cases that have all organs: `dataset.drawn_counts`.
+    """
     return torch.where(drawn > 0, 1.0 / drawn.clamp(min=1.0), torch.zeros_like(drawn))
 
 
