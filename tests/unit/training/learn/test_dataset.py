@@ -13,6 +13,7 @@ from rtseg_training.learn.dataset import (
     prepare,
     random_patch,
 )
+from rtseg_training.learn.losses import case_weights
 from rtseg_training.learn.recipe import Augment, Recipe
 from rtseg_training.sets.cases import Case, make_case
 
@@ -94,4 +95,13 @@ def test_frequencies_count_only_cases_that_have_the_organ(prepared: Prepared) ->
                       annotated=np.array([True] * 5 + [False]))  # fmt: skip
     both = label_frequencies([prepared, lacking], 6)
     assert both[5].item() == float((prepared.labels == 5).sum())
-    assert drawn_counts([prepared, lacking], 6).tolist() == [2, 2, 2, 2, 2, 1]
+
+
+def test_the_background_counts_in_the_cases_that_have_all_organs(prepared: Prepared) -> None:
+    """Equation 5 of AnatomyNet's paper: its weight is one over the number of those, not of all cases."""
+    lacking = replace(prepared, annotated=np.array([True] * 5 + [False]))
+    counts = drawn_counts([prepared, lacking, lacking], 6)
+    assert counts.tolist() == [1, 3, 3, 3, 3, 1]
+    assert case_weights(counts)[0].item() == 1.0
+    assert drawn_counts([lacking, lacking], 6).tolist() == [0, 2, 2, 2, 2, 0]
+    assert case_weights(drawn_counts([lacking, lacking], 6))[0].item() == 0.0

@@ -7,11 +7,21 @@ import pytest
 import torch
 from rtseg_training.errors import RecipeError
 from rtseg_training.learn.checkpoint import part, read_checkpoint
-from rtseg_training.learn.dataset import Prepared
-from rtseg_training.learn.focus import box_of, centres_of, cropped, heat_loss, heat_maps, mean_diameter, with_boxes
+from rtseg_training.learn.dataset import Patch, Prepared
+from rtseg_training.learn.focus import (
+    box_loss,
+    box_of,
+    centres_of,
+    cropped,
+    heat_loss,
+    heat_maps,
+    mean_diameter,
+    with_boxes,
+)
 from rtseg_training.learn.recipe import Member, Recipe
 from rtseg_training.learn.trainer import Run
 
+from rtseg_daemon.networks.focusnet import FocusNet, Parts
 from tests.unit.training.conftest import same, tiny_recipe
 
 STAGES = ["semantic", "localise", "small", "joint"]
@@ -90,6 +100,40 @@ def test_a_stage_changes_its_own_networks_only(stage: str, staged: Recipe, prepa
     assert run.train([prepared], [], quiet)
     changed = {k.split(".")[0] for k, v in run.net.state_dict().items() if not torch.equal(v, before[k])}
     assert changed == NETWORKS[stage]
+
+
+@pytest.mark.parametrize(("stage", "true"), [("small", True), ("joint", False)])
+def test_the_joint_stage_looks_where_the_organs_were_localised_as_in_use(
+    stage: str, true: bool, staged: Recipe, prepared: Prepared, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given: list[torch.Tensor | None] = []
+    parts = FocusNet.parts
+
+    def watched(self: FocusNet, x: torch.Tensor, centres: torch.Tensor | None = None) -> Parts:
+        given.append(centres)
+        return parts(self, x, centres)
+
+    monkeypatch.setattr(FocusNet, "parts", watched)
+    member = staged.member(stage)
+    Run(staged, member.model_copy(update={"start": None}), tmp_path).train([prepared], [], quiet)
+    assert [centres is not None for centres in given] == [true, true]
+
+
+def test_a_box_that_misses_its_organ_teaches_to_find_nothing_there() -> None:
+    labels = torch.zeros(1, 6, 6, 6, dtype=torch.long)
+    labels[0, 4:, 4:, 4:] = 1
+    patch = Patch(torch.zeros(1, 1, 6, 6, 6), labels, torch.tensor([[True, True]]))
+    logits = torch.full((1, 1, 2, 2, 2), 1.0, requires_grad=True)
+    starts = torch.tensor([[0, 0, 0]])
+    parts = Parts(torch.zeros(1), torch.zeros(1), [logits], [starts])
+    loss = box_loss(parts, patch, [1])
+    loss.backward()
+    surprise = np.log1p(np.e)
+    assert loss.item() == pytest.approx((1 - np.exp(-surprise)) ** 2 * surprise, rel=1e-5)
+    assert logits.grad is not None
+    assert (logits.grad > 0).all()
+    unknown = Patch(patch.image, labels, torch.tensor([[True, False]]))
+    assert box_loss(parts, unknown, [1]).item() == 0.0
 
 
 @pytest.mark.parametrize("stage", ["localise", "joint"])

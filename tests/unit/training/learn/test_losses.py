@@ -96,6 +96,31 @@ def test_anatomynet_masks_the_missing_organ_and_the_background_with_it() -> None
     assert LOSSES["tversky_focal"](*TWO_VOXELS, annotated).item() == pytest.approx(first, rel=1e-4)
 
 
+def test_anatomynets_background_counts_only_where_all_organs_are_drawn() -> None:
+    """Its weight changes the loss of a case that has all organs, and of no other (equations 4 to 6)."""
+    for annotated, counts in ((ALL, True), (torch.tensor([[True, True, False]]), False)):
+        light, heavy = (losses.tversky_focal(*TWO_VOXELS, annotated, torch.tensor([w, 1.0, 1.0])) for w in (0.1, 1.0))
+        assert (heavy.item() > light.item() + 0.01) == counts
+
+
+def test_focusnets_dice_sums_over_all_classes_and_the_background_by_hand() -> None:
+    """Equation 2 over the two classes that are there. The third has no voxel: a constant in the paper, nothing here."""
+    p = torch.softmax(TWO_VOXELS[0], 1)[0, :, 0, 0]
+    there = [1 - (2 * p[c, n] + 1) / (1 + p[c].sum() + 1) for c, n in ((0, 0), (1, 1))]
+    focal = losses.focal_loss(*TWO_VOXELS, ALL, WEIGHTS)
+    found = losses.focal_dice(*TWO_VOXELS, ALL, WEIGHTS) - focal
+    assert found.item() == pytest.approx(sum(t.item() for t in there), rel=1e-4)
+
+
+def test_focusnets_background_has_a_dice_where_it_may_be_believed() -> None:
+    annotated = torch.tensor([[True, True, False]])
+    parts = {m: losses.focal_dice(*TWO_VOXELS, annotated, WEIGHTS, marginal=m) for m in (True, False)}
+    focal = {m: losses.focal_loss(*TWO_VOXELS, annotated, WEIGHTS, marginal=m) for m in (True, False)}
+    organ = losses.dice_loss(*TWO_VOXELS, annotated, marginal=False)
+    assert (parts[False] - focal[False]).item() == pytest.approx(organ.item(), rel=1e-5)
+    assert (parts[True] - focal[True]).item() > organ.item() + 0.05
+
+
 def test_masked_loss_leaves_out_background_voxels_of_a_case_that_lacks_an_organ() -> None:
     annotated = torch.tensor([[True, True, False]])
     found = losses.exponential_logarithmic(*TWO_VOXELS, annotated, WEIGHTS, None, marginal=False)
