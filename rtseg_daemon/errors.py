@@ -48,6 +48,10 @@ class StateError(RtsegError):
     """What was asked for does not fit the state of the job, series or delivery. The message names both."""
 
 
+class AlreadyDecided(StateError):
+    """Somebody else decided first. The message says who, what and when, and that nothing was changed."""
+
+
 class LeaseLost(RtsegError):
     """The job this worker held was taken from it. Its result is thrown away."""
 

@@ -18,11 +18,9 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy import Engine
 
-from rtseg_daemon.bundles import models_of, readable_bundles, research_faults
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.errors import BundleError, ConfigError, LedgerError
-from rtseg_daemon.ledger import views
-from rtseg_daemon.ledger.engine import database_file, open_ledger, reading
+from rtseg_daemon.errors import ConfigError, LedgerError
+from rtseg_daemon.ledger.engine import database_file, open_ledger
 from rtseg_daemon.ledger.events import person
 from rtseg_daemon.ledger.migrate import require_current
 
@@ -76,20 +74,6 @@ def require_config(path: Path | None) -> Config:
     if path is None:
         raise ConfigError("no configuration: say --config FILE, or set RTSEG_CONFIG")
     return load_config(path)
-
-
-def refuse_research(ledger: Open, job_id: int) -> None:
-    """Raise BundleError where a job's route may not send what its bundles are for. One that is gone is not asked."""
-    with reading(ledger.engine) as session:
-        job = views.find_job(session, job_id)
-        names, route_name, no_send = job.bundle, job.route, job.no_send
-    if no_send:
-        return
-    bundles = readable_bundles(models_of(ledger.config), names)
-    for fault in research_faults(bundles, ledger.config.route_named(route_name)):
-        raise BundleError(
-            f"{fault}; mend the route, or `rtseg-daemon jobs rerun {job_id} --no-send` to keep the result here"
-        )
 
 
 def open_existing(path: Path | None) -> Open:

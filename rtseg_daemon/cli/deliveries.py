@@ -11,14 +11,12 @@ from rtseg_daemon.cli.common import (
     print_done,
     print_json,
     print_table,
-    refuse_research,
     who,
 )
 from rtseg_daemon.ledger import views
-from rtseg_daemon.ledger.deliveries import retry_delivery
-from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.schema import Delivery
+from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.states import DeliveryState
+from rtseg_daemon.upkeep import deciding
 
 app = typer.Typer(
     help="Structure sets on their way to planning systems.\n\nExample: rtseg-daemon deliveries list --state WAITING",
@@ -56,13 +54,5 @@ def retry(
     Example: rtseg-daemon deliveries retry 12
     """
     ledger = open_existing(config)
-    with reading(ledger.engine) as session:
-        delivery = session.get(Delivery, delivery_id)
-        job_id = delivery.job_id if delivery else None
-    if job_id is not None:
-        refuse_research(ledger, job_id)
-    with writing(ledger.engine) as session:
-        delivery = retry_delivery(session, delivery_id, who(), configured=ledger.config.destination_names)
-        session.flush()
-        shape = views.delivery_shape(delivery)
+    shape = deciding.retry_delivery(deciding.Desk(ledger.engine, ledger.config, who()), delivery_id)
     print_done(shape, f"delivery {delivery_id} is {shape['state']}", as_json)

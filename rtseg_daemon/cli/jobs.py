@@ -1,31 +1,26 @@
 """`rtseg-daemon jobs ...`: see what was done, and decide about what waits for a person."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy.orm import Session
 
-from rtseg_daemon.bundles import load_bundles, models_of, research_faults
 from rtseg_daemon.cli.common import (
     AsJson,
     ConfigFile,
-    Open,
     open_existing,
     print_done,
     print_facts,
     print_json,
     print_table,
-    refuse_research,
     who,
 )
-from rtseg_daemon.config.file import Config
-from rtseg_daemon.errors import BundleError, StateError
-from rtseg_daemon.ledger import decisions, jobs, views
-from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger import views
+from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.events import events_of
-from rtseg_daemon.ledger.schema import Event, Job
+from rtseg_daemon.ledger.schema import Event
 from rtseg_daemon.ledger.states import JobState
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.upkeep import deciding
 
 app = typer.Typer(
     help="Jobs: one series, one structure set, one run each.\n\nExample: rtseg-daemon jobs list --state HELD",
@@ -106,21 +101,7 @@ def rerun(
 
     Example: rtseg-daemon jobs rerun 17 --bundle han-gtv --no-send
     """
-    ledger = open_existing(config)
-    with reading(ledger.engine) as session:
-        old = views.find_job(session, job_id)
-        names, route = bundle or old.bundle, old.route
-    require_bundles(ledger.config, names, route, no_send)
-    with writing(ledger.engine) as session:
-        shape = shape_of(decisions.rerun(session, job_id, who(), bundle=bundle, no_send=no_send), session, ledger)
-    tell(shape, as_json)
-
-
-def require_bundles(config: Config, names: str, route_name: str, no_send: bool) -> None:
-    """Raise BundleError now rather than when the job runs, and where research would be sent by a route not for it."""
-    bundles = load_bundles(models_of(config), names)
-    for fault in [] if no_send else research_faults(bundles, config.route_named(route_name)):
-        raise BundleError(f"{fault}; add --no-send to keep the result here")
+    tell(deciding.rerun(desk(config), job_id, bundle=bundle, no_send=no_send), as_json)
 
 
 @app.command()
@@ -129,12 +110,7 @@ def retry(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> 
 
     Example: rtseg-daemon jobs retry 17
     """
-    ledger = open_existing(config)
-    refuse_research(ledger, job_id)
-    with writing(ledger.engine) as session:
-        job = decisions.retry(session, job_id, who(), configured=ledger.config.destination_names)
-        shape = shape_of(job, session, ledger)
-    tell(shape, as_json)
+    tell(deciding.retry(desk(config), job_id), as_json)
 
 
 @app.command()
@@ -148,10 +124,7 @@ def cancel(
 
     Example: rtseg-daemon jobs cancel 17 --why "sent twice"
     """
-    ledger = open_existing(config)
-    with writing(ledger.engine) as session:
-        shape = shape_of(jobs.cancel(session, job_id, who(), why), session, ledger)
-    tell(shape, as_json)
+    tell(deciding.cancel(desk(config), job_id, why), as_json)
 
 
 @app.command()
@@ -169,29 +142,15 @@ def release(
 
     Example: rtseg-daemon jobs release 17 --why "feet first on purpose; sides checked"
     """
-    ledger = open_existing(config)
     if not why.strip():
         raise typer.BadParameter("say why", param_hint="--why")
-    refuse_research(ledger, job_id)
-    # pydicom and numpy, which no other command here needs
-    from rtseg_daemon.work.release import marked_structure_set
-
-    marked = marked_structure_set(ledger.engine, Layout(ledger.storage), job_id)
-    with writing(ledger.engine) as session:
-        job = views.find_job(session, job_id)
-        route = ledger.config.route_named(job.route)
-        if route is None and not job.no_send:
-            raise StateError(f"job {job_id}: its route {job.route!r} is no longer configured; configure it again first")
-        destinations = route.destinations if route else ()
-        released = decisions.release(session, job_id, who(), why, destinations, marked=marked)
-        shape = shape_of(released, session, ledger)
-    tell(shape, as_json)
+    tell(deciding.release(desk(config), job_id, why), as_json)
 
 
-def shape_of(job: Job, session: Session, ledger: Open) -> views.JsonObject:
-    """How the job stands once the transaction is committed. It is told after that."""
-    session.flush()
-    return views.job_shape(job, ledger.storage)
+def desk(config: Path | None) -> deciding.Desk:
+    """Where this command decides, as the account that gives it."""
+    ledger = open_existing(config)
+    return deciding.Desk(ledger.engine, ledger.config, who())
 
 
 def tell(shape: views.JsonObject, as_json: bool) -> None:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.clock import or_now
@@ -22,6 +22,14 @@ def is_own(who: str) -> bool:
 def person(name: str) -> str:
     """A person's name as events have it. An account that is called as the daemon calls itself is told apart."""
     return f"account {name}" if is_own(name) else name
+
+
+def people(session: Session) -> list[str]:
+    """Who has done anything, sorted, without the daemon's own. By the index on `who`: one step per name."""
+    names = select(func.min(Event.who).label("who")).cte("names", recursive=True)
+    later = select(func.min(Event.who)).where(Event.who > names.c.who).scalar_subquery()
+    names = names.union_all(select(later).where(names.c.who.is_not(None)))
+    return [who for who in session.scalars(select(names.c.who)) if who is not None and not is_own(who)]
 
 
 def record_event(

@@ -202,7 +202,7 @@ class Event(Base):
     """What happened, in order. Written in the transaction that did it."""
 
     __tablename__ = "event"
-    __table_args__ = (Index("event_of", "subject", "subject_id"),)
+    __table_args__ = (Index("event_of", "subject", "subject_id"), Index("event_by_who", "who", "id"))
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[float]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.errors import StateError
+from rtseg_daemon.errors import AlreadyDecided, StateError
 from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.schema import Alarm
@@ -27,7 +27,7 @@ def acknowledge(session: Session, alarm_id: int, who: str, why: str = "", *, at:
     if alarm is None:
         raise StateError(f"there is no alarm {alarm_id}; see `rtseg-daemon alarms list --all`")
     if alarm.acknowledged_at is not None:
-        raise StateError(f"alarm {alarm_id} was acknowledged by {alarm.acknowledged_by}")
+        raise AlreadyDecided(f"alarm {alarm_id} was acknowledged by {alarm.acknowledged_by}; nothing was changed")
     alarm.acknowledged_at, alarm.acknowledged_by = or_now(at), who
     record_event(session, "alarm", alarm_id, "acknowledged", who=who, detail={"why": why} if why else {}, at=at)
     return alarm

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.anatomy.organ_line import whole_roi
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.rejected_callers import rejected_since, rejected_totals
 from rtseg_daemon.ledger.schema import (
@@ -73,7 +74,7 @@ def job_detail(job: Job, storage: Path) -> JsonObject:
         "no_send": job.no_send,
         "supersedes": job.supersedes_id,
         "verdicts": job.verdicts,
-        "rois": job.rois,
+        "rois": [whole_roi(roi) for roi in job.rois],
         "seconds": job.seconds,
         "rtstruct_sha256": job.rtstruct_sha256,
         "deliveries": [delivery_shape(delivery) for delivery in job.deliveries],

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, exists, or_, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.engine import reading, writing
@@ -34,7 +34,11 @@ def raise_late(engine: Engine, late_seconds: float, now: float) -> int:
 def late_series(session: Session, before: float) -> Iterator[tuple[int, float, str]]:
     """(series, its last slice's time, how it stands) for every series that someone waits for since `before`."""
     unwanted = [SeriesState.UNROUTED, SeriesState.REMOVED]
-    query = select(Series).where(Series.last_received_at < before, Series.state.not_in(unwanted))
+    unfinished = Series.id.in_(select(Job.series_id).where(Job.state.not_in(DONE)))
+    without_job = ~exists().where(Job.series_id == Series.id, ~Job.no_send)
+    query = select(Series).where(
+        Series.last_received_at < before, Series.state.not_in(unwanted), or_(unfinished, without_job)
+    )
     for series in session.scalars(query):
         standing = how_it_stands(series)
         if standing:

@@ -123,7 +123,7 @@ class CaseResult:
 
 
 def roi(organ: Organ) -> dict[str, Any]:
-    """One organ's figures, with volume in ml and entropy in nats."""
+    """One organ's figures, with volume in ml, entropy in nats, slices as `slices=` counts them."""
     return {
         "name": organ.name,
         "volume_ml": round(organ.volume_ml, 3),
@@ -131,6 +131,9 @@ def roi(organ: Organ) -> dict[str, Any]:
         "vvc": organ.uncertainty.vvc,
         "entropy": organ.uncertainty.entropy,
         "predicted_dice": organ.predicted_dice,
+        "interval": list(organ.interval) if organ.interval else None,
+        "slices": list(organ.slices) if organ.slices else None,
+        "reasons": list(organ.reasons),
         "comment": organ.comment,
     }
 

@@ -4,7 +4,8 @@ import hashlib
 
 from sqlalchemy import Engine
 
-from rtseg_daemon.anatomy.organ import let_go
+from rtseg_daemon.anatomy.organ import RELEASED, let_go
+from rtseg_daemon.anatomy.organ_line import whole_roi
 from rtseg_daemon.errors import StructureSetError
 from rtseg_daemon.gates import destination_file
 from rtseg_daemon.ledger.decisions import Marked
@@ -32,7 +33,8 @@ def marked_structure_set(engine: Engine, layout: Layout, job_id: int) -> Marked 
         raise StructureSetError(f"the marked structure set of job {job_id} is not right: {'; '.join(reasons)}")
     for roi in rois:
         comment = let_go(roi["comment"], why)
-        roi.update(comment=comment, flag=comment.split(" ")[0], predicted_dice=None)
+        reasons = [f"{RELEASED}{why}", *whole_roi(roi)["reasons"]]
+        roi.update(comment=comment, flag=comment.split(" ")[0], predicted_dice=None, interval=None, reasons=reasons)
     return Marked(
         of=digest,
         rtstruct_path=layout.relative(path),
