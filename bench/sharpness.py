@@ -12,7 +12,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
-from rtseg_training.sets.cases import load_case, read_manifest
+from rtseg_training.sets.joined import listed
 
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.ct.series import list_series, load_series
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("ct", type=Path, help="a folder with one CT series of smaller pixels")
     parser.add_argument("--cases", type=int, default=20)
     options = parser.parse_args()
-    cases = [load_case(options.data, entry) for entry in read_manifest(options.data)[: options.cases]]
+    cases = [one.load() for one in listed(options.data)[: options.cases]]
     found = [sharpness(case.ct.array) for case in cases]
     pixel = statistics.median(case.ct.spacing_mm[2] for case in cases)
     middle, least, most = statistics.median(found), min(found), max(found)

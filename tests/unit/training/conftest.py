@@ -12,7 +12,8 @@ import torch
 import yaml
 from rtseg_training.learn.dataset import Prepared, prepare
 from rtseg_training.learn.recipe import Augment, Loss, Member, Optimizer, Recipe, Schedule
-from rtseg_training.sets.cases import Case, make_case, save_case, write_manifest
+from rtseg_training.sets.cases import Case, make_case, save_case
+from rtseg_training.sets.manifest import write_manifest
 
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.demo.phantom import make_phantom

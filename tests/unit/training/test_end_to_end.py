@@ -14,7 +14,8 @@ from rtseg_training.learn.checkpoint import part, read_checkpoint
 from rtseg_training.learn.recipe import Member
 from rtseg_training.measure.evaluate import open_bundle
 from rtseg_training.measure.tables import read_csv
-from rtseg_training.sets.cases import Case, save_case, write_manifest
+from rtseg_training.sets.cases import Case, save_case
+from rtseg_training.sets.manifest import write_manifest
 from typer.testing import CliRunner
 
 from rtseg_daemon.bundles import Golden, load_bundle
@@ -72,7 +73,7 @@ def test_the_network_itself_reaches_nine_tenths(trained: tuple[Path, Path], data
 
     recipe = tiny_recipe()
     finished = Run(recipe, recipe.members[0], trained[0] / "runs" / "a")
-    scores = validate(finished.averaged(), prepare_all(data_set, recipe), recipe)
+    scores = validate(finished.averaged(), prepare_all([data_set], recipe), recipe)
     assert sum(scores.values()) / len(scores) > 0.9
     assert min(scores.values()) > 0.75
 

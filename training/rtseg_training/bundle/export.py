@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from rtseg_daemon.bundles import FORMAT_VERSION, Bundle, MemberFile, OrganClass
 from rtseg_daemon.rtstruct.codes import anatomy_of
-from rtseg_training.bundle.lineage import Entry, ancestry, refuse_learned
+from rtseg_training.bundle.lineage import ancestry, refuse_learned
 from rtseg_training.errors import CheckpointError, ExportError
 from rtseg_training.learn.account import cases_of, check_finished, check_owner, check_plan, check_same
 from rtseg_training.learn.checkpoint import part, read_checkpoint
@@ -23,6 +23,7 @@ from rtseg_training.learn.focus import check_measured
 from rtseg_training.learn.recipe import Recipe, first_fault
 from rtseg_training.measure.evaluate import drawn, open_bundle
 from rtseg_training.sets.cases import Case
+from rtseg_training.sets.manifest import Entry
 from rtseg_training.sets.organs import side_of
 
 RANK_WEIGHTS = (5.0, 4.0, 3.0, 1.0, 1.0, 1.0)

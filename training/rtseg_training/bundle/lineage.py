@@ -8,10 +8,7 @@ from rtseg_training.errors import CheckpointError
 from rtseg_training.learn.account import cases_of
 from rtseg_training.learn.checkpoint import read_meta
 from rtseg_training.learn.recipe import Recipe
-from rtseg_training.sets.cases import keys_of
-
-Entry = dict[str, object]
-"""One case of a data set's manifest."""
+from rtseg_training.sets.manifest import Entry, keys_of
 
 
 def ancestry(runs: Path, recipe: Recipe, members: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -31,8 +28,8 @@ def ancestry(runs: Path, recipe: Recipe, members: Sequence[str]) -> dict[str, di
 
 def keys_learned(meta: Mapping[str, Any]) -> set[object]:
     """By what the cases that a checkpoint learned are known in another data set, empty where it does not list them."""
-    listed = [keys_of({"name": name, "sha256": digest}) for name, digest in meta.get("learned", [])]
-    return set().union(*listed) - {""}
+    known = [dict(zip(("name", "sha256", "patient"), one, strict=False)) for one in meta.get("learned", [])]
+    return set().union(*(keys_of(entry) for entry in known))
 
 
 def refuse_learned(
@@ -48,8 +45,8 @@ def refuse_learned(
         for entry in held_out:
             if keys_of(entry) & known:
                 raise CheckpointError(
-                    f"{path} has learned case {entry['name']}, which is to be held out; give a validation set without "
-                    "it, or train without it"
+                    f"{path} has learned case {entry['name']}, or another one of its patient, which is to be held out; "
+                    "give a validation set without it, or train without it"
                 )
         if held_out and not meta.get("learned") and meta.get("cases") not in (None, "", cases_of(cases)):
             raise CheckpointError(

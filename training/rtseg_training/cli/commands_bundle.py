@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ from rtseg_training.bundle.card import member_count
 from rtseg_training.bundle.collect import collect
 from rtseg_training.bundle.export import export, write_bundle
 from rtseg_training.bundle.promote import promote
+from rtseg_training.cli.apart import keep_apart
 from rtseg_training.cli.commands_train import check_excluded
 from rtseg_training.cli.console import console, counted
 from rtseg_training.compare.questions import load_questions
@@ -24,16 +26,18 @@ from rtseg_training.measure.audit import audit_case
 from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.measure.figures import write_figures
 from rtseg_training.measure.tables import markdown, summary, write_report
-from rtseg_training.sets.cases import Case, check_drawn, load_cases, read_manifest, refuse_shared
+from rtseg_training.sets.cases import Case
+from rtseg_training.sets.joined import check_drawn, listed, load_cases
 
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 Limit = Annotated[int, typer.Option(help="Only the first N cases; 0: all.")]
 Tolerance = Annotated[float, typer.Option(help="Tolerance of the surface DSC in mm.")]
 
 
-def some_cases(folder: Path, limit: int) -> list[Case]:
-    cases = load_cases(folder)
-    return cases[:limit] if limit else cases
+def some_cases(folders: Sequence[Path], limit: int) -> list[Case]:
+    """The cases of these data sets, the first `limit` of them where it is not 0."""
+    cases = listed(*folders)
+    return [one.load() for one in (cases[:limit] if limit else cases)]
 
 
 def learned(cases: list[Case], recipe: Recipe) -> list[Case]:
@@ -85,9 +89,13 @@ def export_command(
     runs: Annotated[Path, typer.Argument(help="Folder of the members' runs (rtseg-train train --out).")],
     recipe: Annotated[Path, typer.Option(help="The recipe that trained them.")],
     members: Annotated[str, typer.Option(help="Members, separated by commas, in the bundle's order.")],
-    data: Annotated[Path, typer.Option(help="Training data set: volumes and sides of the population.")],
+    data: Annotated[
+        list[Path], typer.Option(help="Training data set: volumes and sides of the population (repeatable).")
+    ],
     out: Annotated[Path, typer.Option(help="The bundle's folder, e.g. models/han-oar; its name is the bundle's.")],
-    validation: Annotated[Path | None, typer.Option(help="Validation data set; without it no calibration.")] = None,
+    validation: Annotated[
+        list[Path] | None, typer.Option(help="Validation data set; without it no calibration (repeatable).")
+    ] = None,
     version: Annotated[str, typer.Option(help="The bundle's version.")] = "1.0",
     description: Annotated[str, typer.Option(help="One sentence for the card.")] = "",
     note: Annotated[list[str] | None, typer.Option(help="Provenance as key=value (repeatable).")] = None,
@@ -104,15 +112,15 @@ def export_command(
     """
     plan, told = load_recipe(recipe), notes_of(note or [])
     check_excluded(plan, data)
-    held_out = read_manifest(validation) if validation else []
+    held_out = [one.entry for one in listed(*(validation or []))]
     if validation:
-        refuse_shared(data, validation)
+        keep_apart(data, validation)
         check_drawn(validation, plan.classes, f"recipe {plan.name}", limit)
     with tempfile.TemporaryDirectory(prefix="rtseg-export-") as place:
         staged = Path(place) / out.name
         with console.status("reading the training set"):
             bundle = export(
-                runs, plan, recipe, members.split(","), learned(load_cases(data), plan), staged, version,
+                runs, plan, recipe, members.split(","), learned(load_cases(*data), plan), staged, version,
                 description or f"Organs at risk by recipe {plan.name}", intended_use, held_out,
             )  # fmt: skip
         bundle = bundle.model_copy(update={"provenance": told | bundle.provenance})
@@ -135,7 +143,7 @@ def finish(
 
 def calibrate_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    validation: Annotated[Path, typer.Option(help="Validation data set, never trained on.")],
+    validation: Annotated[list[Path], typer.Option(help="Validation data set, never trained on (repeatable).")],
     out: Annotated[Path | None, typer.Option(help="Folder of the calibrated bundle; left out: in place.")] = None,
     report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
     version: Annotated[str, typer.Option(help="The calibrated bundle's version; empty: as it was.")] = "",
@@ -162,7 +170,7 @@ def calibrate_command(
 
 def evaluate_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    data: Annotated[Path, typer.Option(help="Data set with known contours.")],
+    data: Annotated[list[Path], typer.Option(help="Data set with known contours (repeatable).")],
     out: Annotated[Path, typer.Option(help="Folder of the report: tables and figures.")],
     limit: Limit = 0,
     tolerance_mm: Tolerance = 3.0,
@@ -179,7 +187,7 @@ def evaluate_command(
     segmenter = open_segmenter(known, threads)
     with counted("cases", len(cases)) as tick:
         found = evaluate(segmenter, cases, tolerance_mm, tick, divide)
-    title = f"{known.name} {known.version} on {data.name}"
+    title = f"{known.name} {known.version} on {' and '.join(folder.name for folder in data)}"
     write_report(out, found, tolerance_mm, title if divide == 1 else f"{title}, pixels divided {divide} x {divide}")
     write_figures(out, found)
     typer.echo(markdown(found, tolerance_mm))
@@ -211,7 +219,7 @@ def results_command(
 
 def audit_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    data: Annotated[Path, typer.Option(help="Data set whose contours are in question.")],
+    data: Annotated[list[Path], typer.Option(help="Data set whose contours are in question (repeatable).")],
     limit: Limit = 0,
     threads: Threads = 0,
 ) -> None:

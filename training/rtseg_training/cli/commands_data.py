@@ -10,9 +10,11 @@ from rtseg_daemon.anatomy.called import NameTable
 from rtseg_daemon.ct.series import list_series
 from rtseg_training.cli.console import console, counted
 from rtseg_training.errors import CaseError
-from rtseg_training.sets.cases import Case, load_cases, save_case, write_manifest
+from rtseg_training.sets.cases import Case, save_case
 from rtseg_training.sets.import_dicom import ImportReport, import_tree
 from rtseg_training.sets.import_folders import find_cases, import_case
+from rtseg_training.sets.joined import load_cases
+from rtseg_training.sets.manifest import write_manifest
 from rtseg_training.sets.names import load_names
 from rtseg_training.sets.template import DEFAULT_ORGANS, choose_cases, make_template, save_template
 
@@ -56,7 +58,7 @@ def from_folders(folders: Sequence[Path], names: NameTable, report: ImportReport
 
 
 def template_command(
-    data: Annotated[Path, typer.Argument(help="Training data set (rtseg-train import).")],
+    data: Annotated[list[Path], typer.Argument(help="Training data sets (rtseg-train import).")],
     out: Annotated[Path, typer.Option(help="The template file.")],
     organs: Annotated[str, typer.Option(help="Organs, separated by commas; each must be drawn in a case used.")] = "",
     count: Annotated[int, typer.Option(help="How many patients to average.")] = 28,
@@ -67,7 +69,7 @@ def template_command(
     Example: rtseg-train template sets/train --out rtseg_daemon/demo/data/template.npz
     """
     names = organs.split(",") if organs else list(DEFAULT_ORGANS)
-    chosen = choose_cases(load_cases(data), names, count)
+    chosen = choose_cases(load_cases(*data), names, count)
     hu, shares = make_template(chosen, names, lambda text: console.print(text, highlight=False), rounds)
     save_template(out, hu, shares, names, len(chosen))
     console.print(f"{len(chosen)} patients averaged: {out}, {out.stat().st_size / 1e6:.2f} MB")

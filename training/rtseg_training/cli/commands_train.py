@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from rtseg_training.bundle.refresh import comparison, recipe_of, refreshed, starts_of
+from rtseg_training.cli.apart import keep_apart
 from rtseg_training.cli.console import console, counted
 from rtseg_training.compare.score import score_run
 from rtseg_training.errors import CaseError, RecipeError
@@ -25,7 +26,7 @@ from rtseg_training.learn.recipe import Member, Recipe, load_recipe, save_recipe
 from rtseg_training.learn.runlog import Progress
 from rtseg_training.learn.trainer import Run
 from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
-from rtseg_training.sets.cases import check_drawn, load_case, load_cases, read_manifest, refuse_shared
+from rtseg_training.sets.joined import Listed, called, check_drawn, listed, load_cases
 
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 StopAfter = Annotated[
@@ -53,25 +54,25 @@ Device = Annotated[
 ]
 
 
-def prepare_all(folder: Path, recipe: Recipe) -> list[Prepared]:
-    """Load and prepare every case of a data set that the recipe does not exclude, two at a time."""
+def prepare_all(folders: Sequence[Path], recipe: Recipe) -> list[Prepared]:
+    """Load and prepare every case of the data sets that the recipe does not exclude, two at a time."""
 
-    def prepared(entry: dict[str, object]) -> Prepared:
-        return replace(prepare(load_case(folder, entry), recipe), digest=str(entry["sha256"]))
+    def prepared(one: Listed) -> Prepared:
+        return replace(prepare(one.load(), recipe), digest=one.digest, patient=one.patient)
 
-    entries = [entry for entry in read_manifest(folder) if entry["name"] not in recipe.exclude]
+    cases = [one for one in listed(*folders) if one.name not in recipe.exclude]
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(prepared, entries))
+        return list(pool.map(prepared, cases))
 
 
-def check_excluded(recipe: Recipe, folder: Path) -> None:
-    """Raise RecipeError if the recipe excludes a case that the data set `folder` does not have."""
-    unknown = sorted(set(recipe.exclude) - {str(entry["name"]) for entry in read_manifest(folder)})
+def check_excluded(recipe: Recipe, folders: Sequence[Path]) -> None:
+    """Raise RecipeError if the recipe excludes a case that the data sets do not have."""
+    unknown = sorted(set(recipe.exclude) - {one.name for one in listed(*folders)})
     if unknown:
         raise RecipeError(
-            f"recipe {recipe.name} excludes {', '.join(unknown)}, which {folder} does not have: it was written for "
-            "another data set; copy the recipe and replace `exclude:` by the cases that `rtseg-train audit` lists for "
-            "yours and that you find wrong, or leave it out"
+            f"recipe {recipe.name} excludes {', '.join(unknown)}, which {called(folders)} does not have: it was "
+            "written for another data set; copy the recipe and replace `exclude:` by the cases that `rtseg-train "
+            "audit` lists for yours and that you find wrong, or leave it out"
         )
 
 
@@ -123,9 +124,9 @@ def train_members(
 
 def train_command(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe, e.g. training/recipes/han-oar.yaml")],
-    data: Annotated[Path, typer.Option(help="Training data set (rtseg-train import).")],
+    data: Annotated[list[Path], typer.Option(help="Training data set (rtseg-train import; repeatable).")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints and logs, one sub-folder per member.")],
-    validation: Annotated[Path | None, typer.Option(help="Validation data set.")] = None,
+    validation: Annotated[list[Path] | None, typer.Option(help="Validation data set (repeatable).")] = None,
     member: Annotated[list[str] | None, typer.Option(help="Train these members only (repeatable).")] = None,
     stop_after: StopAfter = "",
     device: Device = "auto",
@@ -144,7 +145,7 @@ def train_command(
     if threads:
         torch.set_num_threads(threads)
     if validation:
-        refuse_shared(data, validation)
+        keep_apart(data, validation)
     check_excluded(recipe, data)
     with process_group(here(device)) as place:
         with console.status("preparing cases"):
@@ -159,8 +160,10 @@ def train_command(
 
 def refresh_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    data: Annotated[Path, typer.Option(help="Data set of new cases (mix in old ones, or the old is forgotten).")],
-    validation: Annotated[Path, typer.Option(help="Held-out cases on which old and new are compared.")],
+    data: Annotated[
+        list[Path], typer.Option(help="Data set of new cases (repeatable; mix in old ones, or the old is forgotten).")
+    ],
+    validation: Annotated[list[Path], typer.Option(help="Held-out cases for comparing old and new (repeatable).")],
     runs: Annotated[Path, typer.Option(help="Folder for checkpoints and logs.")],
     out: Annotated[Path, typer.Option(help="Folder of the new bundle; its last part is the bundle's name.")],
     version: Annotated[str, typer.Option(help="The new bundle's version.")],
@@ -176,7 +179,7 @@ def refresh_command(
     Example: rtseg-train refresh models/han-oar --data sets/new --validation sets/held-out --runs runs/refresh
     --out candidates/han-oar --version 2.0
     """
-    refuse_shared(data, validation)
+    keep_apart(data, validation)
     old = open_bundle(bundle.resolve())
     check_drawn(validation, [organ.name for organ in old.classes], f"bundle {old.name}")
     recipe, limit = recipe_of(old, steps, rate), seconds(stop_after)
@@ -190,7 +193,7 @@ def refresh_command(
         if not place.first:
             return
     new = refreshed(old, recipe, runs, out.resolve(), version, len(cases))
-    held = load_cases(validation)
+    held = load_cases(*validation)
     with counted("old and new", 2 * len(held)) as tick:
         results = [evaluate(open_segmenter(b, threads), held, 3.0, tick) for b in (old, new)]
     report = comparison(results[0], results[1], (f"{old.name} {old.version}", f"{new.name} {new.version}"))
@@ -201,7 +204,7 @@ def refresh_command(
 def score_command(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe whose runs are measured.")],
     runs: Annotated[Path, typer.Option(help="Folder of its runs, one sub-folder per member.")],
-    data: Annotated[Path, typer.Option(help="Held-out data set.")],
+    data: Annotated[list[Path], typer.Option(help="Held-out data set (repeatable).")],
     member: Annotated[list[str] | None, typer.Option(help="These members only (repeatable).")] = None,
     threads: Threads = 0,
 ) -> None:
@@ -216,7 +219,7 @@ def score_command(
     with console.status("preparing cases"):
         cases = prepare_all(data, recipe)
     if not cases:
-        raise CaseError(f"{data} holds no case that the recipe does not exclude; nothing can be measured")
+        raise CaseError(f"{called(data)} holds no case that the recipe does not exclude; nothing can be measured")
     with counted("cases", len(cases) * len(chosen)) as tick:
         for one in chosen:
             score_run(recipe, one, runs / one.name, cases, tick)

@@ -24,6 +24,7 @@ class Prepared:
     """A case on the recipe's grid: HU `(z, y, x)` int16, labels uint8, and which classes were looked for.
 
     `digest`: SHA-256 of the case's file, by which it is known again in another data set, empty where there is no file.
+    `patient`: digest of the patient, empty where unknown.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Prepared:
     labels: Array
     annotated: Array
     digest: str = ""
+    patient: str = ""
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ class Run:
         self.seconds = 0.0
         self.start = start_digest(start)
         self.cases = ""
-        self.learned: list[tuple[str, str]] = []
+        self.learned: list[tuple[str, str, str]] = []
         self.lost_steps = 0
         tensors = self._stored()
         if not tensors and start is not None:
@@ -197,7 +197,7 @@ class Run:
         check_plan(self.path, meta, self.recipe)
         check_same(self.path, meta, "start", self.start, "from other weights than those it would start from now")
         self.start, self.cases = meta.get("start", self.start), meta.get("cases", "")
-        self.learned = [(name, digest) for name, digest in meta.get("learned", [])]
+        self.learned = [(name, digest, *(patient or [""])) for name, digest, *patient in meta.get("learned", [])]
         self.step, self.seconds = int(meta["step"]), float(meta["seconds"])
         return tensors
 
@@ -253,7 +253,7 @@ class Run:
         """
         cases_now = cases_of(case.name for case in cases)
         check_same(self.path, {"cases": self.cases}, "cases", cases_now, "on other cases than those given now")
-        self.cases, self.learned = cases_now, [(case.name, case.digest) for case in cases]
+        self.cases, self.learned = cases_now, [(case.name, case.digest, case.patient) for case in cases]
         if self.step >= self.recipe.steps:
             return True
         trainee = self.place.shared(self._trainee(cases))

@@ -6,8 +6,7 @@ not listed was *not annotated*, and is never taught as background.
 """
 
 import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,9 +15,9 @@ import numpy as np
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Volume, bounding_box
 from rtseg_daemon.segment.body import body_mask
 from rtseg_training.errors import CaseError
+from rtseg_training.sets.manifest import Entry
 
 STATUSES = ("drawn", "empty", "outside")
-MANIFEST = "manifest.json"
 MOST_STRUCTURES = 32
 """One bit each."""
 
@@ -92,7 +91,7 @@ def make_case(
     return Case(name, clean, bits, tuple(stated), stated)
 
 
-def save_case(case: Case, folder: Path) -> dict[str, object]:
+def save_case(case: Case, folder: Path) -> Entry:
     """Write `<folder>/<name>.npz` whole or not at all. Returns its manifest entry. Raises CaseError on a full disk."""
     path = folder / f"{case.name}.npz"
     partial = path.with_suffix(".partial")
@@ -116,58 +115,7 @@ def save_case(case: Case, folder: Path) -> dict[str, object]:
     }
 
 
-def write_manifest(folder: Path, entries: list[dict[str, object]], source: str, left_out: list[str]) -> None:
-    """List the data set: one entry per case, where it came from, and what was left out and why."""
-    document = {"format": 1, "source": source, "cases": entries, "left_out": left_out}
-    partial = folder / (MANIFEST + ".partial")
-    partial.write_text(json.dumps(document, indent=1))
-    partial.replace(folder / MANIFEST)
-
-
-def read_manifest(folder: Path) -> list[dict[str, object]]:
-    """The entries of a data set. Raises CaseError if `folder` holds none, or a damaged list of them."""
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise CaseError(f"{folder} has no {MANIFEST}; make the data set with `rtseg-train import`")
-    try:
-        cases: list[dict[str, object]] = json.loads(path.read_text())["cases"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CaseError(f"{path} is damaged; import the data set again") from error
-    return cases
-
-
-def refuse_shared(learned: Path, held_out: Path) -> None:
-    """Raise CaseError if a case of the data set `learned` is in `held_out` too: what it measures would be no news."""
-    known = {key for entry in read_manifest(learned) for key in keys_of(entry)}
-    for entry in read_manifest(held_out):
-        if keys_of(entry) & known:
-            raise CaseError(
-                f"case {entry['name']} is in {learned} and in {held_out}; a case that was learned cannot be held out"
-            )
-
-
-def check_drawn(folder: Path, organs: Sequence[str], what: str, limit: int = 0) -> None:
-    """Raise CaseError if no case of the data set (of its first `limit`, 0: all) has one of `what`'s organs drawn."""
-    entries = read_manifest(folder)
-    for entry in entries[:limit] if limit else entries:
-        status = entry["status"]
-        assert isinstance(status, dict)
-        if any(status.get(organ) == "drawn" for organ in organs):
-            return
-    some = f"no case among the first {limit} of {folder}" if 0 < limit < len(entries) else f"no case of {folder}"
-    raise CaseError(
-        f"{some} has an organ of {what} drawn ({', '.join(organs)}): nothing could be measured; give a data set with "
-        "contours of them, or look into its import.md for names that were not mapped"
-    )
-
-
-def keys_of(entry: dict[str, object]) -> set[object]:
-    """By what a case is known in another data set: its content, and the CT where the name is a digest of it."""
-    name = str(entry["name"])
-    return {entry["sha256"], *([name] if name.startswith("ct_") else [])}
-
-
-def load_case(folder: Path, entry: dict[str, object]) -> Case:
+def load_case(folder: Path, entry: Entry) -> Case:
     """Read one case of a manifest. Raises CaseError if the file was altered or is damaged."""
     path = folder / str(entry["file"])
     if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
@@ -180,8 +128,3 @@ def load_case(folder: Path, entry: dict[str, object]) -> Case:
         assert isinstance(structures, list)
         assert isinstance(status, dict)
         return Case(str(entry["name"]), ct, data["bits"], tuple(structures), status)
-
-
-def load_cases(folder: Path) -> list[Case]:
-    """Every case of the data set in `folder`, in the manifest's order."""
-    return [load_case(folder, entry) for entry in read_manifest(folder)]

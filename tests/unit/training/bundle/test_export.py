@@ -97,7 +97,7 @@ def test_a_case_that_an_ancestor_learned_is_not_held_out(
     trained(short, "a", tmp_path, [mine, held])
     trained(short, "b", tmp_path, [mine])
     entry: dict[str, object] = {"name": "phantom2-again", "sha256": "d2"}
-    with pytest.raises(CheckpointError, match=r"a/checkpoint\.safetensors has learned case phantom2-again, which is"):
+    with pytest.raises(CheckpointError, match=r"a/checkpoint\.safetensors has learned case phantom2-again, or"):
         exported(short, tmp_path, [case], [{"name": "x", "sha256": "d3"}, entry])
     exported(short, tmp_path, [case], [{"name": "phantom2", "sha256": "another case of that name"}])
 
@@ -119,6 +119,14 @@ def test_an_imported_ct_is_known_by_its_name_however_it_was_drawn(tmp_path: Path
         refuse_learned(chain, tmp_path, ["ct_0123"], [{"name": "ct_0123", "sha256": "drawn anew"}])
 
 
+def test_a_patient_that_was_learned_is_not_held_out(tmp_path: Path) -> None:
+    """Also where an ancestor alone saw another CT of the patient."""
+    chain = {"a": {"step": 1, "learned": [["x", "d1", "pt_1"]]}, "b": {"step": 1, "learned": [["y", "d2"]]}}
+    refuse_learned(chain, tmp_path, ["x"], [{"name": "z", "sha256": "d3", "patient": "pt_2"}])
+    with pytest.raises(CheckpointError, match="has learned case replanned, or another one of its patient"):
+        refuse_learned(chain, tmp_path, ["x"], [{"name": "replanned", "sha256": "d4", "patient": "pt_1"}])
+
+
 def test_the_chain_goes_back_to_the_first_and_a_run_lists_what_it_learned(
     tmp_path: Path, short: Recipe, prepared: Prepared
 ) -> None:
@@ -126,10 +134,10 @@ def test_the_chain_goes_back_to_the_first_and_a_run_lists_what_it_learned(
         trained(short, name, tmp_path, [replace(prepared, digest="d1")])
     chain = ancestry(tmp_path, short, ["b"])
     assert list(chain) == ["b", "a"]
-    assert chain["a"]["learned"] == [["phantom1", "d1"]]
+    assert chain["a"]["learned"] == [["phantom1", "d1", ""]]
     again = Run(short, short.members[0], tmp_path / "a")
     again.save()
-    assert ancestry(tmp_path, short, ["a"])["a"]["learned"] == [["phantom1", "d1"]]
+    assert ancestry(tmp_path, short, ["a"])["a"]["learned"] == [["phantom1", "d1", ""]]
 
 
 def test_focusnet_without_its_measured_boxes_is_refused(tmp_path: Path, case: Case) -> None:

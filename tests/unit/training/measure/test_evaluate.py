@@ -8,7 +8,9 @@ import pytest
 from rtseg_training.cli.app import app
 from rtseg_training.errors import CaseError, ExportError
 from rtseg_training.measure.evaluate import divided, doubtful_level, joined_pixels
-from rtseg_training.sets.cases import Case, check_drawn, save_case, write_manifest
+from rtseg_training.sets.cases import Case, save_case
+from rtseg_training.sets.joined import check_drawn
+from rtseg_training.sets.manifest import write_manifest
 from typer.testing import CliRunner
 
 from rtseg_daemon.anatomy.organ import Organ
@@ -91,9 +93,9 @@ def test_a_set_without_the_bundles_organs_is_named_before_inference(
 def test_one_drawn_organ_is_enough_if_it_is_among_the_cases_asked_for(bare: Path, case: Case) -> None:
     none = save_case(replace(case, name="none", status={}), bare)
     write_manifest(bare, [none, save_case(case, bare)], "x", [])
-    check_drawn(bare, ["Larynx", "Brainstem"], "bundle x")
+    check_drawn([bare], ["Larynx", "Brainstem"], "bundle x")
     with pytest.raises(CaseError, match="no case among the first 1 of"):
-        check_drawn(bare, ["Larynx", "Brainstem"], "bundle x", limit=1)
+        check_drawn([bare], ["Larynx", "Brainstem"], "bundle x", limit=1)
 
 
 def test_a_calibrated_bundle_keeps_its_name(tmp_path: Path) -> None:

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from rtseg_training.errors import CaseError
-from rtseg_training.sets.cases import Case, load_cases, make_case, save_case, write_manifest
+from rtseg_training.sets.cases import Case, make_case, save_case
 from rtseg_training.sets.import_folders import find_cases, import_case
+from rtseg_training.sets.joined import load_cases
+from rtseg_training.sets.manifest import write_manifest
 from rtseg_training.sets.names import load_names
 
 from rtseg_daemon.anatomy.image import to_image

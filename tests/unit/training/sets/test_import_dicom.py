@@ -11,8 +11,9 @@ import pytest
 from pydicom import Dataset
 from rtseg_training.cli.app import app
 from rtseg_training.measure.metrics import dice
-from rtseg_training.sets.cases import Case, load_cases
+from rtseg_training.sets.cases import Case
 from rtseg_training.sets.import_dicom import ImportReport, case_name, completed, import_tree
+from rtseg_training.sets.joined import load_cases
 from rtseg_training.sets.names import load_names
 from typer.testing import CliRunner
 
