@@ -1,25 +1,20 @@
 """`rtseg-daemon serve, status, doctor`: the daemon as a whole."""
 
 import sys
-import time
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_json, print_table, require_config
-from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import LedgerError
-from rtseg_daemon.ledger import supervision, views
-from rtseg_daemon.ledger.engine import reading
-from rtseg_daemon.ledger.loss import hindrance, loss, quick_check
+from rtseg_daemon.ledger.loss import hindrance, loss
 from rtseg_daemon.one_thread import one_thread
-from rtseg_daemon.segment.engines.making import being_made, making_shape, sentence
+from rtseg_daemon.segment.engines.making import sentence
 from rtseg_daemon.storage import Layout, is_locked
-from rtseg_daemon.upkeep.certificates import own_ends
 from rtseg_daemon.upkeep.doctor import YOUNG, examine
-from rtseg_daemon.upkeep.health import Observations, problems, stopped
+from rtseg_daemon.upkeep.health import Observations, problems
+from rtseg_daemon.upkeep.standing import standing
 
 
 def serve(config: ConfigFile = None) -> None:
@@ -51,7 +46,7 @@ def status(
     layout = Layout(settings.storage.directory)
     running = is_locked(layout)
     try:
-        shape = status_of(settings, layout, config, running, check)
+        shape = standing(open_existing(config).engine, settings, deep=check)
     except (LedgerError, SQLAlchemyError) as error:
         if not layout.directory.is_dir():
             raise
@@ -68,33 +63,6 @@ def status(
         print_status(shape)
     if check and not (shape["running"] and not shape["problems"]):
         raise typer.Exit(1)
-
-
-def status_of(settings: Config, layout: Layout, config: Path | None, running: bool, deep: bool) -> dict[str, Any]:
-    """`views.status_shape` and `problems`. `deep` also looks for damage in the ledger's file.
-
-    Raises LedgerError or SQLAlchemyError where the ledger cannot be read.
-    """
-    engine = open_existing(config).engine
-    if deep:
-        quick_check(engine)
-    with reading(engine) as session:
-        names, free = settings.destination_names, round(layout.free_gb(), 1)
-        shape = views.status_shape(session, time.time(), free, names, running)
-        pulse = supervision.last_pulse(session)
-    facts = Observations(
-        running=shape["running"],
-        processes=shape["processes"],
-        pulse=pulse,
-        now=time.monotonic(),
-        read_only=layout.read_only(),
-        certificates=own_ends(settings.dicom.tls, time.time()),
-        stopped=stopped([process["pid"] for process in shape["processes"]] + [pulse.pid if pulse else None]),
-        unsent=(shape["unsent_alarms"], shape["unsent_alarms_error"] or ""),
-    )
-    pids = {process["pid"] for process in shape["workers"] if process["pid"] is not None}
-    compiling = [making_shape(making, facts.now) for making in being_made(layout.engine_cache, pids, facts.now)]
-    return shape | {"compiling": compiling, "problems": problems(facts)}
 
 
 def tell_problems(shape: dict[str, Any], as_json: bool) -> None:

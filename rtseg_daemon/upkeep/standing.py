@@ -1,0 +1,43 @@
+"""How the daemon stands: what `status --json`, the dashboard and its REST twin show, from one function."""
+
+import time
+from typing import Any
+
+from sqlalchemy import Engine
+
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.ledger import supervision, views
+from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.loss import quick_check
+from rtseg_daemon.segment.engines.making import being_made, making_shape
+from rtseg_daemon.storage import Layout, is_locked
+from rtseg_daemon.upkeep.certificates import own_ends
+from rtseg_daemon.upkeep.health import Observations, problems, stopped
+
+
+def standing(engine: Engine, config: Config, *, deep: bool = False) -> dict[str, Any]:
+    """`views.status_shape`, what is being compiled, and what is wrong. `deep` looks for damage in the ledger too.
+
+    Raises LedgerError or SQLAlchemyError where the ledger cannot be read.
+    """
+    layout = Layout(config.storage.directory)
+    running = is_locked(layout)
+    if deep:
+        quick_check(engine)
+    with reading(engine) as session:
+        names, free = config.destination_names, round(layout.free_gb(), 1)
+        shape = views.status_shape(session, time.time(), free, names, running)
+        pulse = supervision.last_pulse(session)
+    facts = Observations(
+        running=shape["running"],
+        processes=shape["processes"],
+        pulse=pulse,
+        now=time.monotonic(),
+        read_only=layout.read_only(),
+        certificates=own_ends(config.dicom.tls, time.time()),
+        stopped=stopped([process["pid"] for process in shape["processes"]] + [pulse.pid if pulse else None]),
+        unsent=(shape["unsent_alarms"], shape["unsent_alarms_error"] or ""),
+    )
+    pids = {process["pid"] for process in shape["workers"] if process["pid"] is not None}
+    compiling = [making_shape(making, facts.now) for making in being_made(layout.engine_cache, pids, facts.now)]
+    return shape | {"compiling": compiling, "problems": problems(facts)}
