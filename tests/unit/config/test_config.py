@@ -182,7 +182,7 @@ def test_an_organ_is_not_called_a_target() -> None:
     assert "'PTV 70' names an irradiated volume, and Brainstem is an organ" in mistake(renamed("Brainstem: PTV 70"))
 
 
-@pytest.mark.parametrize(("first", "second"), [("OAR", "oar"), ("OAR É", "OAR E"), ("OAR 左", "OAR 右")])
+@pytest.mark.parametrize(("first", "second"), [("OAR", "oar"), ("OAR É", "OAR E"), ("OAR 甲", "OAR 乙")])
 def test_two_organs_under_one_name_are_refused_however_it_is_written(first: str, second: str) -> None:
     message = mistake(renamed(f'Brainstem: "{first}", SpinalCord: "{second}"'))
     assert "roi_names.SpinalCord: " in message

@@ -18,8 +18,8 @@ from rtseg_training.errors import CaseError
 from rtseg_training.sets.manifest import Entry
 
 STATUSES = ("drawn", "empty", "outside")
-MOST_STRUCTURES = 32
-"""One bit each."""
+MOST_STRUCTURES = 64
+"""One bit each: uint32 for up to 32, else uint64."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Case:
     Args:
         name: identifier inside the data set, no patient data.
         ct: int16 HU on the native grid, cropped to the body.
-        bits: uint32 `(z, y, x)`. Bit k of a voxel is set where structures[k] covers it.
+        bits: uint32 or uint64 `(z, y, x)`. Bit k of a voxel is set where structures[k] covers it.
         structures: names (TG-263), in bit order.
         status: per structure one of `drawn`, `empty`, `outside`.
     """
@@ -44,7 +44,7 @@ class Case:
         """Boolean `(z, y, x)` mask. Raises CaseError if the structure is not annotated here."""
         if structure not in self.structures:
             raise CaseError(f"case {self.name}: {structure} is not annotated")
-        return np.asarray((self.bits >> np.uint32(self.structures.index(structure))) & 1, dtype=bool)
+        return np.asarray((self.bits >> self.bits.dtype.type(self.structures.index(structure))) & 1, dtype=bool)
 
 
 def silent(_text: str) -> None:
@@ -61,11 +61,13 @@ def make_case(
     """Crop `ct` and its `masks` to the body (10 mm around it) and set everything outside the body to air.
 
     A mask of which less than half lies in that box was drawn on another CT or moved: it is said, and counts as not
-    annotated. Raises CaseError if a mask has another shape than the CT, there is no body, or there are more than 32
+    annotated. Raises CaseError if a mask has another shape than the CT, there is no body, or there are more than 64
     masks.
     """
     if len(masks) > MOST_STRUCTURES:
-        raise CaseError(f"case {name}: {len(masks)} structures, at most {MOST_STRUCTURES} fit; choose fewer")
+        raise CaseError(
+            f"case {name}: {len(masks)} structures, at most {MOST_STRUCTURES} fit; give --names a table of fewer organs"
+        )
     for structure, mask in masks.items():
         if mask.shape != ct.shape:
             raise CaseError(f"case {name}: {structure} has shape {mask.shape}, the CT {ct.shape}")
@@ -76,7 +78,8 @@ def make_case(
     margin = round(10.0 / min(ct.spacing_mm))
     box = box.grown(margin, ct.shape)
     hu = np.where(body, ct.array, AIR_HU)[box.slices]
-    bits = np.zeros(box.shape, np.uint32)
+    kind = np.uint32 if len(masks) <= 32 else np.uint64
+    bits = np.zeros(box.shape, kind)
     stated: dict[str, str] = {}
     for structure, mask in masks.items():
         whole, inside = int(mask.sum()), int(mask[box.slices].sum())
@@ -85,7 +88,7 @@ def make_case(
             continue
         if inside < whole:
             say(f"{structure}: {whole - inside} of its {whole} voxels lie outside the body and were cut off")
-        bits |= mask[box.slices].astype(np.uint32) << np.uint32(len(stated))
+        bits |= mask[box.slices].astype(kind) << kind(len(stated))
         stated[structure] = (status or {}).get(structure, "drawn" if inside else "empty")
     clean = ct.crop(box).with_array(np.clip(np.rint(hu), -1024, 8000).astype(np.int16))
     return Case(name, clean, bits, tuple(stated), stated)

@@ -10,7 +10,11 @@ from rtseg_daemon.anatomy.called import NameTable
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.ct.preconditions import ALIGNED
 from rtseg_training.errors import CaseError
-from rtseg_training.sets.cases import MOST_STRUCTURES, Case, make_case, silent
+from rtseg_training.sets.cases import Case, make_case, silent
+
+
+MOST_KEPT = 32
+"""With more masks than this in a case, those that the table does not know are left out."""
 
 
 def find_cases(root: Path) -> list[Path]:
@@ -55,7 +59,7 @@ def chosen_masks(files: Sequence[Path], names: NameTable, say: Callable[[str], N
             continue
         known[name] = stems[stem]
     unknown = {stem: path for stem, path in stems.items() if names.lookup(stem) is None}
-    if len(known) + len(unknown) <= MOST_STRUCTURES:
+    if len(known) + len(unknown) <= MOST_KEPT:
         return known | unknown
     say(f"{len(unknown)} masks left out whose names the table of names does not know")
     return known

@@ -68,6 +68,17 @@ def test_overlapping_structures_keep_all_their_voxels(phantom: Phantom) -> None:
     assert case.status == {"Brainstem": "drawn", "PTV": "drawn", "None": "empty"}
 
 
+def test_forty_organs_fit_a_case_and_come_back_from_disk(phantom: Phantom, tmp_path: Path) -> None:
+    volume, masks = phantom
+    many = {f"Organ_{k}": masks["Brainstem" if k % 2 else "SpinalCord"] for k in range(40)}
+    write_manifest(tmp_path, [save_case(make_case("x", volume, many), tmp_path)], "x", [])
+    (back,) = load_cases(tmp_path)
+    for k in (0, 31, 32, 39):
+        assert int(back.mask(f"Organ_{k}").sum()) == int(many[f"Organ_{k}"].sum())
+    with pytest.raises(CaseError, match="case x: 65 structures, at most 64 fit; give --names a table of fewer organs"):
+        make_case("x", volume, {f"Organ_{k}": masks["Brainstem"] for k in range(65)})
+
+
 def test_a_structure_nobody_drew_is_not_annotated(case: Case) -> None:
     with pytest.raises(CaseError, match="case phantom1: Lens_L is not annotated"):
         case.mask("Lens_L")
