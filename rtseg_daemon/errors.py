@@ -78,3 +78,8 @@ class ContextRefused(DeliveryError):
 
 class Undecided(RtsegError):
     """Two images could not be compared now, for want of time, memory or a process. That says nothing of the images."""
+
+
+class PeopleError(RtsegError):
+    """An account, password or token cannot be as asked: a name that is taken or unknown, a password that is too short.
+    Choose another one."""

@@ -29,8 +29,8 @@ from rtseg_daemon.config.sections import (
     Section,
     SeriesSection,
     Storage,
-    Web,
 )
+from rtseg_daemon.config.web import Web
 from rtseg_daemon.errors import ConfigError
 
 Loc = tuple[str | int, ...]
@@ -119,11 +119,12 @@ def contradictions(config: Config) -> Iterator[tuple[Loc, str]]:
 
 
 def port_clashes(config: Config) -> Iterator[tuple[Loc, str]]:
-    """Two of our own listeners on one port. `web` opens none, so that its port is no clash."""
+    """Two of our own listeners on one port."""
     used: dict[int, str] = {}
     tls = config.dicom.tls
     listeners: list[tuple[Loc, int]] = [(("dicom", "port"), port) for port in config.dicom.plain_ports]
     listeners += [(("dicom", "tls", "port"), tls.port)] if tls else []
+    listeners += [(("web", "port"), config.web.port)] if config.web.enabled else []
     for loc, port in listeners:
         if port in used:
             yield loc, f"port {port} is already taken by {used[port]}"

@@ -250,12 +250,6 @@ class DeliverySection(Section):
     probe_seconds: Seconds = 60
 
 
-class Web(Section):
-    enabled: bool = True
-    host: str = "127.0.0.1"
-    port: Port = 8080
-
-
 class Mail(Section):
     """Mail. `security`: how the connection is encrypted. `ca`: who signed the server's certificate, else the system's.
 

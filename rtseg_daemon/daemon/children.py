@@ -159,6 +159,7 @@ class Modules:
     receiver: str = "rtseg_daemon.daemon.receiver"
     worker: str = "rtseg_daemon.daemon.worker"
     deliverer: str = "rtseg_daemon.daemon.deliverer"
+    web: str = "rtseg_daemon.daemon.web"
 
 
 def children_of(config: Config, config_file: Path, lock: int, visible: str | None, modules: Modules) -> list[Child]:
@@ -170,4 +171,6 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
         arguments = (*common, "--name", name, "--device", device)
         found.append(Child(name, modules.worker, arguments, lock, WORKER_FROZEN_SECONDS, one_thread=False))
     found.append(Child("deliverer", modules.deliverer, common, lock))
+    if config.web.enabled:
+        found.append(Child("web", modules.web, common, lock))
     return found

@@ -121,7 +121,7 @@ def hosts(model: type[BaseModel], path: str = "") -> Iterator[str]:
 
 def test_every_key_that_names_another_machine_is_listed_in_docs_security() -> None:
     section = connections()
-    ours = {"web.host"}  # nothing listens or connects there yet
+    ours = {"web.host"}  # where we listen ourselves
     missing = [
         key
         for key in set(hosts(Config)) - ours

@@ -2,8 +2,8 @@
 
 from alembic import context
 
-from rtseg_daemon.ledger.schema import Base
+from rtseg_daemon.ledger.people import Account
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+context.configure(connection=connection, target_metadata=Account.metadata, render_as_batch=True)
 context.run_migrations()

@@ -73,7 +73,12 @@ def test_two_listeners_on_one_port_are_refused() -> None:
 
 
 @pytest.mark.parametrize("text", ["dicom: {port: 8080}", "web: {port: 11112}"])
-def test_no_port_is_taken_by_a_web_server_that_is_not_started(text: str) -> None:
+def test_the_dashboard_and_reception_do_not_share_a_port(text: str) -> None:
+    assert "is already taken by dicom.port" in mistake(text)
+
+
+@pytest.mark.parametrize("text", ["dicom: {port: 8080}\nweb: {enabled: false}", "web: {port: 11112, enabled: false}"])
+def test_no_port_is_taken_by_a_dashboard_that_is_not_started(text: str) -> None:
     config = parse_config(text, HERE)
     assert config.dicom.port == config.web.port
 

@@ -1,0 +1,27 @@
+"""The dashboard as one application: safety around it, then people, pages and answers for programs."""
+
+from fastapi import FastAPI
+
+from rtseg_daemon.web.people import login
+from rtseg_daemon.web.place import Place
+from rtseg_daemon.web.safety.bodies import Bodies
+from rtseg_daemon.web.safety.headers import Headers
+from rtseg_daemon.web.safety.hosts import Hosts
+from rtseg_daemon.web.static_files import mount_static
+from rtseg_daemon.web.trouble import answer_troubles
+
+ROUTERS = (login.router,)
+
+
+def make_app(place: Place) -> FastAPI:
+    """The application for one place. It opens no port and no ledger of its own."""
+    app = FastAPI(title="rtseg-daemon", docs_url=None, redoc_url=None, openapi_url=None)
+    app.state.place = place
+    for router in ROUTERS:
+        app.include_router(router)
+    mount_static(app)
+    answer_troubles(app)
+    app.add_middleware(Bodies)
+    app.add_middleware(Hosts, web=place.config.web)
+    app.add_middleware(Headers, secure=place.config.web.secure)
+    return app

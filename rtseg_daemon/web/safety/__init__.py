@@ -1,0 +1,1 @@
+"""What a stranger may send, and how it is refused: hosts, headers, bodies, slow clients."""
