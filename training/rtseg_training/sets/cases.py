@@ -78,7 +78,7 @@ def make_case(
     margin = round(10.0 / min(ct.spacing_mm))
     box = box.grown(margin, ct.shape)
     hu = np.where(body, ct.array, AIR_HU)[box.slices]
-    kind = np.uint32 if len(masks) <= 32 else np.uint64
+    kind = np.dtype(np.uint32 if len(masks) <= 32 else np.uint64)
     bits = np.zeros(box.shape, kind)
     stated: dict[str, str] = {}
     for structure, mask in masks.items():
@@ -88,7 +88,7 @@ def make_case(
             continue
         if inside < whole:
             say(f"{structure}: {whole - inside} of its {whole} voxels lie outside the body and were cut off")
-        bits |= mask[box.slices].astype(kind) << kind(len(stated))
+        bits |= np.left_shift(mask[box.slices].astype(kind), kind.type(len(stated)))
         stated[structure] = (status or {}).get(structure, "drawn" if inside else "empty")
     clean = ct.crop(box).with_array(np.clip(np.rint(hu), -1024, 8000).astype(np.int16))
     return Case(name, clean, bits, tuple(stated), stated)

@@ -12,7 +12,6 @@ from rtseg_daemon.ct.preconditions import ALIGNED
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.cases import Case, make_case, silent
 
-
 MOST_KEPT = 32
 """With more masks than this in a case, those that the table does not know are left out."""
 
