@@ -2,17 +2,19 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from rtseg_daemon.anatomy.sides import one_sided
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import JOINER, Route
+from rtseg_daemon.config.sections import JOINER, Route, without_version
 from rtseg_daemon.errors import BundleError
+from rtseg_daemon.versions import BUNDLE, place_of
+from rtseg_daemon.versions import bundle_names as bundle_names  # who lists bundles need not know of versions
 
 FORMAT_VERSION = 1
 
@@ -122,11 +124,34 @@ class Limits(StrictModel):
 
 
 class Golden(StrictModel):
-    """A phantom (`demo.phantom`) of this seed and matrix, and the Dice per organ that the bundle reached."""
+    """A case that every later bundle of this name must still contour, and the Dice per organ that was reached there.
 
-    seed: int
-    matrix: int
+    A phantom (`demo.phantom`) of this `seed` and `matrix`, or a patient's: `file` with this digest, in a folder that a
+    department keeps apart.
+    """
+
+    seed: int | None = None
+    matrix: int | None = None
+    file: str | None = None
+    sha256: str | None = None
     dice: dict[str, float]
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> "Golden":
+        phantom, patient = (self.seed, self.matrix), (self.file, self.sha256)
+        if (None in phantom) == (None in patient) or not (set(phantom) == {None} or set(patient) == {None}):
+            raise ValueError("a golden case has seed and matrix, or file and sha256")
+        return self
+
+    @property
+    def label(self) -> str:
+        """The seed of a phantom, the file of a patient."""
+        return str(self.seed) if self.file is None else self.file
+
+    @property
+    def key(self) -> tuple[int | None, int | None, str | None]:
+        """Tells golden cases apart."""
+        return self.seed, self.matrix, self.sha256
 
 
 class Bundle(StrictModel):
@@ -141,7 +166,7 @@ class Bundle(StrictModel):
     """
 
     format: int
-    name: str = Field(max_length=16, pattern=r"^[^+]+$")
+    name: str = Field(max_length=16, pattern=r"^[^+@/]+$")
     version: str
     intended_use: Literal["evaluation", "clinical", "research"]
     description: str
@@ -212,26 +237,44 @@ def models_of(config: Config) -> Path:
     return config.models.directory or installed_models()
 
 
-def bundle_names(models: Path) -> list[str]:
-    """Names of the bundles in `models`, sorted."""
-    return sorted(path.parent.name for path in models.glob("*/bundle.yaml"))
-
-
 def load_bundle(models: Path, name: str) -> Bundle:
-    """Read and verify the bundle `name`. Raises BundleError naming the file that is missing, altered or wrong."""
-    if name not in bundle_names(models):
-        known = ", ".join(bundle_names(models)) or "none"
-        raise BundleError(f"no bundle {name!r} in {models} (there: {known}); install it or name another in the route")
-    path = models / name / "bundle.yaml"
-    raw = path.read_bytes()
+    """Read and verify the bundle `name`: the version that serves, or the one that `NAME@VERSION` says.
+
+    Raises BundleError naming the file that is missing, altered or wrong.
+    """
+    place = place_of(models, name)
+    bundle = read_bundle(place.folder, {without_version(name)})
+    if place.digest and bundle.digest != place.digest:
+        raise BundleError(
+            f"{place.folder} is not what was activated (its digest differs): a version never changes once it is "
+            f"there; install {bundle.name} {place.version} again, or activate it as it is now"
+        )
+    if place.version and bundle.version != place.version:
+        raise BundleError(f"{place.folder} holds version {bundle.version}; name the folder as its bundle.yaml says")
+    return bundle
+
+
+def bundle_in(folder: Path) -> Bundle:
+    """The bundle in `folder`: `NAME/`, the version of it that serves, or `NAME/VERSION/`. Raises BundleError."""
+    if (folder / BUNDLE).is_file():
+        return read_bundle(folder, {folder.name, folder.parent.name})
+    return load_bundle(folder.parent, folder.name)
+
+
+def read_bundle(folder: Path, names: Collection[str]) -> Bundle:
+    """Read and verify the bundle in exactly this folder, of one of these names. Raises BundleError."""
+    path = folder / BUNDLE
     try:
-        document = yaml.safe_load(raw)
-        bundle = Bundle.model_validate(document)
+        raw = path.read_bytes()
+        bundle = Bundle.model_validate(yaml.safe_load(raw))
+    except OSError as error:
+        raise BundleError(f"{path} cannot be read ({error.strerror}); install the bundle again") from error
     except (yaml.YAMLError, ValidationError) as error:
         raise BundleError(f"{path} is not a bundle of format {FORMAT_VERSION}: {error}") from error
-    if bundle.format != FORMAT_VERSION or bundle.name != name:
-        raise BundleError(f"{path}: format {bundle.format}, name {bundle.name!r}; expected {FORMAT_VERSION}, {name!r}")
-    bundle._folder = path.parent
+    if bundle.format != FORMAT_VERSION or bundle.name not in names:
+        known = " or ".join(map(repr, sorted(names)))
+        raise BundleError(f"{path}: format {bundle.format}, name {bundle.name!r}; expected {FORMAT_VERSION}, {known}")
+    bundle._folder = folder
     bundle._digest = hashlib.sha256(raw).hexdigest()
     verify(bundle)
     return bundle
@@ -266,7 +309,7 @@ def research_faults(bundles: Iterable[Bundle], route: Route | None) -> list[str]
 def load_bundles(models: Path, names: str) -> tuple[Bundle, ...]:
     """One bundle, or several with JOINER between their names. Raises BundleError also where one is named twice."""
     parts = names.split(JOINER)
-    if len(set(parts)) < len(parts):
+    if len({without_version(part) for part in parts}) < len(parts):
         raise BundleError(f"{names} names a bundle twice; name each once")
     return tuple(load_bundle(models, part) for part in parts)
 

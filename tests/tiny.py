@@ -12,9 +12,15 @@ from rtseg_daemon.networks import build
 ORGANS = ("Brainstem", "SpinalCord", "Parotid_L")
 
 
-def make_bundle(models: Path, name: str = "tiny", members: int = 2, intended_use: str = "evaluation") -> Path:
-    """Write bundle `name` into `models`; returns its folder."""
-    folder = models / name
+CALIBRATION = {"intercept": 0.9, "coefficients": {}, "half_width": 0.1}
+"""Every organ is as good as every other: an organ without a calibration would never be OK."""
+
+
+def make_bundle(
+    models: Path, name: str = "tiny", members: int = 2, intended_use: str = "evaluation", version: str = ""
+) -> Path:
+    """Write bundle `name` into `models`, or into the folder of its `version` there; returns its folder."""
+    folder = models / name / version
     folder.mkdir(parents=True)
     arguments = {"width": 2}
     entries = []
@@ -29,12 +35,12 @@ def make_bundle(models: Path, name: str = "tiny", members: int = 2, intended_use
     document = {
         "format": 1,
         "name": name,
-        "version": "1.0",
+        "version": version or "1.0",
         "intended_use": intended_use,
         "description": "random weights for tests",
         "family": "sepnet",
         "arguments": arguments,
-        "classes": [{"name": organ, "weights": [1.0] * members} for organ in ORGANS],
+        "classes": [{"name": organ, "weights": [1.0] * members, "calibration": CALIBRATION} for organ in ORGANS],
         "members": entries,
         "spacing_mm": [5.0, 8.0, 8.0],
         "window": [16, 24, 24],

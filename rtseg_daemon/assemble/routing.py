@@ -1,7 +1,7 @@
 """Which route takes a series, and which bundles it names."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER, Match, Route
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.ledger.schema import Series
+from rtseg_daemon.versions import stamp
 
 
 def tolerance_of(route: Route | None, config: Config) -> float:
@@ -36,9 +37,13 @@ def why_left_alone(series_id: int, images: bool, route: Route | None, others: Se
     return "" if best == series_id else f"another reconstruction of the scan is preferred: series {best}"
 
 
-@lru_cache(maxsize=16)
 def known_bundle(models: Path, name: str) -> Bundle:
-    """A bundle, verified once in this process. The worker verifies what it loads."""
+    """A bundle, verified once in this process while the same version serves. The worker verifies what it loads."""
+    return bundle_at(models, name, stamp(models, name))
+
+
+@lru_cache(maxsize=16)
+def bundle_at(models: Path, name: str, _stamp: Hashable) -> Bundle:
     return load_bundle(models, name)
 
 

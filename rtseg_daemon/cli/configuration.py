@@ -7,7 +7,13 @@ import typer
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, print_json, require_config
 from rtseg_daemon.daemon.rehearsal import rehearse, routes_of
-from rtseg_daemon.daemon.startup import check_certificates, check_directory, routed_bundles, unknown_organs
+from rtseg_daemon.daemon.startup import (
+    check_certificates,
+    check_directory,
+    routed_bundles,
+    uncalibrated,
+    unknown_organs,
+)
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.upkeep.channels import check as check_channels
 
@@ -31,8 +37,8 @@ def check_config(
     """Check a configuration. Exit status 2 with key and line of every mistake in the file.
 
     If there is none: whether the bundles of the routes are intact and may be
-    used there, whether the files of dicom.tls can be used, and which organs a
-    destination names that no routed bundle has. Without --deep no other machine
+    used there, whether the files of dicom.tls can be used, which organs a
+    destination names that no routed bundle has, and which have no calibration. Without --deep no other machine
     is asked. Exit status 1 if something tried by --deep fails, or no route takes
     the series.
 
@@ -45,7 +51,8 @@ def check_config(
         check_channels(settings.alarms)
     except ConfigError as error:  # the daemon's environment may have what this one lacks
         typer.echo(str(error), err=True)
-    for line in unknown_organs(settings, list(routed_bundles(settings))):
+    bundles = list(routed_bundles(settings))
+    for line in (*unknown_organs(settings, bundles), *uncalibrated(bundles)):
         typer.echo(line, err=True)
     trials = [*(rehearse(settings) if deep else ()), *(routes_of(settings, series) if series else ())]
     if as_json:

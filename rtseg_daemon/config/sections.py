@@ -10,6 +10,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 JOINER = "+"
 """Between the names of bundles whose ROIs land in one structure set: `han-oar+han-gtv`."""
 
+VERSION_MARK = "@"
+"""Between a bundle's name and one of its versions, where not the one that serves is meant: `han-oar@1.4`."""
+
+
+def without_version(names: str) -> str:
+    """`han-oar+han-gtv` of `han-oar@1.4+han-gtv`."""
+    return JOINER.join(name.partition(VERSION_MARK)[0] for name in names.split(JOINER))
+
 
 def check_ae_title(value: str) -> str:
     """An AE title: 1 to 16 printable ASCII characters without backslash, not blank (PS3.5, 6.2, VR AE)."""
@@ -223,9 +231,13 @@ class QueryPeer(Section):
 
 
 class Models(Section):
-    """None: the bundles that were installed with the package (`bundles.installed_models()`)."""
+    """`directory`: None for the bundles that were installed with the package (`bundles.installed_models()`).
+
+    `golden`: the folder of golden cases made of patients, which lie in no bundle.
+    """
 
     directory: Path | None = None
+    golden: Path | None = None
 
 
 class Compute(Section):

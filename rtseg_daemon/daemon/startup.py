@@ -3,7 +3,7 @@
 import difflib
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from sqlalchemy import Engine
 
@@ -11,6 +11,7 @@ from rtseg_daemon.anatomy.called import likely, meaning_of
 from rtseg_daemon.anatomy.sides import twin_of
 from rtseg_daemon.bundles import Bundle, bundle_names, load_bundle, models_of, research_fault
 from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.dicom.tls import server_context
 from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger
@@ -28,13 +29,24 @@ def routed_bundles(config: Config) -> Iterator[Bundle]:
     models = models_of(config)
     for route in config.routes:
         for name in route.bundle:
-            if name not in bundle_names(models):
+            if without_version(name) not in bundle_names(models):
                 known = ", ".join(bundle_names(models)) or "none"
                 raise ConfigError(f"route {route.name!r}: no bundle {name!r} in {models} (there: {known})")
             bundle = load_bundle(models, name)
             if fault := research_fault(bundle, route):
                 raise ConfigError(f"{fault}; say so in the route to use the bundle all the same")
             yield bundle
+
+
+def uncalibrated(bundles: Iterable[Bundle]) -> Iterator[str]:
+    """A sentence for each bundle with organs whose Dice nobody can predict: none of those is ever OK."""
+    for bundle in bundles:
+        bare = [organ.name for organ in bundle.classes if organ.calibration is None]
+        if bare:
+            yield (
+                f"bundle {bundle.name} {bundle.version} has no calibration for {', '.join(bare)}: these are REVIEW at "
+                "best; calibrate it on cases of your own with `rtseg-train calibrate`"
+            )
 
 
 def check_directory(config: Config) -> None:

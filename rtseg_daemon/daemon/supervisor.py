@@ -18,6 +18,7 @@ from rtseg_daemon.daemon.startup import (
     check_certificates,
     prepare_ledger,
     routed_bundles,
+    uncalibrated,
     unknown_organs,
     wait_for_port,
 )
@@ -81,7 +82,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     bundles = list(routed_bundles(config))
     check_certificates(config)
     check_channels(config.alarms)
-    for line in unknown_organs(config, bundles):
+    for line in (*unknown_organs(config, bundles), *uncalibrated(bundles)):
         log().warning(line)
     lock = lock_storage(layout)
     for port in config.dicom.ports:

@@ -6,7 +6,7 @@ Run as `python -m rtseg_daemon.daemon.worker --config FILE --name NAME --device 
 import argparse
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -19,6 +19,7 @@ from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.versions import stamp
 from rtseg_daemon.work.job import Desk, run_job
 from rtseg_daemon.work.loaded import Loaded
 
@@ -30,10 +31,12 @@ CARD_LOST_STATUS = 3
 
 def work(desk: Desk, stop: threading.Event) -> None:
     """Load the bundles of all routes, then job after job until stopped. The job at hand is finished first."""
-    desk.loaded.warm(
-        models_of(desk.config), dict.fromkeys(name for route in desk.config.routes for name in route.bundle)
-    )
+    models = models_of(desk.config)
+    names = list(dict.fromkeys(name for route in desk.config.routes for name in route.bundle))
+    stamps: dict[str, Hashable] = {name: stamp(models, name) for name in names}
+    desk.loaded.warm(models, names)
     while not stop.is_set():
+        stamps = follow(desk.loaded, models, stamps)
         job_id = claim(desk)
         if job_id is None:
             stop.wait(IDLE_SECONDS)
@@ -43,6 +46,15 @@ def work(desk: Desk, stop: threading.Event) -> None:
         except CardLost as error:
             log().error("this worker ends, the next one takes the job up again", job=job_id, reason=str(error))
             raise SystemExit(CARD_LOST_STATUS) from error
+
+
+def follow(loaded: Loaded, models: Path, stamps: Mapping[str, Hashable]) -> dict[str, Hashable]:
+    """Load what was activated or installed since these `stamps`, between two jobs. Returns those of now, by bundle."""
+    now: dict[str, Hashable] = {name: stamp(models, name) for name in stamps}
+    if changed := [name for name in now if now[name] != stamps[name]]:
+        log().warning("another version of a bundle serves from the next job on", bundles=changed)
+        loaded.warm(models, changed)
+    return now
 
 
 def claim(desk: Desk) -> int | None:

@@ -89,6 +89,8 @@ def size_notes(organ: Organ, rule: OrganClass, found: dict[str, Organ]) -> Itera
 
 def doubt_notes(organ: Organ, rule: OrganClass) -> Iterable[tuple[Flag, str]]:
     """Predicted Dice against the bundle's thresholds."""
+    if rule.calibration is None:
+        yield Flag.REVIEW, "its Dice is not predicted: this bundle was not calibrated for it"
     predicted = organ.predicted_dice
     if predicted is None:
         return

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.job_deliveries import add_deliveries, settle_job, wake_deliveries
@@ -119,10 +120,9 @@ def rerun(
         refuse_in_doubt(old)
         refuse_superseded(session, old)
     name = bundle or old.bundle
-    same = select(func.max(Job.run)).where(
-        Job.series_id == old.series_id, Job.bundle == name, Job.last_instance_id == old.last_instance_id
-    )
-    run = (session.scalar(same) or 0) + 1
+    of_series = select(Job).where(Job.series_id == old.series_id, Job.last_instance_id == old.last_instance_id)
+    same = [job.run for job in session.scalars(of_series) if without_version(job.bundle) == without_version(name)]
+    run = max(same, default=0) + 1  # another version may be the one that made `old`: UIDs follow from digest and run
     job = create_job(
         session, old.series_id, old.last_instance_id, name, old.route, run=run, no_send=no_send, who=who, at=at
     )

@@ -173,8 +173,11 @@ def told_by_person(event: Event) -> AuditMessage:
     """Viewed, released, run again, cancelled: who, what, and why where that was asked for."""
     viewed = event.what == "viewed"
     why = str(event.detail.get("why", ""))
+    about = event.detail.get("bundle") if event.subject_id is None else event.subject_id
+    after = f" to {event.detail['after']}" if "after" in event.detail else ""
+    what = f"{event.what}{after}"
     thing = audit_messages.Thing(
-        f"{event.subject} {event.subject_id}", ("12", "URI"), "4", "20", f"{event.what}: {why}" if why else event.what
+        f"{event.subject} {about}", ("12", "URI"), "4", "20", f"{what}: {why}" if why else what
     )
     code, action = (audit_messages.INSTANCES_ACCESSED, "R") if viewed else (audit_messages.PROCEDURE_RECORD, "U")
     return AuditMessage(code, action, event.at, [Participant(event.who, requestor=True), DAEMON], [thing])

@@ -18,6 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.assemble.sweep import CLOCK, sweep
+from rtseg_daemon.bundles import models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import LedgerError, RtsegError
 from rtseg_daemon.ledger.associations import listener
@@ -27,7 +28,7 @@ from rtseg_daemon.ledger.loss import loss, quick_check
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably
-from rtseg_daemon.upkeep import alarms, at_once, audit_trail, certificates, digest, lateness, retention
+from rtseg_daemon.upkeep import activation, alarms, at_once, audit_trail, certificates, digest, lateness, retention
 from rtseg_daemon.upkeep.backup import back_up, is_due, prune
 from rtseg_daemon.upkeep.metrics import Measurements, metrics_text
 
@@ -136,6 +137,12 @@ def forward_audit(upkeep: Upkeep) -> None:
     audit_trail.forward(upkeep.config)
 
 
+def tell_activations(upkeep: Upkeep) -> None:
+    """Events of bundles that were activated or rolled back where the command itself could not write them."""
+    for name, step in activation.tell(upkeep.engine, models_of(upkeep.config)):
+        log().warning("another version of a bundle serves", bundle=name, version=step.after, who=step.who)
+
+
 def chores_for(config: Config) -> tuple[Chore, ...]:
     """The periodic work. The sweep keeps step with the quiet time, so that a short one is not slept over."""
     return (
@@ -147,6 +154,7 @@ def chores_for(config: Config) -> tuple[Chore, ...]:
         Chore(BACKUP, 300.0, back_up_ledger, at_start=True),
         Chore("certificates", 3600.0, watch_certificates),
         Chore("ledger check", 600.0, check_ledger),
+        Chore("bundle versions", 5.0, tell_activations, at_start=True),
         Chore("audit", 5.0, write_audit),
         Chore("audit collector", 30.0, forward_audit),
     )

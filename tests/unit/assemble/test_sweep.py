@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event
 
-from rtseg_daemon.assemble import inquiry, routing
+from rtseg_daemon.assemble import inquiry
 from rtseg_daemon.assemble import sweep as sweeping
 from rtseg_daemon.assemble.inquiry import Inquiry
 from rtseg_daemon.assemble.quiet_clock import QuietClock
@@ -135,7 +135,6 @@ def test_a_missing_bundle_stops_one_series_and_is_tried_again(room: Room, tmp_pa
     yaml = tmp_path / "models" / "tiny" / "bundle.yaml"
     text = yaml.read_text()
     yaml.unlink()
-    routing.known_bundle.cache_clear()
     room.pass_time(10)
     assert room.states(images) == []
     yaml.write_text(text)

@@ -5,7 +5,7 @@ import pytest
 
 from rtseg_daemon.anatomy.organ import Flag, Organ
 from rtseg_daemon.anatomy.volume import Box, Volume
-from rtseg_daemon.bundles import Bundle, Limits, OrganClass
+from rtseg_daemon.bundles import Bundle, Calibration, Limits, OrganClass
 from rtseg_daemon.gates.organs import judge_organs
 
 
@@ -42,8 +42,10 @@ def ct() -> Volume:
     return Volume(hu, (3.0, 1.0, 1.0), (0.0, 0.0, 0.0))
 
 
-LEFT, RIGHT = OrganClass(name="Parotid_L", side="left"), OrganClass(name="Parotid_R", side="right")
-CORD = OrganClass(name="SpinalCord", volume_ml=(5, 20), review_below=0.8, reject_below=0.6)
+CALIBRATED = Calibration(intercept=0.9, coefficients={}, half_width=0.1)
+LEFT = OrganClass(name="Parotid_L", side="left", calibration=CALIBRATED)
+RIGHT = OrganClass(name="Parotid_R", side="right", calibration=CALIBRATED)
+CORD = OrganClass(name="SpinalCord", volume_ml=(5, 20), review_below=0.8, reject_below=0.6, calibration=CALIBRATED)
 
 
 def only(found: Organ, rule: OrganClass) -> Organ:
@@ -127,13 +129,24 @@ def test_the_predicted_dice_decides_by_the_bundles_thresholds(dice: float, flag:
     assert only(organ("SpinalCord", 28, predicted_dice=dice), CORD).flag is flag
 
 
+def test_an_organ_without_a_calibration_is_review_at_best() -> None:
+    bare = CORD.model_copy(update={"calibration": None})
+    found = only(organ("SpinalCord", 28), bare)
+    assert found.flag is Flag.REVIEW
+    assert found.reasons == ("its Dice is not predicted: this bundle was not calibrated for it",)
+    assert only(organ("SpinalCord", 28), CORD).flag is Flag.OK
+
+
 def test_a_research_bundle_is_review_at_best() -> None:
     judged, _ = judge_organs([organ("SpinalCord", 28)], bundle(CORD, intended_use="research"), ct())
     assert judged[0].flag is Flag.REVIEW
 
 
 def test_targets_lie_on_any_side_and_have_no_twin() -> None:
-    sides = [OrganClass(name=f"GTVn_{s}", interpreted_type="GTV", side=w) for s, w in (("L", "left"), ("R", "right"))]
+    sides = [
+        OrganClass(name=f"GTVn_{s}", interpreted_type="GTV", side=w, calibration=CALIBRATED)
+        for s, w in (("L", "left"), ("R", "right"))
+    ]
     swapped = [organ("GTVn_L", 12, volume_ml=30.0), organ("GTVn_R", 40, volume_ml=3.0)]
     judged, verdict = judge_organs(swapped, bundle(*sides), ct())
     assert verdict.verdict == "pass"

@@ -12,10 +12,11 @@ import pytest
 from pydicom import dcmread
 from sqlalchemy import Engine
 
+from rtseg_daemon.bundles import Bundle, load_bundle, models_of
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import Logging
 from rtseg_daemon.daemon.children import why_ended
-from rtseg_daemon.daemon.worker import CARD_LOST_STATUS, claim, desk_of, work
+from rtseg_daemon.daemon.worker import CARD_LOST_STATUS, claim, desk_of, follow, work
 from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError, StateError
 from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import decisions, events, jobs, views
@@ -26,6 +27,8 @@ from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.logs import configure
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.upkeep.activation import activate
+from rtseg_daemon.versions import stamp
 from rtseg_daemon.work import case
 from rtseg_daemon.work import job as job_module
 from rtseg_daemon.work.heartbeat import Heartbeat
@@ -437,3 +440,29 @@ def test_a_job_of_a_bundle_that_is_gone_fails_with_its_name(bench: Bench, ledger
     job = bench.run()
     assert job["state"] == "FAILED"
     assert "no bundle 'gone'" in job["error"]
+
+
+def test_the_next_job_has_the_version_that_was_activated_and_the_one_at_work_keeps_its_own(
+    bench: Bench, ledger: Engine, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models = models_of(bench.desk.config)
+    make_bundle(models, version="2.0", members=1)
+    old, new = load_bundle(models, "tiny").digest, load_bundle(models, "tiny@2.0").digest
+    stamps = {"tiny": stamp(models, "tiny")}
+
+    def load_and_activate(bundle: Bundle, *arguments: Any) -> Any:
+        if bundle.digest == old:
+            activate(models, "tiny", "2.0", who="me", why="while a job runs", check=lambda _: "passed")
+        return load_stub(bundle, *arguments)
+
+    monkeypatch.setattr(case, "load_segmenter", load_and_activate)
+    job = bench.run()
+    assert (job["state"], job["bundle_digest"]) == ("SEGMENTED", old)
+    assert "tiny 1.0" in dcmread(job["rtstruct_path"]).StructureSetLabel
+    follow(bench.desk.loaded, models, stamps)
+    assert [kept.bundle.version for kept in bench.desk.loaded.segmenters.values()] == ["2.0"]
+    with writing(ledger) as session:
+        bench.job = decisions.rerun(session, bench.job, "me").id
+    job = bench.run()
+    assert (job["state"], job["bundle_digest"]) == ("SEGMENTED", new)
+    assert "tiny 2.0" in dcmread(job["rtstruct_path"]).StructureSetLabel

@@ -10,7 +10,7 @@ import numpy as np
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Box, Volume, grid_of
-from rtseg_daemon.bundles import Bundle, OrganClass, load_bundle
+from rtseg_daemon.bundles import Bundle, OrganClass, bundle_in
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
@@ -57,8 +57,8 @@ def open_segmenter(bundle: Bundle, threads: int = 0, cache: Path | None = None) 
 
 
 def open_bundle(folder: Path) -> Bundle:
-    """The bundle in `folder`. Raises BundleError naming what is wrong with it."""
-    return load_bundle(folder.parent, folder.name)
+    """The bundle in `folder`, `NAME` or `NAME/VERSION`. Raises BundleError naming what is wrong with it."""
+    return bundle_in(folder)
 
 
 def full_mask(organ: Organ, ct: Volume) -> Array:
