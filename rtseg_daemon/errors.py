@@ -83,3 +83,14 @@ class Undecided(RtsegError):
 class PeopleError(RtsegError):
     """An account, password or token cannot be as asked: a name that is taken or unknown, a password that is too short.
     Choose another one."""
+
+
+class NotShown(RtsegError):
+    """The viewer cannot show what was asked for. The message says why and what to do.
+
+    `status` is the HTTP status that says the same to a program.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status

@@ -46,6 +46,11 @@ class Layout:
         return self.directory / "engine-cache"
 
     @property
+    def viewer(self) -> Path:
+        """Where the dashboard unpacks a CT. Its files have no name once they are open."""
+        return self.directory / "viewer"
+
+    @property
     def lock(self) -> Path:
         return self.directory / "lock"
 

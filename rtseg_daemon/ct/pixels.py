@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-import SimpleITK as sitk
 from pydicom import Dataset
 from pydicom.encaps import get_frame
 from pydicom.uid import (
@@ -105,6 +104,8 @@ def _decoded(dataset: Dataset, header: SliceHeader) -> Array:
 
 def _by_gdcm(header: SliceHeader) -> Array:
     """Stored values by SimpleITK's GDCM, which hands out rescaled ones. Both steps are exact for whole HU."""
+    import SimpleITK as sitk  # 90 MB and half a second that the dashboard's reader needs for compressed images alone
+
     try:
         image = sitk.ReadImage(str(header.path))
     except RuntimeError as error:

@@ -1,16 +1,16 @@
 """A CT series as files becomes a volume. Its geometry comes from the files' own coordinates, never from their order."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from rtseg_daemon.anatomy.volume import AIR_HU, Array, Volume
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Shape, Volume
 from rtseg_daemon.ct.headers import SliceHeader, is_ct_image, read_header
 from rtseg_daemon.ct.pixels import stored_pixels
 from rtseg_daemon.ct.preconditions import (
@@ -27,6 +27,9 @@ DECODERS = 4
 
 LIKE_AIR_HU = 100.0
 """Padding within this of air is air."""
+
+Room = Callable[[Shape, type[Any]], Array]
+"""Gives an array of this shape and type, for whoever fills it."""
 
 
 @dataclass(frozen=True)
@@ -85,17 +88,23 @@ def load_series(paths: Sequence[Path], allow: frozenset[str] = frozenset(), tole
     return series_of([read_header(path) for path in paths], allow, tolerance)
 
 
-def series_of(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset(), tolerance: float = EVEN) -> CtSeries:
+def series_of(
+    headers: Sequence[SliceHeader],
+    allow: frozenset[str] = frozenset(),
+    tolerance: float = EVEN,
+    room: Room = np.empty,
+) -> CtSeries:
     """Read the files of one series, in any order, as a volume in patient axes.
 
     Every precondition in PRECONDITIONS is checked in that order. Raises SeriesError naming the first that fails. Those
     in `allow` are passed over, if they are RELEASABLE: of overlapping acquisitions
     the largest is kept, of slices at one position the first by InstanceNumber.
     `tolerance` is that of slice distances. Contours lie where each slice says it is, however even the grid.
+    `room` gives the memory for the voxels, by their shape and type.
     """
     check_series(headers, allow, tolerance)
     slices = sorted_positions(headers)
-    volume = _empty_volume(slices)
+    volume = _empty_volume(slices, room)
     marked = any(header.padding for header in slices)
     padding = np.zeros(volume.shape if marked else (len(slices), 0, 0), bool)
     jobs = [(header, volume.array[k], padding[k]) for k, header in enumerate(slices)]
@@ -105,9 +114,6 @@ def series_of(headers: Sequence[SliceHeader], allow: frozenset[str] = frozenset(
     instances = tuple(CtImage(h.path, h.sop_class_uid, h.sop_instance_uid, h.z_mm) for h in slices)
     header = read_dataset(slices[0].path, pixels=False)
     return CtSeries(volume, instances, header, padding if padding.any() else None)
-
-
-# --- preconditions: each returns a reason, or an empty string where it holds -----------------------------------------
 
 
 # --- from stored pixels to patient axes ------------------------------------------------------------------------------
@@ -122,7 +128,7 @@ def known(fact: Fact | None) -> Fact:
     return fact
 
 
-def _empty_volume(slices: Sequence[SliceHeader]) -> Volume:
+def _empty_volume(slices: Sequence[SliceHeader], room: Room) -> Volume:
     """The volume's grid and its memory, still without values."""
     first = slices[0]
     row_axis, row_sign, _, column_sign = storage_axes(known(first.orientation)) or (0, 1, 1, 1)
@@ -135,7 +141,7 @@ def _empty_volume(slices: Sequence[SliceHeader]) -> Volume:
     ]
     z = [z_of(h) for h in slices]
     whole_hu = all(float(h.slope or 0).is_integer() and float(h.intercept or 0).is_integer() for h in slices)
-    array = np.empty((len(slices), y[2], x[2]), np.int16 if whole_hu else np.float32)
+    array = room((len(slices), y[2], x[2]), np.int16 if whole_hu else np.float32)
     return Volume(array, ((z[-1] - z[0]) / (len(z) - 1), y[1], x[1]), (z[0], origin[1], origin[0]))
 
 

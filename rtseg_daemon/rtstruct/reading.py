@@ -11,7 +11,7 @@ from pydicom.uid import RTStructureSetStorage
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Volume, bounding_box
 from rtseg_daemon.ct.series import CtSeries
-from rtseg_daemon.dicom.files import integer, read_dataset, text, value_of
+from rtseg_daemon.dicom.files import integer, numbers, read_dataset, text, value_of
 from rtseg_daemon.dicom.quiet import quiet
 from rtseg_daemon.errors import SeriesError, StructureSetError
 from rtseg_daemon.rtstruct.raster import Raster, rasterised
@@ -36,6 +36,8 @@ class Structure:
         fault: why the ROI has no usable contours, empty if it has.
         partly: how many contours were left out beside the usable ones, and why, empty if none.
         oblique: how many contours were left out because they are not axial.
+        description: ROIDescription, empty if not given.
+        colour: ROIDisplayColor, red, green and blue from 0 to 255, or None if not given.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Structure:
     fault: str = ""
     partly: str = ""
     oblique: int = 0
+    description: str = ""
+    colour: tuple[int, int, int] | None = None
 
     @property
     def images(self) -> frozenset[str]:
@@ -92,11 +96,21 @@ def structures_of(dataset: Dataset, name: str) -> list[Structure]:
         integer(item, "ReferencedROINumber"): text(item, "RTROIInterpretedType")
         for item in value_of(dataset, "RTROIObservationsSequence") or []
     }
-    numbers = [integer(roi, "ROINumber") or 0 for roi in rois]
+    colours = {
+        integer(item, "ReferencedROINumber"): colour_of(item)
+        for item in value_of(dataset, "ROIContourSequence") or []
+    }
+    numbered = [(roi, integer(roi, "ROINumber") or 0) for roi in rois]
     return [
-        structure_of(roi, drawn.get(number, []), types.get(number, ""))
-        for roi, number in zip(rois, numbers, strict=True)
+        replace(structure_of(roi, drawn.get(number, []), types.get(number, "")), colour=colours.get(number))
+        for roi, number in numbered
     ]
+
+
+def colour_of(item: Dataset) -> tuple[int, int, int] | None:
+    """ROIDisplayColor of an item of ROIContourSequence, or None where it is no colour."""
+    shades = [int(shade) for shade in numbers(item, "ROIDisplayColor") if 0 <= shade <= 255]
+    return (shades[0], shades[1], shades[2]) if len(shades) == 3 else None
 
 
 def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: str) -> Structure:
@@ -127,6 +141,7 @@ def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: st
         fault="" if kept else reasons or "it has no contours",
         partly=f"{len(faults)} of {len(contours)} contours left out: {reasons}" if kept and faults else "",
         oblique=faults.count(NOT_AXIAL),
+        description=text(roi, "ROIDescription"),
     )
 
 

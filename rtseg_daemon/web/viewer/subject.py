@@ -1,0 +1,112 @@
+"""What a job gives to look at, as the ledger knows it: its images, its structure set, its maps, and other results."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.config.sections import JOINER
+from rtseg_daemon.errors import NotShown
+from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.schema import Instance, Job
+from rtseg_daemon.ledger.states import InstanceState
+from rtseg_daemon.ledger.views import moment
+from rtseg_daemon.storage import Layout
+
+GONE = "retention has removed the images of this job; have the series sent again to see them"
+NO_RESULT = "this job has no structure set: its images alone can be shown"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One job to look at.
+
+    Args:
+        images: how many of its images are kept.
+        rtstruct: path and SHA-256 of its structure set, None without a result.
+        folder: where its results lie.
+    """
+
+    job_id: int
+    series_id: int
+    last_instance_id: int
+    images: int
+    bundle: str
+    rtstruct: tuple[Path, str] | None
+    folder: Path
+
+    @property
+    def ct_key(self) -> str:
+        """The same for all jobs of the same images, and another one once any of them is removed."""
+        return f"ct:{self.series_id}:{self.last_instance_id}:{self.images}"
+
+    @property
+    def maps(self) -> list[tuple[str, Path]]:
+        """Name of the bundle and file of each entropy map: the first bundle's, then the others by name."""
+        first = self.folder / "entropy.npz"
+        known = [(self.bundle.split(JOINER)[0], first)] if first.is_file() else []
+        others = sorted(self.folder.glob("entropy-*.npz"))
+        return known + [(path.stem.removeprefix("entropy-"), path) for path in others]
+
+
+def subject_of(engine: Engine, layout: Layout, job_id: int) -> Subject:
+    """The job of this number. Raises NotShown where there is none, or its images are gone."""
+    with reading(engine) as session:
+        job = session.get(Job, job_id)
+        if job is None:
+            raise NotShown(f"there is no job {job_id}", 404)
+        count = session.scalar(select(func.count()).where(*images_of(job))) or 0
+        if not count:
+            raise NotShown(GONE, 410)
+        path, digest = job.rtstruct_path, job.rtstruct_sha256
+        rtstruct = (layout.directory / path, digest) if path and digest else None
+        return Subject(
+            job_id, job.series_id, job.last_instance_id, count, job.bundle, rtstruct, layout.result(job_id)
+        )
+
+
+def images_of(job: Job | Subject) -> tuple[Any, ...]:
+    """Conditions on the images that a job was made from and that are kept."""
+    return (
+        Instance.series_id == job.series_id,
+        Instance.state == InstanceState.KEPT,
+        Instance.id <= job.last_instance_id,
+    )
+
+
+def files_of(engine: Engine, layout: Layout, subject: Subject) -> list[tuple[str, str]]:
+    """Path and SHA-256 of every image of the job."""
+    query = select(Instance.path, Instance.sha256).where(*images_of(subject)).order_by(Instance.id)
+    with reading(engine) as session:
+        return [(str(layout.directory / path), digest) for path, digest in session.execute(query)]
+
+
+def digest_of_files(files: list[tuple[str, str]]) -> str:
+    """One digest of all images, whatever their order."""
+    return hashlib.sha256("".join(sorted(digest for _, digest in files)).encode()).hexdigest()
+
+
+def other_results(engine: Engine, subject: Subject) -> list[dict[str, Any]]:
+    """Further results of the same series, newest first: what can be laid beside this one."""
+    with reading(engine) as session:
+        return [result_shape(job) for job in results_of(session, subject.series_id) if job.id != subject.job_id]
+
+
+def results_of(session: Session, series_id: int) -> list[Job]:
+    """The jobs of a series that have a structure set, newest first."""
+    query = select(Job).where(Job.series_id == series_id, Job.rtstruct_path.is_not(None)).order_by(Job.id.desc())
+    return list(session.scalars(query))
+
+
+def result_shape(job: Job) -> dict[str, Any]:
+    """One result as the viewer offers it."""
+    return {
+        "job": job.id,
+        "bundle": job.bundle,
+        "run": job.run,
+        "state": str(job.state),
+        "created_at": moment(job.created_at),
+    }
