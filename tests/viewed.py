@@ -40,7 +40,7 @@ def drawn_organ(name: str, mask: NDArray[np.bool_], volume: Volume, slices: tupl
 
 
 def doubt_around(organs: Sequence[Organ], volume: Volume, step: int = 4) -> Volume:
-    """Entropy (nats) on a grid `step` times as coarse in the slice: high at the rims of organs, and at their `slices`."""
+    """Entropy (nats) on a grid `step` times as coarse in the slice: high in organs at their `slices`."""
     heat = np.zeros(volume.shape, np.float32)
     for organ in organs:
         assert organ.box is not None

@@ -81,7 +81,7 @@ def settings(place: Place) -> uvicorn.Config:
         make_app(place),
         http=BoundedByProxy if web.proxies else Bounded,
         ws="none",
-        lifespan="off",
+        lifespan="on",
         log_config=None,
         access_log=False,
         proxy_headers=False,

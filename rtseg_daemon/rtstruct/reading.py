@@ -97,8 +97,7 @@ def structures_of(dataset: Dataset, name: str) -> list[Structure]:
         for item in value_of(dataset, "RTROIObservationsSequence") or []
     }
     colours = {
-        integer(item, "ReferencedROINumber"): colour_of(item)
-        for item in value_of(dataset, "ROIContourSequence") or []
+        integer(item, "ReferencedROINumber"): colour_of(item) for item in value_of(dataset, "ROIContourSequence") or []
     }
     numbered = [(roi, integer(roi, "ROINumber") or 0) for roi in rois]
     return [

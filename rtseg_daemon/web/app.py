@@ -9,8 +9,9 @@ from rtseg_daemon.web.safety.headers import Headers
 from rtseg_daemon.web.safety.hosts import Hosts
 from rtseg_daemon.web.static_files import mount_static
 from rtseg_daemon.web.trouble import answer_troubles
+from rtseg_daemon.web.viewer import routes as viewer
 
-ROUTERS = (login.router,)
+ROUTERS = (login.router, viewer.router)
 
 
 def make_app(place: Place) -> FastAPI:

@@ -1,1 +1,1 @@
-"""The CT viewer: slices of a stored series, the contours of the file that is delivered, and where the members disagree."""
+"""The CT viewer: slices of a stored series, the contours that are delivered, and where the members disagree."""

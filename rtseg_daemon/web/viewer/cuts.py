@@ -1,4 +1,4 @@
-"""Slices out of a CT that lies in a file, in the three planes. Read with `pread`: a map would count as memory of ours."""
+"""Slices of a CT that lies in a file, in the three planes. Read piece by piece: a map would count as our memory."""
 
 import os
 from collections.abc import Iterator

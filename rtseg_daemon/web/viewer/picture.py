@@ -1,4 +1,4 @@
-"""One slice with its contours as a PNG, for pages without script: written with zlib alone, since plotting weighs much."""
+"""One slice with its contours as a PNG, for pages without script. Written with zlib alone: plotting libraries weigh."""
 
 import struct
 import zlib

@@ -48,7 +48,9 @@ class Scratch:
         """Memory for the voxels: the file's own where they are int16. Raises NotShown where it would be too large."""
         size = 2 * int(np.prod(shape))
         if size > self.limit:
-            raise NotShown(f"the CT has {size / 1e6:.0f} MB, and the viewer shows {self.limit / 1e6:.0f} MB at most", 413)
+            raise NotShown(
+                f"the CT has {size / 1e6:.0f} MB, and the viewer shows {self.limit / 1e6:.0f} MB at most", 413
+            )
         return self._mapped(shape) if kind is np.int16 else np.empty(shape, kind)
 
     def settle(self, array: Array) -> None:
@@ -119,7 +121,9 @@ def entropy(asked: Answer) -> Answer:
     """Write an entropy map to its scratch file, compressed: the answer is its geometry. Raises NotShown."""
     found = steps_of(Path(asked["path"]))
     if found is None:
-        raise NotShown("the map of where the members disagree is missing or broken; rerun the job to have it again", 404)
+        raise NotShown(
+            "the map of where the members disagree is missing or broken; rerun the job to have it again", 404
+        )
     Path(asked["target"]).write_bytes(gzip.compress(found.array.tobytes(), LEVEL, mtime=0))
     return geometry_of(found)
 

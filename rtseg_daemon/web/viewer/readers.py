@@ -46,7 +46,9 @@ class Reader:
         except (OSError, ValueError) as error:
             self.end()
             what = "took too long" if isinstance(error, TimeoutError) else "came to an end"
-            raise NotShown(f"reading the files {what}; `rtseg-daemon doctor` says whether they are intact", 500) from error
+            raise NotShown(
+                f"reading the files {what}; `rtseg-daemon doctor` says whether they are intact", 500
+            ) from error
         if "refused" in answer:
             raise NotShown(str(answer["refused"]), int(answer.get("status", 500)))
         return answer

@@ -1,4 +1,4 @@
-"""What a viewer asks for: geometry, slices, contours, where the members disagree, and pictures for a page without script."""
+"""What a viewer asks for: geometry, slices, contours, entropy maps, and pictures for a page without script."""
 
 import gzip
 import json
@@ -11,9 +11,8 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Req
 from starlette.responses import JSONResponse, Response
 
 from rtseg_daemon.errors import NotShown
-from rtseg_daemon.web.people.guard import viewer
+from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here, Place
-from rtseg_daemon.web.seen import seen
 from rtseg_daemon.web.viewer.cuts import MOST, PLANES, Plane
 from rtseg_daemon.web.viewer.desk import Desk
 from rtseg_daemon.web.viewer.picture import organ_picture
@@ -64,12 +63,10 @@ def told() -> Iterator[None]:
         raise HTTPException(error.status, str(error), again) from error
 
 
-def looked_at(job_id: JobId, place: Here, person: viewer) -> Subject:
-    """The job that a person looks at, which is written down."""
+def looked_at(job_id: JobId, place: Here, _person: Viewer) -> Subject:
+    """The job that a person looks at."""
     with told():
-        subject = subject_of(place.engine, place.layout, job_id)
-    seen(place, person, job_id)
-    return subject
+        return subject_of(place.engine, place.layout, job_id)
 
 
 Looked = Annotated[Subject, Depends(looked_at)]
@@ -109,7 +106,7 @@ def slices(
     number: Annotated[int, Path(le=LARGEST_ID, ge=-LARGEST_ID)],
     count: Annotated[int, Query(ge=1, le=MOST)] = 1,
 ) -> Response:
-    """HU as little endian int16, slice after slice. Numbers count from 1: inferior, anterior or right to the other end."""
+    """HU as little endian int16, slice after slice. Numbers count from 1, at the inferior, anterior or right end."""
     with told():
         cuts = desk.cuts(subject, plane, number, count)
     headers = {"x-first": str(cuts.first), "x-count": str(cuts.count), "x-rows": str(cuts.rows)}

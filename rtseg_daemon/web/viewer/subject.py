@@ -63,9 +63,7 @@ def subject_of(engine: Engine, layout: Layout, job_id: int) -> Subject:
             raise NotShown(GONE, 410)
         path, digest = job.rtstruct_path, job.rtstruct_sha256
         rtstruct = (layout.directory / path, digest) if path and digest else None
-        return Subject(
-            job_id, job.series_id, job.last_instance_id, count, job.bundle, rtstruct, layout.result(job_id)
-        )
+        return Subject(job_id, job.series_id, job.last_instance_id, count, job.bundle, rtstruct, layout.result(job_id))
 
 
 def images_of(job: Job | Subject) -> tuple[Any, ...]:

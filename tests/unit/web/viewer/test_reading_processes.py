@@ -48,7 +48,11 @@ def test_a_refusal_has_its_status(readers: Readers) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "words"),
-    [({"do": "die"}, "came to an end"), ({"do": "tell", "seconds": 30}, "took too long"), ({"do": "babble"}, "came to")],
+    [
+        ({"do": "die"}, "came to an end"),
+        ({"do": "tell", "seconds": 30}, "took too long"),
+        ({"do": "babble"}, "came to"),
+    ],
 )
 def test_a_process_without_an_answer_is_ended_and_the_next_request_is_answered(
     readers: Readers, asked: dict[str, object], words: str

@@ -145,11 +145,15 @@ def test_so_many_wait_and_no_more(shelf: Shelf, monkeypatch: pytest.MonkeyPatch)
     assert look(shelf, "b", Reading()) == {"number": 1}
 
 
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 def test_closing_closes_every_file(shelf: Shelf) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_files()
     look(shelf, "a", Reading())
     look(shelf, "b", Reading())
-    assert len(os.listdir("/proc/self/fd")) == before + 2
+    assert open_files() == before + 2
     shelf.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_files() == before
     assert not shelf.folder.exists()
