@@ -55,11 +55,6 @@ def empty_ledger() -> bytes:
         return file.read_bytes()
 
 
-@cache
-def password_hash() -> str:
-    return hash_of(PASSWORD)
-
-
 def wait(place: Place, seconds: float) -> None:
     """Let time pass."""
     assert isinstance(place.now, Clock)
@@ -71,7 +66,7 @@ def make_account(place: Place, name: str, role: Role) -> str:
     with writing(place.engine) as session:
         if session.get(Account, name) is None:
             now = place.now()
-            row = Account(name=name, role=role.value, password_hash=password_hash(), created_at=now, changed_at=now)
+            row = Account(name=name, role=role.value, password_hash=hash_of(PASSWORD), created_at=now, changed_at=now)
             session.add(row)
     return name
 

@@ -60,6 +60,8 @@ class Commands(LaterGroup):
         LaterCommand("alarms", f"{HERE}.alarms:app", "Alarms: what people were told, and who has seen it."),
         LaterCommand("models", f"{HERE}.models:app", "Model bundles."),
         LaterCommand("config", f"{HERE}.configuration:app", "The configuration."),
+        LaterCommand("users", f"{HERE}.users:app", "Accounts of the dashboard."),
+        LaterCommand("tokens", f"{HERE}.tokens:app", "Tokens, by which programs ask the dashboard."),
     )
 
 

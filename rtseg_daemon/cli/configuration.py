@@ -14,6 +14,7 @@ from rtseg_daemon.daemon.startup import (
     uncalibrated,
     unknown_organs,
 )
+from rtseg_daemon.daemon.web_start import check_accounts, check_web
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.upkeep.channels import check as check_channels
 
@@ -47,6 +48,8 @@ def check_config(
     settings = require_config(file or config)
     check_directory(settings)
     check_certificates(settings)
+    check_web(settings.web)
+    check_accounts(settings)
     try:
         check_channels(settings.alarms)
     except ConfigError as error:  # the daemon's environment may have what this one lacks

@@ -23,6 +23,7 @@ from rtseg_daemon.daemon.startup import (
     wait_for_port,
 )
 from rtseg_daemon.daemon.watch import Watch
+from rtseg_daemon.daemon.web_start import check_web, invite_first_admin, require_accounts
 from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger import supervision
 from rtseg_daemon.ledger.engine import reading, writing
@@ -81,6 +82,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     layout.create()
     bundles = list(routed_bundles(config))
     check_certificates(config)
+    check_web(config.web)
     check_channels(config.alarms)
     for line in (*unknown_organs(config, bundles), *uncalibrated(bundles)):
         log().warning(line)
@@ -88,6 +90,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     for port in config.dicom.ports:
         wait_for_port(config.dicom.host, port)
     engine = prepare_ledger(config, layout)
+    require_accounts(config, engine)
     compare_storage(engine, layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
     upkeep = Upkeep(config, layout, engine, receiver_pid=lambda: children[0].pid)
@@ -97,6 +100,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
         bundles=[f"{bundle.name} {bundle.version}" for bundle in bundles],
         children=[child.name for child in children],
     )
+    invite_first_admin(config, engine)
     try:
         Supervisor(upkeep, children, stop, direct).run()
     finally:

@@ -7,7 +7,6 @@ import argparse
 import asyncio
 import contextlib
 import socket
-import ssl
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.config.web import Web, WebTls
+from rtseg_daemon.config.web import Web
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.errors import ConfigError, RtsegError, StorageError
 from rtseg_daemon.ledger.engine import can_be_read, open_ledger
@@ -28,7 +27,8 @@ from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.web.app import make_app
 from rtseg_daemon.web.place import Place
-from rtseg_daemon.web.safety.connections import Bounded, BoundedByProxy, Loop, tls_context
+from rtseg_daemon.web.safety.connections import Bounded, BoundedByProxy, Loop
+from rtseg_daemon.web.safety.transport import web_context
 
 BUSY_MS = 5000
 """A person waits less long for a ledger that others write than a worker does."""
@@ -52,14 +52,6 @@ def listening(web: Web) -> socket.socket:
         return socket.create_server((web.host, web.port), family=family, backlog=128)
     except OSError as error:
         raise StorageError(f"the dashboard cannot listen on {web.host}:{web.port}: {error.strerror}") from error
-
-
-def context_of(tls: WebTls) -> ssl.SSLContext:
-    """Raises ConfigError where certificate or key cannot be used."""
-    try:
-        return tls_context(str(tls.certificate), str(tls.key))
-    except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"web.tls: {tls.certificate} or {tls.key} cannot be used ({error})") from error
 
 
 def opened(config: Config) -> Engine:
@@ -93,7 +85,7 @@ def settings(place: Place) -> uvicorn.Config:
     )
     found.load()
     if web.tls is not None:
-        found.ssl = context_of(web.tls)
+        found.ssl = web_context(web.tls)
     return found
 
 

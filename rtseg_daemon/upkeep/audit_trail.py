@@ -39,7 +39,7 @@ from rtseg_daemon.ledger.schema import (
 )
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import write_durably
-from rtseg_daemon.upkeep import audit_messages
+from rtseg_daemon.upkeep import audit_messages, audit_people
 from rtseg_daemon.upkeep.audit_messages import AuditMessage, Participant, Trail
 
 BATCH = 500
@@ -157,6 +157,12 @@ def told_by_event(session: Session, event: Event) -> Iterator[AuditMessage]:
         delivery = session.get(Delivery, event.subject_id)
         if delivery is not None:
             yield told_by_delivery(session, event, delivery)
+    elif event.subject == "login":
+        yield audit_people.told_by_login(event)
+    elif event.subject in ("account", "token"):
+        yield audit_people.told_by_rights(event)
+    elif event.what == "viewed":
+        yield audit_people.told_by_look(session, event)
     elif not is_own(event.who):
         yield told_by_person(event)
 
@@ -170,8 +176,7 @@ def told_by_delivery(session: Session, event: Event, delivery: Delivery) -> Audi
 
 
 def told_by_person(event: Event) -> AuditMessage:
-    """Viewed, released, run again, cancelled: who, what, and why where that was asked for."""
-    viewed = event.what == "viewed"
+    """Released, run again, cancelled: who, what, and why where that was asked for."""
     why = str(event.detail.get("why", ""))
     about = event.detail.get("bundle") if event.subject_id is None else event.subject_id
     after = f" to {event.detail['after']}" if "after" in event.detail else ""
@@ -179,8 +184,8 @@ def told_by_person(event: Event) -> AuditMessage:
     thing = audit_messages.Thing(
         f"{event.subject} {about}", ("12", "URI"), "4", "20", f"{what}: {why}" if why else what
     )
-    code, action = (audit_messages.INSTANCES_ACCESSED, "R") if viewed else (audit_messages.PROCEDURE_RECORD, "U")
-    return AuditMessage(code, action, event.at, [Participant(event.who, requestor=True), DAEMON], [thing])
+    who = Participant(event.who, requestor=True)
+    return AuditMessage(audit_messages.PROCEDURE_RECORD, "U", event.at, [who, DAEMON], [thing])
 
 
 # --- to a collector --------------------------------------------------------------------------------------------------

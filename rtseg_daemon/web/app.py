@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from rtseg_daemon.web.people import login
+from rtseg_daemon.web.people import first_page, login
 from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.safety.bodies import Bodies
 from rtseg_daemon.web.safety.headers import Headers
@@ -11,7 +11,11 @@ from rtseg_daemon.web.static_files import mount_static
 from rtseg_daemon.web.trouble import answer_troubles
 from rtseg_daemon.web.viewer import routes as viewer
 
-ROUTERS = (login.router, viewer.router)
+ROUTERS = (
+    login.router,
+    first_page.router,
+    viewer.router,
+)
 
 
 def make_app(place: Place) -> FastAPI:

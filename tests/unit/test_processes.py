@@ -32,6 +32,8 @@ MAY_LOAD = {
     "rtseg_daemon.cli.series": {"sqlalchemy", "alembic", "pydantic"},
     "rtseg_daemon.cli.deliveries": {"sqlalchemy", "alembic", "pydantic"},
     "rtseg_daemon.cli.copies": {"sqlalchemy", "alembic", "pydantic"},
+    "rtseg_daemon.cli.users": {"sqlalchemy", "alembic", "pydantic"},
+    "rtseg_daemon.cli.tokens": {"sqlalchemy", "alembic", "pydantic"},
     "rtseg_daemon.cli.models": {"sqlalchemy", "alembic", "pydantic"},
     "rtseg_daemon.cli.configuration": DICOM | {"SimpleITK", "sqlalchemy", "alembic", "numpy", "pydantic"},
     "rtseg_daemon.cli.asking": DICOM | {"sqlalchemy", "alembic", "numpy", "pydantic"},

@@ -46,7 +46,7 @@ async def log_in(
     """Log in. 303 to the page that was asked for, 401 for a wrong name or password, 429 where it is too early."""
     refuse_other_site(request)
     to = safe_path(next)
-    address = request.client.host if request.client else ""
+    address = address_of(request)
     found = await run_in_threadpool(entering.enter, place, name, password, address, kept_form(kept, to))
     if found.wait_seconds > 0:
         minutes = math.ceil(found.wait_seconds / 60.0)
@@ -65,8 +65,7 @@ async def log_out(request: Request, place: Here) -> Response:
     await person_of(request, place)
     known = getattr(request.state, "known", None)
     if isinstance(known, sessions.Known):
-        address = request.client.host if request.client else ""
-        await run_in_threadpool(entering.leave, place, known, address)
+        await run_in_threadpool(entering.leave, place, known, address_of(request))
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(sessions.cookie_name(place.config.web), path="/", secure=place.config.web.secure)
     return answer
@@ -79,6 +78,11 @@ def refuse_other_site(request: Request) -> None:
     own = origin == "null" or urlsplit(origin).netloc == request.headers.get("host")
     if site not in ("none", "same-origin") or not own:
         raise Forbidden("this form was sent by a page of another site; open the login page itself")
+
+
+def address_of(request: Request) -> str:
+    """Where a request came from, behind a reverse proxy whom it asks for."""
+    return request.client.host if request.client else ""
 
 
 def set_cookie(answer: Response, place: Place, secret: str) -> None:

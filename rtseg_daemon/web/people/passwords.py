@@ -1,6 +1,7 @@
 """Passwords: which may be set, and argon2 over them. An unknown name costs the same time as a wrong password."""
 
 import threading
+from functools import cache
 
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
@@ -15,8 +16,12 @@ HASHER = PasswordHasher(time_cost=3, memory_cost=19_456, parallelism=1)
 """argon2id with 19 MiB, and one pass more than OWASP asks for at least."""
 ONE_AT_A_TIME = threading.Lock()
 """So that a flood of logins costs one core and 19 MiB, not all of them."""
-NOBODY = HASHER.hash("nobody has this password")
-"""Compared with where there is no such account."""
+
+
+@cache
+def nobody() -> str:
+    """Compared with where there is no such account."""
+    return HASHER.hash("nobody has this password")
 
 
 def check_password(name: str, password: str) -> None:
@@ -38,8 +43,9 @@ def hash_of(password: str) -> str:
 def matches(kept: str | None, password: str) -> bool:
     """Whether the password is the one behind `kept`. None, for an unknown name, is never matched and takes as long."""
     with ONE_AT_A_TIME:
+        other = nobody()
         try:
-            HASHER.verify(kept or NOBODY, password[: LONGEST + 1])
+            HASHER.verify(kept or other, password[: LONGEST + 1])
         except (VerifyMismatchError, InvalidHashError):
             return False
     return kept is not None

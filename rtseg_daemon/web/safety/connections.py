@@ -1,7 +1,6 @@
 """Connections of slow and of many clients, bounded, for uvicorn: it waits for a request as long as it takes."""
 
 import asyncio
-import ssl
 from typing import Any
 
 import h11
@@ -70,19 +69,3 @@ class Loop(asyncio.SelectorEventLoop):
         if options.get("ssl") is not None:
             options.setdefault("ssl_handshake_timeout", HANDSHAKE_SECONDS)
         return await super().create_server(*arguments, **options)
-
-
-def tls_context(certificate: str, key: str) -> ssl.SSLContext:
-    """For browsers: TLS 1.2 at least, with forward secrecy. Raises OSError or ssl.SSLError for unusable files."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=2")
-    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(certificate, key, password=no_password)
-    return context
-
-
-def no_password() -> str:
-    """A daemon cannot ask for one."""
-    raise ssl.SSLError("the key is protected by a passphrase")
