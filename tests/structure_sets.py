@@ -70,6 +70,15 @@ def organ_of(name: str, mask: NDArray[np.bool_], volume: Volume, margin: Any = N
     return Organ(name, box, mask[box.slices], part, float(mask.sum()) * volume.voxel_ml, **facts)
 
 
+def by_a_person(dataset: Dataset, approval: str = "APPROVED") -> None:
+    """Change a structure set of ours into one that a person drew in a planning system."""
+    dataset.Manufacturer, dataset.ManufacturerModelName = "Some Vendor", "Some Planning System"
+    dataset.ApprovalStatus = approval
+    for roi in dataset.StructureSetROISequence:
+        roi.ROIGenerationAlgorithm = "MANUAL"
+        roi.ROIDescription = ""
+
+
 def ball(volume: Volume, centre: tuple[float, float, float], radius: float) -> Any:
     """Signed margin of a ball: `centre` (z, y, x) and `radius` in voxels; positive inside."""
     z, y, x = np.indices(volume.shape)

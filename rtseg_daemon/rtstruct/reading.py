@@ -38,6 +38,7 @@ class Structure:
         oblique: how many contours were left out because they are not axial.
         description: ROIDescription, empty if not given.
         colour: ROIDisplayColor, red, green and blue from 0 to 255, or None if not given.
+        generation: ROIGenerationAlgorithm in capitals: AUTOMATIC, SEMIAUTOMATIC, MANUAL, or empty.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Structure:
     oblique: int = 0
     description: str = ""
     colour: tuple[int, int, int] | None = None
+    generation: str = ""
 
     @property
     def images(self) -> frozenset[str]:
@@ -141,6 +143,7 @@ def structure_of(roi: Dataset, contours: Sequence[Dataset], interpreted_type: st
         partly=f"{len(faults)} of {len(contours)} contours left out: {reasons}" if kept and faults else "",
         oblique=faults.count(NOT_AXIAL),
         description=text(roi, "ROIDescription"),
+        generation=text(roi, "ROIGenerationAlgorithm").upper(),
     )
 
 

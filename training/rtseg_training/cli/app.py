@@ -10,19 +10,20 @@ from rtseg_training.cli.commands_bundle import (
     export_command,
     results_command,
 )
-from rtseg_training.cli.commands_data import import_command, template_command
+from rtseg_training.cli.commands_data import import_command, split_command, template_command
 from rtseg_training.cli.commands_train import refresh_command, score_command, train_command
 from rtseg_training.cli.console import console
 
 HELP = """From a department's contoured CTs to a bundle that the daemon loads, and how good it is.
 
-In this order: import, audit, train, export, calibrate, evaluate. Each command's --help shows how it is called.
+In this order: import, split, audit, train, export, calibrate, evaluate. Each command's --help shows how it is called.
 
 Example: rtseg-train import PLANS_DIR --out sets/ours
 """
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HELP)
 app.command("import")(import_command)
+app.command("split")(split_command)
 app.command("audit")(audit_command)
 app.command("train")(train_command)
 app.command("refresh")(refresh_command)

@@ -94,14 +94,17 @@ def make_case(
     return Case(name, clean, bits, tuple(stated), stated)
 
 
-def save_case(case: Case, folder: Path) -> Entry:
-    """Write `<folder>/<name>.npz` whole or not at all. Returns its manifest entry. Raises CaseError on a full disk."""
-    path = folder / f"{case.name}.npz"
+def save_case(case: Case, folder: Path, file: str = "") -> Entry:
+    """Write `<folder>/<name>.npz`, or another `file` there, whole or not at all. Returns its manifest entry.
+
+    Raises CaseError on a full disk.
+    """
+    path = folder / (file or f"{case.name}.npz")
     partial = path.with_suffix(".partial")
     try:
-        with partial.open("wb") as file:
+        with partial.open("wb") as target:
             np.savez_compressed(
-                file, ct=case.ct.array, bits=case.bits, spacing_mm=case.ct.spacing_mm, origin_mm=case.ct.origin_mm
+                target, ct=case.ct.array, bits=case.bits, spacing_mm=case.ct.spacing_mm, origin_mm=case.ct.origin_mm
             )
         partial.replace(path)
     except OSError as error:

@@ -1,6 +1,7 @@
 """Import of folders laid out as in the TotalSegmentator dataset: `case/ct.nii.gz`, `case/segmentations/*.nii.gz`."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,9 @@ from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.ct.preconditions import ALIGNED
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.cases import Case, make_case, silent
+from rtseg_training.sets.patients import Person
+from rtseg_training.sets.report import ImportReport
+from rtseg_training.sets.source import Rules, Source
 
 MOST_KEPT = 32
 """With more masks than this in a case, those that the table does not know are left out."""
@@ -69,8 +73,7 @@ def import_case(folder: Path, names: NameTable, say: Callable[[str], None] = sil
     name = folder.name
     ct_image = read_image(folder / "ct.nii.gz", name)
     masks: dict[str, Array] = {}
-    files = sorted((folder / "segmentations").glob("*.nii.gz"))
-    for structure, path in chosen_masks(files, names, say).items():
+    for structure, path in chosen_masks(mask_files(folder), names, say).items():
         image = read_image(path, name)
         same = image.GetSize() == ct_image.GetSize() and np.allclose(image.GetSpacing(), ct_image.GetSpacing(), 1e-3)
         if not same or not np.allclose(image.GetOrigin(), ct_image.GetOrigin(), atol=0.1):
@@ -81,3 +84,39 @@ def import_case(folder: Path, names: NameTable, say: Callable[[str], None] = sil
             continue
         masks[structure] = values > 0
     return make_case(name, as_volume(ct_image), masks, say=say)
+
+
+def folder_sources(
+    folders: Sequence[Path], rules: Rules, report: ImportReport, given: Mapping[str, str]
+) -> Iterator[Source]:  # fmt: skip
+    """Every case folder. Its patient is who `given` says (case to patient), else the folder counts as a patient."""
+    for folder in folders:
+        masks = mask_files(folder)
+        for stem in (path.name.removesuffix(".nii.gz") for path in masks if not path.name.startswith(".")):
+            name = rules.names.lookup(stem)
+            if name is None:
+                report.unmapped[stem] += 1
+            else:
+                report.mapped[stem, name] += 1
+        patient = given.get(folder.name, folder.name)
+        say = partial(noted, report, folder.name)
+        yield Source(
+            folder.name,
+            Person(patient),
+            patient,
+            "",
+            (folder / "ct.nii.gz",),
+            tuple(masks),
+            rules.words,
+            partial(import_case, folder, rules.names, say),
+        )
+
+
+def mask_files(folder: Path) -> list[Path]:
+    """The masks of a case folder, in the order of their names."""
+    return sorted((folder / "segmentations").glob("*.nii.gz"))
+
+
+def noted(report: ImportReport, case: str, text: str) -> None:
+    """A note about a case in the report."""
+    report.notes.append(f"{case}: {text}")

@@ -7,7 +7,19 @@ import typer
 from rtseg_training.cli.app import app
 from typer.testing import CliRunner
 
-COMMANDS = ("import", "audit", "train", "refresh", "evaluate", "score", "calibrate", "export", "results", "template")
+COMMANDS = (
+    "import",
+    "split",
+    "audit",
+    "train",
+    "refresh",
+    "evaluate",
+    "score",
+    "calibrate",
+    "export",
+    "results",
+    "template",
+)
 
 
 def shown(*words: str) -> str:
@@ -21,7 +33,7 @@ def test_the_list_names_every_command_and_the_order() -> None:
     text = shown()
     assert set(typer.main.get_command(app).commands) == set(COMMANDS)  # type: ignore[attr-defined]
     assert "`" not in text
-    assert "import, audit, train, export, calibrate, evaluate" in text
+    assert "import, split, audit, train, export, calibrate, evaluate" in text
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -10,26 +10,35 @@ import pydicom
 import pytest
 from pydicom import Dataset
 from rtseg_training.cli.app import app
+from rtseg_training.errors import CaseError
 from rtseg_training.measure.metrics import dice
 from rtseg_training.sets.cases import Case
-from rtseg_training.sets.import_dicom import ImportReport, case_name, completed, import_tree
+from rtseg_training.sets.drawing import completed
+from rtseg_training.sets.import_dicom import case_name, tree_sources
 from rtseg_training.sets.joined import load_cases
 from rtseg_training.sets.names import load_names
+from rtseg_training.sets.report import ImportReport
+from rtseg_training.sets.source import Rules
 from typer.testing import CliRunner
 
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.ct.series import list_series, load_series
 from rtseg_daemon.demo.phantom import make_phantom, write_series
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
-from tests.structure_sets import organ_of, patients, tiny_bundle
+from tests.structure_sets import by_a_person, organ_of, patients, tiny_bundle
 
 ORGANS = ("Brainstem", "Parotid_L", "Bone_Mandible")
 Change = Callable[[Dataset], None]
 
 
 def read(tree: Path) -> tuple[list[Case], ImportReport]:
-    report = ImportReport()
-    return list(import_tree(tree, list_series(tree), load_names(), report)), report
+    report, cases = ImportReport(), []
+    for source in tree_sources(tree, list_series(tree), Rules(load_names()), report):
+        try:
+            cases.append(source.build())
+        except CaseError as error:
+            report.left_out.append(str(error))
+    return cases, report
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +50,9 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Volume, dict
     series = load_series(paths)
     organs = [organ_of(name, masks[name], volume) for name in ORGANS]
     bundle = tiny_bundle(*ORGANS)
-    write_dataset(build_rtstruct(series, organs, [bundle], derive_identity(series, bundle.digest, 1)), tree / "rs.dcm")
+    dataset = build_rtstruct(series, organs, [bundle], derive_identity(series, bundle.digest, 1))
+    by_a_person(dataset)
+    write_dataset(dataset, tree / "rs.dcm")
     return tree, volume, masks
 
 
@@ -101,7 +112,7 @@ def test_names_are_mapped_and_what_is_unknown_is_reported(tree: Path) -> None:
     assert set(case.structures) == {"Brainstem", "Parotid_L"}
     assert report.mapped["PAROTIS LI.", "Parotid_L"] == 1
     assert report.unmapped["zzRing 5mm"] == 1
-    assert "zzRing 5mm" in report.markdown()
+    assert "zzRing 5mm" in report.markdown(load_names())
 
 
 def test_an_roi_without_contours_is_not_annotated(tree: Path) -> None:
@@ -188,7 +199,9 @@ def test_of_two_structure_sets_the_newer_contour_is_taken(tree: Path) -> None:
     (case,), report = read(tree)
     assert set(case.structures) == set(ORGANS)
     assert 0 < case.mask("Parotid_L").sum() < old.mask("Parotid_L").sum()
-    assert any("drawn more than once" in note for note in report.notes)
+    (choice,) = report.choices
+    assert "Parotid_L: 'Parotid_L' of file_" in choice
+    assert choice.endswith(": the newer one")
 
 
 def test_a_structure_set_of_another_ct_is_reported_and_not_used(tree: Path) -> None:
@@ -222,7 +235,8 @@ def test_a_template_roi_of_the_exact_name_hides_no_drawn_one(tree: Path) -> None
     change(tree, with_template)
     (case,), report = read(tree)
     assert case.status["Parotid_L"] == "drawn"
-    assert not any("drawn more than once" in note for note in report.notes)
+    (choice,) = report.choices
+    assert choice.endswith(": it has contours")
 
 
 def test_an_roi_that_is_oblique_in_part_is_not_annotated(tree: Path) -> None:
