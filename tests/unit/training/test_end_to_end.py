@@ -24,9 +24,9 @@ from rtseg_daemon.segment.engines.torch_engine import load_member
 from tests.unit.training.conftest import ORGANS, tiny_recipe, write_recipe
 
 
-def run(*words: object) -> str:
+def run(*words: object, status: int = 0) -> str:
     done = CliRunner().invoke(app, [str(word) for word in words], catch_exceptions=False)
-    assert done.exit_code == 0, done.output
+    assert done.exit_code == status, done.output
     return done.output
 
 
@@ -167,7 +167,8 @@ def test_an_unfinished_or_foreign_member_is_not_exported(
 ) -> None:
     longer = tiny_recipe(steps=30)
     path = write_recipe(longer, tmp_path / "recipe.yaml")
-    run("train", path, "--data", data_set, "--out", tmp_path / "runs", "--member", "a", "--stop-after", "0s")
+    stopped = ["--member", "a", "--stop-after", "0s"]
+    run("train", path, "--data", data_set, "--out", tmp_path / "runs", *stopped, status=3)
     words = ["--members", "a", "--data", data_set, "--out", tmp_path / "tiny"]
     with pytest.raises(CheckpointError, match="of 30; train it to its end"):
         run("export", tmp_path / "runs", "--recipe", path, *words)

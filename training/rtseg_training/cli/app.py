@@ -1,5 +1,8 @@
 """`rtseg-train`: import data sets, train, evaluate, calibrate, export."""
 
+import tempfile
+import traceback
+
 import typer
 
 from rtseg_daemon.errors import RtsegError
@@ -36,7 +39,7 @@ app.command("template")(template_command)
 
 
 def main() -> None:
-    """Entry point. An error of ours, or of the disk, is one sentence and exit status 1."""
+    """Entry point. An error is one sentence and exit status 1. What nobody foresaw leaves its details in a file."""
     try:
         app()
     except RtsegError as error:
@@ -45,3 +48,20 @@ def main() -> None:
     except OSError as error:
         console.print(f"{error.filename or 'a file'}: {error.strerror or error}", style="red", highlight=False)
         raise SystemExit(1) from error
+    except MemoryError as error:
+        console.print("memory ran out; end other programs, or take smaller patches or batches", style="red")
+        raise SystemExit(1) from error
+    except Exception as error:
+        console.print(unforeseen(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        raise SystemExit(1) from error
+
+
+def unforeseen(error: Exception) -> str:
+    """What went wrong in one sentence, and the file that has the rest."""
+    first = str(error).strip().splitlines()[:1]
+    if type(error).__name__ == "OutOfMemoryError":
+        return f"the card's memory ran out ({first[0] if first else 'no details'}); take smaller patches or batches"
+    with tempfile.NamedTemporaryFile("w", prefix="rtseg-train-", suffix=".txt", delete=False) as file:
+        file.write("".join(traceback.format_exception(error)))
+    said = f"{type(error).__name__}: {first[0]}" if first else type(error).__name__
+    return f"an error that nobody foresaw: {said}; report it with {file.name}, which may name your files"

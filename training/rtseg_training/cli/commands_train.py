@@ -18,13 +18,15 @@ from rtseg_training.cli.apart import keep_apart
 from rtseg_training.cli.console import console, counted
 from rtseg_training.compare.score import score_run
 from rtseg_training.errors import CaseError, RecipeError
+from rtseg_training.learn.beforehand import check_cases, check_order, check_runs
 from rtseg_training.learn.dataset import Prepared, prepare
 from rtseg_training.learn.distributed import Place, here, process_group
 from rtseg_training.learn.focus import with_boxes
 from rtseg_training.learn.precision import multiplies_bf16
 from rtseg_training.learn.recipe import Member, Recipe, load_recipe, save_recipe
 from rtseg_training.learn.runlog import Progress
-from rtseg_training.learn.trainer import Run
+from rtseg_training.learn.stopping import UNFINISHED, Stop, heeding
+from rtseg_training.learn.trainer import Run, network_of
 from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.sets.joined import Listed, called, check_drawn, listed, load_cases
 
@@ -96,9 +98,9 @@ def start_of(member: Member, out: Path, starts: dict[str, Path]) -> Path | None:
 
 def train_members(
     recipe: Recipe, members: Sequence[Member], out: Path, cases: list[Prepared], held: list[Prepared],
-    place: Place, left: float, workers: int, starts: dict[str, Path],
-) -> bool:  # fmt: skip
-    """Train one member after the other, each to its last step or until the time is up. True when all are finished."""
+    place: Place, left: float, workers: int, starts: dict[str, Path], stop: Stop,
+) -> None:  # fmt: skip
+    """Train one member after the other, each to its last step. Ends with status 3 when time is up or `stop` says so."""
     if place.first and recipe.precision == "bf16" and not multiplies_bf16(place.device):
         console.print("this hardware does not multiply in bf16: the training runs in float32, which takes longer")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
@@ -115,11 +117,12 @@ def train_members(
                 bar.update(task, completed=p.step, note=note)  # type: ignore[arg-type]
 
             began = time.monotonic()
-            if not run.train(cases, held, report, left, workers=workers):
-                console.print(f"{member.name}: stopped at step {run.step}; run the same command to go on")
-                return False
+            if not run.train(cases, held, report, left, workers=workers, stop=stop):
+                if place.first:
+                    where = f"{member.name}: stopped at step {run.step} of {run.recipe.steps}, saved in {run.path}"
+                    console.print(f"{where}; run the same command to go on", highlight=False, soft_wrap=True)
+                raise typer.Exit(UNFINISHED)
             left -= time.monotonic() - began
-    return True
 
 
 def train_command(
@@ -135,6 +138,8 @@ def train_command(
 ) -> None:
     """Train a recipe's members. Run it again to go on where it stopped.
 
+    SIGTERM, Ctrl-C and --stop-after save and end with status 3: the same command goes on.
+
     Example: rtseg-train train training/recipes/han-oar.yaml --data sets/train --validation sets/validation
     --out runs/han-oar
 
@@ -147,15 +152,22 @@ def train_command(
     if validation:
         keep_apart(data, validation)
     check_excluded(recipe, data)
+    check_order(recipe, chosen, out)
     with process_group(here(device)) as place:
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
             held = prepare_all(validation, recipe)[: recipe.validate_cases] if validation else []
+        check_cases(recipe, cases)
         recipe = with_boxes(recipe, cases)
+        for one in chosen:
+            network_of(recipe.for_member(one))
+        check_runs(recipe, out, cases, {})
+        place.wait()  # nobody writes before all have looked
         if place.first:
             out.mkdir(parents=True, exist_ok=True)
             save_recipe(recipe, out / "recipe.yaml")
-        train_members(recipe, chosen, out, cases, held, place, limit, workers, {})
+        with heeding() as stop:
+            train_members(recipe, chosen, out, cases, held, place, limit, workers, {}, stop)
 
 
 def refresh_command(
@@ -188,8 +200,10 @@ def refresh_command(
     with process_group(here(device)) as place:
         with console.status("preparing cases"):
             cases = prepare_all(data, recipe)
-        if not train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old)):
-            return
+        check_cases(recipe, cases)
+        check_runs(recipe, runs, cases, starts_of(old))
+        with heeding() as stop:
+            train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old), stop)
         if not place.first:
             return
     new = refreshed(old, recipe, runs, out.resolve(), version, len(cases))

@@ -14,12 +14,19 @@ from rtseg_training.errors import CheckpointError
 
 
 def save_checkpoint(
-    path: Path, net: nn.Module, average: dict[str, Tensor], optimizer: torch.optim.Optimizer, meta: dict[str, Any]
+    path: Path,
+    net: nn.Module,
+    average: dict[str, Tensor],
+    optimizer: torch.optim.Optimizer | None,
+    meta: dict[str, Any],
 ) -> None:
-    """Write `path` whole or not at all. A full disk leaves the last good checkpoint as it was."""
+    """Write `path` whole or not at all. A full disk leaves the last good checkpoint as it was.
+
+    Without an optimizer it holds weights that can be used, and no run goes on from it.
+    """
     tensors = {f"net.{k}": v.detach().contiguous() for k, v in net.state_dict().items()}
     tensors |= {f"ema.{k}": v.contiguous() for k, v in average.items()}
-    for index, state in optimizer.state_dict()["state"].items():
+    for index, state in (optimizer.state_dict()["state"] if optimizer else {}).items():
         for key, value in state.items():
             if isinstance(value, Tensor):
                 tensors[f"optimizer.{index}.{key}"] = value.contiguous()
@@ -33,7 +40,10 @@ def save_checkpoint(
             os.close(descriptor)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
-        raise CheckpointError(f"{path}: cannot be saved ({error}); the last checkpoint is kept") from error
+        raise CheckpointError(
+            f"{path}: cannot be saved ({error}); the last checkpoint is kept: free disk space, then run the same "
+            "command to go on"
+        ) from error
     partial.replace(path)
 
 

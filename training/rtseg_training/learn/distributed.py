@@ -38,6 +38,15 @@ class Place:
         distributed.all_reduce(flag, op=distributed.ReduceOp.MAX)
         return bool(flag.item())
 
+    def mean(self, value: float) -> float:
+        """The mean over all processes: each sees its own part of a batch. All of them must ask."""
+        if self.world == 1:
+            return value
+        total = torch.tensor([value], dtype=torch.float64 if self.device.type == "cpu" else torch.float32)
+        total = total.to(self.device)
+        distributed.all_reduce(total)
+        return float(total.item()) / self.world
+
     def wait(self) -> None:
         """Wait until every process is here (the others wait while the first validates)."""
         if self.world > 1:

@@ -1,13 +1,15 @@
 """A recipe: everything one experiment needs, as YAML. Unknown keys are errors."""
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from rtseg_daemon.anatomy.sides import one_sided
 from rtseg_daemon.bundles import Family, InPlane, Intensity, StrictModel, not_multiples
+from rtseg_daemon.storage import write_durably
 from rtseg_training.errors import RecipeError
 
 COMMON = frozenset(
@@ -17,22 +19,40 @@ COMMON = frozenset(
 """Keys that no member may change: how cases are prepared, and what the members answer."""
 
 
+def check_member_name(value: str) -> str:
+    """A name and no path: a folder and a file are called by it."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", value):
+        raise ValueError(f"{value!r} is no name; write letters, digits, `_`, `.` and `-`, at most 64 of them")
+    return value
+
+
+MemberName = Annotated[str, AfterValidator(check_member_name)]
+
+OrganName = Annotated[str, Field(min_length=1, max_length=16)]
+"""As long as some planning systems take: a longer one would fail when the bundle is made."""
+
+Millimetres = Annotated[float, Field(gt=0, le=3000, allow_inf_nan=False)]
+Side = Annotated[int, Field(ge=1, le=1024)]
+"""Voxels."""
+Jitter = Annotated[int, Field(ge=0, le=512)]
+
+
 class Optimizer(StrictModel):
     """Optimizer of the whole run. `lr` is the schedule's starting (or peak) rate."""
 
     name: Literal["adam", "rmsprop", "sgd"] = "adam"
-    lr: float = 1e-3
-    weight_decay: float = 1e-8
-    momentum: float = 0.9
+    lr: float = Field(default=1e-3, gt=0, le=10)
+    weight_decay: float = Field(default=1e-8, ge=0, le=1)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
 
 
 class Schedule(StrictModel):
     """`step`: times `factor` every `every` steps (the papers'), `cosine`: to zero at the last step, after a warm-up."""
 
     name: Literal["step", "cosine", "constant"] = "cosine"
-    warmup: int = 100
-    every: int = 1000
-    factor: float = 0.9
+    warmup: int = Field(default=100, ge=0)
+    every: PositiveInt = 1000
+    factor: float = Field(default=0.9, gt=0, le=1)
 
 
 class Loss(StrictModel):
@@ -45,7 +65,7 @@ class Loss(StrictModel):
 
     name: Literal["ath_l_exp", "l_exp", "dice", "pooled_dice", "dice_focal", "focal_dice"] = "ath_l_exp"
     alpha: float = Field(default=0.5, ge=0.1, le=10)
-    gamma: float = Field(default=1.0, gt=0)
+    gamma: float = Field(default=1.0, gt=0, le=10)
     marginal: bool = True
 
 
@@ -56,15 +76,15 @@ class Augment(StrictModel):
     blurs it, and a network that never saw a sharp patch in training meets only sharp ones in use.
     """
 
-    flip: float = 0.5
-    warp: float = 1.0
-    rotate_deg: float = 8.0
-    scale: float = 0.1
-    elastic_mm: float = 4.0
-    noise_hu: float = 20.0
-    shift_hu: float = 20.0
-    contrast: float = 0.05
-    blur: float = 0.12
+    flip: float = Field(default=0.5, ge=0, le=1)
+    warp: float = Field(default=1.0, ge=0, le=1)
+    rotate_deg: float = Field(default=8.0, ge=0, le=180)
+    scale: float = Field(default=0.1, ge=0, lt=1)
+    elastic_mm: float = Field(default=4.0, ge=0, le=50)
+    noise_hu: float = Field(default=20.0, ge=0, le=1000)
+    shift_hu: float = Field(default=20.0, ge=0, le=1000)
+    contrast: float = Field(default=0.05, ge=0, lt=1)
+    blur: float = Field(default=0.12, ge=0, le=0.5)
 
 
 class Member(BaseModel):
@@ -75,9 +95,9 @@ class Member(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
-    name: str
-    seed: int = 0
-    start: str | None = None
+    name: MemberName
+    seed: int = Field(default=0, ge=0, lt=2**32)
+    start: MemberName | None = None
 
     @property
     def changes(self) -> dict[str, Any]:
@@ -107,20 +127,20 @@ class Recipe(StrictModel):
         ema: decay of the moving average of the weights, which is what is validated and exported.
     """
 
-    name: str
+    name: Annotated[str, Field(min_length=1, max_length=100)]
     family: Family = "sepnet"
     arguments: dict[str, int | float | str | list[int]] = Field(default_factory=dict)
-    classes: list[str]
-    spacing_mm: tuple[float, float, float]
-    patch: tuple[int, int, int]
-    window_step: tuple[PositiveInt, PositiveInt, PositiveInt] | None = None
-    extent_mm: tuple[float, float, float]
+    classes: list[OrganName] = Field(min_length=1)
+    spacing_mm: tuple[Millimetres, Millimetres, Millimetres]
+    patch: tuple[Side, Side, Side]
+    window_step: tuple[Side, Side, Side] | None = None
+    extent_mm: tuple[Millimetres, Millimetres, Millimetres]
     in_plane: InPlane = "average"
-    sample_mm: tuple[float, float, float] | None = None
-    jitter: tuple[int, int, int] = (8, 8, 6)
+    sample_mm: tuple[Millimetres, Millimetres, Millimetres] | None = None
+    jitter: tuple[Jitter, Jitter, Jitter] = (8, 8, 6)
     stage: Literal["semantic", "localise", "small", "joint"] | None = None
     small_organs: list[str] = Field(default_factory=list)
-    box_diameters: float = 3.0
+    box_diameters: float = Field(default=3.0, gt=0, le=20)
     foreground: float = Field(default=0.0, ge=0, le=1)
     intensity: list[Intensity] = Field(default=["SLF1"], min_length=1)
     mirror: bool = False
@@ -135,7 +155,7 @@ class Recipe(StrictModel):
     validate_every: PositiveInt = 500
     validate_cases: PositiveInt = 8
     exclude: list[str] = Field(default_factory=list)
-    members: list[Member]
+    members: list[Member] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _flips_have_twins(self) -> "Recipe":
@@ -150,11 +170,36 @@ class Recipe(StrictModel):
     def _fits_its_family(self) -> "Recipe":
         if fault := not_multiples(self.family, self.patch, self.window_step):
             raise ValueError(fault.replace("window ", "patch ", 1))
+        width = self.arguments.get("width", 1)
+        if not isinstance(width, int) or not 1 <= width <= 1024:
+            raise ValueError(f"arguments.width is {width!r}; write a whole number from 1 to 1024")
         if (self.stage or self.small_organs) and self.family != "focusnet":
             raise ValueError("stage and small_organs are FocusNet's; leave them out")
         if unknown := set(self.small_organs) - set(self.classes):
             raise ValueError(f"small_organs names {min(unknown)}, which is not among the classes")
         return self
+
+    @model_validator(mode="after")
+    def _names_are_single(self) -> "Recipe":
+        for what, names in (("class", self.classes), ("member", [member.name for member in self.members])):
+            folded = [name.casefold() for name in names]  # a file system may know no case
+            twice = [name for name, small in zip(names, folded, strict=True) if folded.count(small) > 1]
+            if twice:
+                raise ValueError(f"{what} {twice[0]} is there twice; give each a name of its own")
+        return self
+
+    def check_starts(self) -> None:
+        """Raise RecipeError for a member that starts from one that is not there, or in the end from itself."""
+        starts = {member.name: member.start for member in self.members}
+        for name in starts:
+            way = [name]
+            while (before := starts[way[-1]]) is not None:
+                if before not in starts:
+                    raise RecipeError(f"recipe {self.name}, member {way[-1]}: start names {before}, which is no member")
+                if before in way:
+                    circle = " starts from ".join([*way, before])
+                    raise RecipeError(f"recipe {self.name}: {circle}; one of them must begin with its own seed")
+                way.append(before)
 
     def member(self, name: str) -> Member:
         """The member called `name`. Raises RecipeError with the known names."""
@@ -188,8 +233,8 @@ def first_fault(error: ValidationError) -> str:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> Path:
-    """Write a recipe that was made, not written by hand, beside its runs."""
-    path.write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
+    """Write a recipe that was made, not written by hand, beside its runs. What stood there is replaced whole."""
+    write_durably(path, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False).encode(), mode=0o644)
     return path
 
 
@@ -199,8 +244,9 @@ def load_recipe(path: Path) -> Recipe:
         recipe = Recipe.model_validate(yaml.safe_load(path.read_text()))
     except ValidationError as error:
         raise RecipeError(f"{path}: {first_fault(error)}") from error
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
+    recipe.check_starts()
     for member in recipe.members:
         recipe.for_member(member)
     return recipe

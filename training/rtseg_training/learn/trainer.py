@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,13 @@ from rtseg_daemon.networks.focusnet import FocusNet
 from rtseg_training.errors import CheckpointError, RecipeError
 from rtseg_training.learn import losses
 from rtseg_training.learn.account import cases_of, check_owner, check_plan, check_same, plan_of, start_digest
+from rtseg_training.learn.beforehand import BEST, CHECKPOINT, check_cases
 from rtseg_training.learn.card import learner
 from rtseg_training.learn.checkpoint import (
     load_into,
     part,
     read_checkpoint,
+    read_meta,
     read_weights,
     restore_optimizer,
     save_checkpoint,
@@ -142,12 +145,22 @@ class Supervised(nn.Module):
         return self.loss_of(logits, Patch(image, labels, annotated))
 
 
+def never() -> bool:
+    """Nobody asks for an end."""
+    return False
+
+
+def best_so_far(path: Path) -> float:
+    """The mean Dice on the validation cases of the best weights that a run has kept, none where it has kept none."""
+    return float(read_meta(path)["mean"]) if path.is_file() else -math.inf
+
+
 def network_of(recipe: Recipe) -> nn.Module:
     """The recipe's network with random weights. Raises RecipeError if its arguments do not fit the family."""
     check_measured(recipe)
     try:
         return build(recipe.family, classes=len(recipe.classes) + 1, **recipe.arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, ArithmeticError, RuntimeError) as error:
         raise RecipeError(f"recipe {recipe.name}: arguments do not fit {recipe.family}: {error}") from error
 
 
@@ -165,7 +178,7 @@ class Run:
         self.recipe = recipe.for_member(member)
         self.member = member
         self.folder = folder
-        self.path = folder / "checkpoint.safetensors"
+        self.path = folder / CHECKPOINT
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(member.seed)
         self.net = self._fresh()
@@ -175,6 +188,7 @@ class Run:
         self.cases = ""
         self.learned: list[tuple[str, str, str]] = []
         self.lost_steps = 0
+        self.best = best_so_far(folder / BEST)
         tensors = self._stored()
         if not tensors and start is not None:
             load_into(start, self.net, widened(read_weights(start), self.net))
@@ -203,10 +217,21 @@ class Run:
 
     def save(self) -> None:
         """Write the checkpoint. Raises CheckpointError, the last one kept, if it cannot be written."""
-        meta = {"recipe": self.recipe.name, "member": self.member.name, "step": self.step, "seconds": self.seconds}
-        meta |= {"plan": plan_of(self.recipe), "start": self.start, "cases": self.cases, "learned": self.learned}
         if self.place.first:
-            save_checkpoint(self.path, self.net, self.average, self.optimizer, meta)
+            save_checkpoint(self.path, self.net, self.average, self.optimizer, self._account())
+
+    def _account(self) -> dict[str, Any]:
+        """What a checkpoint says of itself."""
+        meta = {"recipe": self.recipe.name, "member": self.member.name, "step": self.step, "seconds": self.seconds}
+        return meta | {"plan": plan_of(self.recipe), "start": self.start, "cases": self.cases, "learned": self.learned}
+
+    def keep_best(self, scores: dict[str, float]) -> None:
+        """Keep these weights beside the last ones where no earlier ones were as good on the validation cases."""
+        mean = sum(scores.values()) / len(scores) if scores else -math.inf
+        if mean > self.best and self.place.first:
+            self.best = mean
+            meta = self._account() | {"validation": scores, "mean": mean}
+            save_checkpoint(self.folder / BEST, self.net, self.average, None, meta)
 
     def averaged(self) -> nn.Module:
         """A copy of the network with the averaged weights."""
@@ -245,8 +270,9 @@ class Run:
         stop_after_s: float = math.inf,
         checkpoint_s: float = CHECKPOINT_SECONDS,
         workers: int = 1,
+        stop: Callable[[], bool] = never,
     ) -> bool:
-        """Train to the recipe's last step, or until `stop_after_s` seconds have passed. Returns True when finished.
+        """Train to the recipe's last step, until `stop_after_s` seconds have passed, or `stop` says so. True: finished.
 
         Raises RecipeError if no case has one of the recipe's classes, CheckpointError if the run began with other
         cases or does not come to finite numbers.
@@ -263,15 +289,20 @@ class Run:
         began = saved = time.monotonic()
         first, before = self.step, self.seconds
         try:
-            while self.step < self.recipe.steps and not self.place.agreed(time.monotonic() - began >= stop_after_s):
+            while self.step < self.recipe.steps and not self.place.agreed(
+                stop() or time.monotonic() - began >= stop_after_s
+            ):
                 loss = self.one_step(trainee, moved(feed.take(), self.place.device))
                 now = time.monotonic()
                 self.seconds = before + now - began
                 left = (now - began) / (self.step - first) * (self.recipe.steps - self.step)
                 rate = float(self.optimizer.param_groups[0]["lr"])
                 waiting = feed.waited / (now - began)
+                noted = self.step % LOG_EVERY == 0 or self._is_validated(held_out)
+                loss = self.place.mean(loss) if noted else loss
                 progress = Progress(self.step, self.recipe.steps, loss, left, rate, waiting, self._scores(held_out))
-                if log is not None and (self.step % LOG_EVERY == 0 or progress.validation):
+                self.keep_best(progress.validation)
+                if log is not None and noted:
                     log.write(progress, self.seconds)
                 report(progress)
                 if now - saved > checkpoint_s:
@@ -289,11 +320,7 @@ class Run:
         """The network with its loss. Raises RecipeError if no case has one of the recipe's classes."""
         classes = len(self.recipe.classes) + 1
         drawn, frequencies = drawn_counts(cases, classes), label_frequencies(cases, classes)
-        for name, voxels in zip(self.recipe.classes, frequencies[1:].tolist(), strict=True):
-            if voxels == 0:
-                raise RecipeError(
-                    f"recipe {self.recipe.name}: no case has {name}; leave it out or import cases with it"
-                )
+        check_cases(self.recipe, cases)
         device, half = self.place.device, in_bf16(self.recipe, self.place.device)
         frequencies = frequencies.to(device)
         if self.recipe.stage is not None:
@@ -302,9 +329,13 @@ class Run:
         learning = learner(self.net, device, half, alone=self.place.world == 1)
         return Supervised(learning, make_loss(self.recipe.loss, frequencies, drawn.to(device)), half)
 
+    def _is_validated(self, held_out: Sequence[Prepared]) -> bool:
+        due = self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps
+        return bool(held_out) and due
+
     def _scores(self, held_out: Sequence[Prepared]) -> dict[str, float]:
         """Validation scores at the steps that ask for them. The other processes wait."""
-        if not held_out or (self.step % self.recipe.validate_every and self.step != self.recipe.steps):
+        if not self._is_validated(held_out):
             return {}
         measured = answering(self.averaged(), self.recipe)
         scores = validate(measured, held_out, self.recipe, self.place.device) if self.place.first else {}

@@ -5,7 +5,7 @@ import re
 import pytest
 import torch
 from rtseg_training.cli.app import app
-from rtseg_training.learn.distributed import chosen_device
+from rtseg_training.learn.distributed import Place, chosen_device
 from typer.testing import CliRunner
 
 
@@ -62,3 +62,14 @@ def test_a_wrong_device_is_a_usage_error(command: list[str], name: str, words: s
     done = CliRunner().invoke(app, [*command, "--data", "d", "--validation", "v", "--out", "o", "--device", name])
     assert done.exit_code == 2
     assert words in re.sub(r"[\s│]+", " ", done.output)
+
+
+def test_every_process_gets_the_mean_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = 0.75
+
+    def sum_of_two(total: torch.Tensor) -> None:
+        total += others
+
+    monkeypatch.setattr(torch.distributed, "all_reduce", sum_of_two)
+    assert Place(rank=0, world=2).mean(0.25) == 0.5
+    assert Place().mean(0.25) == 0.25

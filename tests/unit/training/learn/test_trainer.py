@@ -11,8 +11,9 @@ import torch
 from rtseg_training.errors import CheckpointError, RecipeError
 from rtseg_training.learn import runlog, trainer
 from rtseg_training.learn.account import check_plan, plan_of
-from rtseg_training.learn.checkpoint import read_checkpoint
+from rtseg_training.learn.checkpoint import read_checkpoint, read_meta
 from rtseg_training.learn.dataset import Prepared, batch_of
+from rtseg_training.learn.distributed import Place
 from rtseg_training.learn.recipe import Recipe, Schedule
 from rtseg_training.learn.runlog import Progress
 from rtseg_training.learn.trainer import Run, learning_rate, update_average
@@ -255,3 +256,55 @@ def test_a_checkpoint_from_before_a_key_was_known_had_its_default(tmp_path: Path
     check_plan(tmp_path, {"plan": old}, averaged.for_member(averaged.members[0]))
     with pytest.raises(CheckpointError, match='in_plane: "average", the recipe says "sample"'):
         check_plan(tmp_path, {"plan": old}, recipe.for_member(recipe.members[0]))
+
+
+def test_the_best_weights_by_validation_are_kept_beside_the_last(
+    tmp_path: Path, short: Recipe, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([0.3, 0.6, 0.5, 0.6, 0.55, 0.7])
+    monkeypatch.setattr(trainer, "validate", lambda *_: {"Brainstem": next(scores)})
+    recipe = short.model_copy(update={"validate_every": 1})
+    kept: list[tuple[int, int]] = []
+
+    def look(progress: Progress) -> None:
+        kept.append((progress.step, read_meta(tmp_path / "best.safetensors")["step"]))
+
+    run = Run(recipe, recipe.members[0], tmp_path)
+    assert run.train([prepared], [prepared], look, stop=lambda: run.step == 5) is False
+    again = Run(recipe, recipe.members[0], tmp_path)
+    assert again.best == 0.6
+    assert again.train([prepared], [prepared], look)
+    assert kept == [(1, 1), (2, 2), (3, 2), (4, 2), (5, 2), (6, 6)]
+    tensors, meta = read_checkpoint(tmp_path / "best.safetensors")
+    assert (meta["mean"], meta["validation"]) == (0.7, {"Brainstem": 0.7})
+    assert not any(key.startswith("optimizer.") for key in tensors)
+    last = read_checkpoint(run.path)[0]
+    assert same({k: v for k, v in last.items() if not k.startswith("optimizer.")}, tensors)
+
+
+def test_the_loss_that_is_logged_is_that_of_all_processes(
+    tmp_path: Path, short: Recipe, prepared: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Two(Place):
+        def mean(self, value: float) -> float:
+            own.append(value)
+            return (value + 10.0) / 2
+
+    own: list[float] = []
+    monkeypatch.setattr(trainer, "LOG_EVERY", 2)
+    assert Run(short, short.members[0], tmp_path, place=Two()).train([prepared], [], quiet)
+    with (tmp_path / "log.csv").open() as file:
+        logged = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert len(own) == 3, "asked only where it is logged: it costs an exchange"
+    assert logged == pytest.approx([(value + 10.0) / 2 for value in own], abs=1e-4)
+
+
+def test_a_full_disk_says_what_is_kept_and_how_to_go_on(tmp_path: Path, short: Recipe, prepared: Prepared) -> None:
+    run = Run(short, short.members[0], tmp_path)
+    assert run.train([prepared], [], quiet, stop_after_s=0.0) is False
+    before = run.path.read_bytes()
+    with no_room(len(before) // 2), pytest.raises(CheckpointError) as fault:
+        run.train([prepared], [], quiet)
+    assert "the last checkpoint is kept: free disk space, then run the same command to go on" in str(fault.value)
+    assert run.path.read_bytes() == before
+    assert Run(short, short.members[0], tmp_path).train([prepared], [], quiet)
