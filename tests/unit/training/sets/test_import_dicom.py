@@ -335,6 +335,7 @@ def test_contours_without_images_go_to_the_one_series_of_their_frame(tree: Path)
 
 def test_a_structure_set_of_no_frame_here_and_a_broken_one_are_reported(tree: Path) -> None:
     def adrift(dataset: Dataset) -> None:
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.78"
         dataset.ReferencedFrameOfReferenceSequence = []
         for entry in dataset.StructureSetROISequence:
             entry.ReferencedFrameOfReferenceUID = "2.25.9"
