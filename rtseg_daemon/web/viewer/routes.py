@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from rtseg_daemon.errors import NotShown
 from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here, Place
+from rtseg_daemon.web.seen import seen
 from rtseg_daemon.web.viewer.cuts import MOST, PLANES, Plane
 from rtseg_daemon.web.viewer.desk import Desk
 from rtseg_daemon.web.viewer.picture import organ_picture
@@ -63,10 +64,12 @@ def told() -> Iterator[None]:
         raise HTTPException(error.status, str(error), again) from error
 
 
-def looked_at(job_id: JobId, place: Here, _person: Viewer) -> Subject:
-    """The job that a person looks at."""
+def looked_at(job_id: JobId, place: Here, person: Viewer) -> Subject:
+    """The job that a person looks at, which the audit trail tells."""
     with told():
-        return subject_of(place.engine, place.layout, job_id)
+        subject = subject_of(place.engine, place.layout, job_id)
+    seen(place, person, job_id)
+    return subject
 
 
 Looked = Annotated[Subject, Depends(looked_at)]

@@ -14,6 +14,7 @@ export class Controls {
     this.slider = root.querySelector("[data-slider]");
     this.strip = this.find("strip");
     this.timer = 0;
+    this.filled = false;
     this.tool = "scroll";
     this.#listen();
     this.#legend();
@@ -88,7 +89,7 @@ export class Controls {
     this.find("beside-choice").hidden = !others.length;
     const doubtful = this.viewer.doubtful().length;
     for (const button of this.root.querySelectorAll("[data-doubtful]")) button.disabled = !doubtful;
-    this.root.dataset.ready = "true";
+    this.filled = true;
   }
 
   #row(organ) {
@@ -150,6 +151,7 @@ export class Controls {
       one.setAttribute("aria-pressed", level === viewer.state.window.level && width === viewer.state.window.width);
     }
     this.#drawStrip(count);
+    if (this.filled) root.dataset.ready = "true";
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.#tell(count, mm), QUIET_MS);
   }

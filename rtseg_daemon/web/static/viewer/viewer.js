@@ -347,13 +347,12 @@ function sentence(text) {
 for (const root of document.querySelectorAll("[data-viewer]")) {
   const viewer = new Viewer(root);
   listenToKeys(root, viewer);
-  for (const row of document.querySelectorAll("[data-organ]")) {
-    row.addEventListener("click", (event) => {
-      if (event.target.closest("a, input, select, label")) return;
-      const range = (row.dataset.slices || "").match(/^(\d+)-(\d+)$/);
-      viewer.goToOrgan(row.dataset.organ, range && [Number(range[1]), Number(range[2])]);
-      root.scrollIntoView({ block: "nearest" });
-    });
-  }
+  document.addEventListener("click", (event) => {
+    const row = event.target.closest("[data-organ]");
+    if (!row || event.target.closest("a, button, input, select, label")) return;
+    const range = (row.dataset.slices || "").match(/^(\d+)-(\d+)$/);
+    viewer.goToOrgan(row.dataset.organ, range && [Number(range[1]), Number(range[2])]);
+    root.scrollIntoView({ block: "nearest" });
+  });
   viewer.start();
 }

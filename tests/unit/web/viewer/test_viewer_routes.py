@@ -11,7 +11,8 @@ from starlette.testclient import TestClient
 
 from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.ct.series import CtSeries, load_series
-from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState
 from rtseg_daemon.web.place import Place
@@ -133,6 +134,15 @@ def test_all_jobs_of_the_same_images_share_one_reading(shared: Shown) -> None:
 
 
 WHATS = ("volume", "slices/axial/1", "contours", "entropy/0", "organ.png?name=Parotid_L")
+
+
+@pytest.mark.parametrize("what", WHATS)
+def test_who_looks_is_in_the_audit_trail_once(own: Shown, what: str) -> None:
+    for _ in range(2):
+        assert own.client.get(f"/cases/{own.job}/{what}").status_code == 200
+    with reading(own.place.engine) as session:
+        looks = [event for event in events_of(session, "job", own.job) if event.what == "viewed"]
+    assert [event.who for event in looks] == ["a.viewer"]
 
 
 @pytest.mark.parametrize("what", WHATS)
