@@ -17,8 +17,7 @@ from rtseg_daemon.cli.common import (
 )
 from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import reading
-from rtseg_daemon.ledger.events import events_of
-from rtseg_daemon.ledger.schema import Event
+from rtseg_daemon.ledger.history import job_history
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.upkeep import deciding
 
@@ -75,12 +74,7 @@ def events(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) ->
     """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
-        job = views.find_job(session, job_id)
-        found: list[tuple[Event, str | None]] = [(event, None) for event in events_of(session, "job", job_id)]
-        for delivery in job.deliveries:
-            found += [(event, delivery.destination) for event in events_of(session, "delivery", delivery.id)]
-        found.sort(key=lambda pair: pair[0].id)
-        shapes = [views.event_shape(event) | {"destination": destination} for event, destination in found]
+        shapes = job_history(session, job_id)
     if as_json:
         return print_json(shapes)
     columns = ("at", "what", "from", "to", "destination", "who", "detail")

@@ -3,16 +3,17 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle, models_of
+from rtseg_daemon.bundles import Bundle, installed_models, load_bundle, models_of
 from rtseg_daemon.cli.activating import activate, rollback
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_facts, print_json, print_table
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.errors import BundleError
+from rtseg_daemon.upkeep.installed import brief, installed_bundles
 from rtseg_daemon.versions import Active, read_active, versions_of
 
 app = typer.Typer(help="Model bundles.\n\nExample: rtseg-daemon models list", no_args_is_help=True)
@@ -29,18 +30,6 @@ def models_directory(config: Path | None) -> Path:
     return models_of(load_config(config)) if config is not None else installed_models()
 
 
-def brief(bundle: Bundle) -> dict[str, Any]:
-    return {
-        "name": bundle.name,
-        "version": bundle.version,
-        "digest": bundle.digest,
-        "intended_use": bundle.intended_use,
-        "description": bundle.description,
-        "organs": [organ.name for organ in bundle.classes],
-        "members": len(bundle.members),
-    }
-
-
 @app.command("list")
 def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
     """All bundles, each in the version that serves. One that is altered or unreadable is listed with its error.
@@ -48,13 +37,7 @@ def list_models(config: ConfigFile = None, as_json: AsJson = False) -> None:
     Example: rtseg-daemon models list
     """
     folder = models_directory(config)
-    shapes: list[dict[str, Any]] = []
-    for name in bundle_names(folder):
-        try:
-            shapes.append(brief(load_bundle(folder, name)) | {"error": None})
-        except BundleError as error:
-            shapes.append({"name": name, "error": str(error)})
-        shapes[-1]["versions"] = list(versions_of(folder, name))
+    shapes = installed_bundles(folder)
     if as_json:
         return print_json(shapes)
     columns = ("name", "version", "versions", "intended_use", "members", "organs", "error")

@@ -73,7 +73,13 @@ def release(
 
 
 def retry(
-    session: Session, job_id: int, who: str, *, configured: Sequence[str] | None = None, at: float | None = None
+    session: Session,
+    job_id: int,
+    who: str,
+    *,
+    configured: Sequence[str] | None = None,
+    why: str = "",
+    at: float | None = None,
 ) -> Job:
     """Take a FAILED job up again: its deliveries if its RTSTRUCT is stored, else the whole work, attempts at 0.
 
@@ -85,13 +91,16 @@ def retry(
         raise StateError(f"job {job_id} is {job.state if job else 'unknown'}; only a FAILED job can be retried")
     refuse_in_doubt(job)
     refuse_superseded(session, job)
+    detail = {"why": why} if why else None
     if job.rtstruct_path and job.deliveries:
         failed = {one.destination for one in job.deliveries if one.state is DeliveryState.FAILED}
         refuse_unconfigured(job_id, failed, configured)
-        move_job(session, job_id, JobState.DELIVERING, what="retried", who=who, at=at, error=None)
+        move_job(session, job_id, JobState.DELIVERING, what="retried", who=who, detail=detail, at=at, error=None)
         wake_deliveries(session, job_id, (DeliveryState.FAILED,), configured, what="retried", who=who, at=at)
     else:
-        move_job(session, job_id, JobState.QUEUED, what="retried", who=who, at=at, error=None, attempts=0)
+        move_job(
+            session, job_id, JobState.QUEUED, what="retried", who=who, detail=detail, at=at, error=None, attempts=0
+        )
     return job
 
 
@@ -102,6 +111,7 @@ def rerun(
     *,
     bundle: str | None = None,
     no_send: bool = False,
+    why: str = "",
     at: float | None = None,
 ) -> Job:
     """A new job for the same series and instances, as its next run. The old one stays as it is.
@@ -128,5 +138,5 @@ def rerun(
     )
     if reasons := reception_reasons(old):
         note_reception(job, reasons)
-    record_event(session, "job", job.id, "rerun", detail={"of": job_id}, who=who, at=at)
+    record_event(session, "job", job.id, "rerun", detail={"of": job_id} | ({"why": why} if why else {}), who=who, at=at)
     return job

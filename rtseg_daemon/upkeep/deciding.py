@@ -40,7 +40,13 @@ class Desk:
 
 
 def rerun(
-    desk: Desk, job_id: int, *, bundle: str | None = None, no_send: bool = False, as_of: int | None = None
+    desk: Desk,
+    job_id: int,
+    why: str = "",
+    *,
+    bundle: str | None = None,
+    no_send: bool = False,
+    as_of: int | None = None,
 ) -> views.JsonObject:
     """A new job for the same series. Raises StateError, or BundleError for bundles that cannot run or be sent."""
     with reading(desk.engine) as session:
@@ -49,7 +55,8 @@ def rerun(
     require_bundles(desk.config, names, route, no_send)
     with writing(desk.engine) as session:
         refuse_second(session, job_id, as_of)
-        return desk.shape(session, decisions.rerun(session, job_id, desk.who, bundle=bundle, no_send=no_send))
+        job = decisions.rerun(session, job_id, desk.who, bundle=bundle, no_send=no_send, why=why)
+        return desk.shape(session, job)
 
 
 def require_bundles(config: Config, names: str, route_name: str, no_send: bool) -> None:
@@ -73,12 +80,13 @@ def refuse_research(desk: Desk, job_id: int) -> None:
         )
 
 
-def retry(desk: Desk, job_id: int, *, as_of: int | None = None) -> views.JsonObject:
+def retry(desk: Desk, job_id: int, why: str = "", *, as_of: int | None = None) -> views.JsonObject:
     """Take a FAILED job up again: only its delivery, if its structure set is stored. Raises StateError, BundleError."""
     refuse_research(desk, job_id)
     with writing(desk.engine) as session:
         refuse_second(session, job_id, as_of)
-        return desk.shape(session, decisions.retry(session, job_id, desk.who, configured=desk.config.destination_names))
+        job = decisions.retry(session, job_id, desk.who, configured=desk.config.destination_names, why=why)
+        return desk.shape(session, job)
 
 
 def cancel(desk: Desk, job_id: int, why: str = "", *, as_of: int | None = None) -> views.JsonObject:

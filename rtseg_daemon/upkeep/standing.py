@@ -20,6 +20,15 @@ def standing(engine: Engine, config: Config, *, deep: bool = False) -> dict[str,
 
     Raises LedgerError or SQLAlchemyError where the ledger cannot be read.
     """
+    shape, facts = observed(engine, config, deep=deep)
+    cache = Layout(config.storage.directory).engine_cache
+    pids = {process["pid"] for process in shape["workers"] if process["pid"] is not None}
+    compiling = [making_shape(making, facts.now) for making in being_made(cache, pids, facts.now)]
+    return shape | {"compiling": compiling, "problems": problems(facts)}
+
+
+def observed(engine: Engine, config: Config, *, deep: bool = False) -> tuple[dict[str, Any], Observations]:
+    """`views.status_shape`, and the facts by which it is judged. Raises as `standing`."""
     layout = Layout(config.storage.directory)
     running = is_locked(layout)
     if deep:
@@ -38,6 +47,4 @@ def standing(engine: Engine, config: Config, *, deep: bool = False) -> dict[str,
         stopped=stopped([process["pid"] for process in shape["processes"]] + [pulse.pid if pulse else None]),
         unsent=(shape["unsent_alarms"], shape["unsent_alarms_error"] or ""),
     )
-    pids = {process["pid"] for process in shape["workers"] if process["pid"] is not None}
-    compiling = [making_shape(making, facts.now) for making in being_made(layout.engine_cache, pids, facts.now)]
-    return shape | {"compiling": compiling, "problems": problems(facts)}
+    return shape, facts

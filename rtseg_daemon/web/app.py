@@ -4,6 +4,7 @@ from fastapi import FastAPI
 
 from rtseg_daemon.web.people import first_page, login
 from rtseg_daemon.web.place import Place
+from rtseg_daemon.web.rest import acting, description, health, looking, metrics
 from rtseg_daemon.web.safety.bodies import Bodies
 from rtseg_daemon.web.safety.headers import Headers
 from rtseg_daemon.web.safety.hosts import Hosts
@@ -15,6 +16,11 @@ ROUTERS = (
     login.router,
     first_page.router,
     viewer.router,
+    looking.router,
+    acting.router,
+    description.router,
+    health.router,
+    metrics.router,
 )
 
 
