@@ -15,7 +15,7 @@ from rtseg_daemon.ledger.first import newest_event
 from rtseg_daemon.ledger.schema import Delivery, Event, Job
 from rtseg_daemon.ledger.states import JobState
 
-disable_created_metrics()
+disable_created_metrics()  # type: ignore[no-untyped-call]
 BATCH = 500
 ML = (0.1, 0.3, 1, 3, 10, 20, 30, 50, 100, 300, 1000, 3000)
 STAGE_SECONDS = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800)
