@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from rtseg_daemon.anatomy.sides import one_sided
+from rtseg_daemon.calibration import Calibration, OrganPrior, StrictModel
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER, Route, without_version
 from rtseg_daemon.errors import BundleError
@@ -41,12 +42,6 @@ Intensity = Literal["SLF1", "SLF2", "SLF3", "NLF1", "NLF2", "GTV"]
 InPlane = Literal["average", "sample"]
 
 
-class StrictModel(BaseModel):
-    """Data that never changes, of a file in which a key that nobody knows is a mistake."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class OrganClass(StrictModel):
     """One output channel of the members after the background, in order.
 
@@ -61,7 +56,10 @@ class OrganClass(StrictModel):
         largest_component: keep only the largest connected part.
         volume_ml: plausible range in the population, or None if unknown.
         side: where the organ lies of the patient's midline, or `none` for organs on it.
-        review_below, reject_below: thresholds on the predicted Dice.
+        acceptable: Dice below which a contour of this organ is not acceptable. Clinical, or a site's own.
+        runs_on: whether the organ goes on beyond the lower end of every scan, so that an end inside the scan is early.
+        prior: how the organ looks in the population, or None if unknown.
+        review_below, reject_below: thresholds on the predicted Dice, of a calibration without a spread.
     """
 
     name: str = Field(max_length=16)
@@ -76,23 +74,14 @@ class OrganClass(StrictModel):
     side: Literal["left", "right", "none"] = "none"
     review_below: float | None = None
     reject_below: float | None = None
-    calibration: "Calibration | None" = None
+    calibration: Calibration | None = None
+    acceptable: float = Field(default=0.6, gt=0, lt=1)
+    runs_on: bool = False
+    prior: OrganPrior | None = None
 
     @property
     def target(self) -> bool:
         return self.interpreted_type in TARGETS
-
-
-class Calibration(StrictModel):
-    """Linear regression from uncertainty features to Dice, with a conformal half-width (90 % coverage).
-
-    predicted Dice = clip(intercept + sum_i coefficients[name_i] * feature_i, 0, 1). Features are named as in
-    `rtseg_daemon.segment.uncertainty.FEATURES`. The interval is predicted -/+ `half_width`, cut to [0, 1].
-    """
-
-    intercept: float
-    coefficients: dict[str, float]
-    half_width: float
 
 
 class MemberFile(StrictModel):
@@ -182,6 +171,8 @@ class Bundle(StrictModel):
     overlap: float = 0.25
     temperature: float = 1.0
     entropy_level: float = Field(default=0.45, gt=0)
+    review_above: float = Field(default=0.2, gt=0, le=1)
+    reject_above: float = Field(default=0.8, gt=0, le=1)
     limits: Limits = Limits()
     provenance: dict[str, str] = Field(default_factory=dict)
     figures: dict[str, dict[str, float]] = Field(default_factory=dict)
@@ -221,9 +212,6 @@ class Bundle(StrictModel):
 
     def member_path(self, member: MemberFile) -> Path:
         return self._folder / member.file
-
-
-OrganClass.model_rebuild()
 
 
 def installed_models() -> Path:
@@ -312,6 +300,27 @@ def load_bundles(models: Path, names: str) -> tuple[Bundle, ...]:
     if len({without_version(part) for part in parts}) < len(parts):
         raise BundleError(f"{names} names a bundle twice; name each once")
     return tuple(load_bundle(models, part) for part in parts)
+
+
+def bundles_for(config: Config, names: str) -> tuple[Bundle, ...]:
+    """The bundles of a job (`A+B`), with the limits that this site has set. Raises BundleError."""
+    return tuple(at_site(bundle, config) for bundle in load_bundles(models_of(config), names))
+
+
+def at_site(bundle: Bundle, config: Config) -> Bundle:
+    """`bundle` with the site's own limits of what is acceptable. Raises BundleError for an organ that it lacks."""
+    wishes = config.bundles.get(bundle.name)
+    if wishes is None:
+        return bundle
+    names = [organ.name for organ in bundle.classes]
+    if unknown := sorted(wishes.acceptable.keys() - set(names)):
+        raise BundleError(
+            f"bundles.{bundle.name}.acceptable names {', '.join(unknown)}, which the bundle does not contour; it has "
+            f"{', '.join(names)}"
+        )
+    limits = wishes.acceptable
+    classes = [c.model_copy(update={"acceptable": limits.get(c.name, c.acceptable)}) for c in bundle.classes]
+    return bundle.model_copy(update={"classes": classes})
 
 
 def digest_of(bundles: Sequence[Bundle]) -> str:

@@ -1,7 +1,7 @@
 """One segmented organ, and the line about it that the physicist reads."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -42,6 +42,29 @@ class Uncertainty:
 
 
 @dataclass(frozen=True)
+class Appearance:
+    """How an organ looks where the network saw it, whatever the CT's own grid is.
+
+    Args:
+        volume_ml: volume of all that is called so.
+        centre_mm: centre of gravity in patient coordinates (z, y, x).
+        extent_mm: extent along (z, y, x).
+        hu: median HU inside, away from the border where it is thick enough.
+        contrast: `hu` minus the median HU of the tissue around it.
+        continuity: mean Dice of neighbouring slices, 0 to 1.
+        at_end: whether it meets an end of the region that the network saw.
+    """
+
+    volume_ml: float
+    centre_mm: tuple[float, float, float]
+    extent_mm: tuple[float, float, float]
+    hu: float
+    contrast: float
+    continuity: float
+    at_end: bool
+
+
+@dataclass(frozen=True)
 class Organ:
     """An organ on the CT's grid.
 
@@ -55,6 +78,10 @@ class Organ:
         slices: first and last slice number (from 1, inferior to superior) where members disagree most, if any.
         doubt: which part of the organ that is: `inferior end`, `superior end`, `middle` or `whole length`.
         cut: at which end of the region that the network saw it was cut off, though the scan goes on, empty if nowhere.
+        unacceptable: probability that its Dice is below what is acceptable, or None if nothing tells.
+        notes: what a reader should know that is no reason to doubt it.
+        appearance: how it looks where the network saw it, or None where there is only a mask.
+        figures: by name, everything that a prediction may use.
         origin: in a structure set of several bundles the one it is of, and its name there.
     """
 
@@ -71,6 +98,10 @@ class Organ:
     slices: tuple[int, int] | None = None
     doubt: str = ""
     cut: str = ""
+    unacceptable: float | None = None
+    notes: tuple[str, ...] = ()
+    appearance: Appearance | None = None
+    figures: dict[str, float] = field(default_factory=dict)
     origin: tuple[str, str] | None = None
 
     @property
@@ -96,6 +127,8 @@ class Organ:
             parts.append(f"slices={self.slices[0]}-{self.slices[1]}")
         if self.origin is not None:
             parts.append(f"bundle={self.origin[0]}")
+        if self.notes:
+            parts.append(told(self.notes, "note"))
         if self.reasons:
             parts.append(told(self.reasons))
         return shortened(" ".join(parts))
@@ -122,10 +155,10 @@ def flagged(organ: Organ, notes: Sequence[tuple[Flag, str]]) -> Organ:
     return replace(organ, flag=flag, reasons=reasons)
 
 
-def told(reasons: Sequence[str]) -> str:
-    """Reasons as they stand at the end of an organ's line."""
-    reason = "; ".join(reasons).replace('"', "'").replace("\\", "/")
-    return f'reason="{reason}"'
+def told(words: Sequence[str], key: str = "reason") -> str:
+    """Reasons, or notes, as they stand at the end of an organ's line."""
+    text = "; ".join(words).replace('"', "'").replace("\\", "/")
+    return f'{key}="{text}"'
 
 
 def shortened(line: str) -> str:
@@ -138,9 +171,11 @@ def let_go(line: str, why: str) -> str:
 
     REVIEW at best, without predicted Dice, and the reason first. Raises ValueError for a line of another form.
     """
-    facts, _, reasons = line.partition(' reason="')
+    told_before, _, reasons = line.partition(' reason="')
+    facts, note, notes = told_before.partition(' note="')
     flag, *figures = facts.split(" ")
     gravest = max(Flag(flag), Flag.REVIEW, key=GRAVITY.__getitem__)
     figures = [figure for figure in figures if not figure.startswith("dice=")]
     known = [reasons.removesuffix('"')] if reasons else []
-    return shortened(" ".join([str(gravest), *figures, told([f"{RELEASED}{why}", *known])]))
+    kept = [f"{note.strip()}{notes}"] if note else []
+    return shortened(" ".join([str(gravest), *figures, *kept, told([f"{RELEASED}{why}", *known])]))

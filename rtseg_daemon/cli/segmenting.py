@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from rtseg_daemon.bundles import load_bundles, models_of
+from rtseg_daemon.bundles import bundles_for
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_json, print_table
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.ct.series import list_series
@@ -81,7 +81,7 @@ def choose_series(folder: Path, wanted: str | None) -> list[Path]:
 
 def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: bool, rings: bool) -> case.CaseResult:
     """Segment and, unless a gate holds it, write `to`. The file is checked before it gets its name."""
-    bundles = load_bundles(models_of(settings), bundle)
+    bundles = bundles_for(settings, bundle)
     options = case.Options(forced=force, rings=rings)
     with Console(stderr=True).status("reading the series") as progress:
         result = case.process_case(

@@ -8,7 +8,7 @@ from typing import get_args
 from urllib.parse import quote
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from rtseg_daemon.config.contradictions import foreign_modalities, hidden_routes, own_addresses, too_short_kept
@@ -16,6 +16,7 @@ from rtseg_daemon.config.renames import wrong_names
 from rtseg_daemon.config.sections import (
     Alarms,
     Audit,
+    BundleWishes,
     Compute,
     Database,
     DeliverySection,
@@ -50,6 +51,7 @@ class Config(Section):
     destinations: tuple[DestinationPeer, ...] = ()
     query: tuple[QueryPeer, ...] = ()
     models: Models = Models()
+    bundles: dict[str, BundleWishes] = Field(default_factory=dict)
     compute: Compute = Compute()
     jobs: Jobs = Jobs()
     delivery: DeliverySection = DeliverySection()

@@ -262,6 +262,12 @@ class DeliverySection(Section):
     probe_seconds: Seconds = 60
 
 
+class BundleWishes(Section):
+    """What a site wants otherwise of a bundle. `acceptable`: by organ, the Dice below which a contour is drawn anew."""
+
+    acceptable: dict[str, Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=dict)
+
+
 class Mail(Section):
     """Mail. `security`: how the connection is encrypted. `ca`: who signed the server's certificate, else the system's.
 

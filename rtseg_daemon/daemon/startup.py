@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.anatomy.called import likely, meaning_of
 from rtseg_daemon.anatomy.sides import twin_of
-from rtseg_daemon.bundles import Bundle, bundle_names, load_bundle, models_of, research_fault
+from rtseg_daemon.bundles import Bundle, at_site, bundle_names, load_bundle, models_of, research_fault
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.dicom.tls import server_context
@@ -32,7 +32,7 @@ def routed_bundles(config: Config) -> Iterator[Bundle]:
             if without_version(name) not in bundle_names(models):
                 known = ", ".join(bundle_names(models)) or "none"
                 raise ConfigError(f"route {route.name!r}: no bundle {name!r} in {models} (there: {known})")
-            bundle = load_bundle(models, name)
+            bundle = at_site(load_bundle(models, name), config)
             if fault := research_fault(bundle, route):
                 raise ConfigError(f"{fault}; say so in the route to use the bundle all the same")
             yield bundle

@@ -34,9 +34,9 @@ def work(desk: Desk, stop: threading.Event) -> None:
     models = models_of(desk.config)
     names = list(dict.fromkeys(name for route in desk.config.routes for name in route.bundle))
     stamps: dict[str, Hashable] = {name: stamp(models, name) for name in names}
-    desk.loaded.warm(models, names)
+    desk.loaded.warm(desk.config, names)
     while not stop.is_set():
-        stamps = follow(desk.loaded, models, stamps)
+        stamps = follow(desk.loaded, desk.config, stamps)
         job_id = claim(desk)
         if job_id is None:
             stop.wait(IDLE_SECONDS)
@@ -48,12 +48,13 @@ def work(desk: Desk, stop: threading.Event) -> None:
             raise SystemExit(CARD_LOST_STATUS) from error
 
 
-def follow(loaded: Loaded, models: Path, stamps: Mapping[str, Hashable]) -> dict[str, Hashable]:
+def follow(loaded: Loaded, config: Config, stamps: Mapping[str, Hashable]) -> dict[str, Hashable]:
     """Load what was activated or installed since these `stamps`, between two jobs. Returns those of now, by bundle."""
+    models = models_of(config)
     now: dict[str, Hashable] = {name: stamp(models, name) for name in stamps}
     if changed := [name for name in now if now[name] != stamps[name]]:
         log().warning("another version of a bundle serves from the next job on", bundles=changed)
-        loaded.warm(models, changed)
+        loaded.warm(config, changed)
     return now
 
 

@@ -1,6 +1,7 @@
 """Checks on segmented organs: side, place, size, shape and stated uncertainty. Pure. Masks `(z, y, x)` in CT axes."""
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import cc3d
 import numpy as np
@@ -9,6 +10,7 @@ from rtseg_daemon.anatomy.organ import Flag, Organ, flagged
 from rtseg_daemon.anatomy.sides import twin_of
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.bundles import Bundle, OrganClass
+from rtseg_daemon.gates.region import wrong_region
 from rtseg_daemon.gates.verdict import Finding, Verdict, verdict_of
 
 STRAY_PART = 0.02
@@ -18,10 +20,18 @@ PAIR_RATIO = 2.0
 """Left and right organs whose volumes differ by more than this factor are implausible."""
 
 
+EARLY_END_MM = 25.0
+"""An organ that runs on beyond the scan and ends further than this inside it ends too early."""
+
+ODD_HU = 4.0
+"""Standard deviations from the population's median HU from which on it may be another tissue."""
+
+
 def judge_organs(organs: Sequence[Organ], bundle: Bundle, volume: Volume) -> tuple[list[Organ], Verdict]:
     """The organs with flags and reasons, and the verdict on the whole case.
 
-    `volume` is the CT (HU) that the organs' boxes count in. Held are: left and right swapped, and too few organs found.
+    `volume` is the CT (HU) that the organs' boxes count in. Held are: left and right swapped, organs that are not where
+    they belong to each other, and too few organs that are good enough to say which region this is.
     """
     classes = {organ.name: organ for organ in bundle.classes}
     found = {organ.name: organ for organ in organs if organ.found}
@@ -29,39 +39,59 @@ def judge_organs(organs: Sequence[Organ], bundle: Bundle, volume: Volume) -> tup
     judged: list[Organ] = []
     findings: list[Finding] = []
     for organ in organs:
-        notes = [*organ_notes(organ, classes[organ.name], found, volume.shape[0])]
-        notes += across_midline(organ, classes[organ.name], found, middle)
+        rule = classes[organ.name]
+        reasons = [*organ_reasons(organ, rule, found, volume), *doubt_reasons(organ, rule, bundle)]
+        reasons += across_midline(organ, rule, found, middle)
         if bundle.research:
-            notes.append((Flag.REVIEW, "this bundle is for research only"))
-        judged.append(flagged(organ, notes))
-        findings += wrong_side(organ, classes[organ.name], found, middle)
-    findings += too_few_organs(found, bundle)
+            reasons.append((Flag.REVIEW, "this bundle is for research only"))
+        judged.append(replace(flagged(organ, reasons), notes=(*organ.notes, *ends_of_scan(organ, volume.shape[0]))))
+        findings += wrong_side(organ, rule, found, middle)
+    findings += wrong_region(judged, bundle)
     findings += [Finding("flag", f"{o.name}: {'; '.join(o.reasons)}") for o in judged if o.flag is not Flag.OK]
     return judged, verdict_of(findings)
 
 
-def organ_notes(organ: Organ, rule: OrganClass, found: dict[str, Organ], slices: int) -> Iterable[tuple[Flag, str]]:
-    """Everything worth a reviewer's look about one organ."""
+def organ_reasons(
+    organ: Organ, rule: OrganClass, found: dict[str, Organ], volume: Volume
+) -> Iterable[tuple[Flag, str]]:
+    """Everything worth a reviewer's look about one organ but its stated uncertainty."""
     if organ.box is None or organ.mask is None:
         yield Flag.REJECT, "not found; draw it by hand if it is in the scan"
         return
-    yield from place_notes(organ, slices)
-    yield from size_notes(organ, rule, found)
-    yield from doubt_notes(organ, rule)
+    yield from place_reasons(organ, rule, volume)
+    yield from size_reasons(organ, rule, found)
+    yield from tissue_reasons(organ, rule, found)
 
 
-def place_notes(organ: Organ, slices: int) -> Iterable[tuple[Flag, str]]:
-    """Cut off by the scan's ends, skipped slices, stray parts."""
+def filled_slices(organ: Organ) -> Array:
+    """Indices on the CT of the slices that hold some of the organ, ascending."""
     assert organ.box is not None
     assert organ.mask is not None
-    if organ.cut:
-        yield Flag.REVIEW, f"cut off at the {organ.cut} end of the region that is contoured"
-    filled = np.flatnonzero(organ.mask.any(axis=(1, 2)))
-    first, last = organ.box.start[0] + int(filled[0]), organ.box.start[0] + int(filled[-1])
-    if first == 0 or last == slices - 1:
-        end = "inferior" if first == 0 else "superior"
-        yield Flag.REVIEW, f"cut off at the {end} end of the scan"
-    skipped = last - first + 1 - filled.size
+    return np.asarray(organ.box.start[0] + np.flatnonzero(organ.mask.any(axis=(1, 2))))
+
+
+def ends_of_scan(organ: Organ, slices: int) -> Iterable[str]:
+    """A note for each end of the scan that the organ reaches: it may go on where nothing was scanned."""
+    if not organ.found:
+        return
+    filled = filled_slices(organ)
+    if filled[0] == 0:
+        yield "reaches the lower end of the scan"
+    if filled[-1] == slices - 1:
+        yield "reaches the upper end of the scan"
+
+
+def place_reasons(organ: Organ, rule: OrganClass, volume: Volume) -> Iterable[tuple[Flag, str]]:
+    """An early end, skipped slices, stray parts."""
+    assert organ.mask is not None
+    filled = filled_slices(organ)
+    above = float(filled[0]) * volume.spacing_mm[0]
+    if rule.runs_on and above > EARLY_END_MM:
+        yield Flag.REVIEW, f"ends {above:.0f} mm above the lower end of the scan"
+    elif organ.cut:
+        end = "lower" if organ.cut == "inferior" else "upper"
+        yield Flag.REVIEW, f"cut off at the {end} end of the region that is contoured"
+    skipped = int(filled[-1] - filled[0]) + 1 - filled.size
     if skipped:
         yield Flag.REVIEW, f"{skipped} slices skipped inside the organ"
     parts = stray_parts(organ.mask)
@@ -75,7 +105,7 @@ def stray_parts(mask: Array) -> int:
     return max(int((counts > STRAY_PART * counts.sum()).sum()) - 1, 0)
 
 
-def size_notes(organ: Organ, rule: OrganClass, found: dict[str, Organ]) -> Iterable[tuple[Flag, str]]:
+def size_reasons(organ: Organ, rule: OrganClass, found: dict[str, Organ]) -> Iterable[tuple[Flag, str]]:
     """Volume against the population and against the organ of the other side."""
     if rule.volume_ml is not None and not rule.volume_ml[0] <= organ.volume_ml <= rule.volume_ml[1]:
         low, high = rule.volume_ml
@@ -87,19 +117,54 @@ def size_notes(organ: Organ, rule: OrganClass, found: dict[str, Organ]) -> Itera
             yield Flag.REVIEW, f"left and right differ in volume by a factor of {ratio:.1f}"
 
 
-def doubt_notes(organ: Organ, rule: OrganClass) -> Iterable[tuple[Flag, str]]:
-    """Predicted Dice against the bundle's thresholds."""
+def tissue_reasons(organ: Organ, rule: OrganClass, found: dict[str, Organ]) -> Iterable[tuple[Flag, str]]:
+    """HU inside against the population and against the other side: a bed of fat or muscle is no gland."""
+    look, prior = organ.appearance, rule.prior
+    if look is None or prior is None:
+        return
+    low, high = (prior.hu[0] + sign * ODD_HU * prior.hu[1] for sign in (-1, 1))
+    if not low <= look.hu <= high:
+        yield Flag.REVIEW, f"median HU inside is {look.hu:.0f}, the population's {low:.0f} to {high:.0f}: is it there?"
+    twin = found.get(twin_of(organ.name))
+    if prior.pair_hu is None or twin is None or twin.appearance is None:
+        return
+    apart = abs(look.hu - twin.appearance.hu)
+    if apart > prior.pair_hu:
+        yield (
+            Flag.REVIEW,
+            f"left and right differ by {apart:.0f} HU inside, by {prior.pair_hu:.0f} at most in the population: "
+            "was one taken out?",
+        )
+
+
+def doubt_reasons(organ: Organ, rule: OrganClass, bundle: Bundle) -> Iterable[tuple[Flag, str]]:
+    """Why the contour may not be acceptable, and where the members disagree if so."""
+    if not organ.found:
+        return
     if rule.calibration is None:
         yield Flag.REVIEW, "its Dice is not predicted: this bundle was not calibrated for it"
-    predicted = organ.predicted_dice
-    if predicted is None:
-        return
-    if rule.reject_below is not None and predicted < rule.reject_below:
-        yield Flag.REJECT, f"predicted Dice {predicted:.2f} is below {rule.reject_below:.2f}"
-    elif rule.review_below is not None and predicted < rule.review_below:
-        yield Flag.REVIEW, f"predicted Dice {predicted:.2f} is below {rule.review_below:.2f}"
+    doubt = likely_bad(organ, rule, bundle) if organ.unacceptable is not None else foretold_bad(organ, rule)
+    if doubt is not None:
+        yield doubt
         if organ.doubt:
             yield Flag.REVIEW, f"members disagree, {organ.doubt}"
+
+
+def likely_bad(organ: Organ, rule: OrganClass, bundle: Bundle) -> tuple[Flag, str] | None:
+    """The chance of an unacceptable contour against the bundle's rates."""
+    assert organ.unacceptable is not None
+    if organ.unacceptable < bundle.review_above:
+        return None
+    flag = Flag.REJECT if organ.unacceptable >= bundle.reject_above else Flag.REVIEW
+    return flag, f"{organ.unacceptable:.0%} chance of a Dice below {rule.acceptable:.2f}"
+
+
+def foretold_bad(organ: Organ, rule: OrganClass) -> tuple[Flag, str] | None:
+    """Predicted Dice against the thresholds of a bundle that knows no chances."""
+    for flag, limit in ((Flag.REJECT, rule.reject_below), (Flag.REVIEW, rule.review_below)):
+        if organ.predicted_dice is not None and limit is not None and organ.predicted_dice < limit:
+            return flag, f"predicted Dice {organ.predicted_dice:.2f} is below {limit:.2f}"
+    return None
 
 
 def wrong_side(organ: Organ, rule: OrganClass, found: dict[str, Organ], middle: float) -> Iterable[Finding]:
@@ -142,12 +207,3 @@ def midline_x(volume: Volume) -> float:
     spans = np.array([np.flatnonzero(row)[[0, -1]] for row in rows])
     widths = spans[:, 1] - spans[:, 0]
     return float(np.median(spans[widths <= np.median(widths)].mean(axis=1)))
-
-
-def too_few_organs(found: Container[str], bundle: Bundle) -> Iterable[Finding]:
-    """Fewer organs than the bundle's minimum: this is not the body region it was made for. A target may be absent."""
-    organs = [organ.name for organ in bundle.classes if not organ.target]
-    needed = min(bundle.limits.minimum_organs, len(organs))
-    count = sum(name in found for name in organs)
-    if count < needed:
-        yield Finding("hold", f"only {count} organs found, at least {needed} expected: is this the right body region?")

@@ -85,7 +85,7 @@ def unvalidated_position(images: Sequence[SliceHeader], limits: Limits) -> Itera
     if len(found) > 1:
         yield Finding("hold", f"PatientPosition differs within the series ({', '.join(found)})")
     elif not found[0]:
-        yield Finding("flag", "PatientPosition is missing; the position was taken from the direction cosines")
+        yield Finding("note", "PatientPosition is missing; the position was taken from the direction cosines")
     elif found[0] not in limits.positions:
         yield Finding("hold", f"patient position {found[0]}; the bundle is validated for {', '.join(limits.positions)}")
     for position in found:

@@ -1,27 +1,29 @@
 """From a CT volume to organs: the middle of the flow, stage by stage."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from rtseg_daemon.anatomy.arrays import Values, on_host
-from rtseg_daemon.anatomy.organ import Organ, Uncertainty
+from rtseg_daemon.anatomy.organ import Appearance, Organ, Uncertainty
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Grid, Volume, bounding_box, grid_of
 from rtseg_daemon.bundles import Bundle, OrganClass
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import SeriesError
+from rtseg_daemon.segment.appearance import appearance_of, unusual
 from rtseg_daemon.segment.body import body_mask, centre_box, largest_object
 from rtseg_daemon.segment.engines.engine import InferenceEngine
 from rtseg_daemon.segment.engines.start import start_engine
 from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine, corrected
 from rtseg_daemon.segment.findings import LEAST_MARGIN, boxes_of, figures_of, margin_on_ct, moved
 from rtseg_daemon.segment.infer import member_probabilities
+from rtseg_daemon.segment.prediction import features, predict_dice, unacceptable
 from rtseg_daemon.segment.resample import resample, spaced_grid
-from rtseg_daemon.segment.uncertainty import disagreement, features, predict_dice, vote_entropy
+from rtseg_daemon.segment.uncertainty import disagreement, vote_entropy
 
 Report = Callable[[str], None]
 
@@ -102,6 +104,10 @@ class Segmenter:
                 organ_on_ct(ensemble, entropy, network, ct, self.bundle.classes[k], k + 1, figure, box)
                 for k, (figure, box) in enumerate(zip(figures, boxes, strict=True))
             ]
+        with stages.stage("uncertainty"):
+            labels = on_host(ensemble.labels)
+            seen = [appearance_of(labels, k, box, network) for k, box in enumerate(boxes, 1)]
+            organs = predicted(organs, seen, self.bundle.classes)
         return Segmentation(organs, ensemble, on_host(entropy), network, stages.seconds)
 
 
@@ -118,6 +124,23 @@ def to_network_grid(ct: Volume, bundle: Bundle) -> Volume:
     box = centre_box(body, bundle.spacing_mm, bundle.extent_mm)
     hu = np.where(body[box.slices], coarse.array[box.slices], np.float32(AIR_HU))
     return coarse.crop(box).with_array(hu)
+
+
+def predicted(organs: Sequence[Organ], seen: Sequence[Appearance | None], classes: Sequence[OrganClass]) -> list[Organ]:
+    """The organs with how each looks, and with what may be claimed of each in the light of the others."""
+    looks = {organ.name: look for organ, look in zip(organs, seen, strict=True) if look is not None and organ.found}
+    priors = {organ.name: organ.prior for organ in classes if organ.prior is not None}
+    strange = unusual(looks, priors, len(classes))
+    out = []
+    for organ, rule in zip(organs, classes, strict=True):
+        figures = features(organ.uncertainty, organ.volume_ml, strange.get(organ.name))
+        dice, interval = predict_dice(rule.calibration, figures) if organ.found else (None, None)
+        risk = unacceptable(rule.calibration, figures, rule.acceptable) if organ.found else None
+        look = looks.get(organ.name)
+        out.append(
+            replace(organ, figures=figures, appearance=look, predicted_dice=dice, interval=interval, unacceptable=risk)
+        )
+    return out
 
 
 def organ_on_ct(
@@ -143,7 +166,6 @@ def organ_on_ct(
         mask = kept
         tight = (bounding_box(mask) or tight).grown(1, box.shape)
     volume_ml = float(mask.sum()) * float(np.prod(ct.spacing_mm)) / 1000.0
-    dice, interval = predict_dice(organ.calibration, features(figures, volume_ml))
     doubt = disagreement(entropy[coarse.slices], ensemble.labels[coarse.slices] == channel)
     return Organ(
         organ.name,
@@ -152,8 +174,6 @@ def organ_on_ct(
         fine[tight.slices].copy(),
         volume_ml,
         figures,
-        predicted_dice=dice,
-        interval=interval,
         slices=None if doubt is None else slices_on_ct(doubt, coarse, network, ct),
         doubt=doubt[2] if doubt else "",
         cut=cut_end(coarse, network, ct),

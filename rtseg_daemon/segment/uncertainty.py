@@ -1,9 +1,8 @@
-"""How sure the ensemble is: per voxel by the members' votes, per organ by figures a calibration turns into Dice."""
+"""How sure the ensemble is: per voxel by the members' votes, per organ by the figures that a prediction starts from."""
 
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,12 +10,6 @@ from rtseg_daemon.anatomy.arrays import Values, at_least, beside, looked_up, mod
 from rtseg_daemon.anatomy.organ import Uncertainty
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.segment.ensemble import Ensemble, entropy_of
-
-if TYPE_CHECKING:  # a network can be timed without what bundles are read with
-    from rtseg_daemon.bundles import Calibration
-
-FEATURES = ("vvc", "entropy", "pairwise_dice", "soft_entropy", "mutual_information", "expected_dice", "log_volume")
-"""Names a calibration may use: those of `Uncertainty`, and the natural logarithm of the volume in ml."""
 
 
 def vote_entropy(votes: Values, classes: int) -> Values:
@@ -124,27 +117,6 @@ def organ_uncertainty(
         mutual_information=information / voxels if several else None,
         expected_dice=expected_dice(p_inside, voxels, p_whole),
     )
-
-
-def features(uncertainty: Uncertainty, volume_ml: float) -> dict[str, float]:
-    """The figures a calibration works on. What is not known is left out."""
-    known = {name: getattr(uncertainty, name) for name in FEATURES if name != "log_volume"}
-    out = {name: float(value) for name, value in known.items() if value is not None}
-    if volume_ml > 0:
-        out["log_volume"] = math.log(volume_ml)
-    return out
-
-
-def predict_dice(
-    calibration: "Calibration | None", figures: dict[str, float]
-) -> tuple[float | None, tuple[float, float] | None]:
-    """Predicted Dice and its conformal interval. (None, None) without a calibration or where a feature is missing."""
-    if calibration is None or not calibration.coefficients.keys() <= figures.keys():
-        return None, None
-    raw = calibration.intercept + sum(k * figures[name] for name, k in calibration.coefficients.items())
-    dice = min(1.0, max(0.0, raw))
-    low, high = max(0.0, dice - calibration.half_width), min(1.0, dice + calibration.half_width)
-    return dice, (low, high)
 
 
 def disagreement(votes_h: Values, mask: Values, level: float = 0.25) -> tuple[int, int, str] | None:

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.bundles import Bundle, digest_of, load_bundles, models_of, research_faults
+from rtseg_daemon.bundles import Bundle, bundles_for, digest_of, research_faults
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
 from rtseg_daemon.ct.preconditions import RELEASABLE
@@ -119,7 +119,7 @@ def options_for(job: Job, route: Route | None) -> case.Options:
 
 def process(desk: Desk, job: Job, files: list[tuple[Path, str]], options: case.Options) -> case.CaseResult:
     """The case with the job's bundles. Raises ConfigError where its route may not send what they make."""
-    bundles = load_bundles(models_of(desk.config), job.bundle)
+    bundles = bundles_for(desk.config, job.bundle)
     route = desk.config.route_named(job.route)
     for fault in [] if job.no_send else research_faults(bundles, route):
         raise ConfigError(f"{fault}; mend the route and restart, then retry the job, or rerun it with --no-send")
@@ -153,7 +153,7 @@ def read_next(desk: Desk) -> None:
             return
         job, files = job_and_files(desk, waiting)
         options = options_for(job, desk.config.route_named(job.route))
-        bundles = load_bundles(models_of(desk.config), job.bundle)
+        bundles = bundles_for(desk.config, job.bundle)
     except (RtsegError, SQLAlchemyError) as error:
         log().info("the next series is not read ahead", reason=describe(error))
         return

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rtseg_daemon.bundles import Bundle, load_bundle
+from rtseg_daemon.bundles import Bundle, bundles_for
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import CardLost, EngineError, RtsegError
 from rtseg_daemon.logs import describe, log
@@ -30,13 +31,14 @@ class Loaded:
         self.cache = cache
         self.segmenters: dict[str, Segmenter] = {}
 
-    def warm(self, models: Path, names: Iterable[str]) -> None:
+    def warm(self, config: Config, names: Iterable[str]) -> None:
         """Load these bundles, so that the first case waits for no compiler. Failures are told by jobs."""
         for name in names:
             began = time.monotonic()
             log().info("loading a bundle; its first start on this machine compiles it", bundle=name)
             try:
-                self.segmenter(load_bundle(models, name), self.compute)
+                for bundle in bundles_for(config, name):
+                    self.segmenter(bundle, self.compute)
             except Exception as error:  # noqa: BLE001 - whatever is wrong, each job must be able to say it
                 reason = str(error) if isinstance(error, RtsegError) else describe(error)
                 log().error("the bundle cannot be loaded; its jobs will fail", bundle=name, reason=reason)

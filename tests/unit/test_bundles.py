@@ -5,6 +5,7 @@ import yaml
 
 from rtseg_daemon.anatomy.sides import mirrored_channels, one_sided
 from rtseg_daemon.bundles import (
+    at_site,
     bundle_names,
     digest_of,
     installed_models,
@@ -18,6 +19,7 @@ from rtseg_daemon.bundles import (
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Match, Models, Route
 from rtseg_daemon.errors import BundleError
+from tests.structure_sets import tiny_bundle
 from tests.tiny import make_bundle
 
 
@@ -185,3 +187,18 @@ def test_a_family_that_sees_the_whole_volume_is_refused_with_windows_that_do_not
         load_bundle(tmp_path, "tiny")
     change(folder, family="sepnet", window=[80, 40, 24])
     assert load_bundle(tmp_path, "tiny").family == "sepnet"
+
+
+def test_a_sites_own_limits_take_the_place_of_the_bundles() -> None:
+    bundle = tiny_bundle("SpinalCord", "Larynx")
+    config = Config.model_validate({"bundles": {bundle.name: {"acceptable": {"SpinalCord": 0.8}}}})
+    assert [organ.acceptable for organ in at_site(bundle, config).classes] == [0.8, 0.6]
+    assert at_site(bundle, config).digest == bundle.digest
+    assert at_site(bundle, Config()) is bundle
+
+
+def test_a_limit_of_an_organ_that_the_bundle_lacks_is_refused() -> None:
+    bundle = tiny_bundle("SpinalCord")
+    config = Config.model_validate({"bundles": {bundle.name: {"acceptable": {"SpinalCrod": 0.8}}}})
+    with pytest.raises(BundleError, match="acceptable names SpinalCrod, which the bundle does not contour"):
+        at_site(bundle, config)

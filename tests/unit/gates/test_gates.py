@@ -156,8 +156,11 @@ def test_flagged_field_of_view_outside_the_bundles_range() -> None:
     assert judge_series(series(lambda k: {"pixel_spacing_mm": (9.0, 9.0)}), Limits()).verdict == "flag"
 
 
-def test_flagged_a_missing_patient_position() -> None:
-    assert judge_series(series(lambda k: {"patient_position": ""}), Limits()).verdict == "flag"
+def test_a_missing_patient_position_is_a_note_of_the_case_and_doubts_no_organ() -> None:
+    verdict = judge_series(series(lambda k: {"patient_position": ""}), Limits())
+    assert verdict.verdict == "pass"
+    assert verdict.reasons == ("PatientPosition is missing; the position was taken from the direction cosines",)
+    assert verdict.doubts == ()
 
 
 @pytest.mark.parametrize("kind", ["LOCALIZER", "DOSE_INFO", "REF_SURVIEW", "PATIENT_INFO"])

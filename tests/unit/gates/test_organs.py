@@ -3,9 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rtseg_daemon.anatomy.organ import Flag, Organ
+from rtseg_daemon.anatomy.organ import Appearance, Flag, Organ
 from rtseg_daemon.anatomy.volume import Box, Volume
-from rtseg_daemon.bundles import Bundle, Calibration, Limits, OrganClass
+from rtseg_daemon.bundles import Bundle, Limits, OrganClass
+from rtseg_daemon.calibration import Calibration, OrganPrior
 from rtseg_daemon.gates.organs import judge_organs
 
 
@@ -73,10 +74,7 @@ def test_two_of_a_pair_on_one_side_of_the_midline_are_looked_at() -> None:
 
 def test_an_organ_cut_off_by_the_networks_region_is_flagged() -> None:
     found = only(organ("SpinalCord", 28, cut="inferior"), CORD)
-    assert (found.flag, found.reasons) == (
-        Flag.REVIEW,
-        ("cut off at the inferior end of the region that is contoured",),
-    )
+    assert (found.flag, found.reasons) == (Flag.REVIEW, ("cut off at the lower end of the region that is contoured",))
 
 
 @pytest.mark.parametrize(("x", "expected"), [(40, "pass"), (12, "hold")])
@@ -99,11 +97,30 @@ def test_too_few_organs_found_are_held_as_another_body_region() -> None:
     assert "body region" in verdict.reasons[0]
 
 
-@pytest.mark.parametrize(("z", "end"), [(0, "inferior"), (16, "superior")])
-def test_an_organ_at_the_end_of_the_scan_is_flagged_as_cut_off(z: int, end: str) -> None:
+def test_organs_that_are_rejected_do_not_count_as_found() -> None:
+    organs = [organ("SpinalCord", 28, predicted_dice=0.1), organ("Parotid_L", 40)]
+    _, verdict = judge_organs(organs, bundle(CORD, LEFT, limits=Limits(minimum_organs=2)), ct())
+    assert verdict.verdict == "hold"
+    assert verdict.reasons[0].startswith("only 1 usable organs")
+
+
+@pytest.mark.parametrize(("z", "end"), [(0, "lower"), (16, "upper")])
+def test_an_organ_that_reaches_the_end_of_the_scan_is_a_note_and_no_flag(z: int, end: str) -> None:
     found = only(organ("SpinalCord", 28, z=z), CORD)
-    assert found.flag is Flag.REVIEW
-    assert f"cut off at the {end} end of the scan" in found.reasons
+    assert found.flag is Flag.OK
+    assert f'note="reaches the {end} end of the scan"' in found.comment
+
+
+@pytest.mark.parametrize(("z", "flag"), [(8, Flag.OK), (9, Flag.REVIEW)])
+def test_a_cord_that_ends_more_than_25_mm_inside_the_scan_is_reviewed(z: int, flag: Flag) -> None:
+    """Slices of 3 mm: its lowest slice lies 24 and 27 mm above the lowest of the scan."""
+    found = only(organ("SpinalCord", 28, z=z), CORD.model_copy(update={"runs_on": True}))
+    assert found.flag is flag
+    assert found.reasons == (() if flag is Flag.OK else ("ends 27 mm above the lower end of the scan",))
+
+
+def test_an_organ_that_need_not_run_on_may_end_anywhere() -> None:
+    assert only(organ("SpinalCord", 28, z=14), CORD).flag is Flag.OK
 
 
 def test_skipped_slices_and_stray_parts_are_flagged() -> None:
@@ -137,6 +154,41 @@ def test_an_organ_without_a_calibration_is_review_at_best() -> None:
     assert only(organ("SpinalCord", 28), CORD).flag is Flag.OK
 
 
+@pytest.mark.parametrize(("risk", "flag"), [(0.1, Flag.OK), (0.3, Flag.REVIEW), (0.95, Flag.REJECT)])
+def test_the_chance_of_an_unacceptable_contour_decides_the_flag(risk: float, flag: Flag) -> None:
+    found = only(organ("SpinalCord", 28, unacceptable=risk, predicted_dice=0.5, doubt="middle"), CORD)
+    assert found.flag is flag
+    said = (f"{risk:.0%} chance of a Dice below 0.60", "members disagree, middle")
+    assert found.reasons == (() if flag is Flag.OK else said)
+
+
+def looking(name: str, x: int, hu: float) -> Organ:
+    return organ(name, x, appearance=Appearance(10.0, (0.0, 0.0, 0.0), (9.0, 9.0, 9.0), hu, 0.0, 0.9, False))
+
+
+GLAND = OrganPrior(
+    log_volume=(3.2, 0.4), extent_mm=((50, 10), (40, 6), (35, 6)), hu=(0.0, 25.0), contrast=(10, 15),
+    continuity=(0.87, 0.03), pair_hu=26.0,
+)  # fmt: skip
+GLANDS = tuple(rule.model_copy(update={"prior": GLAND}) for rule in (LEFT, RIGHT))
+
+
+def test_a_gland_of_fat_is_no_gland() -> None:
+    judged, _ = judge_organs([looking("Parotid_L", 40, -105.0)], bundle(*GLANDS), ct())
+    assert judged[0].flag is Flag.REVIEW
+    assert judged[0].reasons == ("median HU inside is -105, the population's -100 to 100: is it there?",)
+
+
+def test_a_bed_filled_with_muscle_shows_beside_the_other_side() -> None:
+    judged, _ = judge_organs([looking("Parotid_L", 40, 50.0), looking("Parotid_R", 12, 0.0)], bundle(*GLANDS), ct())
+    assert [o.flag for o in judged] == [Flag.REVIEW, Flag.REVIEW]
+    assert all(
+        "differ by 50 HU inside, by 26 at most in the population: was one taken out?" in o.comment for o in judged
+    )
+    alike, _ = judge_organs([looking("Parotid_L", 40, 20.0), looking("Parotid_R", 12, 0.0)], bundle(*GLANDS), ct())
+    assert [o.flag for o in alike] == [Flag.OK, Flag.OK]
+
+
 def test_a_research_bundle_is_review_at_best() -> None:
     judged, _ = judge_organs([organ("SpinalCord", 28)], bundle(CORD, intended_use="research"), ct())
     assert judged[0].flag is Flag.REVIEW
@@ -165,7 +217,7 @@ def test_targets_do_not_count_as_the_organs_that_must_be_found() -> None:
     organs = [organ("PTV_7000", 20), organ("SpinalCord", 28), organ("Brainstem", 0, box=None, mask=None)]
     _, verdict = judge_organs(organs, bundle(*rules, limits=Limits(minimum_organs=2)), ct())
     assert verdict.verdict == "hold"
-    assert verdict.reasons[0].startswith("only 1 organs found, at least 2 expected")
+    assert verdict.reasons[0].startswith("only 1 usable organs, at least 2 expected")
 
 
 def test_a_flag_that_an_organ_already_has_is_never_lowered() -> None:

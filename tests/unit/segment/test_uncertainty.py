@@ -6,15 +6,12 @@ import numpy as np
 import pytest
 
 from rtseg_daemon.anatomy.organ import Flag, Organ, Uncertainty
-from rtseg_daemon.bundles import Calibration
 from rtseg_daemon.segment.ensemble import Ensemble, class_weights, combine
 from rtseg_daemon.segment.uncertainty import (
     disagreement,
     expected_dice,
-    features,
     organ_uncertainty,
     pairwise_dice,
-    predict_dice,
     tempered,
     volume_variation,
     vote_entropy,
@@ -81,21 +78,6 @@ def test_mutual_information_is_nothing_where_all_members_say_the_same(members, i
     said = organ_uncertainty(ensemble, vote_entropy(ensemble.votes, 2), int(ensemble.labels.item()), whole, temperature)
     assert ensemble.labels.item() == 1 or members[-1] == 0.0
     assert said.mutual_information == pytest.approx(information, abs=1e-4)
-
-
-def test_predicted_dice_and_interval_are_linear_and_cut_to_the_possible():
-    calibration = Calibration(intercept=0.2, coefficients={"pairwise_dice": 0.7}, half_width=0.1)
-    dice, interval = predict_dice(calibration, {"pairwise_dice": 0.9})
-    assert dice == pytest.approx(0.83)
-    assert interval == pytest.approx((0.73, 0.93))
-    assert predict_dice(calibration, {"pairwise_dice": 2.0}) == (1.0, (pytest.approx(0.9), 1.0))
-    assert predict_dice(calibration, {}) == (None, None)
-    assert predict_dice(None, {"pairwise_dice": 1.0}) == (None, None)
-
-
-def test_features_leave_out_what_is_not_known():
-    assert features(Uncertainty(vvc=0.1), 0.0) == {"vvc": 0.1}
-    assert features(Uncertainty(entropy=0.2), np.e) == {"entropy": 0.2, "log_volume": pytest.approx(1.0)}
 
 
 @pytest.mark.parametrize(

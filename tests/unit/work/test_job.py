@@ -459,7 +459,7 @@ def test_the_next_job_has_the_version_that_was_activated_and_the_one_at_work_kee
     job = bench.run()
     assert (job["state"], job["bundle_digest"]) == ("SEGMENTED", old)
     assert "tiny 1.0" in dcmread(job["rtstruct_path"]).StructureSetLabel
-    follow(bench.desk.loaded, models, stamps)
+    follow(bench.desk.loaded, bench.desk.config, stamps)
     assert [kept.bundle.version for kept in bench.desk.loaded.segmenters.values()] == ["2.0"]
     with writing(ledger) as session:
         bench.job = decisions.rerun(session, bench.job, "me").id

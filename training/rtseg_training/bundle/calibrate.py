@@ -5,194 +5,37 @@ ensemble weights, temperature, prediction and interval come from the other folds
 fitted on all of them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array
-from rtseg_daemon.bundles import Bundle, Calibration
+from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.segment.ensemble import Ensemble
 from rtseg_daemon.segment.pipeline import Segmenter
-from rtseg_daemon.segment.uncertainty import FEATURES
+from rtseg_daemon.segment.prediction import DISAGREEMENT
 from rtseg_training.bundle.collect import Collected
+from rtseg_training.bundle.foretelling import (
+    CERTAINTY,
+    MINIMUM_OF_ORGAN,
+    Fitted,
+    calibrations,
+    fit,
+    patient_of,
+    quality,
+    wrong_truth,
+)
 from rtseg_training.bundle.weighing import crossed_bundles, described, voxel_error
-from rtseg_training.errors import CalibrationError
 from rtseg_training.measure import statistics as st
 from rtseg_training.measure.evaluate import Evaluation, TableRow, add_case, doubtful_level
 from rtseg_training.measure.metrics import dice
+from rtseg_training.measure.stress import copy_rows, faulty_copies
+from rtseg_training.sets.cases import Case, silent
 
 FOLDS = 8
-COVERAGE = 0.9
-ATTENTION = 0.25
-"""Share of each organ's validation cases that REVIEW may mark. A flag on everything is read by nobody."""
-UNUSABLE = 0.5
-"""REJECT below this share of the organ's median Dice."""
-PENALTIES = ((1.0, 10.0), (1.0, 100.0), (5.0, 30.0), (5.0, 300.0), (30.0, 300.0))
-MINIMUM_CASES = 8
-MINIMUM_OF_ORGAN = 5
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """The regression from features to Dice on rows with every feature.
-
-    Args:
-        x, y, group, patient, fold: features `(n, p)`, Dice, organ number, case and its fold of each row.
-        predicted, low, high: out-of-fold prediction and interval of each row.
-    """
-
-    rows: list[TableRow]
-    x: Array
-    y: Array
-    group: Array
-    patient: Array
-    fold: Array
-    predicted: Array
-    low: Array
-    high: Array
-    penalty: tuple[float, float]
-
-
-def feature_names(rows: Sequence[TableRow]) -> list[str]:
-    """The features that every found organ has (those between members are missing for a single member)."""
-    found = [row for row in rows if float(row["volume_ml"]) > 0]
-    return [name for name in FEATURES if found and all(name in row for row in found)]
-
-
-def out_of_fold(x: Array, y: Array, group: Array, fold: Array, groups: int, penalty: tuple[float, float]) -> Array:
-    """Each row's prediction by a regression that has not seen its fold."""
-    out = np.empty(len(y))
-    for number in np.unique(fold):
-        held = fold == number
-        out[held] = st.fit_ridge(x[~held], y[~held], group[~held], groups, *penalty).predict(x[held], group[held])
-    return out
-
-
-def fold_intervals(residuals: Array, group: Array, fold: Array, groups: int) -> Array:
-    """Each row's half-width from the residuals of the other folds."""
-    out = np.empty(len(residuals))
-    for number in np.unique(fold):
-        held = fold == number
-        out[held] = st.half_widths(residuals[~held], group[~held], groups, COVERAGE)[group[held]]
-    return out
-
-
-def fit(rows: Sequence[TableRow], organs: Sequence[str], fold_of_case: dict[str, int]) -> Fitted:
-    """Cross-fitted prediction of Dice. Raises CalibrationError where there are too few cases."""
-    names = feature_names(rows)
-    usable = [row for row in rows if float(row["volume_ml"]) > 0]
-    if len({row["case"] for row in usable}) < MINIMUM_CASES or not names:
-        raise CalibrationError(
-            f"a calibration needs at least {MINIMUM_CASES} validation cases with organs found in them"
-        )
-    x = np.asarray([[float(row[name]) for name in names] for row in usable])
-    y = np.asarray([float(row["dice"]) for row in usable])
-    group = np.asarray([organs.index(str(row["organ"])) for row in usable])
-    patient = np.asarray([str(row["case"]) for row in usable])
-    fold = np.asarray([fold_of_case[name] for name in patient])
-    tried = {p: out_of_fold(x, y, group, fold, len(organs), p) for p in PENALTIES}
-    penalty = min(tried, key=lambda p: float(np.abs(tried[p] - y).mean()))
-    predicted = tried[penalty]
-    half = fold_intervals(np.abs(predicted - y), group, fold, len(organs))
-    low, high = np.maximum(predicted - half, 0), np.minimum(predicted + half, 1)
-    return Fitted(usable, x, y, group, patient, fold, predicted, low, high, penalty)
-
-
-def bad_organs(fitted: Fitted) -> Array:
-    """Rows whose Dice lies below their organ's 10th percentile on validation."""
-    out = np.zeros(len(fitted.y), bool)
-    for k in np.unique(fitted.group):
-        own = fitted.group == k
-        out[own] = fitted.y[own] < np.percentile(fitted.y[own], 10)
-    return out
-
-
-def shortfall(fitted: Fitted) -> Array:
-    """How far a row's prediction lies below its organ's 10th percentile of Dice: the suspicion behind the flag."""
-    out = np.empty(len(fitted.y))
-    for k in np.unique(fitted.group):
-        own = fitted.group == k
-        out[own] = np.percentile(fitted.y[own], 10) - fitted.predicted[own]
-    return out
-
-
-def quality(fitted: Fitted) -> dict[str, float]:
-    """How well the predictions hold, all out of fold, and VVC alone beside them."""
-    bad, suspicion = bad_organs(fitted), shortfall(fitted)
-    covered = ((fitted.y >= fitted.low) & (fitted.y <= fitted.high)).astype(float)
-    low, high = st.bootstrap_interval(covered, fitted.patient)
-    flagged = crossed_flags(fitted)
-    figures = {
-        "organs": float(len(fitted.y)),
-        "bad_organs": float(bad.sum()),
-        "mean_absolute_error": float(np.abs(fitted.predicted - fitted.y).mean()),
-        "correlation": float(np.corrcoef(fitted.predicted, fitted.y)[0, 1]),
-        "coverage": float(covered.mean()),
-        "coverage_low": low,
-        "coverage_high": high,
-        "interval_width": float((fitted.high - fitted.low).mean()),
-        "auroc": st.auroc(suspicion, bad),
-        "aurc": st.aurc(-fitted.predicted, 1 - fitted.y),
-        "flagged": float(flagged.mean()),
-        "caught": float(flagged[bad].mean()),
-        "ece_dice": st.calibration_error(fitted.predicted, fitted.y, bins=10),
-    }
-    if all("vvc" in row for row in fitted.rows):
-        vvc = np.asarray([float(row["vvc"]) for row in fitted.rows])
-        figures |= {"auroc_vvc": st.auroc(vvc, bad), "aurc_vvc": st.aurc(vvc, 1 - fitted.y)}
-        figures["correlation_vvc"] = float(np.corrcoef(vvc, fitted.y)[0, 1])
-    return figures
-
-
-def review_thresholds(fitted: Fitted, seen: Array) -> dict[int, float]:
-    """Predicted Dice below which the ATTENTION least certain of each organ's rows among `seen` lie, by organ number."""
-    predicted, group = fitted.predicted[seen], fitted.group[seen]
-    return {int(k): float(np.quantile(predicted[group == k], ATTENTION)) for k in np.unique(group)}
-
-
-def crossed_flags(fitted: Fitted) -> Array:
-    """Rows that the other folds' REVIEW thresholds mark."""
-    out = np.zeros(len(fitted.y), bool)
-    for number in np.unique(fitted.fold):
-        held = fitted.fold == number
-        reviews = review_thresholds(fitted, ~held)
-        out[held] = [
-            p < reviews.get(int(k), 1.0) for p, k in zip(fitted.predicted[held], fitted.group[held], strict=True)
-        ]
-    return out
-
-
-def thresholds(fitted: Fitted) -> list[tuple[float, float]]:
-    """(REVIEW, REJECT) per organ number, on the predicted Dice.
-
-    REJECT: below UNUSABLE times the organ's median.
-    """
-    reviews = review_thresholds(fitted, np.ones(len(fitted.y), bool))
-    out = []
-    for k in range(int(fitted.group.max()) + 1):
-        own = fitted.y[fitted.group == k]
-        if own.size == 0:
-            out.append((1.0, 0.0))
-            continue
-        review = reviews[k]
-        out.append((round(review, 4), round(min(UNUSABLE * float(np.median(own)), review), 4)))
-    return out
-
-
-def calibrations(fitted: Fitted, organs: int) -> list[Calibration]:
-    """The regression over all rows as the bundle carries it, with half-widths from the out-of-fold residuals."""
-    model = st.fit_ridge(fitted.x, fitted.y, fitted.group, organs, *fitted.penalty)
-    half = st.half_widths(np.abs(fitted.predicted - fitted.y), fitted.group, organs, COVERAGE)
-    names = feature_names(fitted.rows)
-    return [
-        Calibration(
-            intercept=round(float(model.intercepts[k]), 6),
-            coefficients={n: round(float(c), 6) for n, c in zip(names, model.slopes[k], strict=True)},
-            half_width=round(float(half[k]), 4),
-        )
-        for k in range(organs)
-    ]
 
 
 @dataclass(frozen=True)
@@ -205,56 +48,126 @@ class Result:
     member_means: dict[str, float]
 
 
-def calibrate(segmenter: Segmenter, collected: Sequence[Collected], tolerance_mm: float = 3.0) -> Result:
+@dataclass(frozen=True)
+class Further:
+    """More organs with a known truth than the validation cases give.
+
+    Args:
+        copies: how many copies with a fault of each validation case.
+        seed: of the copies.
+        rows: of cases that other members of the same recipe answered for without having learned them.
+    """
+
+    copies: int = 0
+    seed: int = 0
+    rows: Sequence[TableRow] = ()
+
+
+NOTHING_FURTHER = Further()
+
+
+def calibrate(
+    segmenter: Segmenter,
+    collected: Sequence[Collected],
+    tolerance_mm: float = 3.0,
+    further: Further = NOTHING_FURTHER,
+    report: Callable[[str], None] = silent,
+) -> Result:
     """Fit everything on the collected cases. Raises CalibrationError where they are too few."""
     folds = st.folds_of(len(collected), FOLDS)
     crossed, final, samples = crossed_bundles(segmenter, collected, folds)
     evaluation = Evaluation()
-    alone = []
+    alone, copied = [], []
     for case, bundle in zip(collected, crossed, strict=True):
         said = described(segmenter, bundle, case)
         add_case(evaluation, case.case, said, bundle, tolerance_mm)
         alone.append(voter_scores(case, said.ensemble))
     evaluation.seconds.clear()  # stored members: nothing was inferred
-    names = [organ.name for organ in final.classes]
-    fold_of_case = {c.case.name: int(f) for c, f in zip(collected, folds, strict=True)}
-    fitted = fit(evaluation.rows, names, fold_of_case)
+    cases = [one.case for one in collected]
+    for number, bundle in enumerate(crossed):
+        own = Segmenter(bundle, segmenter.engine)
+        for copy, fault in faulty_copies(cases[number], number, further.copies, further.seed):
+            copied += copy_rows(copy, fault, segmented_organs(own, copy), tolerance_mm)
+            report(copy.name)
+    names, acceptable = [c.name for c in final.classes], [c.acceptable for c in final.classes]
+    fold_of_case = {case.name: int(fold) for case, fold in zip(cases, folds, strict=True)}
+    beside = aligned(further.rows, evaluation.rows)
+    patients = sorted({patient_of(row) for row in beside})
+    fold_of_case |= dict(zip(patients, map(int, st.folds_of(len(patients), FOLDS)), strict=True))
+    fitted = fit([*evaluation.rows, *copied, *beside], names, fold_of_case, acceptable)
     add_predictions(fitted)
-    figures = quality(fitted) | {
-        "missed": float(len(evaluation.rows) - len(fitted.rows)),
+    figures = quality(fitted, names, acceptable) | {
+        "missed": float(sum(float(row["volume_ml"]) == 0 for row in evaluation.rows)),
+        "wrong_truth": float(len(wrong_truth(evaluation.rows))),
         "ece_voxels_raw": voxel_error(samples, [1.0] * len(samples)),
         "ece_voxels": voxel_error(samples, [bundle.temperature for bundle in crossed]),
         "temperature": final.temperature,
     }
     final = final.model_copy(update={"entropy_level": doubtful_level(evaluation.levels) or final.entropy_level})
-    return Result(
-        with_calibration(final, fitted, segmenter.bundle), evaluation, figures, voter_means(final, np.stack(alone))
-    )
+    calibrated = with_calibration(final, fitted, segmenter.bundle)
+    return Result(calibrated, evaluation, figures, voter_means(final, np.stack(alone)))
+
+
+def segmented_organs(segmenter: Segmenter, copy: Case) -> Sequence[Organ]:
+    """What the bundle finds in a copy, nothing where it sees no body."""
+    try:
+        return segmenter.segment_volume(copy.ct).organs
+    except SeriesError:
+        return ()
+
+
+def aligned(rows: Sequence[TableRow], own: Sequence[TableRow]) -> list[TableRow]:
+    """Rows of another ensemble with its disagreement put on the scale of this one's.
+
+    Fewer or smaller members disagree more or less than these. Per organ and figure, the other ensemble's median and
+    spread on its unaltered cases become those of `own`.
+    """
+    out = [dict(row) for row in rows]
+    for organ in {str(row["organ"]) for row in rows}:
+        theirs = [row for row in out if row["organ"] == organ]
+        plain = [row for row in theirs if not row.get("fault")]
+        mine = [row for row in own if row["organ"] == organ]
+        for name in DISAGREEMENT:
+            here = [float(row[name]) for row in mine if name in row]
+            there = [float(row[name]) for row in plain if name in row]
+            if len(here) < MINIMUM_OF_ORGAN or len(there) < MINIMUM_OF_ORGAN:
+                continue
+            (to, wide), (at, spread) = middle_of(here), middle_of(there)
+            for row in theirs:
+                if name in row:
+                    row[name] = to + (float(row[name]) - at) * wide / spread
+    return out
+
+
+def middle_of(values: Sequence[float]) -> tuple[float, float]:
+    """Median and interquartile range, which is never 0."""
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    return float(middle), max(float(high - low), 1e-6)
 
 
 def add_predictions(fitted: Fitted) -> None:
     """Put the out-of-fold predictions into the rows, for the table."""
-    for row, p, low, high in zip(fitted.rows, fitted.predicted, fitted.low, fitted.high, strict=True):
-        row |= {"predicted": float(p), "low": float(low), "high": float(high)}
+    found = zip(fitted.known.rows, fitted.predicted, fitted.low, fitted.high, fitted.risk, strict=True)
+    for row, p, low, high, risk in found:
+        row |= {"predicted": float(p), "low": float(low), "high": float(high), "unacceptable": float(risk)}
 
 
 def with_calibration(bundle: Bundle, fitted: Fitted, old: Bundle) -> Bundle:
-    """`bundle` with each class's regression, interval and thresholds, where enough validation cases have the organ.
+    """`bundle` with each class's prediction and the rates, where enough validation cases have the organ.
 
     Of another organ nothing new is known: it keeps its members' weights and its factor of `old`, and has no
     calibration, since one of other weights and another temperature would not hold.
     """
-    models, limits = calibrations(fitted, len(bundle.classes)), thresholds(fitted)
+    models, known = calibrations(fitted, len(bundle.classes)), fitted.known
     classes = []
     for k, (organ, before) in enumerate(zip(bundle.classes, old.classes, strict=True)):
-        if (fitted.group == k).sum() >= MINIMUM_OF_ORGAN:
-            review, reject = limits[k]
-            update = {"calibration": models[k], "review_below": review, "reject_below": reject}
-            classes.append(organ.model_copy(update=update))
+        blank: dict[str, object] = {"calibration": None, "review_below": None, "reject_below": None}
+        if (known.plain & (known.group == k)).sum() >= MINIMUM_OF_ORGAN:
+            classes.append(organ.model_copy(update=blank | {"calibration": models[k]}))
         else:
-            blank = {"calibration": None, "review_below": None, "reject_below": None}
             classes.append(before.model_copy(update=blank))
-    return bundle.model_copy(update={"classes": classes})
+    rates = {"review_above": round(fitted.review_above, 4), "reject_above": CERTAINTY}
+    return bundle.model_copy(update={"classes": classes, **rates})
 
 
 def voter_scores(case: Collected, ensemble: Ensemble) -> Array:

@@ -1,5 +1,7 @@
 """MODEL_CARD.md: what a bundle is, where it comes from, how good it was measured to be, and where it ends."""
 
+from collections.abc import Mapping
+
 from rtseg_daemon.bundles import Bundle
 from rtseg_training.sets.organs import weighted_mean
 
@@ -76,7 +78,7 @@ def origin_lines(bundle: Bundle) -> list[str]:
 def organ_lines(bundle: Bundle) -> list[str]:
     lines = [
         "| organ | cases | missed | DSC | 10th percentile | 95HD mm | ASSD mm | surface DSC | APL mm | RVE "
-        "| REVIEW below |",
+        "| acceptable from |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for organ in bundle.classes:
@@ -84,11 +86,10 @@ def organ_lines(bundle: Bundle) -> list[str]:
         if f is None:
             lines.append(f"| {organ.name} | 0 {'| - ' * 9}|")
             continue
-        review = "-" if organ.review_below is None else f"{organ.review_below:.2f}"
         lines.append(
             f"| {organ.name} | {f['cases']:.0f} | {f['missed']:.0f} | {f['dice']:.3f} ± {f['dice_sd']:.3f} "
             f"| {f['dice_p10']:.3f} | {f.get('hd95_mm', float('nan')):.1f} | {f.get('assd_mm', float('nan')):.1f} "
-            f"| {f['surface_dice']:.3f} | {f['added_path_mm']:.0f} | {f['volume_error']:.2f} | {review} |"
+            f"| {f['surface_dice']:.3f} | {f['added_path_mm']:.0f} | {f['volume_error']:.2f} | {organ.acceptable:.2f} |"
         )
     scores = {o.name: bundle.figures[o.name]["dice"] for o in bundle.classes if o.name in bundle.figures}
     if scores:
@@ -112,10 +113,35 @@ def calibration_lines(bundle: Bundle) -> list[str]:
         f"Bad organs (DSC below the organ's 10th percentile, {c['bad_organs']:.0f} of them): AUROC {c['auroc']:.3f}, "
         f"AURC {c['aurc']:.3f}"
         + (f". VVC alone: {c['auroc_vvc']:.3f} and {c['aurc_vvc']:.3f}." if "auroc_vvc" in c else "."),
-        f"REVIEW thresholds catch {c['caught']:.2f} of them and flag {c['flagged']:.2f} of all organs.",
+        *flag_lines(bundle, c),
         f"Voxel ECE {c['ece_voxels_raw']:.3f}, {c['ece_voxels']:.3f} after temperature {c['temperature']:.2f}.",
     ]
     return [f"- {line}" for line in lines]
+
+
+def flag_lines(bundle: Bundle, c: Mapping[str, float]) -> list[str]:
+    """What the flags are worth, as the kind of calibration that the bundle has measures it."""
+    if "unacceptable_organs" not in c:
+        return [f"REVIEW thresholds catch {c['caught']:.2f} of them and flag {c['flagged']:.2f} of all organs."]
+    lines = [
+        f"Organs with a DSC below 0.5: AUROC {c['auroc_half']:.3f}. The 85 % of organs with the highest prediction "
+        f"have a mean of 1 - DSC of {c['risk_at_85']:.3f}."
+    ]
+    if "auroc_pairwise_dice" in c:
+        lines.append(
+            f"Dice between members alone: AUROC {c['auroc_half_pairwise_dice']:.3f} below 0.5 and "
+            f"{c['auroc_pairwise_dice']:.3f} below the 10th percentile, AURC {c['aurc_pairwise_dice']:.3f}, risk "
+            f"{c['risk_at_85_pairwise_dice']:.3f}."
+        )
+    return [
+        *lines,
+        f"REVIEW is said from a chance of {bundle.review_above:.0%} on that the DSC is below what is acceptable. That "
+        f"flags {c['flagged']:.2f} of all organs, and {c['caught']:.2f} of the {c['unacceptable_organs']:.0f} "
+        "below it.",
+        f"Fitted on {c['organs']:.0f} organs of these cases, {c['copies']:.0f} of faulty copies and "
+        f"{c['organs_beside']:.0f} of other members. {c['wrong_truth']:.0f} organs with a true volume below half or "
+        "above twice the median were left out as wrong contours.",
+    ]
 
 
 def golden_lines(bundle: Bundle) -> list[str]:

@@ -14,6 +14,7 @@ from rtseg_training.cli.commands_bundle import (
     results_command,
 )
 from rtseg_training.cli.commands_data import import_command, split_command, template_command
+from rtseg_training.cli.commands_stress import stress_command
 from rtseg_training.cli.commands_train import refresh_command, score_command, train_command
 from rtseg_training.cli.console import console
 
@@ -31,6 +32,7 @@ app.command("audit")(audit_command)
 app.command("train")(train_command)
 app.command("refresh")(refresh_command)
 app.command("evaluate")(evaluate_command)
+app.command("stress")(stress_command)
 app.command("score")(score_command)
 app.command("calibrate")(calibrate_command)
 app.command("export")(export_command)

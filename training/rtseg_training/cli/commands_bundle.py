@@ -10,10 +10,12 @@ import typer
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.pipeline import Segmenter
-from rtseg_training.bundle.calibrate import Result, calibrate
+from rtseg_training.bundle.calibrate import NOTHING_FURTHER, Further, Result, calibrate
 from rtseg_training.bundle.card import member_count
 from rtseg_training.bundle.collect import collect
 from rtseg_training.bundle.export import export, write_bundle
+from rtseg_training.bundle.foretelling import BESIDE
+from rtseg_training.bundle.priors import with_priors, with_rules
 from rtseg_training.bundle.promote import promote
 from rtseg_training.cli.apart import keep_apart
 from rtseg_training.cli.commands_train import check_excluded
@@ -25,7 +27,7 @@ from rtseg_training.learn.recipe import Recipe, load_recipe
 from rtseg_training.measure.audit import audit_case
 from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.measure.figures import write_figures
-from rtseg_training.measure.tables import markdown, summary, write_report
+from rtseg_training.measure.tables import markdown, read_csv, summary, write_report
 from rtseg_training.sets.cases import Case
 from rtseg_training.sets.joined import check_drawn, listed, load_cases
 
@@ -58,14 +60,30 @@ def notes_of(items: list[str]) -> dict[str, str]:
     return dict(item.split("=", 1) for item in items)
 
 
-def calibrated(bundle: Bundle, validation: list[Case], report: Path, threads: int) -> tuple[Bundle, Segmenter]:
+def dices_of(items: list[str]) -> dict[str, float]:
+    """`ORGAN=DICE` as a dictionary. Raises typer.BadParameter for what is no Dice between 0 and 1."""
+    out = {}
+    for item in items:
+        name, _, text = item.partition("=")
+        try:
+            out[name] = float(text)
+        except ValueError:
+            out[name] = 0.0
+        if not 0 < out[name] < 1:
+            raise typer.BadParameter(f"{item!r}: write --acceptable ORGAN=DICE, e.g. SpinalCord=0.6")
+    return out
+
+
+def calibrated(
+    bundle: Bundle, validation: list[Case], report: Path, threads: int, further: Further = NOTHING_FURTHER
+) -> tuple[Bundle, Segmenter]:
     """Calibrate on the cases, write the report, and return the bundle with its figures, and its segmenter."""
     segmenter = open_segmenter(bundle, threads)
     with tempfile.TemporaryDirectory(prefix="rtseg-members-") as folder:
         with counted("members", len(validation)) as tick:
             collected = collect(segmenter, validation, Path(folder), tick)
-        with console.status("calibrating"):
-            result = calibrate(segmenter, collected)
+        with counted("copies", further.copies * len(validation)) as tick:
+            result = calibrate(segmenter, collected, further=further, report=tick)
     write_report(report, result.evaluation, 3.0, f"{bundle.name} {bundle.version}, cross-fitted on validation")
     write_figures(report, result.evaluation)
     figured = with_figures(result, len(validation))
@@ -123,16 +141,24 @@ def export_command(
                 runs, plan, recipe, members.split(","), learned(load_cases(*data), plan), staged, version,
                 description or f"Organs at risk by recipe {plan.name}", intended_use, held_out,
             )  # fmt: skip
+        with counted("priors", len(listed(*data))) as tick:
+            bundle = with_priors(with_rules(bundle, {}), learned(load_cases(*data), plan), tick)
         bundle = bundle.model_copy(update={"provenance": told | bundle.provenance})
         finish(bundle, out, some_cases(validation, limit) if validation else [], report, new_golden, threads)
 
 
 def finish(
-    bundle: Bundle, out: Path, validation: list[Case], report: Path, new_golden: bool, threads: int
-) -> None:  # fmt: skip
+    bundle: Bundle,
+    out: Path,
+    validation: list[Case],
+    report: Path,
+    new_golden: bool,
+    threads: int,
+    further: Further = NOTHING_FURTHER,
+) -> None:
     """Calibrate where there are cases, check the golden cases, and promote."""
     if validation:
-        bundle, segmenter = calibrated(bundle, validation, report, threads)
+        bundle, segmenter = calibrated(bundle, validation, report, threads, further)
     else:
         segmenter = open_segmenter(bundle, threads)
     with console.status("golden cases"):
@@ -147,6 +173,16 @@ def calibrate_command(
     out: Annotated[Path | None, typer.Option(help="Folder of the calibrated bundle; left out: in place.")] = None,
     report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
     version: Annotated[str, typer.Option(help="The calibrated bundle's version; empty: as it was.")] = "",
+    acceptable: Annotated[
+        list[str] | None, typer.Option(help="ORGAN=DICE: a Dice below it is not acceptable (repeatable).")
+    ] = None,
+    copies: Annotated[int, typer.Option(min=0, help="Faulty copies of each case, to learn failures from.")] = 4,
+    beside: Annotated[
+        list[Path] | None, typer.Option(help="stress.csv of members that did not learn its cases (repeatable).")
+    ] = None,
+    priors: Annotated[
+        list[Path] | None, typer.Option(help="Data set to learn anew how organs look in the population (repeatable).")
+    ] = None,
     limit: Limit = 0,
     new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
     threads: Threads = 0,
@@ -155,7 +191,7 @@ def calibrate_command(
 
     Example: rtseg-train calibrate models/han-oar --validation sets/own --version 2.0
     """
-    known = open_bundle(bundle.resolve())
+    known = with_rules(open_bundle(bundle.resolve()), dices_of(acceptable or []))
     target = (out or bundle).resolve()
     if target.name != known.name:
         raise ExportError(f"{target}: a bundle's folder has its name; give one whose last part is {known.name}")
@@ -163,9 +199,13 @@ def calibrate_command(
     with tempfile.TemporaryDirectory(prefix="rtseg-calibrate-") as place:
         staged = Path(place) / known.name
         shutil.copytree(known.folder, staged)
-        fresh = open_bundle(staged)
+        fresh = with_rules(open_bundle(staged), dices_of(acceptable or []))
         fresh = fresh.model_copy(update={"version": version or fresh.version})
-        finish(fresh, target, some_cases(validation, limit), report, new_golden, threads)
+        if priors:
+            with counted("priors", len(listed(*priors))) as tick:
+                fresh = with_priors(fresh, load_cases(*priors), tick)
+        further = Further(copies, 0, [row | {BESIDE: 1.0} for path in beside or [] for row in read_csv(path)])
+        finish(fresh, target, some_cases(validation, limit), report, new_golden, threads, further)
 
 
 def evaluate_command(

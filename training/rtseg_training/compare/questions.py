@@ -15,7 +15,7 @@ import yaml
 from pydantic import Field, ValidationError
 
 from rtseg_daemon.anatomy.volume import Array
-from rtseg_daemon.bundles import StrictModel
+from rtseg_daemon.calibration import StrictModel
 from rtseg_training.compare.score import CSV, FACTS
 from rtseg_training.errors import RecipeError
 from rtseg_training.learn.recipe import first_fault

@@ -8,7 +8,8 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from rtseg_daemon.anatomy.sides import one_sided
-from rtseg_daemon.bundles import Family, InPlane, Intensity, StrictModel, not_multiples
+from rtseg_daemon.bundles import Family, InPlane, Intensity, not_multiples
+from rtseg_daemon.calibration import StrictModel
 from rtseg_daemon.storage import write_durably
 from rtseg_training.errors import RecipeError
 

@@ -15,7 +15,6 @@ from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import EngineError
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
 from rtseg_daemon.segment.resample import block_mean, interpolate, spaced_grid
-from rtseg_daemon.segment.uncertainty import features
 from rtseg_training.measure.metrics import Scores, compare
 from rtseg_training.sets.cases import STATUSES, Case
 
@@ -77,7 +76,7 @@ def drawn(case: Case, organ: str) -> bool:
 def organ_row(case: Case, organ: Organ, scores: Scores, truth_ml: float) -> TableRow:
     """One line of the table: who, how good, and what the daemon knew without the truth."""
     row: TableRow = {"case": case.name, "organ": organ.name, **scores.as_row()}
-    row |= {"true_ml": truth_ml, "volume_ml": organ.volume_ml, **features(organ.uncertainty, organ.volume_ml)}
+    row |= {"true_ml": truth_ml, "volume_ml": organ.volume_ml, **organ.figures}
     if organ.predicted_dice is not None and organ.interval is not None:
         row |= {"predicted": organ.predicted_dice, "low": organ.interval[0], "high": organ.interval[1]}
     return row

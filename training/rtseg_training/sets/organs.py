@@ -26,3 +26,18 @@ def weighted_mean(scores: Mapping[str, float]) -> float | None:
     if not known:
         return None
     return sum(scores[name] * weight for name, weight in known.items()) / sum(known.values())
+
+
+RUNS_ON = frozenset({"SpinalCord", "SpinalCanal", "Esophagus"})
+"""Organs that go on beyond the lower end of every head-and-neck scan."""
+
+HARD = frozenset({"Larynx", "Esophagus"})
+"""Large organs of which observers agree less on where they end."""
+
+
+def acceptable_dice(name: str) -> float:
+    """Dice below which a contour of this organ is drawn anew rather than corrected, unless a site says otherwise.
+
+    0.6, and 0.5 for organs whose ends observers draw differently.
+    """
+    return 0.5 if name in HARD else 0.6

@@ -112,11 +112,11 @@ def test_intervals_cover_nine_in_ten(result: Result) -> None:
 def test_every_class_carries_its_calibration(result: Result) -> None:
     for organ in result.bundle.classes:
         assert organ.calibration is not None
-        assert organ.review_below is not None
-        assert organ.reject_below is not None
-        assert organ.reject_below <= organ.review_below <= 1
+        assert (organ.review_below, organ.reject_below) == (None, None)
         assert set(organ.calibration.coefficients) >= {"vvc", "pairwise_dice", "soft_entropy"}
-        assert organ.calibration.half_width > 0
+        assert organ.calibration.spread is not None
+        assert organ.calibration.spread.residuals == sorted(organ.calibration.spread.residuals)
+    assert 0 < result.bundle.review_above <= result.bundle.reject_above <= 1
 
 
 def test_the_daemon_predicts_what_the_calibration_fitted(result: Result, case: Case, tmp_path: Path) -> None:
