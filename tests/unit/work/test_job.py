@@ -224,12 +224,12 @@ def starved(monkeypatch: pytest.MonkeyPatch, enough: Callable[[str, Any], bool])
 
 def with_window(bench: Bench, monkeypatch: pytest.MonkeyPatch, window: tuple[int, int, int]) -> None:
     """The job's bundle as if it had been trained in this window; the worker has a GPU."""
-    honest = job_module.load_bundles
+    honest = job_module.bundles_for
 
-    def load(models: Path, names: str) -> Any:
-        return [bundle.model_copy(update={"window": window}) for bundle in honest(models, names)]
+    def load(config: Any, names: str) -> Any:
+        return [bundle.model_copy(update={"window": window}) for bundle in honest(config, names)]
 
-    monkeypatch.setattr(job_module, "load_bundles", load)
+    monkeypatch.setattr(job_module, "bundles_for", load)
     loaded = bench.desk.loaded
     loaded.compute = loaded.compute.model_copy(update={"device": "cuda:0"})
 

@@ -214,7 +214,7 @@ def label_frequencies(cases: Sequence[Prepared], classes: int) -> torch.Tensor:
 
 
 def drawn_counts(cases: Sequence[Prepared], classes: int) -> torch.Tensor:
-    """In how many cases each class is annotated `(classes,)`. The background is where all organs are (seed 003, eq. 5)."""
+    """In how many cases each class is annotated `(classes,)`. The background is where all are (seed 003, eq. 5)."""
     counts = np.zeros(classes, np.float32)
     for case in cases:
         counts += case.annotated
