@@ -13,7 +13,7 @@ from rtseg_daemon.errors import LedgerError, PeopleError, RtsegError, StateError
 from rtseg_daemon.ledger.loss import hindrance, loss
 from rtseg_daemon.logs import log
 from rtseg_daemon.web.people.login import login_page
-from rtseg_daemon.web.people.refusals import Forbidden, LoginNeeded
+from rtseg_daemon.web.people.refusals import Away, Forbidden, LoginNeeded
 from rtseg_daemon.web.people.returning import kept_text, page_of_form, safe_path
 from rtseg_daemon.web.place import place_of
 from rtseg_daemon.web.plain import plain_page
@@ -75,7 +75,7 @@ def status_of(error: RtsegError) -> int:
         return 404 if str(error).startswith(NOT_THERE) else 409
     if isinstance(error, PeopleError):
         return 422
-    return 503 if isinstance(error, LedgerError) else 409
+    return 503 if isinstance(error, LedgerError | Away) else 409
 
 
 def not_possible(request: Request, error: Exception) -> Response:

@@ -43,8 +43,11 @@ def enter(place: Place, typed: str, password: str, address: str, kept: dict[str,
         kept_hash = account.password_hash if account is not None else None
     if wait > 0:
         return Entered(wait_seconds=wait)
-    if matches(kept_hash, password):
-        return Entered(start(place, Found(name), "password", address, kept))
+    found = proven(place, name, kept_hash, password)
+    if found is not None:
+        with writing(place.engine) as session:
+            lockout.forgive(session, name)
+        return Entered(start(place, found, "password", address, kept))
     with writing(place.engine) as session:
         lockout.note_failure(session, name, address, now)
         known = name if account is not None else UNKNOWN
@@ -52,12 +55,25 @@ def enter(place: Place, typed: str, password: str, address: str, kept: dict[str,
     return Entered()
 
 
+def proven(place: Place, name: str, kept_hash: str | None, password: str) -> Found | None:
+    """Who has this name and password. A name with an account here is never asked for in the directory."""
+    if matches(kept_hash, password):
+        return Found(name)
+    ldap = place.config.web.ldap
+    if kept_hash is not None or ldap is None:
+        return None
+    # ldap3 is loaded where a directory is configured
+    from rtseg_daemon.web.people.directory import look_up
+
+    known = look_up(ldap, name, password)
+    return Found(*known) if known is not None else None
+
+
 def start(place: Place, found: Found, way: str, address: str, kept: dict[str, Any]) -> str:
     """Begin a session. Returns the cookie's secret."""
     now = place.now()
     with writing(place.engine) as session:
         sessions.forget_ended(session, place.config.web, now)
-        lockout.forgive(session, found.name)
         note_login(session, "logged in", found.name, way, address, now)
         return sessions.begin(session, found.name, found.role, now, kept)
 

@@ -18,3 +18,7 @@ class LoginNeeded(RtsegError):
 
 class Forbidden(RtsegError):
     """Somebody is known and may not do this. The message says why."""
+
+
+class Away(RtsegError):
+    """A directory or provider that says who people are cannot be asked now, or answers what cannot be relied on."""
