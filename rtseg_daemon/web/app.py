@@ -1,10 +1,8 @@
 """The dashboard as one application: safety around it, then people, pages and answers for programs."""
 
-from collections.abc import Iterator
+from fastapi import FastAPI
 
-from fastapi import APIRouter, FastAPI
-
-from rtseg_daemon.web.people import first_page, login
+from rtseg_daemon.web.people import first_page, login, oidc_pages
 from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.rest import acting, description, health, looking, metrics
 from rtseg_daemon.web.safety.bodies import Bodies
@@ -16,6 +14,7 @@ from rtseg_daemon.web.viewer import routes as viewer
 
 ROUTERS = (
     login.router,
+    oidc_pages.router,
     first_page.router,
     viewer.router,
     looking.router,
@@ -26,21 +25,11 @@ ROUTERS = (
 )
 
 
-def routers_of(place: Place) -> Iterator[APIRouter]:
-    """All of them. The pages of a provider are there where one is configured: its libraries take 20 MB."""
-    yield from ROUTERS
-    if place.config.web.oidc is not None:
-        # Authlib and httpx, as above
-        from rtseg_daemon.web.people import oidc_pages
-
-        yield oidc_pages.router
-
-
 def make_app(place: Place) -> FastAPI:
     """The application for one place. It opens no port and no ledger of its own."""
     app = FastAPI(title="rtseg-daemon", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.place = place
-    for router in routers_of(place):
+    for router in ROUTERS:
         app.include_router(router)
     mount_static(app)
     answer_troubles(app)

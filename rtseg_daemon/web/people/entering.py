@@ -11,6 +11,7 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.people import Account
 from rtseg_daemon.web.people import lockout, sessions
 from rtseg_daemon.web.people.accounts import name_of
+from rtseg_daemon.web.people.directory import look_up
 from rtseg_daemon.web.people.passwords import matches
 from rtseg_daemon.web.place import Place
 
@@ -62,9 +63,6 @@ def proven(place: Place, name: str, kept_hash: str | None, password: str) -> Fou
     ldap = place.config.web.ldap
     if kept_hash is not None or ldap is None:
         return None
-    # ldap3 is loaded where a directory is configured
-    from rtseg_daemon.web.people.directory import look_up
-
     known = look_up(ldap, name, password)
     return Found(*known) if known is not None else None
 
