@@ -77,6 +77,9 @@ DIRECT = {
     "rich": Reason("tables on the terminal", "wide use", "markup in strangers' strings: printed as text, tested"),
     "structlog": Reason("logs", "wide use", "tracebacks quote data: reduced by us to types and places, canary tested"),
     "safetensors": Reason("weights", "made for this", "malformed headers: a file's digest is checked before"),
+    "markdown-it-py": Reason(
+        "cards and pages of ours as HTML", "wide use", "markup in texts: raw HTML is off, and nobody else writes them"
+    ),
     "matplotlib": Reason("pictures of demo and reports", "very wide use", "not on the way of a patient's contours"),
     "fastapi": Reason(
         "the dashboard's pages and REST", "very wide use", "errors that quote the request: answered by us"

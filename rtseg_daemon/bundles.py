@@ -14,7 +14,7 @@ from rtseg_daemon.calibration import Calibration, OrganPrior, StrictModel
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER, Route, without_version
 from rtseg_daemon.errors import BundleError
-from rtseg_daemon.versions import BUNDLE, place_of
+from rtseg_daemon.versions import BUNDLE, place_of, versions_of
 from rtseg_daemon.versions import bundle_names as bundle_names  # who lists bundles need not know of versions
 
 FORMAT_VERSION = 1
@@ -266,6 +266,16 @@ def read_bundle(folder: Path, names: Collection[str]) -> Bundle:
     bundle._digest = hashlib.sha256(raw).hexdigest()
     verify(bundle)
     return bundle
+
+
+def digests(models: Path) -> dict[str, str]:
+    """Digest -> version of all that is installed, those too that do not serve. Unreadable ones are left out."""
+    found = {}
+    for name in bundle_names(models):
+        for version, folder in versions_of(models, name).items():
+            with contextlib.suppress(OSError):
+                found[hashlib.sha256((folder / BUNDLE).read_bytes()).hexdigest()] = version
+    return found
 
 
 def readable_bundles(models: Path, names: str) -> list[Bundle]:

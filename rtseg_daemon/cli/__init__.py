@@ -58,6 +58,11 @@ class Commands(LaterGroup):
             "restore", f"{HERE}.copies:restore", "Put a backup in the ledger's place. The daemon must be stopped."
         ),
         LaterCommand("alarms", f"{HERE}.alarms:app", "Alarms: what people were told, and who has seen it."),
+        LaterCommand(
+            "quality",
+            f"{HERE}.quality:quality",
+            "Flags, volumes and predicted Dice per organ over time, throughput, time from last image to delivery.",
+        ),
         LaterCommand("models", f"{HERE}.models:app", "Model bundles."),
         LaterCommand("config", f"{HERE}.configuration:app", "The configuration."),
         LaterCommand("users", f"{HERE}.users:app", "Accounts of the dashboard."),

@@ -16,6 +16,7 @@ from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState, JobState
 from rtseg_daemon.receive.unknown import unknown_files, unknown_results
 from rtseg_daemon.storage import Layout, damage, is_locked
+from rtseg_daemon.upkeep.case_files import image_problem, result_problem
 
 SETTLED_SECONDS = 3600.0
 """Younger files may belong to something that is being written right now."""
@@ -81,7 +82,7 @@ def instances_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepan
         rows = session.execute(query).all()
     for number, path, digest in rows:
         if problem := damage(layout.directory / path, digest):
-            yield Discrepancy("instance", f"instance {number}", f"{path} {problem}; have the series sent again")
+            yield Discrepancy("instance", f"instance {number}", image_problem(path, problem))
 
 
 def results_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
@@ -101,7 +102,7 @@ def results_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy
         rows = session.execute(query).all()
     for job_id, path, digest in rows:
         if problem := damage(layout.directory / str(path), digest or ""):
-            yield Discrepancy("result", f"job {job_id}", f"{path} {problem}; `rtseg-daemon jobs rerun {job_id}`")
+            yield Discrepancy("result", f"job {job_id}", result_problem(job_id, str(path), problem))
 
 
 def not_compared(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:

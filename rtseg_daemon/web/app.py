@@ -2,6 +2,7 @@
 
 from fastapi import FastAPI
 
+from rtseg_daemon.web.pages import routes as pages
 from rtseg_daemon.web.people import first_page, login, oidc_pages
 from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.rest import acting, description, health, looking, metrics
@@ -22,6 +23,7 @@ ROUTERS = (
     description.router,
     health.router,
     metrics.router,
+    pages.router,
 )
 
 

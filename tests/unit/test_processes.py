@@ -23,7 +23,7 @@ MAY_LOAD = {
     "rtseg_daemon.daemon.supervisor": LEDGER | {"numpy", "pydantic", "pydicom"},
     "rtseg_daemon.daemon.receiver": DICOM | {"sqlalchemy", "numpy", "pydantic"},
     "rtseg_daemon.daemon.deliverer": DICOM | {"sqlalchemy", "numpy", "pydantic"},
-    "rtseg_daemon.daemon.web": {"sqlalchemy", "pydantic", "numpy"},
+    "rtseg_daemon.daemon.web": {"sqlalchemy", "alembic", "numpy", "pydantic", "pydicom"},
     "rtseg_daemon.web.viewer.reader": {"numpy", "pydantic", "pydicom", "contourpy"},
     "rtseg_daemon.daemon.worker": IMAGES - {"matplotlib", "pandas"} | {"pydicom", "sqlalchemy", "numpy", "pydantic"},
     "rtseg_daemon.cli": set(),

@@ -1,0 +1,27 @@
+"""Nothing is shown from a ledger that another version has changed meanwhile: what its columns mean is unknown."""
+
+from functools import lru_cache
+
+from sqlalchemy import text
+
+from rtseg_daemon.errors import LedgerError
+from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.migrate import newest_revision
+from rtseg_daemon.web.place import Here
+
+
+@lru_cache(maxsize=1)
+def own_revision() -> str | None:
+    """The schema that this version works with. It does not change while a process lives."""
+    return newest_revision()
+
+
+def known_schema(place: Here) -> None:
+    """Raise LedgerError where the ledger has another schema than this version's."""
+    with reading(place.engine) as session:
+        found = session.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found != own_revision():
+        raise LedgerError(
+            f"the ledger has schema {found}, and this version of the dashboard needs {own_revision()}; "
+            "restart the service, with the version that the ledger was made for"
+        )
