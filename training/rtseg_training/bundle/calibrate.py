@@ -74,7 +74,7 @@ def calibrate(
     report: Callable[[str], None] = silent,
 ) -> Result:
     """Fit everything on the collected cases. Raises CalibrationError where they are too few."""
-    folds = st.folds_of(len(collected), FOLDS)
+    folds = st.folds_of_groups([one.case.patient or one.case.name for one in collected], FOLDS)
     crossed, final, samples = crossed_bundles(segmenter, collected, folds)
     evaluation = Evaluation()
     alone, copied = [], []

@@ -17,6 +17,13 @@ def folds_of(count: int, folds: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).permutation(np.arange(count) % max(1, min(folds, count)))
 
 
+def folds_of_groups(groups: Sequence[str], folds: int, seed: int = 0) -> Array:
+    """Fold number of each case by the group that it belongs to: those of one group (a patient) are in one fold."""
+    known = list(dict.fromkeys(groups))
+    number = dict(zip(known, folds_of(len(known), folds, seed).tolist(), strict=True))
+    return np.asarray([number[group] for group in groups])
+
+
 def rank_weights(scores: Array, table: Sequence[float]) -> Array:
     """Weights `(members, organs)` by the members' mean score over the cases `(cases, members, organs)`, NaN left out.
 

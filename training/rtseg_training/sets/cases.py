@@ -15,7 +15,7 @@ import numpy as np
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Volume, bounding_box
 from rtseg_daemon.segment.body import body_mask
 from rtseg_training.errors import CaseError
-from rtseg_training.sets.manifest import Entry
+from rtseg_training.sets.manifest import Entry, patient_of
 
 STATUSES = ("drawn", "empty", "outside")
 MOST_STRUCTURES = 64
@@ -32,6 +32,7 @@ class Case:
         bits: uint32 or uint64 `(z, y, x)`. Bit k of a voxel is set where structures[k] covers it.
         structures: names (TG-263), in bit order.
         status: per structure one of `drawn`, `empty`, `outside`.
+        patient: digest of the patient, empty where unknown.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Case:
     bits: Array
     structures: tuple[str, ...]
     status: dict[str, str] = field(default_factory=dict)
+    patient: str = ""
 
     def mask(self, structure: str) -> Array:
         """Boolean `(z, y, x)` mask. Raises CaseError if the structure is not annotated here."""
@@ -133,4 +135,4 @@ def load_case(folder: Path, entry: Entry) -> Case:
         status = entry["status"]
         assert isinstance(structures, list)
         assert isinstance(status, dict)
-        return Case(str(entry["name"]), ct, data["bits"], tuple(structures), status)
+        return Case(str(entry["name"]), ct, data["bits"], tuple(structures), status, patient_of(entry))

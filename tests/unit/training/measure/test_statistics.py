@@ -14,6 +14,15 @@ def test_folds_are_even_and_repeatable() -> None:
     assert set(st.folds_of(3, 8).tolist()) == {0, 1, 2}
 
 
+def test_all_cts_of_a_patient_are_in_one_fold() -> None:
+    patients = ["p1", "p2", "p1", "p3", "p4", "p2", "p1"]
+    folds = st.folds_of_groups(patients, 4)
+    assert all(len({int(f) for f, who in zip(folds, patients, strict=True) if who == one}) == 1 for one in patients)
+    assert len(set(folds.tolist())) == 4
+    names = [f"case{k}" for k in range(33)]
+    assert np.array_equal(st.folds_of_groups(names, 8), st.folds_of(33, 8))
+
+
 def test_members_are_ranked_per_organ() -> None:
     scores = np.array([[[0.5, 0.9], [0.7, 0.8], [0.6, 0.1]], [[0.5, np.nan], [0.7, np.nan], [0.6, np.nan]]])
     weights = st.rank_weights(scores, (5, 4, 3, 1, 1, 1))

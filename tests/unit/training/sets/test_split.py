@@ -66,6 +66,7 @@ def test_the_parts_are_sets_that_every_command_reads_and_nothing_is_copied(ten: 
     run(ten, "--held-out", 0.3, "--out", tmp_path / "parts")
     assert len(load_cases(tmp_path / "parts" / "train", tmp_path / "parts" / "held-out")) == 10
     assert not list((tmp_path / "parts").rglob("*.npz"))
+    assert {case.patient for case in load_cases(ten)} == {f"pt_{k}" for k in range(7)}
     run(tmp_path / "parts" / "train", "--folds", 2, "--out", tmp_path / "again")
     assert load_cases(tmp_path / "again" / "fold-1" / "train")
 
