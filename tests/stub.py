@@ -3,6 +3,7 @@
 `python -m tests.stub serve --config FILE` is `rtseg-daemon serve` with this module as its worker. What the stub does
 with a case can be set in the environment: STUB_SECONDS (how long inference takes, with a beat every 50 ms), STUB_DIE
 (a file; while it exists the worker kills itself in mid-inference), STUB_HANG (a file; while it exists it stands still).
+STUB_PICTURE (whether the page to review a case by is drawn).
 STUB_RESTART_SECONDS is the longest pause before a child that died is started again, for tests that kill hundreds;
 with STUB_TEMPLATE children are forked off a process that waits there (`tests.template`).
 """
@@ -29,7 +30,7 @@ from rtseg_daemon.daemon.supervisor import serve
 from rtseg_daemon.ledger import retry
 from rtseg_daemon.segment.ensemble import Ensemble
 from rtseg_daemon.segment.pipeline import Report, Segmentation
-from rtseg_daemon.work import case
+from rtseg_daemon.work import case, painter
 from tests.template import Forked
 
 
@@ -76,10 +77,16 @@ def load_stub(bundle: Bundle, _compute: Compute, _cache: Path | None) -> Any:
     return StubSegmenter(bundle)
 
 
+def no_picture(*_arguments: Any) -> None:
+    """A page takes longer than all else that is done with a small case."""
+
+
 def main(arguments: Sequence[str]) -> int:
     """The supervisor's process (`serve --config FILE`), or a worker's."""
     if arguments[0] != "serve":
         case.load_segmenter = load_stub
+        if "STUB_PICTURE" not in os.environ:
+            painter.draw = no_picture
         worker.main(arguments)
         return 0
     retry.LONGEST_RESTART_SECONDS = float(os.environ.get("STUB_RESTART_SECONDS", retry.LONGEST_RESTART_SECONDS))

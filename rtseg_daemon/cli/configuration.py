@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, print_json, require_config
+from rtseg_daemon.daemon.flagged_names import doubtful_names
 from rtseg_daemon.daemon.rehearsal import rehearse, routes_of
 from rtseg_daemon.daemon.startup import (
     check_certificates,
@@ -39,9 +40,10 @@ def check_config(
 
     If there is none: whether the bundles of the routes are intact and may be
     used there, whether the files of dicom.tls can be used, which organs a
-    destination names that no routed bundle has, and which have no calibration. Without --deep no other machine
-    is asked. Exit status 1 if something tried by --deep fails, or no route takes
-    the series.
+    destination names that no routed bundle has, which names with flags in them
+    two organs could share or would lose their side, and which organs
+    have no calibration. Without --deep no other machine is asked. Exit status 1
+    if something tried by --deep fails, or no route takes the series.
 
     Example: rtseg-daemon config check --deep config.yaml --series CT_DIR
     """
@@ -55,7 +57,7 @@ def check_config(
     except ConfigError as error:  # the daemon's environment may have what this one lacks
         typer.echo(str(error), err=True)
     bundles = list(routed_bundles(settings))
-    for line in (*unknown_organs(settings, bundles), *uncalibrated(bundles)):
+    for line in (*unknown_organs(settings, bundles), *doubtful_names(settings, bundles), *uncalibrated(bundles)):
         typer.echo(line, err=True)
     trials = [*(rehearse(settings) if deep else ()), *(routes_of(settings, series) if series else ())]
     if as_json:

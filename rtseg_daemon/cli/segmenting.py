@@ -33,6 +33,10 @@ def segment(
         bool,
         typer.Option("--rings", help="Add for each organ an ROI (zParotid_L, CONTROL) where members disagree."),
     ] = False,
+    picture: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png", help="Also draw the page to review the contours by.", show_default=False),
+    ] = None,
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -41,7 +45,8 @@ def segment(
     Where a gate holds it, exit status 1 and nothing is written. --force goes on
     where a person might release it. It cannot where the images are not one even
     volume of one patient (a slice is missing, say), or where the written file
-    does not read back as the organs.
+    does not read back as the organs. --picture draws what was found also where
+    the result is held.
 
     Example: rtseg-daemon segment CT_DIR --out rs.dcm --json
     """
@@ -56,6 +61,8 @@ def segment(
         print_json({"rtstruct": None, "rois": [], "gate": gate, "seconds": {}})
         raise typer.Exit(1) from error
     written = not result.held
+    if picture is not None and result.dataset is not None:
+        draw(result, picture)
     if as_json:
         print_json(shape(result, to if written else None))
     else:
@@ -104,6 +111,17 @@ def run_case(paths: list[Path], to: Path, settings: Config, bundle: str, force: 
     finally:
         draft.unlink(missing_ok=True)
     return result
+
+
+def draw(result: case.CaseResult, to: Path) -> None:
+    """The page to review the case by. Raises StorageError where it cannot be written."""
+    # matplotlib: only this option needs it
+    from rtseg_daemon.work.picture import save_picture
+
+    try:
+        save_picture(result, to, mode=0o666)
+    except OSError as error:
+        raise StorageError(f"{to} cannot be written: {error.strerror}") from error
 
 
 def user_cache() -> Path:

@@ -205,7 +205,8 @@ class Route(Section):
 class DestinationPeer(Section):
     """Where results go. For this system `roi_names` renames organs, `colours` (RGB) paints them, `only` restricts them.
 
-    Organs go by their TG-263 names. What is empty changes nothing. An organ's ring goes with it.
+    Organs go by their TG-263 names. What is empty changes nothing. An organ's ring goes with it. With `flag_in_name`
+    what is drawn and not OK has its flag at the end of its name. `review_colour` paints it.
     """
 
     name: Name
@@ -217,6 +218,8 @@ class DestinationPeer(Section):
     commitment: bool = False
     roi_names: dict[str, Annotated[str, Field(min_length=1, max_length=16)]] = Field(default_factory=dict)
     colours: dict[str, tuple[Channel, Channel, Channel]] = Field(default_factory=dict)
+    flag_in_name: bool = False
+    review_colour: tuple[Channel, Channel, Channel] | None = None
     only: tuple[str, ...] = ()
 
 

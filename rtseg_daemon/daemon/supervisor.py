@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.children import FROZEN_SECONDS, Child, Modules, children_of
 from rtseg_daemon.daemon.compared import compare_storage
+from rtseg_daemon.daemon.flagged_names import doubtful_names
 from rtseg_daemon.daemon.ledger_watch import LedgerWatch
 from rtseg_daemon.daemon.startup import (
     check_certificates,
@@ -84,7 +85,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     check_certificates(config)
     check_web(config.web)
     check_channels(config.alarms)
-    for line in (*unknown_organs(config, bundles), *uncalibrated(bundles)):
+    for line in (*unknown_organs(config, bundles), *doubtful_names(config, bundles), *uncalibrated(bundles)):
         log().warning(line)
     lock = lock_storage(layout)
     for port in config.dicom.ports:

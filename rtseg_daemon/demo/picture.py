@@ -8,9 +8,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rtseg_daemon.anatomy.volume import Array, Box, Volume, bounding_box
-
-WINDOW_HU = (-160.0, 240.0)
-"""Soft tissue window: level 40, width 400."""
+from rtseg_daemon.work.cuts import NAMES
+from rtseg_daemon.work.planes import SOFT_HU, show_letters
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,19 @@ def draw(ct: Volume, outlines: list[Outline], doubt: Array | None, path: Path, t
     aspects = (dy / dx, dz / dx, dz / dy)
     hu = ct.array[part.slices]
     masks = [o.mask[part.slices] for o in outlines]
-    cuts = [busiest(masks or [hu > WINDOW_HU[0]], axis) for axis in range(3)]
+    cuts = [busiest(masks or [hu > SOFT_HU[0]], axis) for axis in range(3)]
     rows = 1 if doubt is None else 2
     figure = Figure(figsize=(15, 5.2 * rows + 0.6), facecolor="black", layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, 3, squeeze=False)
-    for axis, (name, cut) in enumerate(zip(("axial", "coronal", "sagittal"), cuts, strict=True)):
+    for axis, (name, cut) in enumerate(zip(NAMES, cuts, strict=True)):
         axes[0][axis].set_title(f"{name} {part.start[axis] + cut + 1}", color="white")
         for row in range(rows):
             view = axes[row][axis]
             view.set_axis_off()
-            low, high = WINDOW_HU
+            low, high = SOFT_HU
             view.imshow(plane(hu, axis, cut), cmap="gray", vmin=low, vmax=high, aspect=aspects[axis])
+            show_letters(view, axis)
             if row == 1 and doubt is not None:
                 heat = np.ma.masked_less(plane(doubt[part.slices], axis, cut), 0.05)
                 view.imshow(heat, cmap="inferno", vmin=0, vmax=1.1, alpha=0.8, aspect=aspects[axis])

@@ -29,6 +29,7 @@ from rtseg_daemon.ct.series import load_series
 from rtseg_daemon.demo.phantom import make_phantom, write_series
 from rtseg_daemon.demo.picture import Outline, draw
 from rtseg_daemon.errors import RtsegError
+from rtseg_daemon.ledger.views import PICTURE
 from rtseg_daemon.rtstruct.codes import anatomy_of
 from rtseg_daemon.rtstruct.reading import read_structures, structures_on
 from rtseg_daemon.segment.entropy_map import load_entropy_map
@@ -240,8 +241,12 @@ def show_result(
     doubt_file = Path(job["rtstruct_path"]).parent / "entropy.npz"
     doubt = load_entropy_map(doubt_file, grid_of(ct)).array if doubt_file.is_file() else None
     draw(ct, outlines, doubt, out / "overlay.png", "rtseg-daemon: a phantom, contoured over the network")
+    page = doubt_file.with_name(PICTURE)
+    if page.is_file():
+        shutil.copyfile(page, out / "review.png")
     console.print(as_table(rows))
-    console.print(f"RTSTRUCT    {path}\npicture     {out / 'overlay.png'}\nCT series   {out / 'ct'}\n")
+    console.print(f"RTSTRUCT    {path}\npicture     {out / 'overlay.png'}\nCT series   {out / 'ct'}")
+    console.print(f"to review   {out / 'review.png'}\n" if page.is_file() else "")
     console.print(
         "To look further: open the CT folder and the RTSTRUCT in any planning system or DICOM viewer, or try\n"
         f"  rtseg-daemon jobs show {job['id']} --config {out / 'config.yaml'}\n"

@@ -1,6 +1,6 @@
 """The gate before sending: a destination's own file holds the judged contours, under the names it asked for."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pydicom
@@ -9,7 +9,7 @@ from pydicom import Dataset
 from rtseg_daemon.anatomy.called import contradiction
 from rtseg_daemon.config.sections import DestinationPeer
 from rtseg_daemon.rtstruct.names import names_of_rois
-from rtseg_daemon.rtstruct.renamed import owners_of, ring_numbers
+from rtseg_daemon.rtstruct.renamed import marks_of, owners_of, ring_numbers
 
 WrittenContour = tuple[str, bytes, tuple[str, ...]]
 """Geometric type, points as they stand in the file, and the images that are referred to."""
@@ -38,6 +38,8 @@ def deviations(judged: Path, path: Path, destination: DestinationPeer) -> list[s
         reasons.append("two ROIs have one name")
     for name, (organ, number) in expected.items():
         reasons += roi_reasons(name, organ, contours_of(first, number), second, written.get(name))
+    if destination.review_colour:
+        reasons += unpainted(first, second, expected, destination.review_colour)
     return reasons + [f"{name}: the configuration names no ROI so" for name in sorted(written.keys() - expected.keys())]
 
 
@@ -62,8 +64,21 @@ def expected_rois(judged: Dataset, destination: DestinationPeer) -> dict[str, tu
     owners, rings = owners_of(judged), ring_numbers(judged)
     wanted = [n for n, organ in owners.items() if not destination.only or organ in destination.only]
     organs, around = [n for n in wanted if n not in rings], [n for n in wanted if n in rings]
-    names = names_of_rois([owners[n] for n in organs], [owners[n] for n in around], destination.roi_names)
+    marks = marks_of(judged) if destination.flag_in_name else {}
+    names = names_of_rois([owners[n] for n in organs], [owners[n] for n in around], destination.roi_names, marks)
     return {name: (owners[n], n) for name, n in zip(names, [*organs, *around], strict=True)}
+
+
+def unpainted(
+    judged: Dataset, written: Dataset, expected: Mapping[str, tuple[str, int]], colour: Sequence[int]
+) -> Iterator[str]:
+    """A reason for each organ that is drawn, not OK, and not in the colour for such."""
+    marks, rings = marks_of(judged), ring_numbers(judged)
+    due = {number for organ, number in expected.values() if organ in marks and number not in rings}
+    for item in written.get("ROIContourSequence") or []:
+        number = int(item.ReferencedROINumber)
+        if number in due and list(item.get("ROIDisplayColor") or []) != list(colour):
+            yield f"ROI {number} is not OK, and not in the destination's review_colour"
 
 
 def roi_reasons(

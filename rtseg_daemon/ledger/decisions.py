@@ -116,6 +116,8 @@ def rerun(
 ) -> Job:
     """A new job for the same series and instances, as its next run. The old one stays as it is.
 
+    What is to be sent supersedes a result of the same bundle, and its structure set names that as its predecessor.
+
     Raises StateError where the images are gone, or where its result would be sent but may not be: the series' identity
     is in doubt, or a newer job was made from more slices.
     """
@@ -133,8 +135,18 @@ def rerun(
     of_series = select(Job).where(Job.series_id == old.series_id, Job.last_instance_id == old.last_instance_id)
     same = [job.run for job in session.scalars(of_series) if without_version(job.bundle) == without_version(name)]
     run = max(same, default=0) + 1  # another version may be the one that made `old`: UIDs follow from digest and run
+    replaces = not no_send and without_version(old.bundle) == without_version(name)
     job = create_job(
-        session, old.series_id, old.last_instance_id, name, old.route, run=run, no_send=no_send, who=who, at=at
+        session,
+        old.series_id,
+        old.last_instance_id,
+        name,
+        old.route,
+        run=run,
+        no_send=no_send,
+        supersedes=old.id if replaces else None,
+        who=who,
+        at=at,
     )
     if reasons := reception_reasons(old):
         note_reception(job, reasons)

@@ -54,6 +54,19 @@ def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: flo
     return own[-1] if own else None
 
 
+def predecessor(session: Session, job: Job) -> str | None:
+    """SOP Instance UID of the newest stored structure set that the job's result supersedes, or None.
+
+    Passed over are jobs without one, and those whose result was for nobody.
+    """
+    older = job
+    while older.supersedes_id is not None:
+        older = session.get_one(Job, older.supersedes_id)
+        if older.rtstruct_sop_instance_uid is not None and not older.no_send:
+            return older.rtstruct_sop_instance_uid
+    return None
+
+
 def _objects(session: Session, job: Job) -> set[str]:
     """SOP Instance UIDs that a job is about, also of files that retention has removed since."""
     query = select(Instance.sop_instance_uid).where(

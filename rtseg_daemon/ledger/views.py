@@ -34,6 +34,10 @@ MOST_REJECTED = 10
 WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING)
 
 
+PICTURE = "picture.png"
+"""The page to review a result by, beside its structure set. It comes after that, and goes with it."""
+
+
 def moment(seconds: float | None) -> str | None:
     """Seconds since 1970 as `2026-01-31T12:00:00.000Z`."""
     if seconds is None:
@@ -77,8 +81,15 @@ def job_detail(job: Job, storage: Path) -> JsonObject:
         "rois": [whole_roi(roi) for roi in job.rois],
         "seconds": job.seconds,
         "rtstruct_sha256": job.rtstruct_sha256,
+        "picture_path": picture_of(job, storage),
         "deliveries": [delivery_shape(delivery) for delivery in job.deliveries],
     }
+
+
+def picture_of(job: Job, storage: Path) -> str | None:
+    """Path of the page to review a job's result by, or None where it is not drawn (yet) or was removed."""
+    path = (storage / job.rtstruct_path).with_name(PICTURE) if job.rtstruct_path else None
+    return str(path) if path is not None and path.is_file() else None
 
 
 def delivery_shape(delivery: Delivery) -> JsonObject:

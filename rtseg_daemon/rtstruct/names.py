@@ -4,10 +4,17 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 
-from rtseg_daemon.anatomy.called import LONGEST_NAME, ascii_line
+from rtseg_daemon.anatomy.called import LONGEST_NAME, ascii_line, meaning_of
+from rtseg_daemon.anatomy.organ import Flag
 
 LONGEST_STEM_BYTES = 120
 """Of a file name without its suffix: every file system takes that."""
+
+MARKS = {Flag.REVIEW: "_RVW", Flag.REJECT: "_RJT"}
+"""What ends the name of an ROI whose flag stands in its name. One that is OK has none."""
+
+SHORT_WORD = 4
+"""Characters of a last word, the sign before it among them, that is part of what an organ is: `_L`, `_I`, `^2`."""
 
 
 def unique_names(names: Iterable[str], longest: int = LONGEST_NAME) -> list[str]:
@@ -34,12 +41,44 @@ def numbered(names: Iterable[str], longest: int) -> list[str]:
     return result
 
 
-def names_of_rois(organs: Iterable[str], rings: Iterable[str], local: Mapping[str, str]) -> list[str]:
+def names_of_rois(
+    organs: Iterable[str], rings: Iterable[str], local: Mapping[str, str], marks: Mapping[str, str] | None = None
+) -> list[str]:
     """Names of the ROIs in the file: `organs` by their `local` name where they have one, then a `z` before each ring's.
 
-    Planning systems list names in order, so rings stand after the organs.
+    `marks` end the names of some organs and of their rings. Planning systems list names in order, so rings stand after
+    the organs.
     """
-    return unique_names([*(local.get(n, n) for n in organs), *(f"z{local.get(n, n)}" for n in rings)])
+    wanted = [(organ, local.get(organ, organ)) for organ in organs]
+    wanted += [(organ, f"z{local.get(organ, organ)}") for organ in rings]
+    if not marks:
+        return unique_names(name for _, name in wanted)
+    taken: set[str] = set()
+    result = []
+    for organ, name in wanted:
+        chosen, number = marked(name, marks.get(organ, "")), 2
+        while chosen.casefold() in taken:
+            chosen, number = marked(name, f"_{number}{marks.get(organ, '')}"), number + 1
+        taken.add(chosen.casefold())
+        result.append(chosen)
+    return result
+
+
+def marked(name: str, mark: str) -> str:
+    """`Glnd_Subma_L_RVW` of `Glnd_Submand_L`: the name cut for its mark, within 16 characters.
+
+    A short last word stays (`_L`, `_I`), and so does the side that the name tells. Where no cut keeps the side, the end
+    goes (`config check` names such a name).
+    """
+    whole = ascii_line(name, 2 * LONGEST_NAME) or "ROI"
+    room = LONGEST_NAME - len(mark)
+    if len(whole) <= room:
+        return whole + mark
+    last_words = [k for k in range(2, room) if whole[-k] in "_ "]
+    ends = [*(k for k in last_words if k <= SHORT_WORD), 0, *last_words, *range(1, room)]
+    cuts = (whole[: room - k] + whole[len(whole) - k :] for k in ends)
+    sides = meaning_of(whole).sides
+    return next((cut for cut in cuts if meaning_of(cut).sides == sides), whole[:room]) + mark
 
 
 def file_stem(name: str) -> str:

@@ -76,6 +76,7 @@ def build_rtstruct(
     colours: Mapping[str, Colour] | None = None,
     rings: Sequence[Organ] = (),
     created: datetime | None = None,
+    predecessor: str | None = None,
     notes: list[str] | None = None,
 ) -> Dataset:
     """The structure set of `organs` on `series`. Without bundles the ROIs are what somebody drew, not our result.
@@ -86,6 +87,7 @@ def build_rtstruct(
         roi_names, colours: a destination's own, by organ name.
         rings: further ROIs of type CONTROL, each named as its organ with a `z` in front, left out with their organ.
         created: date and time written, or now if None.
+        predecessor: SOP Instance UID of the structure set that this one supersedes, or None.
         notes: gets a line for each value of the CT that could not be carried over.
     """
     wanted = set(only)
@@ -99,6 +101,8 @@ def build_rtstruct(
         notes += found
     add_general(dataset, series, bundles, identity, moment)
     add_structure_set(dataset, series, chosen, bundles, moment, identity.run)
+    if predecessor:
+        dataset.PredecessorStructureSetSequence = Items([structure_set_reference(predecessor)])
     add_rois(dataset, series, rois)
     dataset.ApprovalStatus = "UNAPPROVED"
     dataset.file_meta = file_meta(identity)
@@ -223,6 +227,14 @@ def description(organs: Sequence[Organ], bundles: Sequence[Bundle], run: int = 1
     made_by = "; ".join(f"bundle={b.name} version={b.version} use={b.intended_use} sha256={b.digest}" for b in bundles)
     again = f"Run {run} of the same series. " if run > 1 else ""
     return f"{again}{summary} ({absent} not found). Automatic contours, to be reviewed before use. {made_by}"
+
+
+def structure_set_reference(sop_instance_uid: str) -> Dataset:
+    """A structure set by its UIDs (PS3.3 table 10-11)."""
+    item = Dataset()
+    item.ReferencedSOPClassUID = RTStructureSetStorage
+    item.ReferencedSOPInstanceUID = sop_instance_uid
+    return item
 
 
 def add_rois(dataset: Dataset, series: CtSeries, rois: Sequence[Roi]) -> None:

@@ -39,6 +39,7 @@ class Options:
         forced: a person who sees the result at once lets it go on too: neither do those of the organs hold.
         rejected: whether organs flagged REJECT get their contours.
         rings: whether each organ gets a further ROI where the members disagree.
+        predecessor: SOP Instance UID of the structure set that this one supersedes, or None.
     """
 
     run: int = 1
@@ -47,6 +48,7 @@ class Options:
     forced: bool = False
     rejected: Literal["omit", "send"] = "omit"
     rings: bool = False
+    predecessor: str | None = None
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,16 @@ def segment_case(result: CaseResult, load: Load, options: Options, stages: Stage
     notes: list[str] = []
     with stages.stage("structure set"):
         identity = derive_identity(series, digest_of(bundles), options.run, "rings" if options.rings else "")
-        dataset = build_rtstruct(series, organs, bundles, identity, rejected=options.rejected, rings=rings, notes=notes)
+        dataset = build_rtstruct(
+            series,
+            organs,
+            bundles,
+            identity,
+            rejected=options.rejected,
+            rings=rings,
+            predecessor=options.predecessor,
+            notes=notes,
+        )
     verdicts = [(gate_of("organs", part.bundle, bundles), part.verdict) for part in parts]
     return replace(
         result,

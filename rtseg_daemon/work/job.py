@@ -22,6 +22,8 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import kept_instances
+from rtseg_daemon.ledger.superseding import predecessor
+from rtseg_daemon.ledger.views import PICTURE
 from rtseg_daemon.logs import describe, log
 from rtseg_daemon.segment.entropy_map import save_entropy_map
 from rtseg_daemon.segment.pipeline import Segmenter, Stages, unheard
@@ -30,6 +32,7 @@ from rtseg_daemon.work import case
 from rtseg_daemon.work.ahead import Ahead, ReadJob
 from rtseg_daemon.work.heartbeat import Heartbeat
 from rtseg_daemon.work.loaded import Loaded
+from rtseg_daemon.work.painter import Painter
 
 RTSTRUCT = "RTSTRUCT.dcm"
 PATIENCE_SECONDS = 300.0
@@ -49,6 +52,7 @@ class Desk:
     loaded: Loaded
     owner: str
     ahead: Ahead = field(default_factory=Ahead)
+    painter: Painter = field(default_factory=Painter)
 
     @property
     def layout(self) -> Layout:
@@ -84,11 +88,11 @@ def contour(desk: Desk, job_id: int) -> None:
 
     Files are compared with their digests beside that. Nothing made of a damaged one goes on.
     """
-    job, files = job_and_files(desk, job_id)
+    job, files, older = what_it_takes(desk, job_id)
     route = desk.config.route_named(job.route)
     if route is None and not job.no_send:
         raise ConfigError(f"its route {job.route!r} is no longer configured; configure it again, then retry the job")
-    options = options_for(job, route)
+    options = options_for(job, route, older)
     with ThreadPoolExecutor(1) as beside:
         checking = beside.submit(check_files, files, "have the series sent again, then retry the job")
         try:
@@ -97,23 +101,26 @@ def contour(desk: Desk, job_id: int) -> None:
             checking.result()  # a damaged file is the reason, whatever came of it
     if result.dataset is not None:
         result = write(desk, job_id, result, options)
-    settle(job_id, lambda: finish(desk, job_id, result, route))
+    if settle(job_id, lambda: finish(desk, job_id, result, route)) and result.dataset is not None:
+        paint(desk, job_id, result, options)
 
 
-def job_and_files(desk: Desk, job_id: int) -> tuple[Job, list[tuple[Path, str]]]:
-    """The job's row, and path and SHA-256 of each file of its series."""
+def what_it_takes(desk: Desk, job_id: int) -> tuple[Job, list[tuple[Path, str]], str | None]:
+    """The job's row, path and SHA-256 of each file of its series, and the UID of the structure set it supersedes."""
     with reading(desk.engine) as session:
         job = session.get_one(Job, job_id)
         job.series  # noqa: B018 - loaded while the session is there
         instances = kept_instances(session, job.series_id, up_to=job.last_instance_id)
-        return job, [(desk.layout.directory / instance.path, instance.sha256) for instance in instances]
+        files = [(desk.layout.directory / instance.path, instance.sha256) for instance in instances]
+        return job, files, predecessor(session, job)
 
 
-def options_for(job: Job, route: Route | None) -> case.Options:
-    """How the job is to be done, from its row and its route."""
+def options_for(job: Job, route: Route | None, older: str | None = None) -> case.Options:
+    """How the job is to be done, from its row, its route and the UID of the structure set that it supersedes."""
     reception = tuple(jobs.reception_reasons(job))
     seen = frozenset(case.kind_of(verdict["gate"]) for verdict in job.verdicts or ()) - {"organs"} | {jobs.RECEPTION}
-    options = case.Options(job.run, reception, seen if job.released_by is not None else frozenset())
+    released = seen if job.released_by is not None else frozenset()
+    options = case.Options(job.run, reception, released, predecessor=older)
     return options if route is None else replace(options, rejected=route.rejected, rings=route.rings)
 
 
@@ -151,8 +158,8 @@ def read_next(desk: Desk) -> None:
             waiting = jobs.next_waiting(session)
         if waiting is None:
             return
-        job, files = job_and_files(desk, waiting)
-        options = options_for(job, desk.config.route_named(job.route))
+        job, files, older = what_it_takes(desk, waiting)
+        options = options_for(job, desk.config.route_named(job.route), older)
         bundles = bundles_for(desk.config, job.bundle)
     except (RtsegError, SQLAlchemyError) as error:
         log().info("the next series is not read ahead", reason=describe(error))
@@ -206,6 +213,15 @@ def finish(desk: Desk, job_id: int, result: case.CaseResult, route: Route | None
     log().info("job held" if result.held else "job segmented", job=job_id, seconds=outcome.seconds)
 
 
+def paint(desk: Desk, job_id: int, result: case.CaseResult, options: case.Options) -> None:
+    """The page to review the case by, drawn while deliveries and the next job go on."""
+
+    def tell(error: Exception) -> None:
+        note(desk, job_id, "no picture", {"reason": describe(error)})
+
+    desk.painter.paint(result, desk.layout.result(job_id) / PICTURE, options.rejected, tell)
+
+
 def outcome_of(layout: Layout, job_id: int, result: case.CaseResult) -> jobs.Outcome:
     """What the ledger keeps of a result."""
     path = layout.result(job_id) / RTSTRUCT if result.dataset is not None else None
@@ -243,15 +259,19 @@ def fail(desk: Desk, job_id: int, reason: str) -> None:
     settle(job_id, write_failure)
 
 
-def settle(job_id: int, do_write: Callable[[], None]) -> None:
-    """Do a write, again and again while the disk is full or the ledger busy: the result is worth the wait."""
+def settle(job_id: int, do_write: Callable[[], None]) -> bool:
+    """Do a write, again and again while the disk is full or the ledger busy: the result is worth the wait.
+
+    False where the job was taken away, and nothing was written.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
-            return do_write()
+            do_write()
+            return True
         except LeaseLost:
             log().warning("the job was taken away; its result is dropped", job=job_id)
-            return None
+            return False
         except (SQLAlchemyError, OSError) as error:
             if time.monotonic() > deadline:
                 raise

@@ -26,6 +26,8 @@ def case(tmp_path: Path) -> Case:
         {"roi_names": NAMES},
         {"only": ["Brainstem", "Lens_R"]},
         {"roi_names": NAMES, "only": ["Parotid_L"], "colours": {"Parotid_L": (1, 2, 3)}},
+        {"flag_in_name": True, "review_colour": (255, 255, 0)},
+        {"roi_names": NAMES, "flag_in_name": True},
     ],
 )
 def test_the_file_that_was_asked_for_passes(case: Case, wishes: dict[str, Any]) -> None:
@@ -101,3 +103,25 @@ def test_a_configured_name_of_the_other_side_is_not_sent_though_the_file_has_it(
         f"'Parotid_R' {wrong}",
         f"'zParotid_R' {wrong}",
     ]
+
+
+def test_a_flag_that_is_missing_in_a_name_is_found(case: Case) -> None:
+    tps = destination(flag_in_name=True)
+    path = for_destination(case.path, tps)
+    dataset = pydicom.dcmread(path)
+    roi = next(roi for roi in dataset.StructureSetROISequence if roi.ROIName == "Brainstem_RVW")
+    roi.ROIName = "Brainstem"
+    dataset.save_as(path)
+    assert deviations(case.path, path, tps) == [
+        "Brainstem_RVW: the file has no such ROI",
+        "Brainstem: the configuration names no ROI so",
+    ]
+
+
+def test_an_organ_to_review_in_another_colour_than_asked_for_is_found(case: Case) -> None:
+    tps = destination(review_colour=(255, 255, 0))
+    path = for_destination(case.path, tps)
+    dataset = pydicom.dcmread(path)
+    dataset.ROIContourSequence[1].ROIDisplayColor = [0, 255, 0]
+    dataset.save_as(path)
+    assert deviations(case.path, path, tps) == ["ROI 2 is not OK, and not in the destination's review_colour"]

@@ -230,3 +230,34 @@ def test_a_job_that_goes_nowhere_waits_for_nothing(ledger: Engine) -> None:
         new.created_at = 1e9 - 5
         session.flush()
         assert views.status_shape(session, 1e9, None, [])["oldest_waiting_seconds"] == 5
+
+
+def stored(session: Session, job_id: int, uid: str) -> None:
+    session.get_one(Job, job_id).rtstruct_sop_instance_uid = uid
+
+
+def test_the_predecessor_is_the_newest_stored_result_that_a_job_supersedes(ledger: Engine) -> None:
+    first = new_job(ledger)
+    with writing(ledger) as session:
+        assert superseding.predecessor(session, session.get_one(Job, first)) is None
+        second = decisions.rerun(session, first, "anna")
+        assert second.supersedes_id == first
+        assert superseding.predecessor(session, second) is None  # nothing of the first was ever written
+        stored(session, first, "1.2.3")
+        assert superseding.predecessor(session, second) == "1.2.3"
+        third = decisions.rerun(session, second.id, "anna")
+        assert superseding.predecessor(session, third) == "1.2.3"
+        stored(session, second.id, "1.2.4")
+        assert superseding.predecessor(session, third) == "1.2.4"
+
+
+def test_a_rerun_for_nobody_or_by_another_bundle_supersedes_nothing(ledger: Engine) -> None:
+    first = new_job(ledger)
+    with writing(ledger) as session:
+        stored(session, first, "1.2.3")
+        for again in (
+            decisions.rerun(session, first, "anna", no_send=True),
+            decisions.rerun(session, first, "anna", bundle="gtv"),
+        ):
+            assert again.supersedes_id is None
+            assert superseding.predecessor(session, again) is None

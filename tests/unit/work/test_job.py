@@ -29,12 +29,12 @@ from rtseg_daemon.logs import configure
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep.activation import activate
 from rtseg_daemon.versions import stamp
-from rtseg_daemon.work import case
+from rtseg_daemon.work import case, painter
 from rtseg_daemon.work import job as job_module
 from rtseg_daemon.work.heartbeat import Heartbeat
 from rtseg_daemon.work.job import options_for, run_job
 from tests.arrivals import receive
-from tests.stub import load_stub
+from tests.stub import load_stub, no_picture
 from tests.tiny import make_bundle
 from tests.unit.ledger.test_jobs import arrival
 from tests.world import patient, write_config
@@ -49,6 +49,7 @@ class Bench:
         self.ledger, self.layout = ledger, Layout(config.storage.directory)
         self.layout.create()
         monkeypatch.setattr(case, "load_segmenter", load_stub)
+        monkeypatch.setattr(painter, "draw", no_picture)
         self.desk = desk_of(config, "worker-0", "cpu")
         self.files = patient(self.layout.series / "aa")
         with writing(ledger) as session:
@@ -466,3 +467,69 @@ def test_the_next_job_has_the_version_that_was_activated_and_the_one_at_work_kee
     job = bench.run()
     assert (job["state"], job["bundle_digest"]) == ("SEGMENTED", new)
     assert "tiny 2.0" in dcmread(job["rtstruct_path"]).StructureSetLabel
+
+
+def test_a_rerun_refers_to_the_structure_set_that_it_supersedes(bench: Bench, ledger: Engine) -> None:
+    first = bench.run()
+    with writing(ledger) as session:
+        bench.job = decisions.rerun(session, bench.job, "anna").id
+    second = bench.run()
+    assert second["supersedes"] == first["id"]
+    assert "PredecessorStructureSetSequence" not in dcmread(first["rtstruct_path"])
+    (item,) = dcmread(second["rtstruct_path"]).PredecessorStructureSetSequence
+    assert item.ReferencedSOPInstanceUID == first["rtstruct_sop_instance_uid"]
+
+
+DRAW = painter.draw
+
+
+def drawn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The job as it is once its page was drawn, or was not."""
+    monkeypatch.setattr(painter, "draw", DRAW)
+    bench.run()
+    bench.desk.painter.finish()
+    with reading(bench.ledger) as session:
+        return views.job_detail(views.find_job(session, bench.job), bench.layout.directory)
+
+
+def test_the_page_to_review_by_lies_beside_the_structure_set_for_nobody_else_to_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = drawn(bench, monkeypatch)
+    path = Path(job["picture_path"])
+    assert path.parent == Path(job["rtstruct_path"]).parent
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_page_that_cannot_be_drawn_costs_nothing_but_an_event(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, ledger: Engine
+) -> None:
+    from rtseg_daemon.work import picture  # loads matplotlib
+
+    monkeypatch.setattr(picture, "picture_of", raising(ValueError("no such font")))
+    job = drawn(bench, monkeypatch)
+    assert (job["state"], job["picture_path"]) == ("SEGMENTED", None)
+    with reading(ledger) as session:
+        (event,) = [one for one in events.events_of(session, "job", bench.job) if one.what == "no picture"]
+    assert "ValueError" in event.detail["reason"]
+
+
+def test_a_second_page_waits_for_the_first_and_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    going, order = threading.Event(), []
+
+    def slow(_result: Any, path: Path, *_rest: Any) -> None:
+        assert going.wait(30)
+        order.append(path.name)
+
+    monkeypatch.setattr(painter, "draw", slow)
+    desk = painter.Painter()
+    nothing: Any = None
+    desk.paint(nothing, tmp_path / "1", "omit", nothing)
+    second = threading.Thread(target=desk.paint, args=(nothing, tmp_path / "2", "omit", nothing))
+    second.start()
+    assert order == []
+    going.set()
+    second.join(30)
+    desk.finish()
+    assert order == ["1", "2"]
