@@ -150,7 +150,8 @@ class Page:
         self.text(left + 0.2, top, organ.name, fontsize=12, weight="bold")
         self.text(left + 2.0, top, str(organ.flag), fontsize=12, weight="bold", color=FLAG_COLOURS[organ.flag])
         self.text(left + 2.9, top + 0.02, dice_line(organ), fontsize=10)
-        lines = textwrap.wrap("; ".join(organ.reasons), LINE_CHARACTERS)
+        said = [*organ.reasons, *(f"note: {note}" for note in organ.notes)]
+        lines = textwrap.wrap("; ".join(said), LINE_CHARACTERS)
         if len(lines) > REASON_LINES:
             lines = [*lines[: REASON_LINES - 1], lines[REASON_LINES - 1] + " \u2026"]
         self.text(left, top + 0.25, "\n".join(lines), fontsize=8.5, color=FAINT)

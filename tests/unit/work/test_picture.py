@@ -40,6 +40,8 @@ def test_each_organ_has_its_flag_dice_and_reasons_and_the_gravest_comes_first(re
     assert [word for word in words if word in list(Flag)] == ["REJECT", "REVIEW", "OK"]
     assert any(word.startswith("predicted Dice 0.78 [0.69\u20130.85]") for word in words)
     assert "members disagree" in words
+    noted = replace(found[0], notes=("it reaches the lower end of the scan",))
+    assert "note: it reaches the lower end of the scan" in words_on(page_of(replace(result, organs=(noted,))))
 
 
 def test_slices_are_numbered_as_in_the_comment(result: CaseResult) -> None:
