@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
 from rtseg_daemon.config.file import Config
+from rtseg_daemon.ledger.engine import database_file
 from rtseg_daemon.ledger.loss import hindrance, loss
 from rtseg_daemon.upkeep.health import process_problems, pulse_problems, storage_problems
 from rtseg_daemon.upkeep.standing import observed
@@ -40,6 +41,9 @@ class Health:
 
 def health_of(engine: Engine, config: Config) -> Health:
     """How the daemon is now. A ledger that cannot be read is told too."""
+    file = database_file(config.database_url)
+    if file is not None and not file.is_file():  # who has it open could go on reading
+        return Health([f"the ledger {file} is gone"])
     try:
         shape, facts = observed(engine, config)
     except (SQLAlchemyError, OSError) as error:
