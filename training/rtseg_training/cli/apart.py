@@ -10,4 +10,4 @@ from rtseg_training.sets.joined import refuse_shared
 def keep_apart(learned: Sequence[Path], held_out: Sequence[Path]) -> None:
     """Raise CaseError if these data sets share a case or a patient. Says what cannot be told of their patients."""
     for sentence in refuse_shared(learned, held_out):
-        console.print(sentence, style="yellow", highlight=False)
+        console.print(sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)

@@ -45,10 +45,12 @@ def main() -> None:
     try:
         app()
     except RtsegError as error:
-        console.print(str(error), style="red", highlight=False)
+        console.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
         raise SystemExit(1) from error
     except OSError as error:
-        console.print(f"{error.filename or 'a file'}: {error.strerror or error}", style="red", highlight=False)
+        console.print(
+            f"{error.filename or 'a file'}: {error.strerror or error}", style="red", highlight=False, markup=False
+        )
         raise SystemExit(1) from error
     except MemoryError as error:
         console.print("memory ran out; end other programs, or take smaller patches or batches", style="red")

@@ -67,10 +67,10 @@ def import_command(
 def tell(report: ImportReport, rules: Rules) -> None:
     """What a person at the screen should know of an import."""
     for line in report.left_out:
-        console.print(f"left out: {report.told(line)}", style="yellow", highlight=False)
+        console.print(f"left out: {report.told(line)}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     for name in sorted(report.unmapped):
         if near := rules.names.suggest(name):
-            console.print(f"not mapped: {name!r}, perhaps {near}", highlight=False, markup=False)
+            console.print(f"not mapped: {name!r}, perhaps {near}", highlight=False, markup=False, soft_wrap=True)
     if report.unapproved:
         console.print(
             f"{len(report.unapproved)} cases have no approved set: their contours come from sets that nobody approved",
@@ -84,7 +84,7 @@ def summary(counts: Counts, report: ImportReport, out: Path) -> None:
     parts = [f"{counts.added} cases imported"]
     parts += [f"{counts.replaced} replaced"] if counts.replaced else []
     parts += [f"{counts.kept} in the set already"] if counts.kept else []
-    console.print(f"{', '.join(parts)}, {len(report.left_out)} left out: {out}/{REPORT}", highlight=False)
+    console.print(f"{', '.join(parts)}, {len(report.left_out)} left out: {out}/{REPORT}", highlight=False, markup=False)
 
 
 def split_command(

@@ -56,20 +56,37 @@ def cases_to_split(folders: Sequence[Path]) -> list[Listed]:
 
 def parts_of(cases: Sequence[Listed], folds: int, share: float, seed: int) -> dict[str, list[Listed]]:
     """The parts by their folder's name: `folds` of them, or `train` and `held-out` where `folds` is 0."""
-    patients = [one.patient for one in cases]
+    whose = groups_of(cases)
     if not folds:
-        aside = kept_aside(patients, share, seed)
-        return both(cases, aside, "train", "held-out")
+        aside = kept_aside(whose, share, seed)
+        return both(cases, whose, aside, "train", "held-out")
     out: dict[str, list[Listed]] = {}
-    for number, aside in enumerate(in_folds(patients, folds, seed), 1):
-        out |= both(cases, aside, f"fold-{number}/train", f"fold-{number}/validation")
+    for number, aside in enumerate(in_folds(whose, folds, seed), 1):
+        out |= both(cases, whose, aside, f"fold-{number}/train", f"fold-{number}/validation")
     return out
 
 
-def both(cases: Sequence[Listed], aside: set[str], learned: str, held_out: str) -> dict[str, list[Listed]]:
+def groups_of(cases: Sequence[Listed]) -> list[str]:
+    """For each case the patient that stands for it. Two patients with the very same case are one: it has two names."""
+    stands: dict[str, str] = {}
+    first: dict[str, str] = {}
+
+    def root(patient: str) -> str:
+        while stands.get(patient, patient) != patient:
+            patient = stands[patient]
+        return patient
+
+    for one in cases:
+        stands[root(one.patient)] = root(first.setdefault(one.digest, one.patient))
+    return [root(one.patient) for one in cases]
+
+
+def both(
+    cases: Sequence[Listed], whose: Sequence[str], aside: set[str], learned: str, held_out: str
+) -> dict[str, list[Listed]]:  # fmt: skip
     return {
-        learned: [one for one in cases if one.patient not in aside],
-        held_out: [one for one in cases if one.patient in aside],
+        learned: [one for one, who in zip(cases, whose, strict=True) if who not in aside],
+        held_out: [one for one, who in zip(cases, whose, strict=True) if who in aside],
     }
 
 

@@ -385,6 +385,15 @@ def test_unmapped_names_are_shown_with_a_suggestion(tmp_path: Path) -> None:
     assert "| Parottid_L | 1 | Parotid_L |" in (tmp_path / "sets" / "all" / importing.REPORT).read_text()
 
 
+def test_names_in_brackets_are_no_markup(tmp_path: Path) -> None:
+    (nifti_case(tmp_path / "fol[/red]ders", "one") / "ct.nii.gz").write_bytes(b"no image")
+    nifti_case(tmp_path / "fol[/red]ders", "two", organ="Parottid_[b]L")
+    done = run("import", tmp_path / "fol[/red]ders", "--out", tmp_path / "sets" / "all")
+    assert done.exit_code == 0, done.output
+    assert "fol[/red]ders/one/ct.nii.gz cannot be read as an image" in done.output
+    assert "'Parottid_[b]L'" in done.output
+
+
 def test_a_source_that_is_no_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CaseError, match="archive is no folder; give the folder that the planning system exported to"):
         CliRunner().invoke(app, ["import", str(tmp_path / "archive"), "--out", "x"], catch_exceptions=False)

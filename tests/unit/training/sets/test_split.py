@@ -71,6 +71,17 @@ def test_the_parts_are_sets_that_every_command_reads_and_nothing_is_copied(ten: 
     assert load_cases(tmp_path / "again" / "fold-1" / "train")
 
 
+def test_one_case_under_two_patients_lies_on_one_side(tmp_path: Path) -> None:
+    """The same CT and contours under two pseudonyms."""
+    entries = [save_case(small(f"case{k}", hu), tmp_path) | {"patient": f"pt_{k}"} for k, hu in enumerate((7, 8, 7, 9))]
+    write_manifest(tmp_path, entries, "x", [], "key")
+    run(tmp_path, "--folds", 3, "--out", tmp_path / "parts")
+    for fold in (1, 2, 3):
+        part = tmp_path / "parts" / f"fold-{fold}"
+        assert len(names(part / "validation") & {"case0", "case2"}) != 1
+        assert refuse_shared([part / "train"], [part / "validation"]) == []
+
+
 def test_the_same_seed_divides_alike_and_another_one_otherwise() -> None:
     patients = [f"pt_{k}" for k in range(40)]
     assert in_folds(patients, 5, 1) == in_folds(patients[::-1], 5, 1) != in_folds(patients, 5, 2)
