@@ -19,6 +19,7 @@ COMMANDS = (
     "export",
     "results",
     "template",
+    "stress",
 )
 
 
