@@ -1,0 +1,299 @@
+"""The dashboard: from a click to the picture, slices per second, memory, and what three viewers cost reception.
+
+    python bench/web.py [--slices 150] [--jobs 10000] [--objects 150] [--rounds 3] [--log FILE]
+
+One phantom of 512 x 512 pixels lies in a storage as the daemon leaves it, with contours and an entropy map. The
+dashboard's own process serves it, and Debian's chromium looks at it. "First" is the first look at a series, which is
+then read from its files; "again" finds it unpacked. The list pages are asked of a ledger with `--jobs` made-up jobs.
+
+Reception is measured as in `bench/ingest.py`, in turn without viewers and with three that scroll at 30 slices a second
+each, in one process that only fetches. All of it shares this machine's cores, the viewers and the sender too, which in
+a clinic have machines of their own. Needs chromium and dcmtk.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ingest import Peer, make_objects, rtseg, send, started
+from playwright.sync_api import Page
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from rtseg_daemon.anatomy.volume import Volume  # noqa: E402
+from rtseg_daemon.config.web import Role  # noqa: E402
+from rtseg_daemon.ct.series import load_series  # noqa: E402
+from rtseg_daemon.demo import phantom  # noqa: E402
+from rtseg_daemon.ledger.engine import writing  # noqa: E402
+from rtseg_daemon.web.people import sessions  # noqa: E402
+from rtseg_daemon.web.place import Place  # noqa: E402
+from tests.chromium import chromium, place_on_a_port, visitor  # noqa: E402
+from tests.dashboard import make_account  # noqa: E402
+from tests.filled import Clinic  # noqa: E402
+from tests.viewed import doubt_around, drawn_organ, stored_job, stored_series  # noqa: E402
+
+SEED = 3
+VIEWERS = 3
+SLICES_A_SECOND = 30
+BLOCK = 8
+SERIES = 3
+LISTS = ("/", "/worklist", "/cases", "/cases?state=HELD", "/quality", "/audit")
+READY = "[data-viewer][data-ready]:not([data-shown=''])"
+WATCH = """new MutationObserver((_, self) => {
+  if (document.querySelector("[data-viewer][data-ready]:not([data-shown=''])")) {
+    window.shownAt = performance.now();
+    self.disconnect();
+  }
+}).observe(document, {subtree: true, childList: true, attributes: true});"""
+SCROLL = """async (count) => {
+  const viewer = document.querySelector('[data-viewer]');
+  const press = (key) => viewer.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true}));
+  const shown = async (number) => {
+    while (viewer.dataset.shown !== `axial:${number}`) await new Promise((go) => requestAnimationFrame(go));
+  };
+  press('Home');
+  await shown(1);
+  const began = performance.now();
+  for (let number = 2; number <= count; number += 1) {
+    press('ArrowUp');
+    await shown(number);
+  }
+  return (count - 1) / (performance.now() - began) * 1000;
+}"""
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def fill(place: Place, folder: Path, slices: int) -> list[int]:
+    """Several series of one phantom with a result each; returns the jobs."""
+    volume, masks = phantom.make_phantom(SEED)
+    at = np.linspace(0, volume.shape[0] - 1, slices).round().astype(int)
+    spacing = (volume.spacing_mm[0] * volume.shape[0] / slices, *volume.spacing_mm[1:])
+    volume = Volume(volume.array[at], spacing, volume.origin_mm)
+    jobs = []
+    for number in range(SERIES):
+        files = phantom.write_series(volume, folder / f"ct{number}", SEED + number)
+        series = load_series(files)
+        organs = []
+        for name, mask in masks.items():
+            held = np.flatnonzero(mask[at].any(axis=(1, 2))) + 1
+            organs.append(drawn_organ(name, mask[at], volume, (int(held[0]), int(held[len(held) // 3]))))
+        row = stored_series(place.engine, place.layout, files, series)
+        jobs.append(stored_job(place.engine, place.layout, row, series, organs, doubt_around(organs, volume)))
+    return jobs
+
+
+@contextmanager
+def dashboard(place: Place, folder: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """The dashboard's process as the supervisor starts it. Ended by its pid."""
+    command = [sys.executable, "-m", "rtseg_daemon.daemon.web", "--config", str(folder / "config.yaml")]
+    with (folder / "web.log").open("wb") as log:
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=log, stderr=log)
+    try:
+        while get(place, "/healthz", {})[0] == 0:
+            if process.poll() is not None:
+                raise SystemExit((folder / "web.log").read_text())
+            time.sleep(0.1)
+        time.sleep(3.0)  # a reader starts beside it
+        yield process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+
+
+def get(place: Place, path: str, cookie: dict[str, str]) -> tuple[int, float]:
+    """Status, 0 where nobody listens, and seconds of one request on a line of its own."""
+    line = http.client.HTTPConnection(place.config.web.host, place.config.web.port, timeout=60)
+    began = time.perf_counter()
+    try:
+        line.request("GET", path, headers=cookie)
+        answer = line.getresponse()
+        answer.read()
+    except ConnectionRefusedError:
+        return 0, 0.0
+    finally:
+        line.close()
+    return answer.status, time.perf_counter() - began
+
+
+def cookie_of(place: Place) -> dict[str, str]:
+    name = make_account(place, "bench", Role.VIEWER)
+    with writing(place.engine) as session:
+        secret = sessions.begin(session, name, None, place.now())
+    return {"cookie": f"{sessions.cookie_name(place.config.web)}={secret}"}
+
+
+def click(page: Page, address: str, job: int) -> float:
+    """Seconds from a click in the list to CT, contours and heat map."""
+    page.goto(f"{address}/cases")
+    link = page.locator(f'a[href="/cases/{job}"]').first
+    link.wait_for()
+    link.click()
+    page.wait_for_function("window.shownAt > 0")
+    return float(page.evaluate("window.shownAt")) / 1000
+
+
+@dataclass
+class Memory:
+    """MB of a process now, and the most it ever had."""
+
+    now: float
+    most: float
+
+    @staticmethod
+    def of(pid: int) -> "Memory":
+        status = Path(f"/proc/{pid}/status").read_text()
+        found = {name: int(status.split(f"{name}:")[1].split()[0]) * 1024 / 1e6 for name in ("VmRSS", "VmHWM")}
+        return Memory(found["VmRSS"], found["VmHWM"])
+
+
+class Scrolling:
+    """Viewers as the server sees them: each fetches blocks of slices up and down a CT, so many slices a second."""
+
+    def __init__(self, place: Place, jobs: list[int], slices: int, cookie: dict[str, str]) -> None:
+        self.stop = threading.Event()
+        self.fetched = 0
+        self.threads = [
+            threading.Thread(target=self.look, args=(place, jobs[n % len(jobs)], slices, cookie)) for n in range(VIEWERS)
+        ]
+
+    def look(self, place: Place, job: int, slices: int, cookie: dict[str, str]) -> None:
+        line = http.client.HTTPConnection(place.config.web.host, place.config.web.port, timeout=60)
+        numbers = list(range(1, slices - BLOCK, BLOCK))
+        due = time.monotonic()
+        while not self.stop.is_set():
+            for number in [*numbers, *reversed(numbers)]:
+                line.request("GET", f"/cases/{job}/slices/axial/{number}?count={BLOCK}", headers=cookie)
+                line.getresponse().read()
+                self.fetched += BLOCK
+                due = max(due + BLOCK / SLICES_A_SECOND, time.monotonic() - 1.0)
+                if self.stop.wait(max(0.0, due - time.monotonic())):
+                    return
+
+    @contextmanager
+    def running(self) -> Iterator["Scrolling"]:
+        for thread in self.threads:
+            thread.start()
+        yield self
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def look(place: Place, folder: Path, jobs: list[int], slices: int, rounds: int) -> dict[str, Any]:
+    """What a person sees of it: seconds, slices per second, and what the process weighs afterwards."""
+    address = f"http://{place.config.web.host}:{place.config.web.port}"
+    found: dict[str, Any] = {"first_s": [], "again_s": [], "slices_a_second": []}
+    with dashboard(place, folder) as process, chromium() as browser:
+        window = visitor(browser, place, address)
+        window.add_init_script(WATCH)
+        page = window.new_page()
+        for job in jobs:
+            found["first_s"].append(round(click(page, address, job), 3))
+            say(f"first look at job {job}: {found['first_s'][-1]} s")
+        for _ in range(rounds):
+            found["again_s"].append(round(click(page, address, jobs[0]), 3))
+            found["slices_a_second"].append(round(float(page.evaluate(SCROLL, slices)), 1))
+            say(f"again {found['again_s'][-1]} s, {found['slices_a_second'][-1]} slices a second")
+        memory = Memory.of(process.pid)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        found["web_mb"] = {"now": round(memory.now), "most": round(memory.most)}
+        found["readers_mb"] = [round(Memory.of(int(pid)).now) for pid in children]
+        cookie = cookie_of(place)
+        found["block_ms"] = {
+            plane: round(1000 * statistics.median(get(place, path, cookie)[1] for _ in range(10)), 1)
+            for plane in ("axial", "coronal", "sagittal")
+            for path in [f"/cases/{jobs[0]}/slices/{plane}/40?count={BLOCK}"]
+        }
+    return found
+
+
+def lists(folder: Path, jobs: int, rounds: int) -> dict[str, Any]:
+    """Median milliseconds of each list page with so many jobs."""
+    place = place_on_a_port(folder)
+    Clinic(place.engine, place.layout, jobs).fill()
+    cookie = cookie_of(place)
+    with dashboard(place, folder):
+        found = {}
+        for path in LISTS:
+            asked = [get(place, path, cookie) for _ in range(rounds + 2)][2:]
+            assert {status for status, _ in asked} == {200}, (path, asked)
+            found[path] = round(1000 * statistics.median(seconds for _, seconds in asked), 1)
+            say(f"{path} {found[path]} ms")
+    return found
+
+
+def reception(
+    place: Place, folder: Path, jobs: list[int], slices: int, objects: int, rounds: int
+) -> dict[str, list[float]]:
+    """Objects per second, in turn without viewers and with them; the dashboard runs in both."""
+    sent = make_objects(folder / "objects", objects, 1)
+    cookie = cookie_of(place)
+    found: dict[str, list[float]] = {"without": [], "with": [], "fetched_a_second": []}
+    with dashboard(place, folder):
+        for job in jobs:
+            assert get(place, f"/cases/{job}/volume", cookie)[0] == 200
+        for number in range(rounds):
+            for what in ("without", "with") if number % 2 == 0 else ("with", "without"):
+                storage = folder / f"reception-{number}-{what}"
+                storage.mkdir()
+                with started(Peer("rtseg", rtseg), storage) as (port, _):
+                    if what == "without":
+                        rate = objects / send(sent, port)
+                    else:
+                        with Scrolling(place, jobs, slices, cookie).running() as scrolling:
+                            seconds = send(sent, port)
+                            found["fetched_a_second"].append(round(scrolling.fetched / seconds, 1))
+                        rate = objects / seconds
+                found[what].append(round(rate, 1))
+                say(f"{what} viewers: {rate:.0f} objects a second")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--slices", type=int, default=150)
+    parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--objects", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--log", type=Path)
+    asked = parser.parse_args()
+    found: dict[str, Any] = {"slices": asked.slices, "cores": os.cpu_count(), "load_before": os.getloadavg()}
+    with tempfile.TemporaryDirectory() as name:
+        folder, listed = Path(name) / "looked", Path(name) / "listed"
+        folder.mkdir()
+        listed.mkdir()
+        place = place_on_a_port(folder)
+        jobs = fill(place, folder, asked.slices)
+        say("the phantom is there")
+        found |= look(place, folder, jobs, asked.slices, asked.rounds)
+        found["reception"] = reception(place, folder, jobs, asked.slices, asked.objects, asked.rounds)
+        found["lists_ms"] = {"jobs": asked.jobs} | lists(listed, asked.jobs, 9)
+    pairs = zip(found["reception"]["with"], found["reception"]["without"], strict=True)
+    found["reception"]["ratio"] = round(statistics.median(one / other for one, other in pairs), 3)
+    found["load_after"] = os.getloadavg()
+    line = json.dumps(found)
+    if asked.log:
+        with asked.log.open("a") as log:
+            log.write(line + "\n")
+    print(line)
+
+
+if __name__ == "__main__":
+    main()
