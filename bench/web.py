@@ -53,12 +53,12 @@ BLOCK = 8
 SERIES = 3
 LISTS = ("/", "/worklist", "/cases", "/cases?state=HELD", "/quality", "/audit")
 READY = "[data-viewer][data-ready]:not([data-shown=''])"
-WATCH = """new MutationObserver((_, self) => {
-  if (document.querySelector("[data-viewer][data-ready]:not([data-shown=''])")) {
+WATCH = f"""new MutationObserver((_, self) => {{
+  if (document.querySelector("{READY}")) {{
     window.shownAt = performance.now();
     self.disconnect();
-  }
-}).observe(document, {subtree: true, childList: true, attributes: true});"""
+  }}
+}}).observe(document, {{subtree: true, childList: true, attributes: true}});"""
 SCROLL = """async (count) => {
   const viewer = document.querySelector('[data-viewer]');
   const press = (key) => viewer.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true}));
@@ -145,7 +145,7 @@ def click(page: Page, address: str, job: int) -> float:
     link = page.locator(f'a[href="/cases/{job}"]').first
     link.wait_for()
     link.click()
-    page.wait_for_function("window.shownAt > 0")
+    page.locator(READY).wait_for(state="attached")
     return float(page.evaluate("window.shownAt")) / 1000
 
 
@@ -170,7 +170,8 @@ class Scrolling:
         self.stop = threading.Event()
         self.fetched = 0
         self.threads = [
-            threading.Thread(target=self.look, args=(place, jobs[n % len(jobs)], slices, cookie)) for n in range(VIEWERS)
+            threading.Thread(target=self.look, args=(place, jobs[n % len(jobs)], slices, cookie))
+            for n in range(VIEWERS)
         ]
 
     def look(self, place: Place, job: int, slices: int, cookie: dict[str, str]) -> None:
@@ -227,7 +228,7 @@ def look(place: Place, folder: Path, jobs: list[int], slices: int, rounds: int) 
 def lists(folder: Path, jobs: int, rounds: int) -> dict[str, Any]:
     """Median milliseconds of each list page with so many jobs."""
     place = place_on_a_port(folder)
-    Clinic(place.engine, place.layout, jobs).fill()
+    Clinic(place.engine, place.layout, time.time(), jobs).fill()
     cookie = cookie_of(place)
     with dashboard(place, folder):
         found = {}

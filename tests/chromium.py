@@ -52,7 +52,7 @@ def place_on_a_port(folder: Path) -> Place:
 def served(place: Place) -> Iterator[str]:
     """The application of a place, answering. Gives its address."""
     web = place.config.web
-    config = uvicorn.Config(make_app(place), host=web.host, port=web.port, log_config=None, lifespan="on")
+    config = uvicorn.Config(make_app(place), host=web.host, port=web.port, log_config=None, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="served")
     thread.start()

@@ -15,6 +15,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.anatomy.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.anatomy.volume import Volume, bounding_box
+from rtseg_daemon.bundles import OrganClass
 from rtseg_daemon.ct.series import CtSeries, load_series
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.schema import Instance, Job, Series
@@ -26,6 +27,7 @@ from rtseg_daemon.work.case import roi
 from tests.structure_sets import organ_of, tiny_bundle
 
 SOON = 1_770_000_000.0
+COLOURS = ((255, 208, 0), (0, 200, 255), (255, 90, 160), (120, 230, 90), (255, 140, 40), (170, 130, 255), (0, 220, 170))
 
 
 def drawn_organ(name: str, mask: NDArray[np.bool_], volume: Volume, slices: tuple[int, int] | None = None) -> Organ:
@@ -134,7 +136,8 @@ def stored_job(
         number = job.id
     path = layout.result(number) / "RTSTRUCT.dcm"
     path.parent.mkdir(mode=0o700, parents=True)
-    made = tiny_bundle(*(organ.name for organ in organs))
+    classes = [OrganClass(name=one.name, colour=COLOURS[n % len(COLOURS)]) for n, one in enumerate(organs)]
+    made = tiny_bundle(classes=classes)
     dataset = build_rtstruct(series, organs, [made], derive_identity(series, made.digest, run))
     write_dataset(dataset, path)
     if entropy is not None:
