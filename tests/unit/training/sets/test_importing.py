@@ -214,11 +214,12 @@ def test_a_case_that_changed_is_kept_until_it_is_replaced(tmp_path: Path) -> Non
     assert len(list(out.glob("*.npz"))) == 1
 
 
+@pytest.mark.parametrize("stage", ["save_case", "write_manifest"])
 def test_an_interrupted_import_goes_on_with_the_same_command(
-    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str
 ) -> None:
     out = tmp_path / "sets" / "all"
-    real, calls = importing.save_case, []
+    real, calls = getattr(importing, stage), []
 
     def killed(*words: Any) -> Any:
         calls.append(words)
@@ -227,10 +228,10 @@ def test_an_interrupted_import_goes_on_with_the_same_command(
             raise KeyboardInterrupt
         return real(*words)
 
-    monkeypatch.setattr(importing, "save_case", killed)
+    monkeypatch.setattr(importing, stage, killed)
     assert run("import", archive, "--out", out).exit_code != 0
     assert len(load_cases(out)) == 1
-    monkeypatch.setattr(importing, "save_case", real)
+    monkeypatch.setattr(importing, stage, real)
     done = run("import", archive, "--out", out)
     assert "2 cases imported, 1 in the set already, 0 left out" in done.output
     assert len(load_cases(out)) == 3
