@@ -14,7 +14,7 @@ from rtseg_daemon.calibration import Calibration, OrganPrior, StrictModel
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER, Route, without_version
 from rtseg_daemon.errors import BundleError
-from rtseg_daemon.versions import BUNDLE, place_of, versions_of
+from rtseg_daemon.versions import ACTIVE, BUNDLE, place_of, versions_of
 from rtseg_daemon.versions import bundle_names as bundle_names  # who lists bundles need not know of versions
 
 FORMAT_VERSION = 1
@@ -112,6 +112,20 @@ class Limits(StrictModel):
     minimum_organs: int = 2
 
 
+class Minimum(StrictModel):
+    """What a person demanded before this bundle could take its place, on validation cases.
+
+    Args:
+        dice: least mean Dice, by organ.
+        auroc: how well the predicted Dice tells bad organs from good ones.
+        caught: share of the bad organs that REVIEW marks.
+    """
+
+    dice: dict[str, float]
+    auroc: float = Field(ge=0, le=1)
+    caught: float = Field(ge=0, le=1)
+
+
 class Golden(StrictModel):
     """A case that every later bundle of this name must still contour, and the Dice per organ that was reached there.
 
@@ -152,6 +166,9 @@ class Bundle(StrictModel):
     `in_plane`: how larger pixels are made of a CT's smaller ones, so that they look as those of the training did.
     `entropy_level`: vote entropy (nats) from which on a voxel is shown as doubtful in a ring, without a calibration the
     least disagreement of six members, 5 votes against 1.
+    `known_limits`: sentences for the card, by whoever knows the training cases.
+    `learned`, `calibrated_on`: digests of cases and patients, with blanks between them. A list of hundreds in YAML
+    would make each job wait.
     """
 
     format: int
@@ -177,6 +194,10 @@ class Bundle(StrictModel):
     provenance: dict[str, str] = Field(default_factory=dict)
     figures: dict[str, dict[str, float]] = Field(default_factory=dict)
     golden: list[Golden] = Field(default_factory=list)
+    minimum: Minimum | None = None
+    known_limits: list[str] = Field(default_factory=list)
+    learned: str = ""
+    calibrated_on: str = ""
 
     _folder: Path = Path()
     _digest: str = ""
@@ -244,7 +265,7 @@ def load_bundle(models: Path, name: str) -> Bundle:
 
 def bundle_in(folder: Path) -> Bundle:
     """The bundle in `folder`: `NAME/`, the version of it that serves, or `NAME/VERSION/`. Raises BundleError."""
-    if (folder / BUNDLE).is_file():
+    if (folder / BUNDLE).is_file() and not (folder / ACTIVE).exists():
         return read_bundle(folder, {folder.name, folder.parent.name})
     return load_bundle(folder.parent, folder.name)
 

@@ -25,7 +25,7 @@ def activate(
     version: Annotated[str, typer.Argument(help="A version that lies in models/NAME/VERSION.", show_default=False)],
     why: Why,
     config: ConfigFile = None,
-    golden: Annotated[
+    golden_folder: Annotated[
         Path | None, typer.Option(help="Folder of golden cases of patients; default: models.golden.")
     ] = None,
     as_json: AsJson = False,
@@ -44,7 +44,7 @@ def activate(
         for route in settings.routes:
             if name in map(without_version, route.bundle) and (fault := research_fault(bundle, route)):
                 raise BundleError(f"{fault}; it may not serve there")
-        return golden_cases(bundle, settings, golden or settings.models.golden)
+        return golden_cases(bundle, settings, golden_folder or settings.models.golden)
 
     step = activate_version(models_of(settings), name, version, who=who(), why=reason, check=check)
     tell_all(step, name, settings, config, as_json)

@@ -38,8 +38,8 @@ def load_case(golden: Golden, folder: Path | None) -> GoldenCase:
         return GoldenCase(*make_phantom(golden.seed, golden.matrix))
     if folder is None:
         raise BundleError(
-            f"golden case {golden.file} is a patient's and lies outside the bundle; name its folder with --golden, or "
-            "as models.golden in the configuration"
+            f"golden case {golden.file} is a patient's and lies outside the bundle; name its folder with "
+            "--golden-folder, or as models.golden in the configuration"
         )
     path = folder / Path(golden.file).name
     if fault := damage(path, golden.sha256 or ""):
@@ -54,7 +54,7 @@ def read_file(path: Path) -> GoldenCase:
         ct = Volume(data["ct"], (spacing[0], spacing[1], spacing[2]), (origin[0], origin[1], origin[2]))
         bits = data["bits"]
         names = [str(name) for name in data["organs"]]
-    return GoldenCase(ct, {name: ((bits >> np.uint32(k)) & 1).astype(bool) for k, name in enumerate(names)})
+    return GoldenCase(ct, {name: ((bits >> bits.dtype.type(k)) & 1).astype(bool) for k, name in enumerate(names)})
 
 
 def load_segmenter(bundle: Bundle, compute: Compute) -> Segmenter:

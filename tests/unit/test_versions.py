@@ -34,6 +34,7 @@ def test_the_version_that_was_activated_serves_and_each_is_found_by_its_name(tmp
     assert load_bundle(tmp_path, "tiny@1.0").folder == tmp_path / "tiny"
     assert load_bundle(tmp_path, "tiny@2.0").digest == load_bundle(tmp_path, "tiny").digest
     assert bundle_in(tmp_path / "tiny" / "2.0").version == "2.0"
+    assert bundle_in(tmp_path / "tiny").version == "2.0"
     assert bundle_names(tmp_path) == ["tiny"]
 
 

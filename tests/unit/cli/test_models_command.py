@@ -81,7 +81,7 @@ def test_a_version_that_falls_on_a_golden_case_is_not_activated(desk: Desk) -> N
 def test_a_golden_case_of_a_patient_says_where_it_is_looked_for(desk: Desk) -> None:
     patient = Golden(file="golden-1.npz", sha256="0" * 64, dice={"Brainstem": 0.8})
     bundle = Bundle.model_construct(name="tiny", version="2.0", golden=[patient])
-    with pytest.raises(BundleError, match=r"golden-1\.npz is a patient's .* name its folder with --golden, or as"):
+    with pytest.raises(BundleError, match=r"golden-1\.npz is a patient's .* with --golden-folder, or as"):
         golden.check(bundle, None, None)  # type: ignore[arg-type]
     with pytest.raises(BundleError, match=r"golden case .*golden-1\.npz is missing; copy it there from where"):
         golden.check(bundle, None, desk.config.parent)  # type: ignore[arg-type]

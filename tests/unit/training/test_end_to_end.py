@@ -56,9 +56,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory, data_set: Path) -> tuple[P
     return place, bundle
 
 
-def test_training_learns_the_phantom_by_heart(trained: tuple[Path, Path], data_set: Path) -> None:
+def test_training_learns_the_phantom_by_heart(trained: tuple[Path, Path], held_out: Path) -> None:
     place, bundle = trained
-    run("evaluate", bundle, "--data", data_set, "--out", place / "report", "--threads", 1)
+    run("evaluate", bundle, "--data", held_out, "--out", place / "report", "--threads", 1)
     rows = read_csv(place / "report" / "cases.csv")
     dice = [float(row["dice"]) for row in rows]
     assert {row["organ"] for row in rows} == set(ORGANS)
@@ -208,3 +208,26 @@ def test_two_processes_train_one_member_with_equal_weights(data_set: Path, tmp_p
     assert done.returncode == 0, done.stderr[-2000:]
     _, meta = read_checkpoint(tmp_path / "runs" / "a" / "checkpoint.safetensors")
     assert meta["step"] == 3
+
+
+def test_the_commands_refuse_what_a_bundle_knows_and_what_nobody_set_a_minimum_for(
+    trained: tuple[Path, Path], data_set: Path, held_out: Path, tmp_path: Path
+) -> None:
+    place, bundle = trained
+    with pytest.raises(CaseError, match=r"bundle tiny 1\.0 has learned case phantom1 of .*: what that measures"):
+        run("evaluate", bundle, "--data", data_set, "--out", tmp_path / "report")
+    with pytest.raises(CaseError, match="has learned case phantom1"):
+        run("calibrate", bundle, "--validation", data_set, "--minimum", "dice=0")
+    with pytest.raises(ExportError, match=r"bundle tiny may serve patients: say what it must reach"):
+        run("calibrate", bundle, "--validation", held_out)
+    words = ["--recipe", place / "recipe.yaml", "--members", "a", "--data", data_set, "--out", tmp_path / "tiny"]
+    with pytest.raises(ExportError, match="--minimum needs validation cases to be measured on"):
+        run("export", place / "runs", *words, "--minimum", "dice=0.5")
+    with pytest.raises(ExportError, match="say with --golden-folder where they shall lie"):
+        run("export", place / "runs", *words, "--golden", held_out)
+    with pytest.raises(CaseError, match="a case that was learned cannot be held out"):
+        run("export", place / "runs", *words, "--golden", data_set, "--golden-folder", tmp_path / "golden")
+    run("export", place / "runs", *words, "--golden", held_out, "--golden-folder", tmp_path / "golden", "--threads", 1)
+    patient = open_bundle(tmp_path / "tiny").golden[-1]
+    assert (tmp_path / "golden" / str(patient.file)).is_file()
+    assert patient.dice.keys() == set(ORGANS)

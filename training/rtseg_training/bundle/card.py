@@ -5,14 +5,16 @@ from collections.abc import Mapping
 from rtseg_daemon.bundles import Bundle
 from rtseg_training.sets.organs import weighted_mean
 
-LIMITS = (
-    "Trained on planning CTs of about 4 mm in-plane and 2 to 3 mm between slices. No finer detail is learned.",
-    "Training CTs were cut to what the source released: shoulders, skull or chest may be missing. CTs with couch, mask "
-    "and whole field of view are cleaned to that look before inference.",
-    "Head-first supine adults with head-and-neck cancer. Children, other positions, resected or absent organs, large "
-    "implants and strong dental artefacts were not tested apart.",
-    "Contours follow the habits of the centres that drew the training cases. Examples are where the cord ends and the "
-    "brainstem begins, and how far the esophagus is drawn.",
+NOT_RECORDED = "Spacings, positions and scanners of the training CTs are not recorded in this bundle."
+
+UNTESTED = (
+    "Children, other positions than those named, resected or absent organs, large implants and strong dental artefacts "
+    "were not tested apart."
+)
+
+HABITS = (
+    "Contours follow the habits of those who drew the training cases. Examples are where an organ ends along the body, "
+    "and how far a thin one is drawn."
 )
 
 CHOSEN_ON_VALIDATION = (
@@ -31,7 +33,7 @@ CORD = (
     "reads its largest dose too low."
 )
 
-GUIDELINE = "No contouring guideline was enforced: what the centres drew was taken as it was released."
+GUIDELINE = "No contouring guideline was enforced: what was drawn is what was learned."
 
 NEVER_MEASURED = (
     "Never measured here: the effect on dose and plans, and the differences between observers on these cases. Neither "
@@ -147,18 +149,21 @@ def flag_lines(bundle: Bundle, c: Mapping[str, float]) -> list[str]:
 def golden_lines(bundle: Bundle) -> list[str]:
     if not bundle.golden:
         return ["None recorded."]
-    names = list(bundle.golden[0].dice)
+    names = list(dict.fromkeys(organ for case in bundle.golden for organ in case.dice))
     if not names:
         return ["None: no phantom holds an organ of this bundle."]
     lines = [
-        "The best Dice on phantoms so far. A later bundle may not fall more than 0.02 below, unless it begins a new "
-        "record.",
+        "The best Dice so far, on phantoms and on patients that a department keeps apart. A later bundle may not fall "
+        "more than 0.02 below, unless it begins a new record.",
         "",
     ]
-    lines += [f"| phantom | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
+    lines += [f"| case | {' | '.join(names)} |", f"|---|{'---|' * len(names)}"]
     for case in bundle.golden:
-        lines.append(f"| seed {case.seed}, {case.matrix} | " + " | ".join(f"{case.dice[n]:.3f}" for n in names) + " |")
-    return lines
+        what = f"phantom {case.seed}, {case.matrix}" if case.file is None else case.file
+        figures = (f"{case.dice[n]:.3f}" if n in case.dice else "-" for n in names)
+        lines.append(f"| {what} | {' | '.join(figures)} |")
+    lacking = [organ.name for organ in bundle.classes if organ.name not in names]
+    return lines + (["", f"In no golden case: {', '.join(lacking)}."] if lacking else [])
 
 
 def weighing(bundle: Bundle) -> str:
@@ -169,14 +174,56 @@ def weighing(bundle: Bundle) -> str:
     return f" Members are weighed {'by rank' if ranked else 'alike'}."
 
 
+def served(bundle: Bundle) -> str:
+    """Which CTs the daemon lets through, in words."""
+    limits = bundle.limits
+    (near, far), (fine, coarse) = limits.slice_spacing_mm, limits.pixel_spacing_mm
+    return (
+        f"Made for {', '.join(limits.positions)}, slices {near:g} to {far:g} mm apart, pixels of {fine:g} to "
+        f"{coarse:g} mm and at least {limits.minimum_slices} slices. The daemon holds or flags a CT outside."
+    )
+
+
+def trained_on(bundle: Bundle) -> list[str]:
+    """What the training CTs were, as the bundle records it."""
+    keys = ("slice distances", "pixels", "slices", "positions", "manufacturers")
+    found = {key: bundle.provenance.get(f"training {key}") for key in keys}
+    said = [f"{key} {value}" for key, value in found.items() if value]
+    known = [f"Training CTs: {'. '.join(one[:1].upper() + one[1:] for one in said)}."] if said else []
+    return [*known, *bundle.known_limits] or [NOT_RECORDED]
+
+
+def bare_organs(bundle: Bundle) -> list[str]:
+    """That organs without a calibration are never OK, if there are any."""
+    names = [organ.name for organ in bundle.classes if organ.calibration is None]
+    return [f"No calibration, and REVIEW at best: {', '.join(names)}."] if names else []
+
+
+def several_parts(bundle: Bundle) -> list[str]:
+    """Which organs keep all their parts, if any do."""
+    names = [organ.name for organ in bundle.classes if not organ.largest_component]
+    return [f"All parts are kept, also stray ones: {', '.join(names)}."] if names else []
+
+
 def limits_of(bundle: Bundle) -> list[str]:
-    """Where the bundle ends, as sentences: what holds for all bundles, and what for the organs it has."""
-    said = [*LIMITS, GUIDELINE]
+    """Where the bundle ends, as sentences, from what it records of itself."""
+    said = [served(bundle), *trained_on(bundle), *bare_organs(bundle), *several_parts(bundle)]
+    said += [UNTESTED, HABITS, GUIDELINE]
     if any(organ.name == "SpinalCord" for organ in bundle.classes):
         said.append(CORD)
     if bundle.figures.get("calibration"):
         said += [CHOSEN_ON_VALIDATION, PRESUMES]
     return [*said, NEVER_MEASURED]
+
+
+def minimum_lines(bundle: Bundle) -> list[str]:
+    """What a person demanded of it before it took its place."""
+    least = bundle.minimum
+    if least is None:
+        return ["Nobody set a minimum."]
+    organs = ", ".join(f"{organ} {figure:g}" for organ, figure in least.dice.items())
+    what = "Demanded and reached" if bundle.figures else "Demanded, and not measured yet"
+    return [f"{what}: DSC {organs}. AUROC {least.auroc:g}, {least.caught:g} of the bad organs caught."]
 
 
 def model_card(bundle: Bundle) -> str:
@@ -201,7 +248,7 @@ def model_card(bundle: Bundle) -> str:
             "Validation cases, never trained on, each on its own grid through the daemon's pipeline. Member weights "
             "are cross-fitted. DSC is mean ± standard deviation, and an organ that was missed counts 0. RVE is the "
             "mean absolute relative volume error. Surface DSC is at 3 mm.",
-            "", *organ_lines(bundle),
+            "", *organ_lines(bundle), "", *minimum_lines(bundle),
         ],
         ["## What its uncertainty is worth", "", "Cross-fitted on the same cases.", "", *calibration_lines(bundle)],
         [

@@ -3,7 +3,8 @@
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,15 @@ from typing import Any
 import numpy as np
 import yaml
 from pydantic import ValidationError
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from rtseg_daemon.bundles import FORMAT_VERSION, Bundle, MemberFile, OrganClass
+from rtseg_daemon.bundles import FORMAT_VERSION, TARGETS, Bundle, Limits, MemberFile, OrganClass
 from rtseg_daemon.rtstruct.codes import anatomy_of
+from rtseg_daemon.storage import write_durably
+from rtseg_training.bundle.known_cases import with_learned
 from rtseg_training.bundle.lineage import ancestry, refuse_learned
+from rtseg_training.bundle.scope import facts_of, limits_of
 from rtseg_training.errors import CheckpointError, ExportError
 from rtseg_training.learn.account import cases_of, check_finished, check_owner, check_plan, check_same
 from rtseg_training.learn.checkpoint import part, read_checkpoint
@@ -77,7 +82,8 @@ def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path, case
     check_finished(checkpoint, meta, changed)
     given = cases_of(cases) if cases else ""
     check_same(checkpoint, meta, "cases", given, "on other cases than those of --data", "give the set that it learned")
-    save_file(half, str(path))
+    with room_in(folder):
+        save_file(half, str(path))
     return MemberFile(
         name=name,
         file=path.name,
@@ -114,7 +120,15 @@ def check_sides(cases: Sequence[Case], organs: Sequence[str]) -> None:
             raise ExportError(f"{left} lies to the right of {right} in the training set; are sides mixed up there?")
 
 
-def organ_class(organ: str, prior: Prior, members: int) -> OrganClass:
+def keeps_largest(recipe: Recipe, organ: str, interpreted_type: str) -> bool:
+    """Whether only the largest part counts: as the recipe says, else for all but targets, which may have several."""
+    asked = recipe.largest_component
+    if isinstance(asked, bool):
+        return asked
+    return asked.get(organ, interpreted_type not in TARGETS)
+
+
+def organ_class(organ: str, prior: Prior, members: int, recipe: Recipe) -> OrganClass:
     """The class's entry: codes and colour by its TG-263 name, members weighed equally until they are calibrated."""
     known = anatomy_of(organ)
     return OrganClass(
@@ -126,6 +140,7 @@ def organ_class(organ: str, prior: Prior, members: int) -> OrganClass:
         weights=[1.0] * members,
         volume_ml=prior.volume_ml,
         side=side_of(organ),
+        largest_component=keeps_largest(recipe, organ, known.interpreted_type),
     )
 
 
@@ -156,11 +171,23 @@ def commit_of(folder: Path) -> str:
 
 def write_bundle(bundle: Bundle, folder: Path) -> Bundle:
     """Write `bundle.yaml` whole or not at all and read it back. Raises BundleError if it would be refused."""
-    partial = folder / "bundle.yaml.partial"
     text = yaml.safe_dump(bundle.model_dump(mode="json", exclude_none=True), sort_keys=False, width=110)
-    partial.write_text(text)
-    partial.replace(folder / "bundle.yaml")
+    with room_in(folder):
+        write_durably(folder / "bundle.yaml", text.encode(), mode=0o644)
     return open_bundle(folder)
+
+
+@contextmanager
+def room_in(folder: Path) -> Iterator[None]:
+    """A disk that is full, or cannot be written, is an ExportError that says what to do."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ExportError(
+            f"{folder}: the bundle cannot be written there ({reason}); what stood at its place still stands. Free disk "
+            "space (TMPDIR says where it is made), then export it again"
+        ) from error
 
 
 def common_recipe(recipe: Recipe, members: Sequence[str]) -> Recipe:
@@ -175,13 +202,14 @@ def common_recipe(recipe: Recipe, members: Sequence[str]) -> Recipe:
 
 def export(
     runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: Sequence[Case], folder: Path,
-    version: str, description: str, intended_use: str, held_out: Sequence[Entry] = (),
+    version: str, description: str, intended_use: str, held_out: Sequence[Entry] = (), entries: Sequence[Entry] = (),
 ) -> Bundle:  # fmt: skip
     """A bundle with equal member weights and no calibration yet, in `folder` (its name is the bundle's).
 
     Args:
         cases: what the members learned.
         held_out: the cases on which it will be calibrated, as their manifest lists them.
+        entries: `cases` as their manifest lists them, from which the bundle's limits come.
 
     Raises CheckpointError naming a member without a usable checkpoint, or one that learned other cases or one that is
     held out, ExportError for unusable training data, RecipeError for a recipe without what `train` measured.
@@ -191,7 +219,7 @@ def export(
     plan = common_recipe(recipe, members)
     names = [case.name for case in cases]
     check_sides(cases, recipe.classes)
-    classes = [organ_class(organ, volume_prior(cases, organ), len(members)) for organ in recipe.classes]
+    classes = [organ_class(organ, volume_prior(cases, organ), len(members), recipe) for organ in recipe.classes]
     files = [write_member(runs / name / "checkpoint.safetensors", name, recipe, folder, names) for name in members]
     chain = ancestry(runs, recipe, members)
     refuse_learned(chain, runs, names, held_out)
@@ -214,10 +242,15 @@ def export(
         "window_step": plan.window_step,
         "extent_mm": plan.extent_mm,
         "in_plane": plan.in_plane,
+        "limits": limits_of(entries, recipe.limits) if entries else Limits(),
+        "known_limits": recipe.limits.known,
         "provenance": provenance(chain, recipe_path, len(cases)),
     }
     try:
         bundle = Bundle.model_validate(document)
     except ValidationError as error:
         raise ExportError(f"bundle {folder.name}: {first_fault(error)}") from error
+    bundle = with_learned(bundle, entries, chain)
+    if entries:
+        bundle = bundle.model_copy(update={"provenance": bundle.provenance | facts_of(entries)})
     return write_bundle(bundle, folder)

@@ -6,7 +6,7 @@ No later bundle of that name may be worse there.
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtseg_daemon.bundles import Bundle, Golden
+from rtseg_daemon.bundles import Golden
 from rtseg_daemon.demo.golden import dice_of, falls, load_case
 from rtseg_daemon.segment.pipeline import Segmenter
 from rtseg_training.errors import ExportError
@@ -40,10 +40,3 @@ def best_of(recorded: Sequence[Golden], measured: Sequence[Golden]) -> list[Gold
         g.model_copy(update={"dice": {o: max(d, before.get(g.key, {}).get(o, 0.0)) for o, d in g.dice.items()}})
         for g in measured
     ]
-
-
-def measure_against(candidate: Segmenter, current: Bundle, folder: Path | None = None) -> list[Golden]:
-    """Measure a candidate on the golden cases of the bundle it would replace. Raises ExportError if it is worse."""
-    measured = [measure(candidate, g, folder) for g in current.golden]
-    refuse_worse(current.name, current.golden, measured)
-    return measured

@@ -8,10 +8,13 @@ import numpy as np
 from rtseg_daemon.anatomy.sides import one_sided
 from rtseg_daemon.bundles import Bundle
 from rtseg_training.bundle.export import write_bundle, write_member
+from rtseg_training.bundle.known_cases import with_learned
+from rtseg_training.bundle.promote import name_for, refuse_change
 from rtseg_training.errors import ExportError
 from rtseg_training.learn.recipe import Augment, Loss, Member, Optimizer, Recipe, save_recipe
 from rtseg_training.measure.evaluate import Evaluation
 from rtseg_training.measure.tables import organs_in
+from rtseg_training.sets.manifest import Entry
 
 
 def recipe_of(bundle: Bundle, steps: int, lr: float) -> Recipe:
@@ -62,14 +65,20 @@ def starts_of(bundle: Bundle) -> dict[str, Path]:
     return {member.name: bundle.member_path(member) for member in bundle.members}
 
 
-def refreshed(old: Bundle, recipe: Recipe, runs: Path, folder: Path, version: str, cases: int) -> Bundle:
+def refreshed(
+    old: Bundle, recipe: Recipe, runs: Path, folder: Path, version: str, entries: Sequence[Entry]
+) -> Bundle:  # fmt: skip
     """The bundle of the members trained on, in `folder`: weights and priors as before, calibration left out.
 
-    What the old members' uncertainty meant does not hold for the new ones: calibrate again before use. Raises
-    ExportError if `folder` holds the old bundle or has another name than the bundle.
+    `entries`: what was learned on, as the manifest lists it. What the old members' uncertainty meant does not hold for
+    the new ones: calibrate again before use. Raises ExportError if `folder` holds the old bundle or has another name
+    than the bundle.
     """
-    if folder == old.folder.resolve() or folder.name != old.name:
-        raise ExportError(f"{folder}: give a folder of its own, whose last part is {old.name}; the old bundle stays")
+    if folder == old.folder.resolve() or name_for(folder, version) != old.name:
+        raise ExportError(
+            f"{folder}: give a folder of its own, {old.name} or {old.name}/{version}; the old bundle stays"
+        )
+    refuse_change(folder, version)
     folder.mkdir(parents=True, exist_ok=True)
     files = [write_member(runs / m.name / "checkpoint.safetensors", m.name, recipe, folder) for m in old.members]
     blank = {"calibration": None, "review_below": None, "reject_below": None}
@@ -78,10 +87,11 @@ def refreshed(old: Bundle, recipe: Recipe, runs: Path, folder: Path, version: st
         "members": files,
         "classes": [organ.model_copy(update=blank) for organ in old.classes],
         "figures": {},
-        "provenance": old.provenance | {"refreshed from": f"{old.version} ({old.digest[:16]}) with {cases} cases"},
+        "provenance": old.provenance
+        | {"refreshed from": f"{old.version} ({old.digest[:16]}) with {len(entries)} cases"},
     }
     save_recipe(recipe, runs / "recipe.yaml")
-    return write_bundle(old.model_copy(update=changes), folder)
+    return write_bundle(with_learned(old.model_copy(update=changes), entries), folder)
 
 
 def paired(old: Evaluation, new: Evaluation, organ: str) -> np.ndarray:

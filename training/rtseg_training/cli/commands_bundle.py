@@ -8,15 +8,19 @@ from typing import Annotated
 
 import typer
 
-from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.bundles import Bundle, Golden
 from rtseg_daemon.segment.pipeline import Segmenter
+from rtseg_daemon.versions import ACTIVE
 from rtseg_training.bundle.calibrate import NOTHING_FURTHER, Further, Result, calibrate
 from rtseg_training.bundle.card import member_count
 from rtseg_training.bundle.collect import collect
 from rtseg_training.bundle.export import export, write_bundle
 from rtseg_training.bundle.foretelling import BESIDE
+from rtseg_training.bundle.golden_files import keep_golden
+from rtseg_training.bundle.known_cases import refuse_known_cases, refuse_learned_cases, with_calibrated
+from rtseg_training.bundle.minimum import demanded
 from rtseg_training.bundle.priors import with_priors, with_rules
-from rtseg_training.bundle.promote import promote
+from rtseg_training.bundle.promote import Demands, name_for, promote, refuse_change
 from rtseg_training.cli.apart import keep_apart
 from rtseg_training.cli.commands_train import check_excluded
 from rtseg_training.cli.console import console, counted
@@ -34,6 +38,19 @@ from rtseg_training.sets.joined import check_drawn, listed, load_cases
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 Limit = Annotated[int, typer.Option(help="Only the first N cases; 0: all.")]
 Tolerance = Annotated[float, typer.Option(help="Tolerance of the surface DSC in mm.")]
+Least = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--minimum",
+        help="What it must reach on validation: dice=0.6, dice:ORGAN=0.5, auroc=0.6, caught=0.3 (repeatable).",
+    ),
+]
+GoldenSet = Annotated[
+    Path | None, typer.Option("--golden", help="Data set of held-out patients, to become golden cases.")
+]
+GoldenFolder = Annotated[
+    Path | None, typer.Option(help="Folder of golden cases of patients, outside every repository.")
+]
 
 
 def some_cases(folders: Sequence[Path], limit: int) -> list[Case]:
@@ -121,30 +138,60 @@ def export_command(
     report: Annotated[Path, typer.Option(help="Folder of the report.")] = Path("report"),
     limit: Limit = 0,
     new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
+    minimum: Least = None,
+    golden: GoldenSet = None,
+    golden_folder: GoldenFolder = None,
     threads: Threads = 0,
 ) -> None:
     """Make a bundle of finished members, calibrate it where there are validation cases, and promote it.
 
     Example: rtseg-train export runs/han-oar --recipe runs/han-oar/recipe.yaml --members slf1-a05,slf2-a05
-    --data sets/train --validation sets/validation --out models/han-oar
+    --data sets/train --validation sets/validation --out models/han-oar/2.0 --version 2.0 --minimum dice=0.6
+    --minimum auroc=0.6 --minimum caught=0.3
     """
     plan, told = load_recipe(recipe), notes_of(note or [])
+    target = out.resolve()
+    refuse_change(target, version)
     check_excluded(plan, data)
     held_out = [one.entry for one in listed(*(validation or []))]
     if validation:
         keep_apart(data, validation)
         check_drawn(validation, plan.classes, f"recipe {plan.name}", limit)
+    entries = [one.entry for one in listed(*data) if one.name not in plan.exclude]
+    golden_apart(golden, data, validation or [])
     with tempfile.TemporaryDirectory(prefix="rtseg-export-") as place:
-        staged = Path(place) / out.name
+        staged = Path(place) / name_for(target, version)
         with console.status("reading the training set"):
             bundle = export(
                 runs, plan, recipe, members.split(","), learned(load_cases(*data), plan), staged, version,
-                description or f"Organs at risk by recipe {plan.name}", intended_use, held_out,
+                description or f"Organs at risk by recipe {plan.name}", intended_use, held_out, entries,
             )  # fmt: skip
         with counted("priors", len(listed(*data))) as tick:
             bundle = with_priors(with_rules(bundle, {}), learned(load_cases(*data), plan), tick)
         bundle = bundle.model_copy(update={"provenance": told | bundle.provenance})
-        finish(bundle, out, some_cases(validation, limit) if validation else [], report, new_golden, threads)
+        least = demanded(minimum or [], bundle, bool(validation))
+        demands = Demands(new_golden, golden_cases(bundle, golden, golden_folder), golden_folder, least)
+        if validation:
+            bundle = with_calibrated(bundle, held_out[:limit] if limit else held_out)
+        finish(bundle, target, some_cases(validation, limit) if validation else [], report, demands, threads)
+
+
+def golden_apart(golden: Path | None, learned: Sequence[Path], held_out: Sequence[Path]) -> None:
+    """Raise CaseError if a golden case, or another one of its patient, is learned or calibrated on."""
+    for folders in (learned, held_out) if golden is not None else ():
+        if folders and golden is not None:
+            keep_apart(folders, [golden])
+
+
+def golden_cases(bundle: Bundle, golden: Path | None, folder: Path | None) -> list[Golden]:
+    """The cases of the data set `golden` as golden cases in `folder`. Raises ExportError where one is missing."""
+    if golden is None:
+        return []
+    if folder is None:
+        raise ExportError("--golden makes files of patients: say with --golden-folder where they shall lie")
+    cases = listed(golden)
+    refuse_known_cases(bundle, cases)
+    return keep_golden(cases, organs_of(bundle), folder)
 
 
 def finish(
@@ -152,7 +199,7 @@ def finish(
     out: Path,
     validation: list[Case],
     report: Path,
-    new_golden: bool,
+    demands: Demands,
     threads: int,
     further: Further = NOTHING_FURTHER,
 ) -> None:
@@ -162,7 +209,7 @@ def finish(
     else:
         segmenter = open_segmenter(bundle, threads)
     with console.status("golden cases"):
-        done = promote(write_bundle(bundle, bundle.folder), segmenter, out.resolve(), new_golden)
+        done = promote(write_bundle(bundle, bundle.folder), segmenter, out.resolve(), demands)
     size = sum(path.stat().st_size for path in out.glob("*.safetensors")) / 1e6
     console.print(f"{done.name} {done.version}: {member_count(done)}, {size:.1f} MB, digest {done.digest[:16]}")
 
@@ -185,27 +232,47 @@ def calibrate_command(
     ] = None,
     limit: Limit = 0,
     new_golden: Annotated[bool, typer.Option(help="Begin a new record of golden cases.")] = False,
+    minimum: Least = None,
+    golden: GoldenSet = None,
+    golden_folder: GoldenFolder = None,
     threads: Threads = 0,
 ) -> None:
     """Calibrate a bundle on a department's own cases. It is replaced in place, unless --out names another folder.
 
-    Example: rtseg-train calibrate models/han-oar --validation sets/own --version 2.0
+    Example: rtseg-train calibrate models/han-oar --validation sets/own --version 2.0 --out models/han-oar/2.0
+    --minimum dice=0.6 --minimum auroc=0.6 --minimum caught=0.3
     """
     known = with_rules(open_bundle(bundle.resolve()), dices_of(acceptable or []))
     target = (out or bundle).resolve()
-    if target.name != known.name:
-        raise ExportError(f"{target}: a bundle's folder has its name; give one whose last part is {known.name}")
+    number = version or known.version
+    if name_for(target, number) != known.name:
+        raise ExportError(
+            f"{target}: a bundle's folder has its name; give one whose last part is {known.name}, or {known.name} and "
+            "the version"
+        )
+    refuse_change(target, number)
     check_drawn(validation, organs_of(known), f"bundle {known.name}", limit)
+    chosen = listed(*validation)
+    refuse_learned_cases(known, chosen)
+    golden_apart(golden, validation, [])
+    least = demanded(minimum or [], known, measured=True)
+    demands = Demands(new_golden, golden_cases(known, golden, golden_folder), golden_folder, least)
     with tempfile.TemporaryDirectory(prefix="rtseg-calibrate-") as place:
         staged = Path(place) / known.name
-        shutil.copytree(known.folder, staged)
+        shutil.copytree(known.folder, staged, ignore=other_versions)
         fresh = with_rules(open_bundle(staged), dices_of(acceptable or []))
-        fresh = fresh.model_copy(update={"version": version or fresh.version})
+        fresh = fresh.model_copy(update={"version": number})
+        fresh = with_calibrated(fresh, [one.entry for one in (chosen[:limit] if limit else chosen)])
         if priors:
             with counted("priors", len(listed(*priors))) as tick:
                 fresh = with_priors(fresh, load_cases(*priors), tick)
         further = Further(copies, 0, [row | {BESIDE: 1.0} for path in beside or [] for row in read_csv(path)])
-        finish(fresh, target, some_cases(validation, limit), report, new_golden, threads, further)
+        finish(fresh, target, some_cases(validation, limit), report, demands, threads, further)
+
+
+def other_versions(folder: str, names: list[str]) -> set[str]:
+    """What lies in a bundle's folder and is no part of the bundle: versions beside it, and which of them serves."""
+    return {name for name in names if name == ACTIVE or (Path(folder) / name).is_dir()}
 
 
 def evaluate_command(
@@ -217,12 +284,13 @@ def evaluate_command(
     divide: Annotated[int, typer.Option(min=1, help="Divide each pixel N x N first, as if scanned finer.")] = 1,
     threads: Threads = 0,
 ) -> None:
-    """Measure a bundle on cases with known contours.
+    """Measure a bundle on cases with known contours that it neither learned nor was calibrated on.
 
     Example: rtseg-train evaluate models/han-oar --data sets/test --out report-test
     """
     known = open_bundle(bundle.resolve())
     check_drawn(data, organs_of(known), f"bundle {known.name}", limit)
+    refuse_known_cases(known, listed(*data))
     cases = some_cases(data, limit)
     segmenter = open_segmenter(known, threads)
     with counted("cases", len(cases)) as tick:

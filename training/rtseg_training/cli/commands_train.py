@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from rtseg_training.bundle.known_cases import refuse_known_cases
 from rtseg_training.bundle.refresh import comparison, recipe_of, refreshed, starts_of
 from rtseg_training.cli.apart import keep_apart
 from rtseg_training.cli.console import console, counted
@@ -194,6 +195,7 @@ def refresh_command(
     keep_apart(data, validation)
     old = open_bundle(bundle.resolve())
     check_drawn(validation, [organ.name for organ in old.classes], f"bundle {old.name}")
+    refuse_known_cases(old, listed(*validation))
     recipe, limit = recipe_of(old, steps, rate), seconds(stop_after)
     if threads:
         torch.set_num_threads(threads)
@@ -206,7 +208,7 @@ def refresh_command(
             train_members(recipe, recipe.members, runs, cases, [], place, limit, workers, starts_of(old), stop)
         if not place.first:
             return
-    new = refreshed(old, recipe, runs, out.resolve(), version, len(cases))
+    new = refreshed(old, recipe, runs, out.resolve(), version, [one.entry for one in listed(*data)])
     held = load_cases(*validation)
     with counted("old and new", 2 * len(held)) as tick:
         results = [evaluate(open_segmenter(b, threads), held, 3.0, tick) for b in (old, new)]

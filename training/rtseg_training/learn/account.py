@@ -9,7 +9,7 @@ from typing import Any
 from rtseg_training.errors import CheckpointError
 from rtseg_training.learn.recipe import Recipe
 
-MEASURING = {"members", "validate_every", "validate_cases"}
+MEASURING = {"members", "validate_every", "validate_cases", "limits", "largest_component"}
 """Keys of a recipe that change no weight."""
 
 

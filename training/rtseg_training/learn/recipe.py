@@ -15,7 +15,7 @@ from rtseg_training.errors import RecipeError
 
 COMMON = frozenset(
     {"name", "classes", "spacing_mm", "in_plane", "extent_mm", "jitter", "exclude", "small_organs", "box_diameters",
-     "validate_cases", "members"}
+     "validate_cases", "limits", "largest_component", "members"}
 )  # fmt: skip
 """Keys that no member may change: how cases are prepared, and what the members answer."""
 
@@ -88,6 +88,21 @@ class Augment(StrictModel):
     blur: float = Field(default=0.12, ge=0, le=0.5)
 
 
+class Bounds(StrictModel):
+    """For which CTs the bundle may serve, where not what the training cases cover is meant (`bundles.Limits`).
+
+    `known`: sentences for the card on what the training cases were, and where the bundle ends.
+    """
+
+    positions: list[str] | None = None
+    slice_spacing_mm: tuple[Millimetres, Millimetres] | None = None
+    pixel_spacing_mm: tuple[Millimetres, Millimetres] | None = None
+    slice_distance_tolerance: float | None = Field(default=None, ge=0.01, le=0.25)
+    minimum_slices: PositiveInt | None = None
+    minimum_organs: int | None = Field(default=None, ge=0)
+    known: list[str] = Field(default_factory=list)
+
+
 class Member(BaseModel):
     """One member of an ensemble, or one stage of a training: its seed, whose weights it starts from, and its changes.
 
@@ -125,6 +140,9 @@ class Recipe(StrictModel):
         foreground: share of the patches that are centred on a voxel of a drawn organ, each organ as often as another.
         precision: `bf16`: mixed, where the hardware multiplies in bf16, elsewhere and with `fp32` float32.
         mirror: in use, a member sees the patient mirrored. Only for members trained on flipped patches.
+        limits: for which CTs the bundle may serve. What it does not say is taken from the training cases.
+        largest_component: whether the bundle keeps an organ's largest part alone, for all organs or by name. Left out:
+            organs do, and targets keep all their parts.
         ema: decay of the moving average of the weights, which is what is validated and exported.
     """
 
@@ -156,6 +174,8 @@ class Recipe(StrictModel):
     validate_every: PositiveInt = 500
     validate_cases: PositiveInt = 8
     exclude: list[str] = Field(default_factory=list)
+    limits: Bounds = Bounds()
+    largest_component: bool | dict[str, bool] = Field(default_factory=dict)
     members: list[Member] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -171,6 +191,9 @@ class Recipe(StrictModel):
     def _fits_its_family(self) -> "Recipe":
         if fault := not_multiples(self.family, self.patch, self.window_step):
             raise ValueError(fault.replace("window ", "patch ", 1))
+        named = self.largest_component if isinstance(self.largest_component, dict) else {}
+        if unknown := set(named) - set(self.classes):
+            raise ValueError(f"largest_component names {min(unknown)}, which is not among the classes")
         width = self.arguments.get("width", 1)
         if not isinstance(width, int) or not 1 <= width <= 1024:
             raise ValueError(f"arguments.width is {width!r}; write a whole number from 1 to 1024")

@@ -215,6 +215,7 @@ def tree_sources(
             tuple(one.path for one in mine),
             rules.words,
             partial(build_case, uid, paths, mine, rules, report, in_frame),
+            {"position": first.patient_position, "manufacturer": first.manufacturer},
         )
     unreferenced(files, series.keys(), used, report)
 

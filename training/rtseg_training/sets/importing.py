@@ -88,7 +88,9 @@ class OpenSet:
                 )
             entry["file"] = f"{case.name}-{str(entry['sha256'])[:8]}.npz"
             written.replace(self.folder / str(entry["file"]))
-        self.entries[source.name] = entry | {"patient": self.key.digest(source.patient), "state": source.state}
+        known = {key: value for key, value in source.facts.items() if value}
+        entry |= {"patient": self.key.digest(source.patient), "state": source.state}
+        self.entries[source.name] = entry | known
         self.key.record(str(self.folder.resolve()), source)
         self.key.save()
         self.write()

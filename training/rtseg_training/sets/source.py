@@ -2,8 +2,8 @@
 
 import csv
 import hashlib
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtseg_daemon.anatomy.called import NameTable
@@ -45,6 +45,7 @@ class Source:
         contours: files of what is drawn on it.
         rules: what else decides about the case: the table of names, options.
         build: reads and draws it. Raises CaseError if it cannot be used.
+        facts: patient position and manufacturer of its CT, as far as the images say.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Source:
     contours: tuple[Path, ...]
     rules: str
     build: Callable[[], Case]
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def files(self) -> tuple[Path, ...]:

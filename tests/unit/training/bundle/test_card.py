@@ -37,7 +37,7 @@ def test_phantoms_without_an_organ_of_the_bundle_are_no_empty_table() -> None:
 
 def test_golden_figures_are_a_table() -> None:
     bundle = tiny_bundle("Brainstem", golden=[Golden(seed=101, matrix=64, dice={"Brainstem": 0.8})])
-    assert "| phantom | Brainstem |\n|---|---|\n| seed 101, 64 | 0.800 |" in model_card(bundle)
+    assert "| case | Brainstem |\n|---|---|\n| phantom 101, 64 | 0.800 |" in model_card(bundle)
 
 
 @pytest.mark.parametrize(("count", "said"), [(1, "\n1 member of"), (2, "\n2 members of")])

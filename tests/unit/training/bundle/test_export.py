@@ -8,22 +8,25 @@ from typing import Any
 
 import pytest
 import torch
-from rtseg_training.bundle.export import export, weights_of
+from rtseg_training.bundle.export import export, weights_of, write_bundle
+from rtseg_training.bundle.known_cases import refuse_known_cases
 from rtseg_training.bundle.lineage import ancestry, refuse_learned
-from rtseg_training.errors import CheckpointError, RecipeError
+from rtseg_training.errors import CaseError, CheckpointError, ExportError, RecipeError
 from rtseg_training.learn.account import cases_of
 from rtseg_training.learn.checkpoint import read_checkpoint, save_checkpoint
 from rtseg_training.learn.dataset import Prepared
-from rtseg_training.learn.recipe import Recipe
+from rtseg_training.learn.recipe import Bounds, Recipe
 from rtseg_training.learn.trainer import Run
-from rtseg_training.sets.cases import Case
+from rtseg_training.measure.evaluate import open_bundle
+from rtseg_training.sets.cases import Case, save_case
+from rtseg_training.sets.joined import Listed
 from safetensors.torch import save_file
 
 from rtseg_daemon.bundles import MemberFile
 from rtseg_daemon.networks import build
 from rtseg_daemon.segment.engines.torch_engine import load_member
 from tests.structure_sets import tiny_bundle
-from tests.unit.training.conftest import tiny_recipe, write_recipe
+from tests.unit.training.conftest import no_room, tiny_recipe, write_recipe
 
 Meta = dict[str, Any]
 
@@ -144,3 +147,41 @@ def test_focusnet_without_its_measured_boxes_is_refused(tmp_path: Path, case: Ca
     bare = tiny_recipe(family="focusnet", arguments={"widths": [4, 6, 8]}, small_organs=["Brainstem"])
     with pytest.raises(RecipeError, match=r"use the recipe\.yaml beside the runs"):
         exported(bare, tmp_path, [case], [])
+
+
+def test_a_full_disk_while_exporting_says_what_to_do_and_replaces_nothing(
+    tmp_path: Path, short: Recipe, prepared: Prepared, case: Case
+) -> None:
+    for name in "ab":
+        trained(short, name, tmp_path, [prepared])
+    with no_room(3000), pytest.raises(ExportError) as fault:
+        exported(short, tmp_path, [case], [])
+    assert "the bundle cannot be written there" in str(fault.value)
+    assert "what stood at its place still stands. Free disk space (TMPDIR says where it is made)" in str(fault.value)
+    exported(short, tmp_path, [case], [])
+    before = (tmp_path / "out" / "tiny" / "bundle.yaml").read_bytes()
+    with no_room(1000), pytest.raises(ExportError, match="the bundle cannot be written there"):
+        write_bundle(open_bundle(tmp_path / "out" / "tiny"), tmp_path / "out" / "tiny")
+    assert (tmp_path / "out" / "tiny" / "bundle.yaml").read_bytes() == before
+
+
+def test_the_bundle_has_the_limits_parts_and_cases_of_its_training(
+    tmp_path: Path, short: Recipe, prepared: Prepared, case: Case
+) -> None:
+    recipe = short.model_copy(
+        update={"limits": Bounds(known=["Phantoms alone."]), "largest_component": {"Parotid_L": False}}
+    )
+    for name in "ab":
+        trained(recipe, name, tmp_path, [prepared])
+    entry = save_case(case, tmp_path) | {"position": "HFP", "patient": "p1"}
+    path = write_recipe(recipe, tmp_path / "recipe.yaml")
+    bundle = export(
+        tmp_path, recipe, path, ["b"], [case], tmp_path / "out" / "tiny", "1.0", "", "evaluation", [], [entry]
+    )
+    assert bundle.limits.positions == ["HFP"]
+    assert bundle.limits.minimum_slices == case.ct.shape[0] // 2
+    assert bundle.provenance["training positions"] == "HFP 1"
+    assert bundle.known_limits == ["Phantoms alone."]
+    assert [organ.name for organ in bundle.classes if not organ.largest_component] == ["Parotid_L"]
+    with pytest.raises(CaseError, match="has learned case other"):
+        refuse_known_cases(bundle, [Listed(tmp_path, {"name": "other", "sha256": "00", "patient": "p1"})])
