@@ -6,6 +6,7 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
+from rtseg_daemon.bundles import digests
 from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.found_jobs import Search, find_jobs
@@ -13,6 +14,7 @@ from rtseg_daemon.ledger.history import job_history
 from rtseg_daemon.ledger.schema import Delivery, Event
 from rtseg_daemon.ledger.seen_alarms import all_alarms
 from rtseg_daemon.ledger.states import DeliveryState, JobState, SeriesState
+from rtseg_daemon.upkeep.quality import quality_shape
 from rtseg_daemon.upkeep.standing import standing
 from rtseg_daemon.web.people.guard import Physicist, Viewer
 from rtseg_daemon.web.place import Here
@@ -21,6 +23,9 @@ from rtseg_daemon.web.rest.kept_bundles import bundles_now
 from rtseg_daemon.web.seen import seen
 
 router = APIRouter(prefix="/api/v1", tags=["look"])
+
+DAY_SECONDS = 86400.0
+LONGEST_DAYS = 3650
 
 
 @router.get("/status")
@@ -105,6 +110,15 @@ def all_deliveries(
 def bundles(_person: Viewer, place: Here) -> Shapes:
     """As `models list --json`."""
     return bundles_now(place.models)
+
+
+@router.get("/quality")
+def quality(_person: Viewer, place: Here, days: Annotated[int, Query(ge=1, le=LONGEST_DAYS)] = 90) -> Shape:
+    """As `quality --json`."""
+    now = place.now()
+    known = digests(place.models)
+    with reading(place.engine) as session:
+        return quality_shape(session, now - days * DAY_SECONDS, now, known)
 
 
 @router.get("/alarms")

@@ -197,6 +197,6 @@ def test_names_that_strangers_wrote_come_back_as_they_are(place: Place, job: int
 def test_the_description_is_for_who_may_ask_and_names_everything(place: Place) -> None:
     assert browser(place).get("/api/v1/openapi.json").status_code == 401
     paths = set(program(place).get("/api/v1/openapi.json").json()["paths"])
-    contract = {"status", "series", "jobs", "jobs/{number}", "deliveries", "bundles", "audit"}
+    contract = {"status", "series", "jobs", "jobs/{number}", "deliveries", "bundles", "quality", "audit"}
     actions = {f"jobs/{{number}}/{action}" for action in ("rerun", "retry", "cancel", "release")}
     assert {f"/api/v1/{name}" for name in contract | actions} <= paths
