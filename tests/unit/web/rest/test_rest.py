@@ -14,6 +14,7 @@ from rtseg_daemon.cli.jobs import app as jobs_app
 from rtseg_daemon.cli.models import app as models_app
 from rtseg_daemon.cli.series import app as series_app
 from rtseg_daemon.config.web import Role
+from rtseg_daemon.daemon import web
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of, raise_alarm
@@ -200,3 +201,19 @@ def test_the_description_is_for_who_may_ask_and_names_everything(place: Place) -
     contract = {"status", "series", "jobs", "jobs/{number}", "deliveries", "bundles", "quality", "audit"}
     actions = {f"jobs/{{number}}/{action}" for action in ("rerun", "retry", "cancel", "release")}
     assert {f"/api/v1/{name}" for name in contract | actions} <= paths
+
+
+def test_a_ledger_that_is_locked_is_told_and_nothing_is_changed(
+    place: Place, job: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "BUSY_MS", 50)
+    impatient = Place(place.config, place.layout, web.opened(place.config), place.now)
+    client = program(impatient, Role.OPERATOR)
+    client.get("/api/v1/jobs")
+    with writing(place.engine) as session:
+        session.connection()
+        answer = client.post(f"/api/v1/jobs/{job}/cancel", json={"why": "x"})
+        assert client.get("/api/v1/jobs").status_code == 200, "reading goes on"
+    assert answer.status_code == 503
+    assert "nothing was changed" in answer.json()["error"]
+    assert client.get(f"/api/v1/jobs/{job}").json()["state"] == "SEGMENTED"
