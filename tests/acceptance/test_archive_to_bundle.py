@@ -15,6 +15,7 @@ import pytest
 from pydicom import Dataset
 from rtseg_training.bundle import golden
 from rtseg_training.cli.app import app
+from rtseg_training.errors import CaseError
 from rtseg_training.sets.import_dicom import case_name
 from rtseg_training.sets.joined import listed
 from typer.testing import CliRunner
@@ -149,6 +150,12 @@ def test_both_cts_of_a_patient_lie_on_one_side(trained: Trained) -> None:
     assert all(sides)
     assert not sides[0] & sides[1]
     assert any({trained.cases[0], trained.cases[1]} <= side for side in sides)
+
+
+def test_what_the_bundle_learned_does_not_measure_it(trained: Trained) -> None:
+    words = ["evaluate", trained.place / "candidates" / "tiny", "--data", trained.place / "sets" / "all"]
+    with pytest.raises(CaseError, match="has learned case ct_"):
+        CliRunner().invoke(app, [*map(str, words), "--out", str(trained.place / "report")], catch_exceptions=False)
 
 
 def test_the_new_bundle_is_activated_serves_and_is_rolled_back(trained: Trained, tmp_path: Path) -> None:
