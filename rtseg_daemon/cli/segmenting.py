@@ -155,6 +155,9 @@ def show(result: case.CaseResult, path: Path | None) -> None:
 
 def demo(
     to: Annotated[Path, typer.Option("--out", help="Folder for everything the demo leaves.")] = Path("demo-out"),
+    stay: Annotated[
+        bool, typer.Option("--open", help="Leave the daemon running until Ctrl-C, and print a link to its dashboard.")
+    ] = False,
 ) -> None:
     """A made-up patient through the real daemon, with a played PACS and planning system.
 
@@ -165,4 +168,4 @@ def demo(
         from rtseg_daemon.demo.play import run_demo
     except ImportError as error:
         raise BundleError(f"the demo needs all of the package's dependencies: {error}") from error
-    run_demo(to, out)
+    run_demo(to, out, stay=stay)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,14 +25,17 @@ from rich.table import Table
 
 from rtseg_daemon.anatomy.organ import Organ
 from rtseg_daemon.anatomy.volume import Array, Volume, grid_of
+from rtseg_daemon.config.file import load_config
 from rtseg_daemon.ct.series import load_series
 from rtseg_daemon.demo.phantom import make_phantom, write_series
 from rtseg_daemon.demo.picture import Outline, draw
 from rtseg_daemon.errors import RtsegError
+from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.views import PICTURE
 from rtseg_daemon.rtstruct.codes import anatomy_of
 from rtseg_daemon.rtstruct.reading import read_structures, structures_on
 from rtseg_daemon.segment.entropy_map import load_entropy_map
+from rtseg_daemon.web.people.first_start import new_link
 
 VERIFICATION = "1.2.840.10008.1.1"
 SEED = 1
@@ -64,19 +67,31 @@ class OrganFound:
 MARK = ".left-by-a-demo"
 
 
-def run_demo(out: Path, console: Console) -> None:
-    """Send the phantom through the daemon. Leaves everything in `out`. Raises DemoError naming the step that failed."""
+def run_demo(out: Path, console: Console, *, stay: bool = False) -> None:
+    """Send the phantom through the daemon. Leaves everything in `out`. Raises DemoError naming the step that failed.
+
+    With `stay` the daemon and its dashboard run on until Ctrl-C.
+    """
     make_room(out)
     with console.status("making up a patient"):
         ct, truth = make_phantom(SEED)
         files = write_series(ct, out / "ct", SEED)
-    config = write_config(out, free_port(), free_port())
+    config = write_config(out, *free_ports(3))
     with planning_system(config, out / "received") as received, daemon(config, out, console):
         with console.status(f"PACS: sending {len(files)} CT images to the daemon"):
             send_images(config, files)
         console.print(f"sent {len(files)} images of 512 x 512; now the daemon assembles, segments and delivers")
         job = wait_for_delivery(config, received, console)
+        if stay:
+            show_result(out, received[0], job, ct, truth, files, console)
+            leave_open(config, job["id"], console)
+            return
     show_result(out, received[0], job, ct, truth, files, console)
+    console.print(
+        f"page        {case_page(config, job['id'])}\n"
+        "            while the daemon runs: rtseg-daemon demo --open leaves it running and prints a link to log in by",
+        highlight=False,
+    )
 
 
 def make_room(out: Path) -> None:
@@ -89,14 +104,16 @@ def make_room(out: Path) -> None:
     (out / MARK).write_text("left by rtseg-daemon demo, which removes this folder when it runs again\n")
 
 
-def free_port() -> int:
-    """A TCP port on loopback that nobody uses."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def free_ports(count: int) -> list[int]:
+    """TCP ports on loopback that nobody uses, no two the same."""
+    with ExitStack() as probes:
+        found = [probes.enter_context(socket.socket()) for _ in range(count)]
+        for probe in found:
+            probe.bind(("127.0.0.1", 0))
+        return [int(probe.getsockname()[1]) for probe in found]
 
 
-def write_config(out: Path, listen: int, deliver: int) -> Path:
+def write_config(out: Path, listen: int, deliver: int, web: int) -> Path:
     """A configuration for two partners on loopback, in `out`."""
     config = {
         "dicom": {"port": listen, "allowed_callers": [{"ae_title": "DEMOPACS", "host": "127.0.0.1"}]},
@@ -106,7 +123,7 @@ def write_config(out: Path, listen: int, deliver: int) -> Path:
             {"name": "head-neck", "match": {"modality": "CT"}, "bundle": "han-oar", "destinations": ["demo-tps"]}
         ],
         "destinations": [{"name": "demo-tps", "ae_title": "DEMOTPS", "host": "127.0.0.1", "port": deliver}],
-        "web": {"enabled": False},
+        "web": {"port": web},
     }
     path = out / "config.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
@@ -190,6 +207,39 @@ def send_images(config: Path, files: list[Path]) -> None:
                 raise DemoError(f"the daemon refused {path.name} with status {status.get('Status', 'none')}")
     finally:
         association.release()
+
+
+def case_page(config: Path, job_id: int) -> str:
+    """The address of the case's page on the dashboard."""
+    return f"http://127.0.0.1:{load_config(config).web.port}/cases/{job_id}"
+
+
+def leave_open(config: Path, job_id: int, console: Console) -> None:
+    """Print the way to the case's page, and return on Ctrl-C."""
+    console.print(
+        f"page        {case_page(config, job_id)}\n"
+        f"log in by   {login_link(config)}\n"
+        "            The link works once: it makes the first account. Ctrl-C ends the daemon.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    with suppress(KeyboardInterrupt):
+        while True:
+            time.sleep(1.0)
+
+
+def login_link(config: Path) -> str:
+    """A new one-time link to the dashboard. Raises DemoError where somebody has an account already."""
+    settings = load_config(config)
+    engine = open_ledger(settings.database_url, existing=True)
+    try:
+        with writing(engine) as session:
+            link = new_link(session, settings.web, time.time())
+    finally:
+        engine.dispose()
+    if link is None:
+        raise DemoError("the demo's dashboard has an account already; log in with that one")
+    return link
 
 
 def wait_for_delivery(config: Path, received: list[Path], console: Console) -> dict[str, Any]:

@@ -27,13 +27,17 @@ def bundle(request: Request, person: Viewer, place: Here, name: str) -> HTMLResp
         raise StateError(f"there is no bundle {name[:32]!r}; see /bundles")
     known = known_bundle(place.models, name, place.config)
     found = known.bundle
-    measures = sorted({measure for row in found.figures.values() for measure in row}) if found else []
+    organs = {organ.name for organ in found.classes} if found else set()
+    figures = found.figures if found else {}
+    measured = {name: row for name, row in figures.items() if name in organs}
     return page(
         request,
         person,
         "bundle.html",
         known=known,
         bundle=found,
-        measures=measures,
+        measured=measured,
+        measures=list(dict.fromkeys(measure for row in measured.values() for measure in row)),
+        together={name: row for name, row in figures.items() if name not in organs},
         card=html_of(card_of(found)) if found else "",
     )

@@ -14,7 +14,7 @@ from rtseg_daemon.web.place import Here, Place
 
 router = APIRouter(include_in_schema=False)
 DAY_SECONDS = 86400.0
-SHOWN = 200
+SHOWN = 100
 
 CAN_BE_DONE: dict[Need, tuple[str, ...]] = {
     Need.DOUBT: ("cancel",),

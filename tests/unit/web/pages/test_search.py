@@ -61,7 +61,7 @@ def test_a_day_counts_from_its_first_to_its_last_moment(clinic: Place, physicist
 def test_a_search_that_makes_no_sense_says_so(physicist: TestClient, query: str) -> None:
     answer = physicist.get(f"/cases?{query}")
     assert answer.status_code == 422
-    assert 'class="faults" role="alert"' in answer.text
+    assert 'role="alert"><ul class="faults"' in answer.text
     assert numbers(answer.text) == []
 
 
