@@ -34,17 +34,17 @@ from playwright.sync_api import Page
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from rtseg_daemon.anatomy.volume import Volume  # noqa: E402
-from rtseg_daemon.config.web import Role  # noqa: E402
-from rtseg_daemon.ct.series import load_series  # noqa: E402
-from rtseg_daemon.demo import phantom  # noqa: E402
-from rtseg_daemon.ledger.engine import writing  # noqa: E402
-from rtseg_daemon.web.people import sessions  # noqa: E402
-from rtseg_daemon.web.place import Place  # noqa: E402
-from tests.chromium import chromium, place_on_a_port, visitor  # noqa: E402
-from tests.dashboard import make_account  # noqa: E402
-from tests.filled import Clinic  # noqa: E402
-from tests.viewed import doubt_around, drawn_organ, stored_job, stored_series  # noqa: E402
+from rtseg_daemon.anatomy.volume import Volume
+from rtseg_daemon.config.web import Role
+from rtseg_daemon.ct.series import load_series
+from rtseg_daemon.demo import phantom
+from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.web.people import sessions
+from rtseg_daemon.web.place import Place
+from tests.chromium import chromium, place_on_a_port, visitor
+from tests.dashboard import make_account
+from tests.filled import Clinic
+from tests.viewed import doubt_around, drawn_organ, stored_job, stored_series
 
 SEED = 3
 VIEWERS = 3
