@@ -81,7 +81,7 @@ def facts(session: Session, place: Place, job_id: int) -> dict[str, Any]:
         "image_bytes": sum(one.size for one in kept),
         "removed": sum(one.state is InstanceState.REMOVED for one in images),
         "problems": [one for one in (*([result] if result else []), *problems) if one.problem],
-        "viewable": bool(kept) and not problems and result is not None and not result.problem,
+        "viewable": bool(kept) and not problems,
         "siblings": siblings(session, job),
         "send_again": {one.id for one in job.deliveries if may_send_again(one)},
         "offered": offered(job),

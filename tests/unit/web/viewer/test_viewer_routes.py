@@ -14,7 +14,7 @@ from rtseg_daemon.ct.series import CtSeries, load_series
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.schema import Instance, Job
-from rtseg_daemon.ledger.states import InstanceState
+from rtseg_daemon.ledger.states import InstanceState, JobState
 from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.viewer.desk import Desk
 from rtseg_daemon.web.viewer.readers import Readers
@@ -214,6 +214,17 @@ def test_a_job_without_a_result_shows_its_images_alone(own: Shown) -> None:
         session.execute(update(Job).values(rtstruct_path=None, rtstruct_sha256=None))
     assert own.client.get(f"/cases/{own.job}/volume").json()["contours"] is False
     assert told(own.client, f"/cases/{own.job}/contours")[0] == 404
+
+
+def test_the_case_page_has_the_viewer_with_and_without_a_result(own: Shown) -> None:
+    """A job that was held before it had a result has images that whoever decides wants to see."""
+    with_result = own.client.get(f"/cases/{own.job}").text
+    assert f'data-viewer data-job="{own.job}"' in with_result
+    assert f'src="/cases/{own.job}/organ.png?name=Parotid_L"' in with_result
+    with writing(own.place.engine) as session:
+        session.execute(update(Job).values(rtstruct_path=None, rtstruct_sha256=None, state=JobState.HELD, rois=[]))
+    assert "data-viewer" in own.client.get(f"/cases/{own.job}?beside=%22%3E%3Cscript%3E").text
+    assert "<script>" not in own.client.get(f"/cases/{own.job}?beside=%22%3E%3Cscript%3E").text
 
 
 def test_what_retention_removes_while_it_is_viewed_is_shown_no_more(own: Shown) -> None:
