@@ -1,4 +1,4 @@
-"""Alarms before certificates end: our own, the CA's, and those of the systems that we send to and ask.
+"""Alarms before certificates end: our own, the dashboard's, the CA's, and those of the systems that we send to and ask.
 
 The certificates of systems that only call us are looked at when they do (`receive.session`).
 """
@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import DestinationPeer, QueryPeer, Tls
+from rtseg_daemon.config.web import Web
 from rtseg_daemon.dicom.tls import client_context
 from rtseg_daemon.dicom.validity import EndOfCertificate, end_of, ends_in
 from rtseg_daemon.errors import ConfigError, RtsegError
@@ -26,12 +27,10 @@ PEER_SECONDS = 10.0
 def watch(engine: Engine, config: Config) -> None:
     """An alarm for each certificate that ends in 30 days, in 7, or has ended."""
     tls, now = config.dicom.tls, time.time()
-    if tls is None:
-        return
-    ends = own_ends(tls, now)
+    ends = [*own_ends(tls, now), *web_ends(config.web, now)]
     peers: list[DestinationPeer | QueryPeer] = [*config.destinations, *config.query]
     for peer in peers:
-        if peer.tls:
+        if peer.tls and tls is not None:
             try:
                 ends.append(peer_end(tls, peer, now))
             except (OSError, ValueError, RtsegError) as error:
@@ -49,6 +48,17 @@ def own_ends(tls: Tls | None, now: float) -> list[EndOfCertificate]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"dicom.tls: {tls.certificate} or {tls.ca} cannot be read ({error})") from error
     return [EndOfCertificate(whose, end, end - now) for whose, end in found]
+
+
+def web_ends(web: Web, now: float) -> list[EndOfCertificate]:
+    """The dashboard's certificate, where it has one of its own. Raises ConfigError for a file that holds none."""
+    if not web.enabled or web.tls is None:
+        return []
+    try:
+        ends = ends_in(web.tls.certificate)[:1]
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"web.tls: {web.tls.certificate} cannot be read ({error})") from error
+    return [EndOfCertificate(f"the dashboard ({web.tls.certificate})", end, end - now) for end in ends]
 
 
 def peer_end(tls: Tls, peer: DestinationPeer | QueryPeer, now: float) -> EndOfCertificate:

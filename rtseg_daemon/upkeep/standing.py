@@ -11,7 +11,7 @@ from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.loss import quick_check
 from rtseg_daemon.segment.engines.making import being_made, making_shape
 from rtseg_daemon.storage import Layout, is_locked
-from rtseg_daemon.upkeep.certificates import own_ends
+from rtseg_daemon.upkeep.certificates import own_ends, web_ends
 from rtseg_daemon.upkeep.health import Observations, problems, stopped
 
 
@@ -43,7 +43,7 @@ def observed(engine: Engine, config: Config, *, deep: bool = False) -> tuple[dic
         pulse=pulse,
         now=time.monotonic(),
         read_only=layout.read_only(),
-        certificates=own_ends(config.dicom.tls, time.time()),
+        certificates=[*own_ends(config.dicom.tls, time.time()), *web_ends(config.web, time.time())],
         stopped=stopped([process["pid"] for process in shape["processes"]] + [pulse.pid if pulse else None]),
         unsent=(shape["unsent_alarms"], shape["unsent_alarms_error"] or ""),
     )

@@ -12,6 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 
 from rtseg_daemon.config.file import Config
+from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.ledger.engine import database_file
 from rtseg_daemon.ledger.loss import hindrance, loss
 from rtseg_daemon.upkeep.health import process_problems, pulse_problems, storage_problems
@@ -46,9 +47,10 @@ def health_of(engine: Engine, config: Config) -> Health:
         return Health([f"the ledger {file} is gone"])
     try:
         shape, facts = observed(engine, config)
-    except (SQLAlchemyError, OSError) as error:
-        reason = (loss(error) or hindrance(error)) if isinstance(error, SQLAlchemyError) else str(error)
-        return Health([f"the ledger cannot be used: {reason}"])
+    except SQLAlchemyError as error:
+        return Health([f"the ledger cannot be used: {loss(error) or hindrance(error)}"])
+    except (RtsegError, OSError) as error:
+        return Health([str(error)])
     hangs = [*storage_problems(facts), *process_problems(facts), *pulse_problems(facts)]
     free, least = shape["disk"]["free_gb"], config.storage.minimum_free_gb
     refuses = [f"{free} GB are free, and images are refused below {least:g}"] if free < least else []

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.sections import DestinationPeer, Tls
+from rtseg_daemon.config.web import Web, WebTls
 from rtseg_daemon.dicom.validity import EndOfCertificate, end_of, ends_in
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.engine import reading
@@ -141,3 +142,15 @@ def test_a_peers_certificate_is_read_though_it_has_ended(authority: Authority) -
         server.kill()
     assert (found[0].ends, found[0].stage()) == (1612325106.0, "ended")
     assert found[0].whose == f"tps (127.0.0.1:{port})"
+
+
+def test_the_dashboards_certificate_is_watched_too(tmp_path: Path) -> None:
+    pair = Authority(tmp_path / "ca").issue("web", days=("20200101000000Z", "20200201000000Z"))
+    section = Web(tls=WebTls(certificate=pair.certificate, key=pair.key))
+    (end,) = certificates.web_ends(section, time.time())
+    assert f"the dashboard ({pair.certificate}) ended on 2020-02-01" in end.sentence()
+    assert certificates.web_ends(section.model_copy(update={"enabled": False}), time.time()) == []
+    (tmp_path / "none.pem").write_text("no certificate")
+    broken = Web(tls=WebTls(certificate=tmp_path / "none.pem", key=pair.key))
+    with pytest.raises(ConfigError, match=r"web\.tls"):
+        certificates.web_ends(broken, time.time())
