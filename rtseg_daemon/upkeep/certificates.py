@@ -51,7 +51,7 @@ def own_ends(tls: Tls | None, now: float) -> list[EndOfCertificate]:
 
 
 def web_ends(web: Web, now: float) -> list[EndOfCertificate]:
-    """The dashboard's certificate, where it has one of its own. Raises ConfigError for a file that holds none."""
+    """The dashboard's certificate, where it has one of its own. Raises ConfigError for a file that cannot be read."""
     if not web.enabled or web.tls is None:
         return []
     try:

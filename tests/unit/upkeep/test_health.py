@@ -150,7 +150,6 @@ def test_the_dashboards_certificate_is_watched_too(tmp_path: Path) -> None:
     (end,) = certificates.web_ends(section, time.time())
     assert f"the dashboard ({pair.certificate}) ended on 2020-02-01" in end.sentence()
     assert certificates.web_ends(section.model_copy(update={"enabled": False}), time.time()) == []
-    (tmp_path / "none.pem").write_text("no certificate")
     broken = Web(tls=WebTls(certificate=tmp_path / "none.pem", key=pair.key))
     with pytest.raises(ConfigError, match=r"web\.tls"):
         certificates.web_ends(broken, time.time())
