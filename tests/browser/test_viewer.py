@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from axe_core_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
 from pydicom import Dataset, dcmread
@@ -285,6 +286,14 @@ def test_two_results_lie_side_by_side_and_move_in_lockstep(looked: Looked) -> No
     np.testing.assert_allclose(one["matrix"], other["matrix"], atol=0.01)
     first, second = (numbers_of(d["d"].split("M")[1]).reshape(-1, 2) for d in (one, other))
     np.testing.assert_allclose(second.mean(axis=0) - first.mean(axis=0), (3, 0), atol=0.3)
+
+
+@pytest.mark.parametrize("path", ["", "beside"])
+def test_axe_finds_no_violation_in_the_viewer(looked: Looked, path: str) -> None:
+    page = looked.open(f"?beside={looked.rerun}" if path else "")
+    page.locator("[data-viewer] details summary").click()
+    found = Axe().run(page, {"include": [["[data-viewer]"]]})
+    assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in found["violations"]] == []
 
 
 def test_an_altered_structure_set_is_told_and_the_ct_is_still_there(looked: Looked) -> None:
