@@ -52,11 +52,11 @@ def test_all_children_but_the_workers_start_with_one_thread(config: Config, layo
 @pytest.mark.usefixtures("crowded")
 def test_the_supervisor_has_no_idle_threads_and_hands_the_environment_on(tmp_path: Path) -> None:
     program = (
-        "import os\n"
+        "import os, pathlib\n"
         "from rtseg_daemon.cli import running\n"
         "running.require_config = lambda path: None\n"
         "try:\n"
-        f"    running.serve(running.Path({str(tmp_path / 'none.yaml')!r}))\n"
+        f"    running.serve(pathlib.Path({str(tmp_path / 'none.yaml')!r}))\n"
         "except Exception:\n"
         "    pass\n"
         "import sys\n"
