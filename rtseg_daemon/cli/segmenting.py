@@ -158,14 +158,62 @@ def demo(
     stay: Annotated[
         bool, typer.Option("--open", help="Leave the daemon running until Ctrl-C, and print a link to its dashboard.")
     ] = False,
+    constancy: Annotated[
+        bool, typer.Option("--constancy", help="Check the installed bundle by the phantom, without daemon or network.")
+    ] = False,
+    record: Annotated[
+        bool, typer.Option("--record", help="With --constancy: what is found becomes the reference.")
+    ] = False,
+    reference: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="With --constancy: where references lie.", show_default=False)
+    ] = None,
+    bundle: Annotated[str, typer.Option(help="With --constancy: the bundle.")] = DEFAULT_BUNDLE,
+    config: ConfigFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """A made-up patient through the real daemon, with a played PACS and planning system.
 
-    Example: rtseg-daemon demo --out demo-out
+    With --constancy the daily check instead: the phantom's contours, volumes,
+    centres, HU and times against what was recorded of this version of the bundle,
+    then sides, an organ that is not there and a wrong region. Exit status 1 with
+    organ and figure if one is out of tolerance.
+
+    Example: rtseg-daemon demo --constancy --config /etc/rtseg/config.yaml
     """
+    if constancy:
+        return check_constancy(bundle, reference or user_references(), record, config, as_json)
+    if record or reference is not None:
+        raise typer.BadParameter("goes with --constancy", param_hint="--record or --reference")
     try:
         # matplotlib and pynetdicom: only the demo needs them, and says so where one is missing
         from rtseg_daemon.demo.play import run_demo
     except ImportError as error:
         raise BundleError(f"the demo needs all of the package's dependencies: {error}") from error
-    run_demo(to, out, stay=stay)
+    return run_demo(to, out, stay=stay)
+
+
+def user_references() -> Path:
+    """Where references of the constancy check are kept: the user's data folder (XDG base directory specification)."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "rtseg-daemon" / "constancy"
+
+
+def check_constancy(bundle: str, references: Path, record: bool, config: Path | None, as_json: bool) -> None:
+    """The daily check. Exit status 1 if something is out of tolerance."""
+    # the phantom and its networks: `segment` needs none of it
+    from rtseg_daemon.demo.daily import Day, check_day
+
+    settings = load_config(config) if config is not None else Config()
+    configure(settings.logging, "constancy")
+    one, *more = bundles_for(settings, bundle)
+    if more:
+        raise typer.BadParameter("one bundle at a time", param_hint="--bundle")
+    with Console(stderr=True).status("a phantom goes through the bundle"):
+        checks = check_day(Day(one, settings.compute, user_cache(), references, record))
+    ok = all(check.ok for check in checks)
+    if as_json:
+        print_json({"ok": ok, "checks": [vars(check) for check in checks]})
+    else:
+        for check in checks:
+            typer.echo(f"{'ok' if check.ok else 'FAILED'}  {check.subject}: {check.message}")
+    raise typer.Exit(0 if ok else 1)
