@@ -97,7 +97,7 @@ def check_region(run: Run, ct: Volume) -> Check:
         result = through(run, ct.with_array(np.repeat(water[None], ct.shape[0], axis=0)), seed=3)
     except SeriesError as error:
         return Check("wrong region", True, f"a water phantom is HELD: {error}")
-    said = f"HELD: {'; '.join(result.reasons)}" if result.held else "not held"
+    said = f"HELD: {result.reasons[0]}" if result.held else "not held"
     return Check("wrong region", result.held, f"a water phantom is {said}")
 
 
