@@ -45,6 +45,7 @@ def once(runner: Callable[[Bundle, daily.Day], Run]) -> Callable[[Bundle, daily.
     return make
 
 
+@pytest.mark.slow
 def test_sides_a_missing_organ_a_wrong_region_and_constancy_of_the_shipped_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
