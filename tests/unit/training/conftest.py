@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from rtseg_training.learn.dataset import Prepared, prepare
+from rtseg_training.learn.prepared import Prepared, prepare
 from rtseg_training.learn.recipe import Augment, Loss, Member, Optimizer, Recipe, Schedule
 from rtseg_training.sets.cases import Case, make_case, save_case
 from rtseg_training.sets.manifest import write_manifest

@@ -74,23 +74,22 @@ def calibrate(
     report: Callable[[str], None] = silent,
 ) -> Result:
     """Fit everything on the collected cases. Raises CalibrationError where they are too few."""
-    folds = st.folds_of_groups([one.case.patient or one.case.name for one in collected], FOLDS)
+    folds = st.folds_of_groups([one.patient or one.name for one in collected], FOLDS)
     crossed, final, samples = crossed_bundles(segmenter, collected, folds)
     evaluation = Evaluation()
     alone, copied = [], []
     for case, bundle in zip(collected, crossed, strict=True):
         said = described(segmenter, bundle, case)
-        add_case(evaluation, case.case, said, bundle, tolerance_mm)
+        add_case(evaluation, case.load(), said, bundle, tolerance_mm)
         alone.append(voter_scores(case, said.ensemble))
     evaluation.seconds.clear()  # stored members: nothing was inferred
-    cases = [one.case for one in collected]
-    for number, bundle in enumerate(crossed):
+    for number, (one, bundle) in enumerate(zip(collected, crossed, strict=True)):
         own = Segmenter(bundle, segmenter.engine)
-        for copy, fault in faulty_copies(cases[number], number, further.copies, further.seed):
+        for copy, fault in faulty_copies(one.load(), number, further.copies, further.seed):
             copied += copy_rows(copy, fault, segmented_organs(own, copy), tolerance_mm)
             report(copy.name)
     names, acceptable = [c.name for c in final.classes], [c.acceptable for c in final.classes]
-    fold_of_case = {case.name: int(fold) for case, fold in zip(cases, folds, strict=True)}
+    fold_of_case = {case.name: int(fold) for case, fold in zip(collected, folds, strict=True)}
     beside = aligned(further.rows, evaluation.rows)
     patients = sorted({patient_of(row) for row in beside})
     fold_of_case |= dict(zip(patients, map(int, st.folds_of(len(patients), FOLDS)), strict=True))
@@ -172,10 +171,10 @@ def with_calibration(bundle: Bundle, fitted: Fitted, old: Bundle) -> Bundle:
 
 def voter_scores(case: Collected, ensemble: Ensemble) -> Array:
     """Dice `(members + 1, organs)` of every member's own votes and, last, of the ensemble, on the network's grid."""
-    labels = [*ensemble.votes, ensemble.labels]
+    labels, truth = [*ensemble.votes, ensemble.labels], case.truth
     scores = np.full((len(labels), case.member_dice.shape[1]), np.nan)
     for k in np.flatnonzero(np.isfinite(case.member_dice[0])):
-        scores[:, k] = [dice(case.truth == k + 1, own == k + 1) for own in labels]
+        scores[:, k] = [dice(truth == k + 1, own == k + 1) for own in labels]
     return scores
 
 

@@ -3,13 +3,11 @@
 import hashlib
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -20,13 +18,14 @@ from rtseg_daemon.rtstruct.codes import anatomy_of
 from rtseg_daemon.storage import write_durably
 from rtseg_training.bundle.known_cases import with_learned
 from rtseg_training.bundle.lineage import ancestry, refuse_learned
+from rtseg_training.bundle.population import Prior, check_sides, described, volume_prior
 from rtseg_training.bundle.scope import facts_of, limits_of
 from rtseg_training.errors import CheckpointError, ExportError
 from rtseg_training.learn.account import cases_of, check_finished, check_owner, check_plan, check_same
 from rtseg_training.learn.checkpoint import part, read_checkpoint
 from rtseg_training.learn.focus import check_measured
 from rtseg_training.learn.recipe import Recipe, first_fault
-from rtseg_training.measure.evaluate import drawn, open_bundle
+from rtseg_training.measure.evaluate import open_bundle
 from rtseg_training.sets.cases import Case
 from rtseg_training.sets.manifest import Entry
 from rtseg_training.sets.organs import side_of
@@ -38,18 +37,6 @@ RANK_WEIGHTS = (5.0, 4.0, 3.0, 1.0, 1.0, 1.0)
 def rank_table(family: str) -> tuple[float, ...]:
     """Weights by rank: 3D-SepNet's. The other methods take the plain mean of their members (seed 002, Sec. 3.4)."""
     return RANK_WEIGHTS if family == "sepnet" else (1.0,)
-
-
-LEAST_SPREAD = float(np.log(1.5))
-"""No volume range is narrower than a third below and a half above the median, however alike the training cases."""
-
-
-@dataclass(frozen=True)
-class Prior:
-    """What the training cases say of one organ: plausible volume in ml, and the side it lies on."""
-
-    volume_ml: tuple[float, float]
-    cases: int
 
 
 def weights_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -92,32 +79,6 @@ def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path, case
         alpha=changed.loss.alpha if changed.loss.name == "ath_l_exp" else None,
         mirror=changed.mirror,
     )
-
-
-def volume_prior(cases: Sequence[Case], organ: str) -> Prior:
-    """Three robust standard deviations (1.4826 MAD) of the logarithm around the median of the drawn volumes.
-
-    Raises ExportError if no case has the organ.
-    """
-    having = [case for case in cases if drawn(case, organ)]
-    if not having:
-        raise ExportError(f"{organ}: no case of the training set has it; leave it out of the recipe")
-    logs = np.log([float(case.mask(organ).sum()) * case.ct.voxel_ml for case in having])
-    middle = float(np.median(logs))
-    spread = max(3 * 1.4826 * float(np.median(np.abs(logs - middle))), LEAST_SPREAD)
-    return Prior((round(float(np.exp(middle - spread)), 2), round(float(np.exp(middle + spread)), 2)), len(having))
-
-
-def check_sides(cases: Sequence[Case], organs: Sequence[str]) -> None:
-    """Raises ExportError if a left organ does not lie to the patient's left of its right twin in most cases."""
-    for left in (organ for organ in organs if side_of(organ) == "left"):
-        right = left[:-2] + "_R"
-        both = [case for case in cases if drawn(case, left) and drawn(case, right)]
-        if not both:
-            continue
-        x = [np.nonzero(case.mask(left))[2].mean() - np.nonzero(case.mask(right))[2].mean() for case in both]
-        if float(np.mean(np.asarray(x) > 0)) < 0.9:
-            raise ExportError(f"{left} lies to the right of {right} in the training set; are sides mixed up there?")
 
 
 def keeps_largest(recipe: Recipe, organ: str, interpreted_type: str) -> bool:
@@ -201,13 +162,13 @@ def common_recipe(recipe: Recipe, members: Sequence[str]) -> Recipe:
 
 
 def export(
-    runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: Sequence[Case], folder: Path,
+    runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: Iterable[Case], folder: Path,
     version: str, description: str, intended_use: str, held_out: Sequence[Entry] = (), entries: Sequence[Entry] = (),
 ) -> Bundle:  # fmt: skip
     """A bundle with equal member weights and no calibration yet, in `folder` (its name is the bundle's).
 
     Args:
-        cases: what the members learned.
+        cases: what the members learned, looked at one after the other.
         held_out: the cases on which it will be calibrated, as their manifest lists them.
         entries: `cases` as their manifest lists them, from which the bundle's limits come.
 
@@ -217,9 +178,10 @@ def export(
     check_measured(recipe)
     folder.mkdir(parents=True, exist_ok=True)
     plan = common_recipe(recipe, members)
-    names = [case.name for case in cases]
-    check_sides(cases, recipe.classes)
-    classes = [organ_class(organ, volume_prior(cases, organ), len(members), recipe) for organ in recipe.classes]
+    population = [described(case, recipe.classes) for case in cases]
+    names = [case.name for case in population]
+    check_sides(population, recipe.classes)
+    classes = [organ_class(organ, volume_prior(population, organ), len(members), recipe) for organ in recipe.classes]
     files = [write_member(runs / name / "checkpoint.safetensors", name, recipe, folder, names) for name in members]
     chain = ancestry(runs, recipe, members)
     refuse_learned(chain, runs, names, held_out)
@@ -244,7 +206,7 @@ def export(
         "in_plane": plan.in_plane,
         "limits": limits_of(entries, recipe.limits) if entries else Limits(),
         "known_limits": recipe.limits.known,
-        "provenance": provenance(chain, recipe_path, len(cases)),
+        "provenance": provenance(chain, recipe_path, len(population)),
     }
     try:
         bundle = Bundle.model_validate(document)

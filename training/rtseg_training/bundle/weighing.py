@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtseg_daemon.anatomy.volume import Array, grid_of
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.ensemble import Ensemble, combine, corrected
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter, Stages
@@ -59,15 +59,16 @@ def answer(segmenter: Segmenter, case: Collected) -> Ensemble:
 
 def scale_scores(case: Collected, ensemble: Ensemble) -> Array:
     """Dice `(organs, len(SCALES))` of each organ if its probability alone were multiplied, or NaN where not drawn."""
-    p = ensemble.probabilities
+    p, labels = ensemble.probabilities, case.truth.ravel()
+    flat = p.reshape(len(p), -1)
     out = np.full((len(p) - 1, len(SCALES)), np.nan)
     for k in range(1, len(p)):
-        truth = case.truth == k
-        if not np.isfinite(case.member_dice[0, k - 1]) or not truth.any():
+        if not np.isfinite(case.member_dice[0, k - 1]) or not (labels == k).any():
             continue
-        others = np.delete(p, k, axis=0).max(axis=0)
-        near = truth | (p[k] * SCALES[-1] > others)
-        ratio, true = p[k][near] / np.maximum(others[near], 1e-7), truth[near]
+        # elsewhere no factor makes it the largest of so many classes, since the largest other is above their mean
+        near = np.flatnonzero((labels == k) | (flat[k] > 1 / (2 * SCALES[-1] * len(p))))
+        others = np.delete(flat[:, near], k, axis=0).max(axis=0)
+        ratio, true = flat[k, near] / np.maximum(others, 1e-7), labels[near] == k
         for index, scale in enumerate(SCALES):
             out[k - 1, index] = dice(true, ratio * scale > 1.0)
     return out
@@ -85,11 +86,12 @@ def best_scales(scores: Array) -> Array:
 
 def sample_voxels(case: Collected, ensemble: Ensemble, count: int = 4000) -> Voxels:
     """Voxels where the truth or any member sees an organ, at most `count` of them."""
-    near = np.flatnonzero((case.truth > 0) | (ensemble.votes > 0).any(axis=0))
+    truth = case.truth
+    near = np.flatnonzero((truth > 0) | (ensemble.votes > 0).any(axis=0))
     rng = np.random.default_rng(len(near))
     chosen = rng.choice(near, min(count, near.size), replace=False)
     return Voxels(ensemble.probabilities.reshape(len(case.annotated), -1)[:, chosen].T.astype(np.float64),
-                  case.truth.ravel()[chosen], case.annotated)  # fmt: skip
+                  truth.ravel()[chosen], case.annotated)  # fmt: skip
 
 
 def seen(sample: Voxels, temperature: float) -> Array:
@@ -131,7 +133,7 @@ def variant(segmenter: Segmenter, bundle: Bundle) -> Segmenter:
 def described(segmenter: Segmenter, bundle: Bundle, case: Collected) -> Segmentation:
     """What the daemon would say of the case with this bundle."""
     other = variant(segmenter, bundle)
-    return other.describe(grid_of(case.case.ct), case.network, answer(other, case), Stages(lambda _: None))
+    return other.describe(case.grid, case.network, answer(other, case), Stages(lambda _: None))
 
 
 def crossed_bundles(

@@ -14,6 +14,7 @@ from rtseg_training.cli.commands_bundle import (
     results_command,
 )
 from rtseg_training.cli.commands_data import import_command, split_command, template_command
+from rtseg_training.cli.commands_plan import plan_command
 from rtseg_training.cli.commands_stress import stress_command
 from rtseg_training.cli.commands_train import refresh_command, score_command, train_command
 from rtseg_training.cli.console import console
@@ -29,6 +30,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=HEL
 app.command("import")(import_command)
 app.command("split")(split_command)
 app.command("audit")(audit_command)
+app.command("plan")(plan_command)
 app.command("train")(train_command)
 app.command("refresh")(refresh_command)
 app.command("evaluate")(evaluate_command)

@@ -32,8 +32,7 @@ from rtseg_training.measure.audit import audit_case
 from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.measure.figures import write_figures
 from rtseg_training.measure.tables import markdown, read_csv, summary, write_report
-from rtseg_training.sets.cases import Case
-from rtseg_training.sets.joined import check_drawn, listed, load_cases
+from rtseg_training.sets.joined import Listed, check_drawn, cut_by_import, listed, loaded
 
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 Limit = Annotated[int, typer.Option(help="Only the first N cases; 0: all.")]
@@ -53,13 +52,19 @@ GoldenFolder = Annotated[
 ]
 
 
-def some_cases(folders: Sequence[Path], limit: int) -> list[Case]:
-    """The cases of these data sets, the first `limit` of them where it is not 0."""
+def some_cases(folders: Sequence[Path], limit: int) -> list[Listed]:
+    """The cases of these data sets, the first `limit` of them where it is not 0. None is read yet.
+
+    Says where they are not the CTs as they were received.
+    """
     cases = listed(*folders)
-    return [one.load() for one in (cases[:limit] if limit else cases)]
+    cases = cases[:limit] if limit else cases
+    if sentence := cut_by_import(cases):
+        console.print(sentence, style="yellow", highlight=False)
+    return cases
 
 
-def learned(cases: list[Case], recipe: Recipe) -> list[Case]:
+def learned(cases: Sequence[Listed], recipe: Recipe) -> list[Listed]:
     """The cases that the recipe's members saw."""
     return [case for case in cases if case.name not in recipe.exclude]
 
@@ -92,13 +97,13 @@ def dices_of(items: list[str]) -> dict[str, float]:
 
 
 def calibrated(
-    bundle: Bundle, validation: list[Case], report: Path, threads: int, further: Further = NOTHING_FURTHER
+    bundle: Bundle, validation: Sequence[Listed], report: Path, threads: int, further: Further = NOTHING_FURTHER
 ) -> tuple[Bundle, Segmenter]:
     """Calibrate on the cases, write the report, and return the bundle with its figures, and its segmenter."""
     segmenter = open_segmenter(bundle, threads)
     with tempfile.TemporaryDirectory(prefix="rtseg-members-") as folder:
         with counted("members", len(validation)) as tick:
-            collected = collect(segmenter, validation, Path(folder), tick)
+            collected = collect(segmenter, [one.load for one in validation], Path(folder), tick)
         with counted("copies", further.copies * len(validation)) as tick:
             result = calibrate(segmenter, collected, further=further, report=tick)
     write_report(report, result.evaluation, 3.0, f"{bundle.name} {bundle.version}, cross-fitted on validation")
@@ -163,11 +168,11 @@ def export_command(
         staged = Path(place) / name_for(target, version)
         with console.status("reading the training set"):
             bundle = export(
-                runs, plan, recipe, members.split(","), learned(load_cases(*data), plan), staged, version,
+                runs, plan, recipe, members.split(","), loaded(learned(listed(*data), plan)), staged, version,
                 description or f"Organs at risk by recipe {plan.name}", intended_use, held_out, entries,
             )  # fmt: skip
         with counted("priors", len(listed(*data))) as tick:
-            bundle = with_priors(with_rules(bundle, {}), learned(load_cases(*data), plan), tick)
+            bundle = with_priors(with_rules(bundle, {}), loaded(learned(listed(*data), plan)), tick)
         bundle = bundle.model_copy(update={"provenance": told | bundle.provenance})
         least = demanded(minimum or [], bundle, bool(validation))
         demands = Demands(new_golden, golden_cases(bundle, golden, golden_folder), golden_folder, least)
@@ -197,7 +202,7 @@ def golden_cases(bundle: Bundle, golden: Path | None, folder: Path | None) -> li
 def finish(
     bundle: Bundle,
     out: Path,
-    validation: list[Case],
+    validation: Sequence[Listed],
     report: Path,
     demands: Demands,
     threads: int,
@@ -265,7 +270,7 @@ def calibrate_command(
         fresh = with_calibrated(fresh, [one.entry for one in (chosen[:limit] if limit else chosen)])
         if priors:
             with counted("priors", len(listed(*priors))) as tick:
-                fresh = with_priors(fresh, load_cases(*priors), tick)
+                fresh = with_priors(fresh, loaded(listed(*priors)), tick)
         further = Further(copies, 0, [row | {BESIDE: 1.0} for path in beside or [] for row in read_csv(path)])
         finish(fresh, target, some_cases(validation, limit), report, demands, threads, further)
 
@@ -294,7 +299,7 @@ def evaluate_command(
     cases = some_cases(data, limit)
     segmenter = open_segmenter(known, threads)
     with counted("cases", len(cases)) as tick:
-        found = evaluate(segmenter, cases, tolerance_mm, tick, divide)
+        found = evaluate(segmenter, loaded(cases), tolerance_mm, tick, divide)
     title = f"{known.name} {known.version} on {' and '.join(folder.name for folder in data)}"
     write_report(out, found, tolerance_mm, title if divide == 1 else f"{title}, pixels divided {divide} x {divide}")
     write_figures(out, found)
@@ -340,7 +345,7 @@ def audit_command(
     cases, segmenter = some_cases(data, limit), open_segmenter(known, threads)
     listed = 0
     with counted("cases", len(cases)) as tick:
-        for case in cases:
+        for case in loaded(cases):
             findings = audit_case(case, segmenter.segment_volume(case.ct).organs, known.classes)
             for finding in findings:
                 typer.echo(f"{finding.case}: {finding.what}")

@@ -9,10 +9,11 @@ import typer
 from rtseg_daemon.ct.series import list_series
 from rtseg_training.cli.console import console, counted
 from rtseg_training.errors import CaseError
+from rtseg_training.sets.cases import body_alone
 from rtseg_training.sets.import_dicom import tree_sources
 from rtseg_training.sets.import_folders import find_cases, folder_sources
 from rtseg_training.sets.importing import REPORT, Counts, OpenSet, import_into
-from rtseg_training.sets.joined import called, load_cases
+from rtseg_training.sets.joined import called, listed, loaded
 from rtseg_training.sets.key_file import NAME, open_key
 from rtseg_training.sets.manifest import key_of_set
 from rtseg_training.sets.names import load_names
@@ -120,7 +121,7 @@ def template_command(
     Example: rtseg-train template sets/train --out rtseg_daemon/demo/data/template.npz
     """
     names = organs.split(",") if organs else list(DEFAULT_ORGANS)
-    chosen = choose_cases(load_cases(*data), names, count)
+    chosen = choose_cases([body_alone(case) for case in loaded(listed(*data))], names, count)
     hu, shares = make_template(chosen, names, lambda text: console.print(text, highlight=False), rounds)
     save_template(out, hu, shares, names, len(chosen))
     console.print(f"{len(chosen)} patients averaged: {out}, {out.stat().st_size / 1e6:.2f} MB")

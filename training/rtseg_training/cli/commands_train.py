@@ -3,8 +3,6 @@
 import math
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -20,16 +18,17 @@ from rtseg_training.cli.console import console, counted
 from rtseg_training.compare.score import score_run
 from rtseg_training.errors import CaseError, RecipeError
 from rtseg_training.learn.beforehand import check_cases, check_order, check_runs
-from rtseg_training.learn.dataset import Prepared, prepare
+from rtseg_training.learn.cache import ready_cases
 from rtseg_training.learn.distributed import Place, here, process_group
 from rtseg_training.learn.focus import with_boxes
 from rtseg_training.learn.precision import multiplies_bf16
+from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Member, Recipe, load_recipe, save_recipe
 from rtseg_training.learn.runlog import Progress
 from rtseg_training.learn.stopping import UNFINISHED, Stop, heeding
 from rtseg_training.learn.trainer import Run, network_of
 from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
-from rtseg_training.sets.joined import Listed, called, check_drawn, listed, load_cases
+from rtseg_training.sets.joined import called, check_drawn, listed, loaded
 
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 StopAfter = Annotated[
@@ -37,6 +36,12 @@ StopAfter = Annotated[
     typer.Option(help="Stop and save after this time: 90s, 9m or 2h, seconds without a unit; run again to go on."),
 ]
 Workers = Annotated[int, typer.Option(help="Threads that prepare patches ahead.")]
+
+
+Cache = Annotated[
+    Path | None, typer.Option(help="Folder for prepared cases; left out: prepared, in each data set's folder.")
+]
+Makers = Annotated[int, typer.Option(min=0, help="Processes that prepare cases; 0: one a core, as memory allows.")]
 
 
 def known_device(name: str) -> str:
@@ -57,15 +62,15 @@ Device = Annotated[
 ]
 
 
-def prepare_all(folders: Sequence[Path], recipe: Recipe) -> list[Prepared]:
-    """Load and prepare every case of the data sets that the recipe does not exclude, two at a time."""
-
-    def prepared(one: Listed) -> Prepared:
-        return replace(prepare(one.load(), recipe), digest=one.digest, patient=one.patient)
-
-    cases = [one for one in listed(*folders) if one.name not in recipe.exclude]
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(prepared, cases))
+def prepare_all(
+    folders: Sequence[Path], recipe: Recipe, cache: Path | None = None, makers: int = 0, place: Place | None = None,
+    limit: int | None = None,
+) -> list[TrainingCase]:  # fmt: skip
+    """Every case of the data sets (the first `limit`) that the recipe does not exclude, prepared and kept on disk."""
+    cases = [one for one in listed(*folders) if one.name not in recipe.exclude][:limit]
+    place = place or Place()
+    with counted("preparing cases", len(cases), shown=place.first) as tick:
+        return ready_cases(cases, recipe, cache, makers, tick, place.rank, place.world)
 
 
 def check_excluded(recipe: Recipe, folders: Sequence[Path]) -> None:
@@ -98,7 +103,7 @@ def start_of(member: Member, out: Path, starts: dict[str, Path]) -> Path | None:
 
 
 def train_members(
-    recipe: Recipe, members: Sequence[Member], out: Path, cases: list[Prepared], held: list[Prepared],
+    recipe: Recipe, members: Sequence[Member], out: Path, cases: list[TrainingCase], held: list[TrainingCase],
     place: Place, left: float, workers: int, starts: dict[str, Path], stop: Stop,
 ) -> None:  # fmt: skip
     """Train one member after the other, each to its last step. Ends with status 3 when time is up or `stop` says so."""
@@ -136,6 +141,8 @@ def train_command(
     device: Device = "auto",
     workers: Workers = 1,
     threads: Threads = 0,
+    cache: Cache = None,
+    makers: Makers = 0,
 ) -> None:
     """Train a recipe's members. Run it again to go on where it stopped.
 
@@ -155,9 +162,8 @@ def train_command(
     check_excluded(recipe, data)
     check_order(recipe, chosen, out)
     with process_group(here(device)) as place:
-        with console.status("preparing cases"):
-            cases = prepare_all(data, recipe)
-            held = prepare_all(validation, recipe)[: recipe.validate_cases] if validation else []
+        cases = prepare_all(data, recipe, cache, makers, place)
+        held = prepare_all(validation, recipe, cache, makers, place, recipe.validate_cases) if validation else []
         check_cases(recipe, cases)
         recipe = with_boxes(recipe, cases)
         for one in chosen:
@@ -186,6 +192,8 @@ def refresh_command(
     device: Device = "auto",
     workers: Workers = 1,
     threads: Threads = 0,
+    cache: Cache = None,
+    makers: Makers = 0,
 ) -> None:
     """Train a bundle's members on with new cases, and compare old and new. Calibrate the new one before its use.
 
@@ -200,8 +208,7 @@ def refresh_command(
     if threads:
         torch.set_num_threads(threads)
     with process_group(here(device)) as place:
-        with console.status("preparing cases"):
-            cases = prepare_all(data, recipe)
+        cases = prepare_all(data, recipe, cache, makers, place)
         check_cases(recipe, cases)
         check_runs(recipe, runs, cases, starts_of(old))
         with heeding() as stop:
@@ -209,9 +216,9 @@ def refresh_command(
         if not place.first:
             return
     new = refreshed(old, recipe, runs, out.resolve(), version, [one.entry for one in listed(*data)])
-    held = load_cases(*validation)
+    held = listed(*validation)
     with counted("old and new", 2 * len(held)) as tick:
-        results = [evaluate(open_segmenter(b, threads), held, 3.0, tick) for b in (old, new)]
+        results = [evaluate(open_segmenter(b, threads), loaded(held), 3.0, tick) for b in (old, new)]
     report = comparison(results[0], results[1], (f"{old.name} {old.version}", f"{new.name} {new.version}"))
     (runs / "comparison.md").write_text(report)
     typer.echo(report)
@@ -223,6 +230,8 @@ def score_command(
     data: Annotated[list[Path], typer.Option(help="Held-out data set (repeatable).")],
     member: Annotated[list[str] | None, typer.Option(help="These members only (repeatable).")] = None,
     threads: Threads = 0,
+    cache: Cache = None,
+    makers: Makers = 0,
 ) -> None:
     """Measure finished runs case by case, to compare them.
 
@@ -232,8 +241,7 @@ def score_command(
     if threads:
         torch.set_num_threads(threads)
     chosen = [recipe.member(name) for name in member] if member else list(recipe.members)
-    with console.status("preparing cases"):
-        cases = prepare_all(data, recipe)
+    cases = prepare_all(data, recipe, cache, makers)
     if not cases:
         raise CaseError(f"{called(data)} holds no case that the recipe does not exclude; nothing can be measured")
     with counted("cases", len(cases) * len(chosen)) as tick:

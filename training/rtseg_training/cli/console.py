@@ -10,9 +10,9 @@ console = Console(stderr=True)
 
 
 @contextmanager
-def counted(title: str, total: int) -> Iterator[Callable[[str], None]]:
+def counted(title: str, total: int, shown: bool = True) -> Iterator[Callable[[str], None]]:
     """A progress bar as a function to call after each piece of work."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
+    with Progress(*columns, console=console, disable=not shown) as bar:
         task = bar.add_task(title, total=total)
         yield lambda _name: bar.advance(task)

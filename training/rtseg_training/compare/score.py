@@ -12,8 +12,8 @@ from torch import nn
 from rtseg_daemon.segment.body import largest_object
 from rtseg_training.learn.account import check_finished, check_owner, check_plan
 from rtseg_training.learn.checkpoint import load_into, read_meta, read_weights
-from rtseg_training.learn.dataset import Prepared
 from rtseg_training.learn.focus import answering, check_measured
+from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Member, Recipe
 from rtseg_training.learn.trainer import network_of
 from rtseg_training.learn.validation import predict
@@ -29,19 +29,19 @@ def trained(recipe: Recipe, checkpoint: Path) -> nn.Module:
     return answering(net.eval(), recipe)
 
 
-def score_case(net: nn.Module, case: Prepared, recipe: Recipe) -> dict[str, float]:
+def score_case(net: nn.Module, case: TrainingCase, recipe: Recipe) -> dict[str, float]:
     """Dice of every organ that is drawn in the case, its largest part as the daemon keeps it, on the recipe's grid."""
     found = predict(net, case.hu.array, recipe, torch.device("cpu"))
-    scores = {}
+    scores, labels = {}, case.labels
     for k, name in enumerate(recipe.classes, 1):
-        truth = case.labels == k
+        truth = labels == k
         if case.annotated[k] and truth.any():
             scores[name] = dice(truth, largest_object(found == k) if (found == k).any() else found == k)
     return scores
 
 
 def score_run(
-    recipe: Recipe, member: Member, folder: Path, cases: Sequence[Prepared], tick: Callable[[str], None]
+    recipe: Recipe, member: Member, folder: Path, cases: Sequence[TrainingCase], tick: Callable[[str], None]
 ) -> None:
     """Measure one run and write `validation.csv` and `run.json` beside its log.
 

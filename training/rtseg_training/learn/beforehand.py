@@ -2,38 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
 
-from rtseg_daemon.anatomy.volume import Array
 from rtseg_training.errors import CheckpointError, RecipeError
 from rtseg_training.learn.account import cases_of, check_owner, check_plan, check_same
 from rtseg_training.learn.checkpoint import read_meta
+from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Member, Recipe
 
 CHECKPOINT, BEST = "checkpoint.safetensors", "best.safetensors"
 
 
-class Labelled(Protocol):
-    """A prepared case, as far as it is asked here."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def labels(self) -> Array: ...
-
-    @property
-    def annotated(self) -> Array: ...
-
-
-def check_cases(recipe: Recipe, cases: Sequence[Labelled]) -> None:
+def check_cases(recipe: Recipe, cases: Sequence[TrainingCase]) -> None:
     """Raise RecipeError where there is no case, or none that has one of the recipe's classes."""
     if not cases:
         raise RecipeError(f"recipe {recipe.name}: there is no case to learn from; look at --data and `exclude:`")
     missing = dict.fromkeys(range(1, len(recipe.classes) + 1))
     for case in cases:
         for k in list(missing):
-            if case.annotated[k] and bool((case.labels == k).any()):
+            if case.annotated[k] and case.counts[k]:
                 del missing[k]
         if not missing:
             return
@@ -44,7 +30,7 @@ def check_cases(recipe: Recipe, cases: Sequence[Labelled]) -> None:
     )
 
 
-def check_runs(recipe: Recipe, out: Path, cases: Sequence[Labelled], starts: Mapping[str, Path]) -> None:
+def check_runs(recipe: Recipe, out: Path, cases: Sequence[TrainingCase], starts: Mapping[str, Path]) -> None:
     """Raise CheckpointError for a checkpoint in `out` that is damaged, of another recipe or of other cases.
 
     All members are looked at, not only those to be trained now: `recipe.yaml` beside the runs speaks of all of them.

@@ -1,4 +1,4 @@
-"""Cases made ready for one recipe, and the random patches cut from them.
+"""Random patches of prepared cases.
 
 A patch depends on (seed, step, place in the batch) alone, so a run that is taken up again sees what it would have seen.
 """
@@ -11,28 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from rtseg_daemon.anatomy.sides import mirrored_channels
-from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Shape, Volume
-from rtseg_daemon.segment.body import body_mask, centre_box
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Shape
 from rtseg_daemon.segment.infer import network_input, padded_window
-from rtseg_daemon.segment.resample import interpolate, resample, spaced_grid
+from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Augment, Recipe
-from rtseg_training.sets.cases import Case
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A case on the recipe's grid: HU `(z, y, x)` int16, labels uint8, and which classes were looked for.
-
-    `digest`: SHA-256 of the case's file, by which it is known again in another data set, empty where there is no file.
-    `patient`: digest of the patient, empty where unknown.
-    """
-
-    name: str
-    hu: Volume
-    labels: Array
-    annotated: Array
-    digest: str = ""
-    patient: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,36 +29,6 @@ class Patch:
 def class_names(recipe: Recipe) -> list[str]:
     """The classes in channel order, background first."""
     return ["background", *recipe.classes]
-
-
-def prepare(case: Case, recipe: Recipe) -> Prepared:
-    """Resample to the recipe's spacing, crop around the patient with room for the jitter, one label per voxel.
-
-    A mask is interpolated linearly and a voxel goes to the structure with the largest share, if that is a half or more.
-    """
-    grid = spaced_grid(case.ct, recipe.spacing_mm)
-    hu = resample(case.ct, grid, sampled=recipe.in_plane == "sample")
-    room = tuple(e + 2 * j * s for e, j, s in zip(recipe.extent_mm, recipe.jitter, recipe.spacing_mm, strict=True))
-    box = centre_box(body_mask(hu), recipe.spacing_mm, (room[0], room[1], room[2]))
-    best = np.full(grid.shape, 0.5, np.float32)
-    labels = np.zeros(grid.shape, np.uint8)
-    annotated = np.zeros(len(recipe.classes) + 1, bool)
-    annotated[0] = True
-    for k, name in enumerate(recipe.classes, 1):
-        if name not in case.structures:
-            continue
-        annotated[k] = True
-        share = interpolate(case.ct.with_array(case.mask(name).astype(np.float32)), grid, 0.0).array
-        wins = share >= best
-        labels[wins] = k
-        best = np.maximum(best, share)
-    cropped = hu.crop(box)
-    return Prepared(
-        case.name,
-        cropped.with_array(np.clip(np.rint(cropped.array), -1024, 8000).astype(np.int16)),
-        labels[box.slices].copy(),
-        annotated,
-    )
 
 
 def sampled_size(recipe: Recipe, whole: Sequence[int]) -> Sequence[int]:
@@ -102,13 +54,13 @@ def patch_corner(box: Box, patch: Sequence[int], jitter: Sequence[int], rng: np.
     return corner[0], corner[1], corner[2]
 
 
-def foreground_corner(case: Prepared, patch: Sequence[int], rng: np.random.Generator) -> Shape | None:
+def foreground_corner(case: TrainingCase, patch: Sequence[int], rng: np.random.Generator) -> Shape | None:
     """A corner that puts a voxel of one of the case's organs, each organ as likely, somewhere in the patch's middle."""
-    present = np.flatnonzero(np.bincount(case.labels.ravel())[1:]) + 1
+    present = np.flatnonzero(case.counts[1:]) + 1
     if present.size == 0:
         return None
-    voxels = np.argwhere(case.labels == rng.choice(present))
-    point = voxels[rng.integers(len(voxels))]
+    voxels = case.voxels(int(rng.choice(present)))
+    point = np.unravel_index(int(voxels[rng.integers(len(voxels))]), case.hu.shape)
     corner = [int(c - p // 2 + rng.integers(-(p // 4), p // 4 + 1)) for c, p in zip(point, patch, strict=True)]
     return corner[0], corner[1], corner[2]
 
@@ -146,20 +98,19 @@ def warp(array: Array, points: Array, mode: str, fill: float) -> Array:
 
 
 def random_patch(
-    cases: Sequence[Prepared], recipe: Recipe, seed: int, step: int, place: int, places: int | None = None
+    cases: Sequence[TrainingCase], recipe: Recipe, seed: int, step: int, place: int, places: int | None = None
 ) -> Patch:
     """The patch of this step and place among the step's `places` (the batch size, over all devices), augmented."""
     rng = np.random.default_rng((seed, step, place))
     epoch, index = divmod(step * (places or recipe.batch) + place, len(cases))
     order = np.random.default_rng((seed, epoch)).permutation(len(cases))
     case = cases[int(order[index])]
-    corner = patch_corner(
-        sampled_box(case.hu.shape, sampled_size(recipe, case.hu.shape)), recipe.patch, recipe.jitter, rng
-    )
+    whole = case.hu
+    corner = patch_corner(sampled_box(whole.shape, sampled_size(recipe, whole.shape)), recipe.patch, recipe.jitter, rng)
     if recipe.foreground and rng.random() < recipe.foreground:
         corner = foreground_corner(case, recipe.patch, rng) or corner
     augment = recipe.augment
-    hu = padded_window(case.hu.array, corner, recipe.patch, AIR_HU).astype(np.float32)
+    hu = padded_window(whole.array, corner, recipe.patch, AIR_HU).astype(np.float32)
     labels = padded_window(case.labels, corner, recipe.patch, 0)
     bends = augment.rotate_deg or augment.scale or augment.elastic_mm
     if bends and (augment.warp >= 1 or rng.random() < augment.warp):
@@ -192,7 +143,9 @@ def augmented_intensity(hu: Array, augment: Augment, rng: np.random.Generator) -
     return np.asarray(np.where(inside, (hu + 1000) * np.float32(gain) - 1000 + np.float32(shift) + noise, hu))
 
 
-def batch_of(cases: Sequence[Prepared], recipe: Recipe, seed: int, step: int, rank: int = 0, world: int = 1) -> Patch:
+def batch_of(
+    cases: Sequence[TrainingCase], recipe: Recipe, seed: int, step: int, rank: int = 0, world: int = 1
+) -> Patch:
     """This device's batch of a step: image `(b, 1, z, y, x)`, labels `(b, z, y, x)`, annotated `(b, classes)`."""
     places = recipe.batch * world
     mine = range(rank * recipe.batch, (rank + 1) * recipe.batch)
@@ -204,17 +157,17 @@ def batch_of(cases: Sequence[Prepared], recipe: Recipe, seed: int, step: int, ra
     )
 
 
-def label_frequencies(cases: Sequence[Prepared], classes: int) -> torch.Tensor:
+def label_frequencies(cases: Sequence[TrainingCase], classes: int) -> torch.Tensor:
     """Mean voxels of each class per case that has it annotated (classes without such a case: 0)."""
     voxels, drawn = np.zeros(classes), np.zeros(classes)
     for case in cases:
-        voxels += np.bincount(case.labels.ravel(), minlength=classes) * case.annotated
+        voxels += case.counts * case.annotated
         drawn += case.annotated
     return torch.from_numpy(voxels / np.maximum(drawn, 1)).float()
 
 
-def drawn_counts(cases: Sequence[Prepared], classes: int) -> torch.Tensor:
-    """In how many cases each class is annotated `(classes,)`. The background is where all are (seed 003, eq. 5)."""
+def drawn_counts(cases: Sequence[TrainingCase], classes: int) -> torch.Tensor:
+    """In how many cases each class is annotated `(classes,)`: the background where all organs are (seed 003, eq. 5)."""
     counts = np.zeros(classes, np.float32)
     for case in cases:
         counts += case.annotated

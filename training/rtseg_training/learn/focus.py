@@ -17,7 +17,8 @@ from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.networks.focusnet import FocusNet, Parts
 from rtseg_training.errors import RecipeError
 from rtseg_training.learn import losses
-from rtseg_training.learn.dataset import Patch, Prepared
+from rtseg_training.learn.dataset import Patch
+from rtseg_training.learn.prepared import TrainingCase, extent
 from rtseg_training.learn.recipe import Recipe
 
 T = TypeVar("T")
@@ -35,13 +36,9 @@ HEAT_SIGMA_VOXELS = 2.0
 """Width of the Gaussian around an organ's centre that SOL-Net learns. The paper gives no figure."""
 
 
-def mean_diameter(cases: Sequence[Prepared], organ: int) -> Array:
+def mean_diameter(cases: Sequence[TrainingCase], organ: int) -> Array:
     """Mean extent in voxels `(z, y, x)` of an organ over the cases that show it. Raises RecipeError if none does."""
-    sides = []
-    for case in cases:
-        voxels = np.argwhere(case.labels == organ)
-        if len(voxels):
-            sides.append(voxels.max(axis=0) - voxels.min(axis=0) + 1)
+    sides = [side for case in cases if (side := extent(case, organ)) is not None]
     if not sides:
         raise RecipeError(f"no case shows class {organ}; FocusNet needs its size")
     return np.asarray(np.mean(sides, axis=0))
@@ -52,7 +49,7 @@ def box_of(diameter: Array, patch: Sequence[int], factor: float) -> list[int]:
     return [int(min(p, 2 * round(factor * d / 2))) for d, p in zip(diameter, patch, strict=True)]
 
 
-def with_boxes(recipe: Recipe, cases: Sequence[Prepared]) -> Recipe:
+def with_boxes(recipe: Recipe, cases: Sequence[TrainingCase]) -> Recipe:
     """The recipe with its small organs' channels and box sides measured on the training set."""
     if not recipe.small_organs or "boxes" in recipe.arguments:
         return recipe

@@ -27,10 +27,11 @@ from rtseg_training.learn.checkpoint import (
     restore_optimizer,
     save_checkpoint,
 )
-from rtseg_training.learn.dataset import Patch, Prepared, batch_of, drawn_counts, label_frequencies
+from rtseg_training.learn.dataset import Patch, batch_of, drawn_counts, label_frequencies
 from rtseg_training.learn.distributed import Place
 from rtseg_training.learn.focus import Staged, answering, check_measured
 from rtseg_training.learn.precision import in_bf16
+from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Loss, Member, Optimizer, Recipe, Schedule
 from rtseg_training.learn.runlog import Progress, RunLog
 from rtseg_training.learn.validation import validate
@@ -264,8 +265,8 @@ class Run:
 
     def train(
         self,
-        cases: Sequence[Prepared],
-        held_out: Sequence[Prepared],
+        cases: Sequence[TrainingCase],
+        held_out: Sequence[TrainingCase],
         report: Callable[[Progress], None],
         stop_after_s: float = math.inf,
         checkpoint_s: float = CHECKPOINT_SECONDS,
@@ -316,7 +317,7 @@ class Run:
         self.place.wait()  # the next member may start from this one's checkpoint
         return self.step >= self.recipe.steps
 
-    def _trainee(self, cases: Sequence[Prepared]) -> nn.Module:
+    def _trainee(self, cases: Sequence[TrainingCase]) -> nn.Module:
         """The network with its loss. Raises RecipeError if no case has one of the recipe's classes."""
         classes = len(self.recipe.classes) + 1
         drawn, frequencies = drawn_counts(cases, classes), label_frequencies(cases, classes)
@@ -329,11 +330,11 @@ class Run:
         learning = learner(self.net, device, half, alone=self.place.world == 1)
         return Supervised(learning, make_loss(self.recipe.loss, frequencies, drawn.to(device)), half)
 
-    def _is_validated(self, held_out: Sequence[Prepared]) -> bool:
+    def _is_validated(self, held_out: Sequence[TrainingCase]) -> bool:
         due = self.step % self.recipe.validate_every == 0 or self.step == self.recipe.steps
         return bool(held_out) and due
 
-    def _scores(self, held_out: Sequence[Prepared]) -> dict[str, float]:
+    def _scores(self, held_out: Sequence[TrainingCase]) -> dict[str, float]:
         """Validation scores at the steps that ask for them. The other processes wait."""
         if not self._is_validated(held_out):
             return {}

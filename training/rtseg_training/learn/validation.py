@@ -20,8 +20,9 @@ from rtseg_daemon.segment.infer import (
     turned_back,
     window_for,
 )
-from rtseg_training.learn.dataset import Prepared, class_names
+from rtseg_training.learn.dataset import class_names
 from rtseg_training.learn.precision import in_bf16
+from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Recipe
 from rtseg_training.measure.metrics import dice
 
@@ -57,15 +58,16 @@ def predict(net: nn.Module, hu: Array, recipe: Recipe, device: torch.device) -> 
 
 
 def validate(
-    net: nn.Module, cases: Sequence[Prepared], recipe: Recipe, device: torch.device | None = None
+    net: nn.Module, cases: Sequence[TrainingCase], recipe: Recipe, device: torch.device | None = None
 ) -> dict[str, float]:
     """Mean Dice per class over the cases that have it drawn."""
     net.eval()
     scores: dict[str, list[float]] = {name: [] for name in recipe.classes}
     for case in cases:
         found = predict(net, case.hu.array, recipe, device or torch.device("cpu"))
+        labels = case.labels
         for k, name in enumerate(recipe.classes, 1):
-            truth = case.labels == k
+            truth = labels == k
             if case.annotated[k] and truth.any():
                 scores[name].append(dice(truth, found == k))
     net.train()

@@ -16,7 +16,8 @@ from rtseg_daemon.errors import EngineError
 from rtseg_daemon.segment.pipeline import Segmentation, Segmenter
 from rtseg_daemon.segment.resample import block_mean, interpolate, spaced_grid
 from rtseg_training.measure.metrics import Scores, compare
-from rtseg_training.sets.cases import STATUSES, Case
+from rtseg_training.sets.cases import Case
+from rtseg_training.sets.labels import labels_on
 
 TableRow = dict[str, float | str]
 
@@ -98,19 +99,7 @@ def truth_on(network: Volume, case: Case, classes: Sequence[OrganClass]) -> tupl
 
     A voxel is the organ's that fills most of it, if that is a half or more (as in training).
     """
-    labels = np.zeros(network.shape, np.uint8)
-    best = np.full(network.shape, 0.5, np.float32)
-    annotated = np.zeros(len(classes) + 1, bool)
-    annotated[0] = True
-    for k, organ in enumerate(classes, 1):
-        if case.status.get(organ.name) not in STATUSES:
-            continue
-        annotated[k] = True
-        share = interpolate(case.ct.with_array(case.mask(organ.name).astype(np.float32)), grid_of(network), 0.0).array
-        wins = share >= best
-        labels[wins] = k
-        best = np.maximum(best, share)
-    return labels, annotated
+    return labels_on(case, grid_of(network), [organ.name for organ in classes])
 
 
 def count_levels(levels: dict[float, list[int]], entropy: Array, found: Array, truth: Array, annotated: Array) -> None:
@@ -173,7 +162,10 @@ def segmented(segmenter: Segmenter, ct: Volume, parts: int) -> Segmentation:
 def evaluate(
     segmenter: Segmenter, cases: Iterable[Case], tolerance_mm: float, report: Callable[[str], None], parts: int = 1
 ) -> Evaluation:
-    """Segment every case, each pixel divided into `parts` x `parts`, and measure it."""
+    """Segment every case, each pixel divided into `parts` x `parts`, and measure it.
+
+    A case holds the CT as it was received, so this is what the daemon says of that patient.
+    """
     evaluation = Evaluation()
     for case in cases:
         add_case(evaluation, case, segmented(segmenter, case.ct, parts), segmenter.bundle, tolerance_mm)

@@ -1,4 +1,4 @@
-"""The cached case: one compressed file per patient, cropped to the body, on the CT's own grid.
+"""The imported case: one compressed file per patient, the CT as it was received, on its own grid.
 
 Structures may overlap (targets do), so the labels are one bit per structure. A structure's status tells apart what a
 mask alone cannot: `drawn`, `empty` (annotated, no voxel), `outside` (outside the field of view). A structure that is
@@ -7,12 +7,13 @@ not listed was *not annotated*, and is never taught as background.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from rtseg_daemon.anatomy.volume import AIR_HU, Array, Volume, bounding_box
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Volume, bounding_box, box_of
 from rtseg_daemon.segment.body import body_mask
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.manifest import Entry, patient_of
@@ -28,7 +29,7 @@ class Case:
 
     Args:
         name: identifier inside the data set, no patient data.
-        ct: int16 HU on the native grid, cropped to the body.
+        ct: int16 HU on the native grid, with couch, mask and all: what the daemon would receive.
         bits: uint32 or uint64 `(z, y, x)`. Bit k of a voxel is set where structures[k] covers it.
         structures: names (TG-263), in bit order.
         status: per structure one of `drawn`, `empty`, `outside`.
@@ -42,11 +43,28 @@ class Case:
     status: dict[str, str] = field(default_factory=dict)
     patient: str = ""
 
-    def mask(self, structure: str) -> Array:
-        """Boolean `(z, y, x)` mask. Raises CaseError if the structure is not annotated here."""
+    def mask(self, structure: str, box: Box | None = None) -> Array:
+        """Boolean `(z, y, x)` mask, of `box` or of the whole CT. Raises CaseError if it is not annotated here."""
+        bits, one = self.bits if box is None else self.bits[box.slices], self.bits.dtype.type
+        return np.asarray((bits >> one(self._bit(structure))) & one(1), dtype=bool)
+
+    def box(self, structure: str) -> Box | None:
+        """The smallest box that holds a structure, None where it has no voxel. Raises CaseError as `mask` does."""
+        bit = self.bits.dtype.type(self._bit(structure))
+        profiles = [(profile >> bit) & 1 for profile in self._profiles]
+        return box_of(np.concatenate(profiles).astype(bool), self.bits.shape[:2])
+
+    @cached_property
+    def _profiles(self) -> list[Array]:
+        """The bits that are set in any voxel of each z, y and x: every structure's box from one look at the volume."""
+        rows = np.bitwise_or.reduce(self.bits, axis=2)
+        columns = np.bitwise_or.reduce(np.bitwise_or.reduce(self.bits, axis=0), axis=0)
+        return [np.bitwise_or.reduce(rows, axis=1), np.bitwise_or.reduce(rows, axis=0), columns]
+
+    def _bit(self, structure: str) -> int:
         if structure not in self.structures:
             raise CaseError(f"case {self.name}: {structure} is not annotated")
-        return np.asarray((self.bits >> self.bits.dtype.type(self.structures.index(structure))) & 1, dtype=bool)
+        return self.structures.index(structure)
 
 
 def silent(_text: str) -> None:
@@ -60,11 +78,11 @@ def make_case(
     status: dict[str, str] | None = None,
     say: Callable[[str], None] = silent,
 ) -> Case:
-    """Crop `ct` and its `masks` to the body (10 mm around it) and set everything outside the body to air.
+    """The whole CT with its masks. A bundle measured on it sees what the daemon would see of this patient.
 
-    A mask of which less than half lies in that box was drawn on another CT or moved: it is said, and counts as not
-    annotated. Raises CaseError if a mask has another shape than the CT, there is no body, or there are more than 64
-    masks.
+    What of a mask lies more than 10 mm outside the body's box is cut off. If that is more than half, it was drawn on
+    another CT or moved: it is said, and counts as not annotated. Raises CaseError if a mask has another shape than the
+    CT, there is no body, or there are more than 64 masks.
     """
     if len(masks) > MOST_STRUCTURES:
         raise CaseError(
@@ -73,27 +91,45 @@ def make_case(
     for structure, mask in masks.items():
         if mask.shape != ct.shape:
             raise CaseError(f"case {name}: {structure} has shape {mask.shape}, the CT {ct.shape}")
-    body = body_mask(ct)
-    box = bounding_box(body)
-    if box is None:
+    around = body_box(ct)
+    if around is None:
         raise CaseError(f"case {name}: no body found in the CT (nothing above -350 HU)")
-    margin = round(10.0 / min(ct.spacing_mm))
-    box = box.grown(margin, ct.shape)
-    hu = np.where(body, ct.array, AIR_HU)[box.slices]
     kind = np.dtype(np.uint32 if len(masks) <= 32 else np.uint64)
-    bits = np.zeros(box.shape, kind)
+    bits = np.zeros(ct.shape, kind)
     stated: dict[str, str] = {}
     for structure, mask in masks.items():
-        whole, inside = int(mask.sum()), int(mask[box.slices].sum())
+        whole, inside = int(mask.sum()), int(mask[around.slices].sum())
         if 2 * inside < whole:
             say(f"{structure} is not annotated: {whole - inside} of its {whole} voxels lie outside the body")
             continue
         if inside < whole:
             say(f"{structure}: {whole - inside} of its {whole} voxels lie outside the body and were cut off")
-        bits |= np.left_shift(mask[box.slices].astype(kind), kind.type(len(stated)))
+        bits[around.slices] |= np.left_shift(mask[around.slices].astype(kind), kind.type(len(stated)))
         stated[structure] = (status or {}).get(structure, "drawn" if inside else "empty")
-    clean = ct.crop(box).with_array(np.clip(np.rint(hu), -1024, 8000).astype(np.int16))
-    return Case(name, clean, bits, tuple(stated), stated)
+    return Case(name, ct.with_array(whole_hu(ct.array)), bits, tuple(stated), stated)
+
+
+def body_box(ct: Volume) -> Box | None:
+    """The box of the body and 10 mm around it, None where there is no body."""
+    box = bounding_box(body_mask(ct))
+    return None if box is None else box.grown(round(10.0 / min(ct.spacing_mm)), ct.shape)
+
+
+def whole_hu(array: Array) -> Array:
+    """HU as int16, rounded where they are not whole."""
+    if array.dtype == np.int16:
+        return array
+    limits = np.iinfo(np.int16)
+    return np.clip(np.rint(array), limits.min, limits.max).astype(np.int16)
+
+
+def body_alone(case: Case) -> Case:
+    """The case cut to its body's box, with air around the body."""
+    box = body_box(case.ct)
+    if box is None:
+        raise CaseError(f"case {case.name}: no body found in the CT (nothing above -350 HU)")
+    hu = np.where(body_mask(case.ct), case.ct.array, np.int16(AIR_HU))[box.slices]
+    return replace(case, ct=case.ct.crop(box).with_array(hu), bits=case.bits[box.slices])
 
 
 def save_case(case: Case, folder: Path, file: str = "") -> Entry:
@@ -119,6 +155,7 @@ def save_case(case: Case, folder: Path, file: str = "") -> Entry:
         "structures": list(case.structures),
         "status": case.status,
         "shape": list(case.ct.shape),
+        "as_received": True,
         "spacing_mm": list(case.ct.spacing_mm),
     }
 

@@ -1,6 +1,6 @@
 """Several data sets as one: what a command is given as `--data A --data B`, and what two such groups may not share."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +53,25 @@ def listed(*folders: Path) -> list[Listed]:
     return list(known.values())
 
 
+def loaded(cases: Iterable[Listed]) -> Iterator[Case]:
+    """These cases one after the other: only the one at work is in memory."""
+    return (one.load() for one in cases)
+
+
 def load_cases(*folders: Path) -> list[Case]:
     """Every case of these data sets, in the manifests' order."""
     return [one.load() for one in listed(*folders)]
+
+
+def cut_by_import(cases: Sequence[Listed]) -> str:
+    """A sentence on cases of which an earlier version kept only the body, empty where there are none."""
+    cut = sum(not one.entry.get("as_received") for one in cases)
+    if not cut:
+        return ""
+    return (
+        f"{cut} of {len(cases)} cases were cut to the body by an earlier version's import: what is found in them may "
+        "differ from what the daemon finds in the CT as received; import the set again"
+    )
 
 
 def called(folders: Sequence[Path]) -> str:

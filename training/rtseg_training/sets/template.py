@@ -35,7 +35,11 @@ def is_whole(case: Case) -> bool:
 
 
 def choose_cases(cases: Sequence[Case], organs: Sequence[str], count: int) -> list[Case]:
-    """The `count` largest whole bodies with every organ drawn. Raises CaseError if fewer than four qualify."""
+    """The `count` largest whole bodies with every organ drawn. Raises CaseError if fewer than four qualify.
+
+    Args:
+        cases: bodies without their couch (`cases.body_alone`).
+    """
     able = [c for c in cases if is_whole(c) and all(c.status.get(o) == "drawn" for o in organs)]
     if len(able) < 4:
         raise CaseError(f"{len(able)} cases show a whole body with every organ drawn; a template needs at least 4")

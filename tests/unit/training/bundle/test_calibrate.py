@@ -1,6 +1,7 @@
 """Calibration on members whose quality is known: the ranks, scales, predictions and intervals must find it."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +9,15 @@ import pytest
 import yaml
 from rtseg_training.bundle.calibrate import Result, calibrate, voter_scores
 from rtseg_training.bundle.card import model_card
-from rtseg_training.bundle.collect import Collected, member_scores
+from rtseg_training.bundle.collect import Collected, member_scores, without_hu
+from rtseg_training.bundle.kept import Store
 from rtseg_training.bundle.weighing import answer, scale_scores
 from rtseg_training.errors import CalibrationError
 from rtseg_training.measure.evaluate import truth_on
 from rtseg_training.measure.tables import level_table, markdown, read_csv, summary, write_report
 from rtseg_training.sets.cases import Case
 
-from rtseg_daemon.anatomy.volume import Array
+from rtseg_daemon.anatomy.volume import Array, grid_of
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
 from tests.unit.training.conftest import ORGANS
@@ -61,6 +63,19 @@ def noisy_members(truth: Array, classes: int, difficulty: float, seed: int) -> A
     return np.asarray(out, np.float16)
 
 
+def itself(case: Case) -> Case:
+    """Where a case on disk would be read."""
+    return case
+
+
+def stored(path: Path, truth: Array, members: Array) -> Store:
+    """What `collect` keeps of a case."""
+    store = Store(path)
+    for _ in store.write(truth, iter(members.astype(np.float32))):
+        pass
+    return store
+
+
 def collected_cases(case: Case, bundle: Bundle, folder: Path, count: int) -> list[Collected]:
     """`count` cases of one anatomy whose images are more or less difficult."""
     network = to_network_grid(case.ct, bundle)
@@ -69,11 +84,15 @@ def collected_cases(case: Case, bundle: Bundle, folder: Path, count: int) -> lis
     for number in range(count):
         difficulty = 0.6 + 1.0 * ((number * 7) % count) / count
         members = noisy_members(truth, len(annotated), difficulty, number)
-        path = folder / f"{number}.npy"
-        np.save(path, members)
         named = Case(f"case{number}", case.ct, case.bits, case.structures, case.status)
         scores = [member_scores(p.astype(np.float32), truth, [True] * (len(annotated) - 1)) for p in members]
-        out.append(Collected(named, network, truth, annotated, path, np.asarray(scores)))
+        store = stored(folder / f"{number}.npz", truth, members)
+        out.append(
+            Collected(
+                named.name, named.patient, partial(itself, named), grid_of(case.ct), without_hu(network), annotated, store,
+                np.asarray(scores),
+            )
+        )  # fmt: skip
     return out
 
 
@@ -161,13 +180,12 @@ def test_an_organ_that_vanishes_on_the_networks_grid_scores_nothing(case: Case, 
     bundle = bundle_of(ORGANS)
     (seen,) = collected_cases(case, bundle, tmp_path, 1)
     truth = np.where(seen.truth == 1, 0, seen.truth)
-    members = np.asarray([p / 1 for p in np.load(seen.file)])
+    members = np.asarray(list(seen.members()))
     members[:, 1] = 0.0  # nobody finds it
-    np.save(seen.file, members)
     scores = np.asarray([member_scores(p.astype(np.float32), truth, [True] * len(ORGANS)) for p in members])
     assert np.isnan(scores[:, 0]).all()
     assert np.isfinite(scores[:, 1:]).all()
-    vanished = replace(seen, truth=truth, member_dice=scores)
+    vanished = replace(seen, store=stored(tmp_path / "vanished.npz", truth, members), member_dice=scores)
     ensemble = answer(Segmenter(bundle, NoEngine()), vanished)
     for found in (voter_scores(vanished, ensemble).T, scale_scores(vanished, ensemble)):
         assert np.isnan(found[0]).all()

@@ -14,7 +14,7 @@ from rtseg_training.bundle.lineage import ancestry, refuse_learned
 from rtseg_training.errors import CaseError, CheckpointError, ExportError, RecipeError
 from rtseg_training.learn.account import cases_of
 from rtseg_training.learn.checkpoint import read_checkpoint, save_checkpoint
-from rtseg_training.learn.dataset import Prepared
+from rtseg_training.learn.prepared import Prepared
 from rtseg_training.learn.recipe import Bounds, Recipe
 from rtseg_training.learn.trainer import Run
 from rtseg_training.measure.evaluate import open_bundle

@@ -11,6 +11,7 @@ COMMANDS = (
     "import",
     "split",
     "audit",
+    "plan",
     "train",
     "refresh",
     "evaluate",

@@ -18,8 +18,8 @@ from rtseg_training.compare.questions import (
 )
 from rtseg_training.compare.score import CSV, FACTS, score_run
 from rtseg_training.errors import CheckpointError, RecipeError
-from rtseg_training.learn.dataset import Prepared
 from rtseg_training.learn.focus import with_boxes
+from rtseg_training.learn.prepared import Prepared
 from rtseg_training.learn.recipe import Recipe, load_recipe
 from rtseg_training.learn.trainer import Run
 

@@ -8,7 +8,7 @@ import pytest
 from rtseg_training.cli.app import app
 from rtseg_training.errors import CheckpointError, RecipeError
 from rtseg_training.learn.beforehand import check_cases
-from rtseg_training.learn.dataset import Prepared
+from rtseg_training.learn.prepared import Prepared
 from rtseg_training.learn.recipe import Recipe
 from typer.testing import CliRunner
 

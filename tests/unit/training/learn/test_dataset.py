@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 import torch
 from rtseg_training.learn.dataset import (
-    Prepared,
     drawn_counts,
     foreground_corner,
     label_frequencies,
-    prepare,
     random_patch,
 )
 from rtseg_training.learn.losses import case_weights
+from rtseg_training.learn.prepared import Prepared, prepare
 from rtseg_training.learn.recipe import Augment, Recipe
 from rtseg_training.sets.cases import Case, make_case
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from rtseg_training.errors import RecipeError
 from rtseg_training.learn.checkpoint import part, read_checkpoint
-from rtseg_training.learn.dataset import Patch, Prepared
+from rtseg_training.learn.dataset import Patch
 from rtseg_training.learn.focus import (
     box_loss,
     box_of,
@@ -18,9 +18,11 @@ from rtseg_training.learn.focus import (
     mean_diameter,
     with_boxes,
 )
+from rtseg_training.learn.prepared import Prepared
 from rtseg_training.learn.recipe import Member, Recipe
 from rtseg_training.learn.trainer import Run
 
+from rtseg_daemon.anatomy.volume import Volume
 from rtseg_daemon.networks.focusnet import FocusNet, Parts
 from tests.unit.training.conftest import same, tiny_recipe
 
@@ -50,12 +52,13 @@ def test_boxes_are_three_mean_diameters_even_and_within_the_patch() -> None:
 
 def test_a_mean_diameter_is_the_mean_extent_over_the_cases_that_show_the_organ(prepared: Prepared) -> None:
     labels = np.zeros((8, 8, 8), np.uint8)
+    hu = Volume(np.zeros((8, 8, 8), np.int16), (5.0, 8.0, 8.0), (0.0, 0.0, 0.0))
     labels[1:4, 2:6, 3:4] = 1
-    small = Prepared("a", prepared.hu, labels, prepared.annotated)
+    small = Prepared("a", hu, labels, prepared.annotated)
     labels2 = np.zeros((8, 8, 8), np.uint8)
     labels2[0:5, 2:4, 0:3] = 1
-    other = Prepared("b", prepared.hu, labels2, prepared.annotated)
-    none = Prepared("c", prepared.hu, np.zeros((8, 8, 8), np.uint8), prepared.annotated)
+    other = Prepared("b", hu, labels2, prepared.annotated)
+    none = Prepared("c", hu, np.zeros((8, 8, 8), np.uint8), prepared.annotated)
     assert mean_diameter([small, other, none], 1).tolist() == [4.0, 3.0, 2.0]
     with pytest.raises(RecipeError, match="no case shows class 1"):
         mean_diameter([none], 1)

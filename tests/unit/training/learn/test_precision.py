@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from rtseg_training.learn import precision
-from rtseg_training.learn.dataset import Prepared
 from rtseg_training.learn.precision import in_bf16
+from rtseg_training.learn.prepared import Prepared
 from rtseg_training.learn.recipe import Recipe
 from rtseg_training.learn.trainer import Run, Supervised
 

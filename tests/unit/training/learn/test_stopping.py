@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rtseg_training.cli.app import app
 from rtseg_training.learn.checkpoint import read_checkpoint, read_meta
-from rtseg_training.learn.dataset import Prepared
+from rtseg_training.learn.prepared import Prepared
 from rtseg_training.learn.stopping import UNFINISHED, heeding
 from rtseg_training.learn.trainer import Run
 from typer.testing import CliRunner

@@ -12,8 +12,9 @@ from rtseg_training.errors import CheckpointError, RecipeError
 from rtseg_training.learn import runlog, trainer
 from rtseg_training.learn.account import check_plan, plan_of
 from rtseg_training.learn.checkpoint import read_checkpoint, read_meta
-from rtseg_training.learn.dataset import Prepared, batch_of
+from rtseg_training.learn.dataset import batch_of
 from rtseg_training.learn.distributed import Place
+from rtseg_training.learn.prepared import Prepared
 from rtseg_training.learn.recipe import Recipe, Schedule
 from rtseg_training.learn.runlog import Progress
 from rtseg_training.learn.trainer import Run, learning_rate, update_average

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from rtseg_training.errors import CaseError
-from rtseg_training.sets.cases import Case, make_case, save_case
+from rtseg_training.sets.cases import Case, body_alone, make_case, save_case
 from rtseg_training.sets.import_folders import find_cases, import_case
 from rtseg_training.sets.joined import load_cases
 from rtseg_training.sets.manifest import write_manifest
@@ -28,14 +28,29 @@ def write_folder(folder: Path, volume: Volume, masks: dict[str, Array]) -> Path:
     return folder
 
 
-def test_a_case_is_cut_to_the_body_and_keeps_its_organs(phantom: Phantom, case: Case) -> None:
+def test_a_case_keeps_the_ct_as_it_was_received(phantom: Phantom, case: Case) -> None:
     volume, masks = phantom
-    assert np.prod(case.ct.shape) < 0.8 * np.prod(volume.shape)
+    assert case.ct.shape == volume.shape
+    assert (case.ct.spacing_mm, case.ct.origin_mm) == (volume.spacing_mm, volume.origin_mm)
+    assert np.array_equal(case.ct.array, np.rint(volume.array))
     for name, mask in masks.items():
-        assert int(case.mask(name).sum()) == int(mask.sum())
-    assert case.ct.array.min() >= -1024
-    couch = case.ct.array[:, -1]
-    assert int(couch.max()) == -1000
+        assert np.array_equal(case.mask(name), mask)
+
+
+def test_values_beyond_what_a_ct_should_hold_are_kept_as_the_daemon_sees_them(phantom: Phantom) -> None:
+    volume, _ = phantom
+    hu = volume.array.astype(np.float32)
+    hu[0, 0, :4] = (-3024.0, 20000.0, 1.4, 90000.0)
+    assert make_case("x", volume.with_array(hu), {}).ct.array[0, 0, :4].tolist() == [-3024, 20000, 1, 32767]
+
+
+def test_a_template_is_made_of_bodies_without_their_couch(phantom: Phantom, case: Case) -> None:
+    alone = body_alone(case)
+    assert np.prod(alone.ct.shape) < 0.8 * np.prod(case.ct.shape)
+    for name, mask in phantom[1].items():
+        assert int(alone.mask(name).sum()) == int(mask.sum())
+    assert int(alone.ct.array[:, -1].max()) == -1000
+    assert int(case.ct.array[:, alone.ct.shape[1] :].max()) > -1000
 
 
 def test_a_case_comes_back_from_disk_as_it_was(case: Case, tmp_path: Path) -> None:
