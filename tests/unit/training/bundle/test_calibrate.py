@@ -89,8 +89,8 @@ def collected_cases(case: Case, bundle: Bundle, folder: Path, count: int) -> lis
         store = stored(folder / f"{number}.npz", truth, members)
         out.append(
             Collected(
-                named.name, named.patient, partial(itself, named), grid_of(case.ct), without_hu(network), annotated, store,
-                np.asarray(scores),
+                named.name, named.patient, partial(itself, named), grid_of(case.ct), without_hu(network), annotated,
+                store, np.asarray(scores),
             )
         )  # fmt: skip
     return out
