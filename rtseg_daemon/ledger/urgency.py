@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from sqlalchemy import String, cast, exists, select
-from sqlalchemy.orm import Session, joinedload, selectinload
+from sqlalchemy.orm import Session, defer, joinedload, selectinload
 
 from rtseg_daemon.ledger.schema import Event, Job, Series
 from rtseg_daemon.ledger.states import ARRIVED, JobState, SeriesState
@@ -74,8 +74,11 @@ def waiting_jobs(session: Session, late: frozenset[int], rejected_since: float) 
     )
     found: dict[int, Job] = {}
     for query in (held, slow, rejected):
+        unread = [defer(column) for column in (Job.rois, Job.verdicts, Job.seconds)]  # a list tells none of it
         ordered = (
-            query.options(joinedload(Job.series), selectinload(Job.deliveries)).order_by(Job.id.desc()).limit(MOST)
+            query.options(joinedload(Job.series), selectinload(Job.deliveries), *unread)
+            .order_by(Job.id.desc())
+            .limit(MOST)
         )
         found.update({job.id: job for job in session.scalars(ordered)})
     newest = newest_runs(session, {job.series_id for job in found.values()})

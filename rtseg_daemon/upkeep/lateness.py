@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from sqlalchemy import Engine, exists, or_, select
-from sqlalchemy.orm import Session, selectinload
+from sqlalchemy.orm import Session, defer, selectinload
 
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
@@ -39,7 +39,8 @@ def late_series(session: Session, before: float) -> Iterator[tuple[int, float, s
     query = select(Series).where(
         Series.last_received_at < before, Series.state.not_in(unwanted), or_(unfinished, without_job)
     )
-    together = selectinload(Series.jobs).selectinload(Job.deliveries)  # not a query for each
+    unread = [defer(column) for column in (Job.rois, Job.verdicts, Job.seconds, Job.flags)]
+    together = selectinload(Series.jobs).options(selectinload(Job.deliveries), *unread)  # not a query for each
     for series in session.scalars(query.options(together)):
         standing = how_it_stands(series)
         if standing:

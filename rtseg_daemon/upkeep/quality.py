@@ -38,9 +38,12 @@ def quality_shape(
     cases: dict[Bundle, int] = defaultdict(int)
     for bundle, digest, at, rois in results(session, since, until):
         cases[bundle, digest] += 1
+        week, named = week_of(at), organs[bundle, digest]
         for roi in rois:
-            found = organs[bundle, digest].setdefault(str(roi.get("name")), OrganFigures())
-            found.add(at, roi)
+            name = str(roi.get("name"))
+            if name not in named:
+                named[name] = OrganFigures()
+            named[name].add(week, roi)
     known = versions or {}
     return {
         "since": moment(since),
@@ -93,11 +96,12 @@ class OrganFigures:
         self.weeks: dict[str, dict[str, list[float]]] = {}
         self.flags_of_weeks: dict[str, dict[str, int]] = {}
 
-    def add(self, at: float, roi: Mapping[str, Any]) -> None:
-        """Count one case's organ."""
-        week = week_of(at)
-        values = self.weeks.setdefault(week, {measure: [] for measure in MEASURES})
-        counted = self.flags_of_weeks.setdefault(week, dict.fromkeys(FLAGS, 0))
+    def add(self, week: str, roi: Mapping[str, Any]) -> None:
+        """Count one case's organ of the week of this Monday."""
+        if week not in self.weeks:
+            self.weeks[week] = {measure: [] for measure in MEASURES}
+            self.flags_of_weeks[week] = dict.fromkeys(FLAGS, 0)
+        values, counted = self.weeks[week], self.flags_of_weeks[week]
         if (flag := str(roi.get("flag"))) in self.flags:
             self.flags[flag] += 1
             counted[flag] += 1
