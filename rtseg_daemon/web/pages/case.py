@@ -22,6 +22,7 @@ from rtseg_daemon.web.pages.render import page
 from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here, Place
 from rtseg_daemon.web.seen import seen
+from rtseg_daemon.web.viewer.routes import about_to_be_seen
 
 router = APIRouter(include_in_schema=False)
 GRAVITY = {"REJECT": 0, "REVIEW": 1, "OK": 2}
@@ -34,6 +35,8 @@ def case(request: Request, person: Viewer, place: Here, job_id: int, done: str =
     with reading(place.engine) as session:
         values = facts(session, place, job_id)
     seen(place, person, job_id)
+    if values["viewable"]:
+        about_to_be_seen(request, place, job_id)
     return page(request, person, "case.html", done=OF_JOBS.get(done), now=place.now(), **values)
 
 

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.errors import NotShown
 from rtseg_daemon.storage import Layout
@@ -46,6 +47,7 @@ class Desk:
         self.readers = readers or Readers()
         self.shelf = Shelf(layout.viewer).open()
         self._end = threading.Event()
+        self._preparing = threading.Lock()
         threading.Thread(target=self._keep_tidy, name="viewer", daemon=True).start()
 
     def close(self) -> None:
@@ -58,6 +60,21 @@ class Desk:
         """Where the CT's voxels lie, and the digest of its images. Raises NotShown."""
         with self._ct(subject) as thing:
             return Geometry.said(thing.said), str(thing.said["tag"])
+
+    def prepare(self, subject: Subject) -> None:
+        """Begin to read the CT that a person is about to see, and come back at once. One at a time is begun so.
+
+        What goes wrong is told to whoever asks for the CT.
+        """
+        if self._preparing.acquire(blocking=False):
+            threading.Thread(target=self._prepare, args=(subject,), name="viewer-ahead", daemon=True).start()
+
+    def _prepare(self, subject: Subject) -> None:
+        try:
+            with suppress(NotShown, OSError, SQLAlchemyError), self._ct(subject):
+                pass
+        finally:
+            self._preparing.release()
 
     def cuts(self, subject: Subject, plane: Plane, number: int, count: int) -> Cuts:
         """`count` slices from `number` (from 1) on, fewer at the end. Raises NotShown where there is none."""

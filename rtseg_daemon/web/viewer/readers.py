@@ -65,9 +65,10 @@ class Reader:
             stderr=subprocess.DEVNULL,
             env=with_one_thread(os.environ),
         )
+        started = self._process
         if not json.loads(self._line(START_SECONDS)).get(READY):
             raise ValueError("the reader did not start")
-        return self._process
+        return started
 
     def end(self) -> None:
         """End the process."""
@@ -84,13 +85,14 @@ class Reader:
 
     def _line(self, seconds: float) -> bytes:
         """The next line that the process says. Raises OSError where none comes in time, ValueError for a long one."""
-        assert self._process is not None
-        assert self._process.stdout is not None
+        process = self._process
+        if process is None or process.stdout is None:
+            raise ConnectionError  # it was ended meanwhile, with the application
         until = time.monotonic() + seconds
         while b"\n" not in self._heard:
-            if not select.select([self._process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
+            if not select.select([process.stdout], [], [], max(0.0, until - time.monotonic()))[0]:
                 raise TimeoutError
-            piece = os.read(self._process.stdout.fileno(), 65536)
+            piece = os.read(process.stdout.fileno(), 65536)
             if not piece:
                 raise ConnectionError
             self._heard += piece

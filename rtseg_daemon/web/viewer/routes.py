@@ -4,7 +4,7 @@ import gzip
 import json
 import threading
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Request
@@ -52,6 +52,12 @@ def opened(app: FastAPI) -> Desk:
 def desk_of(request: Request) -> Desk:
     """The desk of the application that is asked."""
     return opened(request.app)
+
+
+def about_to_be_seen(request: Request, place: Place, job_id: int) -> None:
+    """The page that shows a job's CT is on its way: its reading may begin. Never raises for what cannot be shown."""
+    with suppress(NotShown):
+        opened(request.app).prepare(subject_of(place.engine, place.layout, job_id))
 
 
 @contextmanager

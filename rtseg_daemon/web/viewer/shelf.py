@@ -77,6 +77,11 @@ class Shelf:
                 thing.used_at = self.now()
                 self._closed_if_unused(thing)
 
+    def holds(self, key: str) -> bool:
+        """Whether the thing of this key is here."""
+        with self._changed:
+            return key in self._things
+
     def drop_old(self) -> None:
         """Drop what nobody has looked at for long."""
         with self._changed:

@@ -1,6 +1,7 @@
 """What a viewer asks for over HTTP: a small case read by the real reading process, and everything that can be wrong."""
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rtseg_daemon.ledger.states import InstanceState, JobState
 from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.viewer.desk import Desk
 from rtseg_daemon.web.viewer.readers import Readers
+from rtseg_daemon.web.viewer.subject import subject_of
 from tests.dashboard import browser, logged_in, make_place, program
 from tests.synthetic import write_series
 from tests.viewed import doubt_around, drawn_organ, stored_job, stored_series
@@ -251,3 +253,17 @@ def test_who_must_wait_is_told_when_to_come_again(own: Shown) -> None:
     answer = own.client.get(f"/cases/{own.job}/volume", headers={"accept": "application/json"})
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
+
+
+def test_the_page_of_a_case_begins_to_read_its_ct(tmp_path: Path) -> None:
+    shown = Shown(tmp_path)
+    try:
+        assert shown.client.get(f"/cases/{shown.job}").status_code == 200
+        key = subject_of(shown.place.engine, shown.place.layout, shown.job).ct_key
+        until = time.monotonic() + 60
+        while not shown.desk().shelf.holds(key) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert shown.desk().shelf.holds(key)
+    finally:
+        shown.desk().close()
+        shown.place.engine.dispose()
