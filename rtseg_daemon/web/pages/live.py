@@ -84,7 +84,10 @@ class Watcher:
             self.thread = None
 
     def watch(self, loop: asyncio.AbstractEventLoop, stop: threading.Event) -> None:
-        """The thread: look, tell, wait. A ledger that cannot be read is a change too, since pages say so."""
+        """The thread: look, tell, wait. A ledger that cannot be read is a change too, since pages say so.
+
+        So is the first look: what was committed before it, and after a page asked for itself, would else be missed.
+        """
         pulse, last = None, None
         while not stop.wait(POLL_SECONDS):
             try:
@@ -93,7 +96,7 @@ class Watcher:
             except (SQLAlchemyError, sqlite3.Error):
                 pulse, now = None, UNREADABLE
             if now != last:
-                if last is not None and not loop.is_closed():
+                if not loop.is_closed():
                     loop.call_soon_threadsafe(self.tell)
                 last = now
         if pulse is not None:

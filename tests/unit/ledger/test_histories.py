@@ -118,8 +118,9 @@ def writes_of_state(tree: ast.Module) -> Iterator[str]:
     """Every assignment to an attribute `state`, and every `values(state=...)`, as it stands in the source."""
     for node in ast.walk(tree):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        parts = [part for target in targets if target is not None for part in ast.walk(target)]
-        if any(isinstance(part, ast.Attribute) and part.attr == "state" for part in parts):
+        given = [target for target in targets if target is not None]
+        parts = [part for target in given for part in getattr(target, "elts", [target])]
+        if any(isinstance(part, ast.Attribute) and part.attr == "state" for part in parts):  # not `app.state.x = y`
             yield ast.unparse(node)
         called = node.keywords if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "values" else []
         if any(keyword.arg == "state" for keyword in called):

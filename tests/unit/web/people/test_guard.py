@@ -128,28 +128,28 @@ def test_an_expired_session_in_mid_action_loses_nothing_and_does_nothing_twice(p
     assert isinstance(app, FastAPI)
     done: list[str] = []
 
-    @app.get("/cases/7")
+    @app.get("/forms/7")
     def case(person: Viewer, request: Request) -> dict[str, object]:
         return {"csrf": csrf_of(request), "kept": kept_of(request)}
 
-    @app.post("/cases/7/release")
+    @app.post("/forms/7/release")
     def release(person: Viewer, why: Annotated[str, Form()]) -> None:
         done.append(why)
 
     wait(place, 3600)
-    referer = {"referer": "http://127.0.0.1:8080/cases/7"}
+    referer = {"referer": "http://127.0.0.1:8080/forms/7"}
     typed = 'checked on "both" sides <b>& it is right'
-    asked = client.post("/cases/7/release", data={"why": typed, "csrf": "old"}, headers=referer)
+    asked = client.post("/forms/7/release", data={"why": typed, "csrf": "old"}, headers=referer)
     assert asked.status_code == 401
-    assert 'name="next" value="/cases/7"' in asked.text
+    assert 'name="next" value="/forms/7"' in asked.text
     assert "Nothing was done" in asked.text
     assert "<b>" not in asked.text
     assert done == []
     kept = html.unescape(asked.text.split('name="kept" value="')[1].split('"')[0])
-    form = {"name": "ann", "password": PASSWORD, "next": "/cases/7", "kept": kept}
+    form = {"name": "ann", "password": PASSWORD, "next": "/forms/7", "kept": kept}
     back = client.post("/login", data=form)
-    assert (back.status_code, back.headers["location"]) == (303, "/cases/7")
-    assert client.get("/cases/7").json()["kept"] == {"why": typed}
+    assert (back.status_code, back.headers["location"]) == (303, "/forms/7")
+    assert client.get("/forms/7").json()["kept"] == {"why": typed}
     assert done == []
 
 
