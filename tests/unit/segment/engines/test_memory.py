@@ -34,5 +34,9 @@ def test_a_ct_of_300_slices_needs_less_than_4_gb(tmp_path, engine_cache):
     program = Path(tmp_path) / "memory.py"
     program.write_text(PROGRAM)
     command = [sys.executable, str(program), str(installed_models()), "han-oar", str(engine_cache)]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    assert int(answer.stdout.split()[-1]) < 4096
+    # a high-water mark can only be too high: beside other tests it has been 0.7 GB above what it is alone
+    marks = []
+    while len(marks) < 2 and (not marks or marks[-1] >= 4096):
+        answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        marks.append(int(answer.stdout.split()[-1]))
+    assert min(marks) < 4096, marks
