@@ -33,13 +33,15 @@ def seen(place: Place, person: Person, what: Job | Series | int) -> None:
     now = place.now()
     if not is_new(place.engine, look, now):
         return
+    written = False
     try:
         with writing(place.engine) as session:
             record_event(session, subject, look[2], "viewed", who=named(person.name), at=now)
-    except BaseException:
-        with LOCK:
-            LAST[place.engine].pop(look, None)
-        raise
+        written = True
+    finally:
+        if not written:
+            with LOCK:
+                LAST[place.engine].pop(look, None)
 
 
 def is_new(engine: Engine, look: Look, now: float) -> bool:

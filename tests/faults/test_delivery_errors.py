@@ -32,7 +32,7 @@ from rtseg_daemon.work import job as job_module
 from rtseg_daemon.work.job import run_job
 from tests.deliveries import WAITS, World
 from tests.faults.test_reception_errors import Saboteur
-from tests.unit.work.test_job import Bench
+from tests.unit.work.bench import Bench
 from tests.world import Tps
 
 # pynetdicom leaves the socket of a refused connection to the garbage collector

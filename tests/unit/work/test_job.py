@@ -2,7 +2,6 @@
 
 import hashlib
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,73 +12,24 @@ from pydicom import dcmread
 from sqlalchemy import Engine
 
 from rtseg_daemon.bundles import Bundle, load_bundle, models_of
-from rtseg_daemon.config.file import load_config
-from rtseg_daemon.config.sections import Logging
 from rtseg_daemon.daemon.children import why_ended
-from rtseg_daemon.daemon.worker import CARD_LOST_STATUS, claim, desk_of, follow, work
+from rtseg_daemon.daemon.worker import CARD_LOST_STATUS, claim, follow, work
 from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError, StateError
 from rtseg_daemon.gates.verdict import Verdict
-from rtseg_daemon.ledger import decisions, events, jobs, views
+from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.jobs import worker_lost
 from rtseg_daemon.ledger.schema import Instance
-from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
-from rtseg_daemon.logs import configure
-from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep.activation import activate
 from rtseg_daemon.versions import stamp
-from rtseg_daemon.work import case, painter
+from rtseg_daemon.work import case
 from rtseg_daemon.work import job as job_module
 from rtseg_daemon.work.heartbeat import Heartbeat
-from rtseg_daemon.work.job import options_for, run_job
-from tests.arrivals import receive
-from tests.stub import load_stub, no_picture
+from rtseg_daemon.work.job import options_for
+from tests.stub import load_stub
 from tests.tiny import make_bundle
-from tests.unit.ledger.test_jobs import arrival
-from tests.world import patient, write_config
-
-
-class Bench:
-    """A worker with a stub network, and one series waiting for it."""
-
-    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch, ledger: Engine) -> None:
-        configure(Logging(), "worker-0")
-        config = load_config(write_config(folder, 1, database={"url": str(ledger.url)}))
-        self.ledger, self.layout = ledger, Layout(config.storage.directory)
-        self.layout.create()
-        monkeypatch.setattr(case, "load_segmenter", load_stub)
-        monkeypatch.setattr(painter, "draw", no_picture)
-        self.desk = desk_of(config, "worker-0", "cpu")
-        self.files = patient(self.layout.series / "aa")
-        with writing(ledger) as session:
-            for number, path in enumerate(self.files):
-                facts = {"sop_instance_uid": str(dcmread(path).SOPInstanceUID), "path": self.layout.relative(path)}
-                facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-                series = receive(session, arrival(number, **facts)).series_id
-            self.job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all").id
-
-    def run(self) -> dict[str, Any]:
-        """Do the job; returns what `jobs show --json` says of it then."""
-        claimed = claim(self.desk)
-        assert claimed is not None
-        run_job(self.desk, claimed)
-        with reading(self.ledger) as session:
-            return views.job_detail(views.find_job(session, self.job), self.layout.directory)
-
-
-@pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Engine) -> Any:
-    bench = Bench(tmp_path, monkeypatch, ledger)
-    yield bench
-    bench.desk.engine.dispose()
-
-
-def raising(error: Exception) -> Callable[..., Any]:
-    def fail(*_arguments: Any, **_options: Any) -> Any:
-        raise error
-
-    return fail
+from tests.unit.work.bench import Bench, raising
 
 
 def test_a_good_series_is_segmented_with_every_gate_passed(bench: Bench) -> None:
@@ -202,98 +152,6 @@ def test_an_error_that_nobody_foresaw_fails_the_job_and_quotes_no_data(
     assert job["state"] == "FAILED"
     assert "ValueError at" in job["error"]
     assert "CANARY" not in job["error"] + capsys.readouterr().err
-
-
-class OutOfMemoryError(RuntimeError):
-    """As torch.cuda names it."""
-
-
-def starved(monkeypatch: pytest.MonkeyPatch, enough: Callable[[str, Any], bool]) -> list[tuple[str, Any]]:
-    """Let loading fail for want of memory where not `enough(device, window)`; returns what is tried."""
-    tried: list[tuple[str, Any]] = []
-    honest = case.load_segmenter
-
-    def load(bundle: Any, compute: Any, cache: Any) -> Any:
-        tried.append((compute.device, bundle.window))
-        if not enough(compute.device, bundle.window):
-            raise OutOfMemoryError("CUDA out of memory")
-        return honest(bundle, compute, cache)
-
-    monkeypatch.setattr(case, "load_segmenter", load)
-    return tried
-
-
-def with_window(bench: Bench, monkeypatch: pytest.MonkeyPatch, window: tuple[int, int, int]) -> None:
-    """The job's bundle as if it had been trained in this window; the worker has a GPU."""
-    honest = job_module.bundles_for
-
-    def load(config: Any, names: str) -> Any:
-        return [bundle.model_copy(update={"window": window}) for bundle in honest(config, names)]
-
-    monkeypatch.setattr(job_module, "bundles_for", load)
-    loaded = bench.desk.loaded
-    loaded.compute = loaded.compute.model_copy(update={"device": "cuda:0"})
-
-
-def events_of_job(bench: Bench) -> list[str]:
-    with reading(bench.ledger) as session:
-        return [event.what for event in events.events_of(session, "job", bench.job)]
-
-
-def test_out_of_memory_on_a_gpu_means_smaller_windows_and_every_organ_says_so(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_window(bench, monkeypatch, (64, 64, 64))
-    tried = starved(monkeypatch, lambda _device, window: window[0] < 64)
-    job = bench.run()
-    assert job["state"] == "SEGMENTED"
-    assert tried == [("cuda:0", (64, 64, 64)), ("cuda:0", (32, 64, 64))]
-    assert set(job["flags"].values()) <= {"REVIEW", "REJECT"}
-    assert all("32 x 64 x 64 voxels instead of 64 x 64 x 64" in roi["comment"] for roi in job["rois"])
-    assert {"out of memory", "smaller windows"} <= set(events_of_job(bench))
-
-
-def test_where_smaller_windows_do_not_fit_either_the_cpu_takes_those_of_training(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_window(bench, monkeypatch, (64, 64, 64))
-    tried = starved(monkeypatch, lambda device, _window: device == "cpu")
-    job = bench.run()
-    assert job["state"] == "SEGMENTED"
-    assert [device for device, _ in tried] == ["cuda:0", "cuda:0", "cuda:0", "cpu"]
-    assert tried[-1][1] == (64, 64, 64)
-    assert not any("instead of" in roi["comment"] for roi in job["rois"])
-
-
-def test_windows_that_cannot_be_halved_go_to_the_cpu_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    with_window(bench, monkeypatch, (16, 24, 24))
-    tried = starved(monkeypatch, lambda device, _window: device == "cpu")
-    assert bench.run()["state"] == "SEGMENTED"
-    assert [device for device, _ in tried] == ["cuda:0", "cpu"]
-
-
-def test_a_job_for_which_no_memory_suffices_fails_and_says_what_to_do(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    starved(monkeypatch, lambda _device, _window: False)
-    job = bench.run()
-    assert job["state"] == "FAILED"
-    assert "memory ran out" in job["error"]
-    assert "then retry the job" in job["error"]
-
-
-def test_a_case_that_ran_in_smaller_windows_does_not_decide_for_the_next(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_window(bench, monkeypatch, (64, 64, 64))
-    short = [True]
-    tried = starved(monkeypatch, lambda _device, window: window[0] < 64 or not short[0])
-    bench.run()
-    short[0] = False
-    with writing(bench.ledger) as session:
-        bench.job = decisions.rerun(session, bench.job, "anna").id
-    assert not any("instead of" in roi["comment"] for roi in bench.run()["rois"])
-    assert tried[-1] == ("cuda:0", (64, 64, 64))
 
 
 def test_while_a_card_works_the_next_jobs_series_is_read_and_that_job_reads_no_more(
@@ -478,58 +336,3 @@ def test_a_rerun_refers_to_the_structure_set_that_it_supersedes(bench: Bench, le
     assert "PredecessorStructureSetSequence" not in dcmread(first["rtstruct_path"])
     (item,) = dcmread(second["rtstruct_path"]).PredecessorStructureSetSequence
     assert item.ReferencedSOPInstanceUID == first["rtstruct_sop_instance_uid"]
-
-
-DRAW = painter.draw
-
-
-def drawn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The job as it is once its page was drawn, or was not."""
-    monkeypatch.setattr(painter, "draw", DRAW)
-    bench.run()
-    bench.desk.painter.finish()
-    with reading(bench.ledger) as session:
-        return views.job_detail(views.find_job(session, bench.job), bench.layout.directory)
-
-
-def test_the_page_to_review_by_lies_beside_the_structure_set_for_nobody_else_to_read(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    job = drawn(bench, monkeypatch)
-    path = Path(job["picture_path"])
-    assert path.parent == Path(job["rtstruct_path"]).parent
-    assert path.read_bytes().startswith(b"\x89PNG")
-    assert path.stat().st_mode & 0o077 == 0
-
-
-def test_a_page_that_cannot_be_drawn_costs_nothing_but_an_event(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, ledger: Engine
-) -> None:
-    from rtseg_daemon.work import picture  # loads matplotlib
-
-    monkeypatch.setattr(picture, "picture_of", raising(ValueError("no such font")))
-    job = drawn(bench, monkeypatch)
-    assert (job["state"], job["picture_path"]) == ("SEGMENTED", None)
-    with reading(ledger) as session:
-        (event,) = [one for one in events.events_of(session, "job", bench.job) if one.what == "no picture"]
-    assert "ValueError" in event.detail["reason"]
-
-
-def test_a_second_page_waits_for_the_first_and_none_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    going, order = threading.Event(), []
-
-    def slow(_result: Any, path: Path, *_rest: Any) -> None:
-        assert going.wait(30)
-        order.append(path.name)
-
-    monkeypatch.setattr(painter, "draw", slow)
-    desk = painter.Painter()
-    nothing: Any = None
-    desk.paint(nothing, tmp_path / "1", "omit", nothing)
-    second = threading.Thread(target=desk.paint, args=(nothing, tmp_path / "2", "omit", nothing))
-    second.start()
-    assert order == []
-    going.set()
-    second.join(30)
-    desk.finish()
-    assert order == ["1", "2"]

@@ -18,6 +18,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import BinaryIO
 
+from rtseg_daemon.one_thread import one_thread
 from rtseg_daemon.segment.engines.memory import GIB, available_bytes
 from rtseg_training.errors import CaseError
 from rtseg_training.learn.prepared import TrainingCase, prepare
@@ -132,7 +133,7 @@ def make_all(missing: Sequence[tuple[Listed, Path]], recipe: Recipe, makers: int
             make_one(one, recipe, path)
             tick(one.name)
         return
-    with one_core_each(), ProcessPoolExecutor(makers, multiprocessing.get_context("spawn")) as pool:
+    with one_thread(), ProcessPoolExecutor(makers, multiprocessing.get_context("spawn")) as pool:
         waiting = {pool.submit(make_one, one, recipe, path): one for one, path in missing}
         try:
             for done in as_completed(waiting):
@@ -145,21 +146,6 @@ def make_all(missing: Sequence[tuple[Listed, Path]], recipe: Recipe, makers: int
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-@contextmanager
-def one_core_each() -> Iterator[None]:
-    """Processes that start meanwhile compute on one core: numpy's products would take all of them in each."""
-    before = {key: os.environ.get(key) for key in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(before, "1"))
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
 
 
 def opened(one: Listed, path: Path) -> OnDisk:

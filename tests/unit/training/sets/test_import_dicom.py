@@ -1,8 +1,5 @@
 """Departments' DICOM trees: masks read back equal, names mapped, and every oddity of a structure set reported."""
 
-import re
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,69 +7,17 @@ import pydicom
 import pytest
 from pydicom import Dataset
 from rtseg_training.cli.app import app
-from rtseg_training.errors import CaseError
 from rtseg_training.measure.metrics import dice
-from rtseg_training.sets.cases import Case
 from rtseg_training.sets.drawing import completed
-from rtseg_training.sets.import_dicom import case_name, tree_sources
+from rtseg_training.sets.import_dicom import case_name
 from rtseg_training.sets.joined import load_cases
 from rtseg_training.sets.names import load_names
-from rtseg_training.sets.report import ImportReport
-from rtseg_training.sets.source import Rules
 from typer.testing import CliRunner
 
 from rtseg_daemon.anatomy.volume import Array, Volume
-from rtseg_daemon.ct.series import list_series, load_series
 from rtseg_daemon.demo.phantom import make_phantom, write_series
-from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
-from tests.structure_sets import by_a_person, organ_of, patients, tiny_bundle
-
-ORGANS = ("Brainstem", "Parotid_L", "Bone_Mandible")
-Change = Callable[[Dataset], None]
-
-
-def read(tree: Path) -> tuple[list[Case], ImportReport]:
-    report, cases = ImportReport(), []
-    for source in tree_sources(tree, list_series(tree), Rules(load_names()), report):
-        try:
-            cases.append(source.build())
-        except CaseError as error:
-            report.left_out.append(str(error))
-    return cases, report
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Volume, dict[str, Array]]:
-    """A tree with one CT deep inside and a structure set beside it, written from true masks."""
-    tree = tmp_path_factory.mktemp("tree")
-    volume, masks = make_phantom(2, matrix=64)
-    paths = write_series(volume, tree / "2026" / "plan" / "ct", seed=2)
-    series = load_series(paths)
-    organs = [organ_of(name, masks[name], volume) for name in ORGANS]
-    bundle = tiny_bundle(*ORGANS)
-    dataset = build_rtstruct(series, organs, [bundle], derive_identity(series, bundle.digest, 1))
-    by_a_person(dataset)
-    write_dataset(dataset, tree / "rs.dcm")
-    return tree, volume, masks
-
-
-@pytest.fixture
-def tree(source: tuple[Path, Volume, dict[str, Array]], tmp_path: Path) -> Path:
-    shutil.copytree(source[0], tmp_path / "tree")
-    return tmp_path / "tree"
-
-
-def change(tree: Path, how: Change, name: str = "rs.dcm", to: str = "rs.dcm") -> None:
-    dataset = pydicom.dcmread(tree / name)
-    how(dataset)
-    dataset.save_as(tree / to)
-
-
-def roi(dataset: Dataset, name: str) -> tuple[Dataset, Dataset]:
-    """Name and contour items of an ROI."""
-    (entry,) = (r for r in dataset.StructureSetROISequence if r.ROIName == name)
-    (drawn,) = (c for c in dataset.ROIContourSequence if c.ReferencedROINumber == entry.ROINumber)
-    return entry, drawn
+from tests.structure_sets import patients
+from tests.unit.training.sets.trees import ORGANS, change, read, roi
 
 
 def test_masks_written_as_dicom_are_read_back(source: tuple[Path, Volume, dict[str, Array]]) -> None:
@@ -360,82 +305,6 @@ def test_names_of_folders_and_files_are_not_written(tree: Path, tmp_path: Path) 
     assert done.exit_code == 0
     assert not any(b"DOE" in path.read_bytes() for path in (tmp_path / "set").iterdir())
     assert "DOE^JOHN_123456" in done.output.replace("\n", "") + done.stderr.replace("\n", "")
-
-
-def localizer(tree: Path) -> None:
-    """A sagittal scout of the CT's own series beside it."""
-    ct = tree / "2026" / "plan" / "ct"
-    dataset = pydicom.dcmread(next(ct.glob("*.dcm")))
-    dataset.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
-    dataset.ImageOrientationPatient = [0, 1, 0, 0, 0, -1]
-    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = "2.25.8"
-    dataset.save_as(ct / "scout.dcm")
-
-
-def exported_again(tree: Path, how: Change | None = None) -> None:
-    """The CT a second time in the tree, the first file of it changed."""
-    ct, twice = tree / "2026" / "plan" / "ct", tree / "again"
-    shutil.copytree(ct, twice)
-    if how is not None:
-        path = min(twice.iterdir())
-        dataset = pydicom.dcmread(path)
-        how(dataset)
-        dataset.save_as(path)
-
-
-def test_a_localizer_in_the_series_is_left_out(tree: Path, source: tuple[Path, Volume, dict[str, Array]]) -> None:
-    (whole,), _ = read(source[0])
-    localizer(tree)
-    (case,), report = read(tree)
-    assert report.left_out == []
-    assert np.array_equal(case.ct.array, whole.ct.array)
-    assert f"{case.name}: left out of its CT series: 1 localizers, reports or screens" in report.notes
-
-
-def test_a_series_of_localizers_is_no_ct(tree: Path) -> None:
-    localizer(tree)
-    for path in (tree / "2026" / "plan" / "ct").glob("CT*.dcm"):
-        path.unlink()
-    cases, report = read(tree)
-    assert cases == []
-    assert any("holds no axial images, only 1 localizers, reports or screens" in line for line in report.left_out)
-
-
-def test_a_ct_that_was_exported_twice_is_taken_once(tree: Path, source: tuple[Path, Volume, dict[str, Array]]) -> None:
-    (whole,), _ = read(source[0])
-    exported_again(tree)
-    (case,), report = read(tree)
-    assert report.left_out == []
-    assert np.array_equal(case.ct.array, whole.ct.array)
-    assert np.array_equal(case.bits, whole.bits)
-    count = len(list((tree / "again").iterdir()))
-    assert f"{case.name}: {count} of its CT images lie in more than one file; one of each was taken" in report.notes
-
-
-def other_pixel(dataset: Dataset) -> None:
-    dataset.PixelData = b"\x07" + dataset.PixelData[1:]
-
-
-def other_place(dataset: Dataset) -> None:
-    dataset.ImagePositionPatient = [*dataset.ImagePositionPatient[:2], float(dataset.ImagePositionPatient[2]) + 0.5]
-
-
-@pytest.mark.parametrize(("how", "what"), [(other_pixel, "pixels"), (other_place, "position")])
-def test_two_files_of_one_image_that_differ_are_refused(tree: Path, how: Change, what: str) -> None:
-    exported_again(tree, how)
-    cases, report = read(tree)
-    assert cases == []
-    (line,) = [line for line in report.left_out if "differ" in line]
-    assert re.search(rf"file_\w+ and file_\w+ are one image by their SOPInstanceUID, but differ in {what}", line)
-    assert "keep the right one in the tree, import again" in line
-    assert "send" not in line
-
-
-def test_another_name_in_the_second_export_is_no_difference(tree: Path) -> None:
-    exported_again(tree, lambda ds: ds.__setattr__("PatientName", "Anonymous"))
-    (case,), report = read(tree)
-    assert report.left_out == []
-    assert set(case.structures) == set(ORGANS)
 
 
 @pytest.mark.patients
