@@ -1,11 +1,9 @@
-"""The numbers behind a calibration: ranking, regression, conformal intervals, and how well a flag tells bad from good.
+"""The numbers behind a calibration: folds, ranks, and how well a score tells bad from good.
 
 All of it is plain numpy on vectors. No function here knows what an organ is.
 """
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -37,79 +35,6 @@ def rank_weights(scores: Array, table: Sequence[float]) -> Array:
             order = np.argsort(-held.mean(axis=0), kind="stable")
             out[order, k] = [table[min(i, len(table) - 1)] for i in range(members)]
     return out
-
-
-@dataclass(frozen=True)
-class Ridge:
-    """Dice of an organ = intercepts[organ] + slopes[organ] . features."""
-
-    intercepts: Array
-    slopes: Array
-
-    def predict(self, x: Array, group: Array) -> Array:
-        """Predictions cut to [0, 1] for features `(n, p)` and organ numbers `(n,)`."""
-        return np.asarray(np.clip(self.intercepts[group] + (self.slopes[group] * x).sum(axis=1), 0.0, 1.0))
-
-
-def fit_ridge(x: Array, y: Array, group: Array, groups: int, common: float, own: float) -> Ridge:
-    """Robust ridge regression with slopes that all organs share and small deviations of each organ's own.
-
-    Some cases are bad because their truth is wrong (contours of another scan, another organ's name): Huber's weights
-    (k = 1.345, seven rounds) keep them from bending the line for all others.
-    """
-    weights = np.ones(len(y))
-    model = weighted_ridge(x, y, group, groups, (common, own), weights)
-    for _ in range(7):
-        residuals = np.abs(y - model.predict(x, group))
-        spread = 1.4826 * float(np.median(residuals)) + 1e-6
-        weights = np.minimum(1.0, 1.345 * spread / np.maximum(residuals, 1e-9))
-        model = weighted_ridge(x, y, group, groups, (common, own), weights)
-    return model
-
-
-def weighted_ridge(
-    x: Array, y: Array, group: Array, groups: int, penalties: tuple[float, float], weights: Array
-) -> Ridge:
-    """Least squares with case weights.
-
-    Penalties are on standardised features: the first on the shared slopes, the second on the organs' deviations.
-    Intercepts are drawn to the overall mean by one case's weight, so that an organ with few cases does not follow them
-    blindly.
-    """
-    mean, scale = x.mean(axis=0), x.std(axis=0)
-    scale = np.where(scale > 1e-9, scale, 1.0)
-    z, one_hot = (x - mean) / scale, np.eye(groups)[group]
-    p = x.shape[1]
-    design = np.hstack([one_hot, z, (one_hot[:, :, None] * z[:, None, :]).reshape(len(z), -1)])
-    penalty = np.concatenate([np.full(groups, 1.0), np.full(p, penalties[0]), np.full(groups * p, penalties[1])])
-    centre = float(np.average(y, weights=weights))
-    normal = design.T * weights
-    found = np.linalg.solve(normal @ design + np.diag(penalty), normal @ (y - centre))
-    slopes = (found[groups : groups + p] + found[groups + p :].reshape(groups, p)) / scale
-    return Ridge(centre + found[:groups] - slopes @ mean, slopes)
-
-
-def conformal_quantile(residuals: Array, coverage: float) -> float:
-    """The ceil((n + 1) coverage)-th smallest residual: an interval of that half-width covers a new case with at least
-    that probability (split conformal prediction, Lei et al., JASA 113:1094, 2018). The largest if n is too small."""
-    ordered = np.sort(residuals)
-    return float(ordered[min(math.ceil((len(ordered) + 1) * coverage), len(ordered)) - 1])
-
-
-def organ_scales(residuals: Array, group: Array, groups: int, prior: float = 10.0) -> Array:
-    """Typical absolute residual of each organ, drawn to the overall one by the weight of `prior` cases."""
-    overall = float(residuals.mean())
-    out = np.empty(groups)
-    for k in range(groups):
-        own = residuals[group == k]
-        out[k] = (own.sum() + prior * overall) / (len(own) + prior)
-    return np.maximum(out, 1e-3)
-
-
-def half_widths(residuals: Array, group: Array, groups: int, coverage: float) -> Array:
-    """Half-width of the interval per organ: one conformal quantile of the residuals in units of the organ's scale."""
-    scales = organ_scales(residuals, group, groups)
-    return scales * conformal_quantile(residuals / scales[group], coverage)
 
 
 def auroc(score: Array, bad: Array) -> float:

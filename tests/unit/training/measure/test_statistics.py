@@ -33,65 +33,6 @@ def test_an_organ_nobody_has_weighs_members_alike() -> None:
     assert st.rank_weights(np.full((4, 2, 1), np.nan), (5, 4, 3)).tolist() == [[1], [1]]
 
 
-def test_ridge_finds_a_common_slope_and_own_intercepts() -> None:
-    rng = np.random.default_rng(0)
-    group = np.repeat([0, 1], 200)
-    x = rng.normal(size=(400, 2))
-    y = np.array([0.6, 0.4])[group] + 0.05 * x[:, 0]
-    model = st.fit_ridge(x, y, group, 2, common=1.0, own=100.0)
-    assert model.intercepts == pytest.approx([0.6, 0.4], abs=0.01)
-    assert model.slopes[:, 0] == pytest.approx([0.05, 0.05], abs=0.002)
-    assert np.abs(model.slopes[:, 1]).max() < 0.002
-
-
-def test_ridge_gives_an_organ_its_own_slope_where_the_data_insist() -> None:
-    rng = np.random.default_rng(1)
-    group = np.repeat([0, 1], 300)
-    x = rng.normal(size=(600, 1))
-    y = 0.5 + np.array([0.1, -0.1])[group] * x[:, 0]
-    model = st.fit_ridge(x, y, group, 2, common=1.0, own=1.0)
-    assert model.slopes[:, 0] == pytest.approx([0.1, -0.1], abs=0.01)
-
-
-def test_cases_with_a_wrong_truth_do_not_bend_the_line() -> None:
-    rng = np.random.default_rng(3)
-    group = np.zeros(100, int)
-    x = rng.normal(size=(100, 1))
-    y = 0.8 + 0.05 * x[:, 0]
-    y[:8] = 0.1
-    model = st.fit_ridge(x, y, group, 1, common=1.0, own=100.0)
-    assert model.intercepts[0] == pytest.approx(0.8, abs=0.02)
-    assert model.slopes[0, 0] == pytest.approx(0.05, abs=0.01)
-
-
-def test_predictions_stay_between_zero_and_one() -> None:
-    model = st.Ridge(np.array([0.5]), np.array([[10.0]]))
-    assert model.predict(np.array([[1.0], [-1.0]]), np.array([0, 0])).tolist() == [1.0, 0.0]
-
-
-def test_conformal_quantile_by_hand() -> None:
-    assert st.conformal_quantile(np.arange(1, 20) / 10, 0.9) == pytest.approx(1.8)  # ceil(20 * 0.9) = 18th of 19
-    assert st.conformal_quantile(np.array([0.1, 0.2]), 0.9) == pytest.approx(0.2)
-
-
-def test_conformal_intervals_cover_new_cases_as_promised() -> None:
-    rng = np.random.default_rng(2)
-    covered = []
-    for _ in range(300):
-        group = rng.integers(0, 3, 60)
-        scale = np.array([0.02, 0.05, 0.1])[group]
-        residuals = np.abs(rng.normal(size=60)) * scale
-        half = st.half_widths(residuals[:-1], group[:-1], 3, 0.9)
-        covered.append(residuals[-1] <= half[group[-1]])
-    assert 0.86 <= float(np.mean(covered)) <= 0.95
-
-
-def test_an_uncertain_organ_gets_a_wider_interval() -> None:
-    residuals, group = np.array([0.01] * 20 + [0.1] * 20), np.repeat([0, 1], 20)
-    half = st.half_widths(residuals, group, 2, 0.9)
-    assert half[1] > 2 * half[0]
-
-
 def test_auroc_by_hand() -> None:
     bad = np.array([True, False, True, False])
     assert st.auroc(np.array([4.0, 3.0, 2.0, 1.0]), bad) == pytest.approx(0.75)
