@@ -1,4 +1,4 @@
-"""The only way that a series, a job or a delivery changes its state: by the table, guarded, and with its event."""
+"""The only way that anything in the ledger changes its state: by the table, guarded, and with its event."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
@@ -9,17 +9,20 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.errors import LeaseLost, StateError
 from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Delivery, Job, Series
 from rtseg_daemon.ledger.states import (
     DELIVERY_TRANSITIONS,
     JOB_TRANSITIONS,
+    RETURNED_TRANSITIONS,
     SERIES_TRANSITIONS,
     DeliveryState,
     JobState,
+    ReturnedState,
     SeriesState,
 )
 
-State = TypeVar("State", SeriesState, JobState, DeliveryState)
+State = TypeVar("State", SeriesState, JobState, DeliveryState, ReturnedState)
 
 
 def move_series(
@@ -99,9 +102,35 @@ def move_delivery(
     return delivery
 
 
+def move_returned(
+    session: Session,
+    set_id: int,
+    to: ReturnedState,
+    *,
+    what: str,
+    who: str = "daemon",
+    reasons: Sequence[str] = (),
+    detail: dict[str, Any] | None = None,
+    at: float | None = None,
+    **values: Any,
+) -> ReturnedSet:
+    """Take a structure set that came back to another state, set further columns, write the event.
+
+    Raises StateError where the table does not allow it.
+    """
+    returned = session.get(ReturnedSet, set_id)
+    if returned is None:
+        raise StateError(f"there is no returned structure set {set_id}")
+    values["reasons"] = list(reasons)
+    before, told = returned.state, ({"reasons": list(reasons)} if reasons else {}) | (detail or {})
+    if not _move(session, returned, before, to, RETURNED_TRANSITIONS, values, what=what, who=who, detail=told, at=at):
+        raise StateError(f"returned structure set {set_id} is {before} and cannot become {to}")
+    return returned
+
+
 def _move(
     session: Session,
-    row: Series | Job | Delivery,
+    row: Series | Job | Delivery | ReturnedSet,
     before: State,
     to: State,
     transitions: Mapping[State, frozenset[State]],

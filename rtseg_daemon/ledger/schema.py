@@ -3,7 +3,7 @@
 from enum import Enum as PythonEnum
 from typing import Any
 
-from sqlalchemy import JSON, Enum, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import JSON, Enum, ForeignKey, Index, UniqueConstraint, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from rtseg_daemon.ledger.states import DeliveryState, Ending, InstanceState, JobState, SeriesState
@@ -134,6 +134,8 @@ class Job(Base):
     run: Mapped[int] = mapped_column(default=1)
     """1, and one more for every `rerun` of the same series, instances and bundle."""
     no_send: Mapped[bool] = mapped_column(default=False)
+    shadow: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Made by a candidate beside the serving bundle: for comparison alone, never sent and never a case's result."""
     supersedes_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
     state: Mapped[JobState] = mapped_column(default=JobState.QUEUED)
     error: Mapped[str | None]

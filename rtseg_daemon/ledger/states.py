@@ -96,3 +96,34 @@ DELIVERY_TRANSITIONS: dict[DeliveryState, frozenset[DeliveryState]] = {
 
 ARRIVED = (D.SENT, D.COMMITTED)
 """Delivery states in which the destination has the RTSTRUCT."""
+
+
+class Approval(StrEnum):
+    """What a planning system says of a structure set that came back (PS3.3, C.8.8.17). One that says nothing counts as
+    UNAPPROVED."""
+
+    APPROVED = "APPROVED"
+    UNAPPROVED = "UNAPPROVED"
+    REJECTED = "REJECTED"
+
+
+class ReturnedState(StrEnum):
+    """Where one structure set that came back stands."""
+
+    RECEIVED = "RECEIVED"  # durable; nobody has looked into it yet
+    WAITING = "WAITING"  # our own result, or its delivery, is not known yet; looked at again
+    PAIRED = "PAIRED"  # it is known which series and which result of ours it answers; to be measured
+    NAMES = "NAMES"  # what has a known name is measured; a person says what the other names mean
+    MEASURED = "MEASURED"  # every contour of an organ is compared with ours
+    APART = "APART"  # held apart: it cannot be, or must not be, compared; the reasons stand beside it
+
+
+R = ReturnedState
+RETURNED_TRANSITIONS: dict[ReturnedState, frozenset[ReturnedState]] = {
+    R.RECEIVED: frozenset({R.WAITING, R.PAIRED, R.APART}),
+    R.WAITING: frozenset({R.PAIRED, R.APART}),
+    R.PAIRED: frozenset({R.MEASURED, R.NAMES, R.APART}),
+    R.NAMES: frozenset({R.PAIRED, R.APART}),
+    R.MEASURED: frozenset({R.PAIRED, R.APART}),
+    R.APART: frozenset({R.RECEIVED}),
+}

@@ -2,8 +2,11 @@
 
 from alembic import context
 
-from rtseg_daemon.ledger.people import Account
+from rtseg_daemon.ledger import feedback_tables, people, schema
+
+KNOWN = (feedback_tables, people)
+"""Imported so that their tables are known."""
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, target_metadata=Account.metadata, render_as_batch=True)
+context.configure(connection=connection, target_metadata=schema.Base.metadata, render_as_batch=True)
 context.run_migrations()

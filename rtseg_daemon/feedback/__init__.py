@@ -1,0 +1,1 @@
+"""What people changed comes back: structure sets received, paired with ours, measured."""
