@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtseg_daemon.anatomy.organ import Organ
+from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.errors import SeriesError
@@ -31,7 +32,6 @@ from rtseg_training.bundle.foretelling import (
 from rtseg_training.bundle.weighing import crossed_bundles, described, voxel_error
 from rtseg_training.measure import statistics as st
 from rtseg_training.measure.evaluate import Evaluation, TableRow, add_case, doubtful_level
-from rtseg_training.measure.metrics import dice
 from rtseg_training.measure.stress import copy_rows, faulty_copies
 from rtseg_training.sets.cases import Case, silent
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from rtseg_daemon.anatomy.arrays import on_host
+from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.volume import Array, Grid, Volume, grid_of
 from rtseg_daemon.segment.infer import member_probabilities
 from rtseg_daemon.segment.pipeline import Segmenter, to_network_grid
 from rtseg_training.bundle.kept import Store
 from rtseg_training.measure.evaluate import truth_on
-from rtseg_training.measure.metrics import dice
 from rtseg_training.sets.cases import Case
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.segment.ensemble import Ensemble, combine, corrected
@@ -16,7 +17,6 @@ from rtseg_daemon.segment.uncertainty import tempered
 from rtseg_training.bundle.collect import Collected
 from rtseg_training.bundle.export import rank_table
 from rtseg_training.measure import statistics as st
-from rtseg_training.measure.metrics import dice
 
 SCALES = np.round(np.geomspace(0.08, 1.5, 30), 4)
 TEMPERATURES = np.round(np.geomspace(0.5, 8.0, 41), 3)

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.segment.body import largest_object
 from rtseg_training.learn.account import check_finished, check_owner, check_plan
 from rtseg_training.learn.checkpoint import load_into, read_meta, read_weights
@@ -17,7 +18,6 @@ from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Member, Recipe
 from rtseg_training.learn.trainer import network_of
 from rtseg_training.learn.validation import predict
-from rtseg_training.measure.metrics import dice
 
 CSV, FACTS = "validation.csv", "run.json"
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.sides import mirrored_channels
 from rtseg_daemon.anatomy.volume import AIR_HU, Array, Shape
 from rtseg_daemon.segment.infer import (
@@ -24,7 +25,6 @@ from rtseg_training.learn.dataset import class_names
 from rtseg_training.learn.precision import in_bf16
 from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Recipe
-from rtseg_training.measure.metrics import dice
 
 
 def classes_in(shape: Shape, window: Shape, probabilities: dict[Shape, Array]) -> Array:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtseg_daemon.anatomy.organ import Organ
+from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.volume import Array, Triple
 from rtseg_daemon.bundles import OrganClass
 from rtseg_training.measure.evaluate import drawn, full_mask
-from rtseg_training.measure.metrics import dice
 from rtseg_training.sets.cases import Case
 
 SHIFT_MM = 6.0

@@ -5,10 +5,9 @@ import warnings
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
 import surface_distance as sd
-from scipy import ndimage
 
+from rtseg_daemon.anatomy.overlap import added_path_mm, dice
 from rtseg_daemon.anatomy.volume import Array, Triple, bounding_box
 
 
@@ -34,33 +33,6 @@ class Scores:
 
     def as_row(self) -> dict[str, float]:
         return asdict(self)
-
-
-def dice(truth: Array, found: Array) -> float:
-    """2 |A n B| / (|A| + |B|), or 1 if both are empty."""
-    total = int(truth.sum()) + int(found.sum())
-    return 2.0 * int((truth & found).sum()) / total if total else 1.0
-
-
-def contour_pixels(mask: Array) -> Array:
-    """In-plane border of a mask `(z, y, x)`: voxels with one of their four neighbours in the slice outside."""
-    cross = ndimage.generate_binary_structure(2, 1)[None]
-    return np.asarray(mask & ~ndimage.binary_erosion(mask, cross))
-
-
-def added_path_mm(truth: Array, found: Array, spacing_mm: Triple, tolerance_mm: float = 0.0) -> float:
-    """Added path length (Vaassen et al. 2020): true contour pixels off the predicted contour, times the pixel's side.
-
-    With a tolerance a pixel counts as drawn if a predicted contour pixel of the same slice is that near.
-    """
-    wanted, drawn = contour_pixels(truth), contour_pixels(found)
-    side = math.sqrt(spacing_mm[1] * spacing_mm[2])
-    if tolerance_mm > 0:
-        for z in range(drawn.shape[0]):
-            if drawn[z].any():
-                far = ndimage.distance_transform_edt(~drawn[z], sampling=spacing_mm[1:])
-                drawn[z] = far <= tolerance_mm
-    return float((wanted & ~drawn).sum()) * side
 
 
 def surfaces_of(truth: Array, found: Array, spacing_mm: Triple) -> Any:

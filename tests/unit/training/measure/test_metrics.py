@@ -5,10 +5,11 @@ import math
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from rtseg_training.measure.metrics import added_path_mm, compare, dice
+from rtseg_training.measure.metrics import compare
 from rtseg_training.sets.organs import side_of, weighted_mean
 from scipy import ndimage
 
+from rtseg_daemon.anatomy.overlap import added_path_mm, dice
 from rtseg_daemon.anatomy.volume import Array
 
 SPACING = (2.5, 1.0, 1.0)

@@ -7,13 +7,13 @@ import pydicom
 import pytest
 from pydicom import Dataset
 from rtseg_training.cli.app import app
-from rtseg_training.measure.metrics import dice
 from rtseg_training.sets.drawing import completed
 from rtseg_training.sets.import_dicom import case_name
 from rtseg_training.sets.joined import load_cases
 from rtseg_training.sets.names import load_names
 from typer.testing import CliRunner
 
+from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.volume import Array, Volume
 from rtseg_daemon.demo.phantom import make_phantom, write_series
 from tests.structure_sets import patients
