@@ -18,7 +18,7 @@ from rtseg_daemon.ct.headers import is_axial_image
 from rtseg_daemon.ledger import associations, refusals
 from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.series import associations_of, kept_instances
-from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState
+from rtseg_daemon.ledger.states import UNDELIVERED, UNFINISHED, JobState, SeriesState
 
 
 @dataclass(frozen=True)
@@ -138,4 +138,6 @@ def along_stack(instance: Instance) -> float | None:
 
 
 def is_overtaken(job: Job, newest: int) -> bool:
+    if job.shadow:
+        return job.state in UNFINISHED and job.last_instance_id < newest
     return job.state in UNDELIVERED and job.state is not JobState.HELD and job.last_instance_id < newest

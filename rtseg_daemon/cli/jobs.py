@@ -27,18 +27,19 @@ app = typer.Typer(
 )
 
 JobId = Annotated[int, typer.Argument(help="Number of the job.", show_default=False)]
+Shadow = Annotated[bool, typer.Option("--shadow", help="Shadows' jobs, and no others.")]
 State = Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")]
 
 
 @app.command("list")
-def list_jobs(config: ConfigFile = None, state: State = None, as_json: AsJson = False) -> None:
-    """All jobs, newest first.
+def list_jobs(config: ConfigFile = None, state: State = None, shadow: Shadow = False, as_json: AsJson = False) -> None:
+    """All jobs, newest first, without those of shadows.
 
     Example: rtseg-daemon jobs list --state HELD
     """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
-        shapes = [views.job_shape(job, ledger.storage) for job in views.all_jobs(session, state)]
+        shapes = [views.job_shape(job, ledger.storage) for job in views.all_jobs(session, state, shadow=shadow)]
     if as_json:
         return print_json(shapes)
     columns = ("id", "state", "patient_id", "bundle", "route", "attempts", "updated_at", "error")

@@ -51,6 +51,7 @@ def release(
     not HELD, may not be released (a mixed or contradictory identity), or a newer job supersedes it.
     """
     job = session.get(Job, job_id)
+    refuse_of_shadow(job, "is released")
     if job is not None and job.state is JobState.HELD and not (job.releasable and job.series.releasable):
         raise StateError(f"job {job_id} may not be released: {job.error}")
     if job is None or job.state is not JobState.HELD:
@@ -70,6 +71,15 @@ def release(
             move_job(session, job_id, JobState.DELIVERING, what="was sent before it was held", at=at)
         settle_job(session, job_id, at=at)
     return job
+
+
+def refuse_of_shadow(job: Job | None, what: str) -> None:
+    """Raise StateError for a shadow's job: its contours are compared, and never used."""
+    if job is not None and job.shadow:
+        raise StateError(
+            f"job {job.id} is a shadow's and nothing of it {what}; `rtseg-daemon jobs rerun` a job of the same series "
+            f"that is none, with --bundle {job.bundle}"
+        )
 
 
 def retry(
@@ -124,6 +134,7 @@ def rerun(
     old = session.get(Job, job_id)
     if old is None:
         raise StateError(f"there is no job {job_id}")
+    refuse_of_shadow(old, "is run again")
     if not kept_instances(session, old.series_id, up_to=old.last_instance_id):
         raise StateError(
             f"the images of job {job_id} were removed; fetch the study again, which makes a job of its own"

@@ -21,6 +21,7 @@ class Search:
         patient: a part of the PatientID, without regard to case.
         since, before: when the job was made, seconds since 1970, the end excluded.
         flag: the gravest flag of its organs: OK, REVIEW or REJECT.
+        shadow: shadows' jobs, and no others. Else none of them.
         older, newer: only jobs of smaller, or of larger, numbers than this one.
     """
 
@@ -31,6 +32,7 @@ class Search:
     bundle: str = ""
     state: JobState | None = None
     flag: str = ""
+    shadow: bool = False
     older: int | None = None
     newer: int | None = None
 
@@ -64,7 +66,7 @@ def find_jobs(session: Session, search: Search, limit: int = PAGE) -> Found:
 
 def conditions(search: Search) -> list[ColumnElement[bool]]:
     """The conditions of a search, for `where`."""
-    asked: list[ColumnElement[bool]] = []
+    asked: list[ColumnElement[bool]] = [Job.shadow.is_(search.shadow)]
     if search.patient:
         asked.append(func.lower(Series.patient_id).like(f"%{literal(search.patient.lower())}%", escape=ESCAPE))
     if search.since is not None:
@@ -98,6 +100,6 @@ def literal(text: str) -> str:
 
 def routes_and_bundles(session: Session) -> tuple[list[str], list[str]]:
     """What may be chosen from: the routes and the bundles of all jobs."""
-    routes = session.scalars(select(Job.route).distinct()).all()
-    bundles = session.scalars(select(Job.bundle).distinct()).all()
+    routes = session.scalars(select(Job.route).where(~Job.shadow).distinct()).all()
+    bundles = session.scalars(select(Job.bundle).where(~Job.shadow).distinct()).all()
     return sorted(routes), sorted(bundles)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.moves import move_delivery, move_job
@@ -15,7 +16,9 @@ from rtseg_daemon.ledger.states import ARRIVED, SENDABLE, DeliveryState, JobStat
 def add_deliveries(
     session: Session, job: Job, destinations: Iterable[str], *, who: str = "daemon", at: float | None = None
 ) -> None:
-    """One WAITING delivery per destination that has none yet, due at once."""
+    """One WAITING delivery per destination that has none yet, due at once. Raises StateError for a shadow's job."""
+    if job.shadow:
+        raise StateError(f"job {job.id} is a shadow's; nothing of it leaves this machine")
     moment = or_now(at)
     known = set(session.scalars(select(Delivery.destination).where(Delivery.job_id == job.id)))
     for name in dict.fromkeys(destinations):

@@ -13,8 +13,10 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.job_deliveries import add_deliveries, stop_deliveries
 from rtseg_daemon.ledger.moves import move_job
 from rtseg_daemon.ledger.schema import Job
-from rtseg_daemon.ledger.states import UNDELIVERED, JobState, SeriesState
+from rtseg_daemon.ledger.states import UNDELIVERED, UNFINISHED, JobState, SeriesState
 
+SHADOW_RUN = 0
+"""The run of a shadow's job: what is sent has runs from 1 on, so that no UID of a shadow is ever that of a result."""
 RECEPTION = "reception"
 """Beside the gates' names in a job's verdicts: what the reception of its series has against it."""
 
@@ -28,11 +30,16 @@ def create_job(
     *,
     run: int = 1,
     no_send: bool = False,
+    shadow: bool = False,
     supersedes: int | None = None,
     who: str = "daemon",
     at: float | None = None,
 ) -> Job:
-    """A QUEUED job for the series' instances up to `last_instance_id`, or the existing one of this run."""
+    """A QUEUED job for the series' instances up to `last_instance_id`, or the existing one of this run.
+
+    A shadow's is run 0 and is not sent, whatever is asked.
+    """
+    run, no_send = (SHADOW_RUN, True) if shadow else (run, no_send)
     query = select(Job).where(
         Job.series_id == series_id, Job.bundle == bundle, Job.last_instance_id == last_instance_id, Job.run == run
     )
@@ -47,6 +54,7 @@ def create_job(
         route=route,
         run=run,
         no_send=no_send,
+        shadow=shadow,
         supersedes_id=supersedes,
         state=JobState.QUEUED,
         created_at=moment,
@@ -59,12 +67,23 @@ def create_job(
 
 
 def next_waiting(session: Session) -> int | None:
-    """The job that will be claimed next: the oldest QUEUED one. None if nothing waits."""
-    return session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.id).limit(1))
+    """The job that will be claimed next: the oldest QUEUED one, a shadow's only where no other waits. None if none does."""
+    return session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.shadow, Job.id).limit(1))
+
+
+def somebody_waits(session: Session) -> bool:
+    """Whether a job is QUEUED that is no shadow's."""
+    query = select(Job.id).where(Job.state == JobState.QUEUED, ~Job.shadow).limit(1)
+    return session.scalar(query) is not None
+
+
+def make_way(session: Session, job_id: int, owner: str, *, at: float | None = None) -> Job:
+    """QUEUED again, free of charge: a shadow's job lets one that somebody waits for go first. Raises LeaseLost."""
+    return move_job(session, job_id, JobState.QUEUED, what="made way", who=owner, owner=owner, at=at)
 
 
 def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
-    """Lease the oldest QUEUED job to the worker `owner`, or None if there is nothing to do."""
+    """Lease the next QUEUED job (see `next_waiting`) to the worker `owner`, or None if there is nothing to do."""
     moment = or_now(at)
     job_id = next_waiting(session)
     if job_id is None:
@@ -173,9 +192,16 @@ def fail(session: Session, job_id: int, reason: str, *, owner: str | None = None
 def hold_undelivered(
     session: Session, series_id: int, reason: str, *, releasable: bool, at: float | None = None
 ) -> None:
-    """HELD for every job of a series that is not delivered yet. What waits to be sent is not sent."""
+    """HELD for every job of a series that is not delivered yet. What waits to be sent is not sent.
+
+    A shadow's job that has not ended is CANCELLED: nobody waits for it.
+    """
     query = select(Job).where(Job.series_id == series_id, Job.state.in_(UNDELIVERED))
     for job in session.scalars(query).all():
+        if job.shadow:
+            if job.state in UNFINISHED:
+                cancel(session, job.id, who="daemon", why=reason, at=at)
+            continue
         if job.state is JobState.HELD:
             reasons = [*(job.error or "").split("; "), *reason.split("; ")]
             job.error, job.releasable = "; ".join(filter(None, dict.fromkeys(reasons))), job.releasable and releasable

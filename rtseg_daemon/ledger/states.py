@@ -31,6 +31,9 @@ JOB_TRANSITIONS: dict[JobState, frozenset[JobState]] = {
 SENDABLE = (J.SEGMENTED, J.DELIVERING)
 """Job states in which its structure set may be sent."""
 
+UNFINISHED = (J.QUEUED, J.RUNNING)
+"""Job states in which a worker has not ended it."""
+
 UNDELIVERED = (J.QUEUED, J.RUNNING, J.SEGMENTED, J.DELIVERING, J.HELD)
 """Job states in which something is still to come. A conflict in the series stops these, retention spares them."""
 

@@ -13,6 +13,7 @@ from rtseg_daemon.ledger.states import (
     ARRIVED,
     SENDABLE,
     UNDELIVERED,
+    UNFINISHED,
     DeliveryState,
     InstanceState,
     JobState,
@@ -27,14 +28,19 @@ LACKS_SLICES = (Series.state == SeriesState.OPEN) & select(Instance.id).where(
 
 def supersede(session: Session, series_id: int, bundle: str, *, by: int, at: float | None = None) -> int | None:
     """End what a newer job `by` makes obsolete: undelivered and failed jobs of the series and bundle are CANCELLED, and
-    those of another bundle that lack its slices (a route that changed, or a rerun, made them).
+    those of another bundle that lack its slices (a route that changed, or a rerun, made them). Shadows' jobs supersede
+    nothing and raise no alarm. Those that lack its slices and have not ended are CANCELLED.
 
     One whose structure set a TPS has, or is just getting, raises an alarm if it was made from other slices: it fits no
     longer, and goes to no further TPS (a series that was fetched again after retention had removed it is no such case).
     Returns the id of the newest older job of the bundle.
     """
     new = _objects(session, session.get_one(Job, by))
-    older = session.scalars(select(Job).where(Job.series_id == series_id, Job.id < by).order_by(Job.id)).all()
+    everything = session.scalars(select(Job).where(Job.series_id == series_id, Job.id < by).order_by(Job.id)).all()
+    older = [job for job in everything if not job.shadow]
+    for shadow in everything:
+        if shadow.shadow and shadow.state in UNFINISHED and _objects(session, shadow) != new:
+            cancel(session, shadow.id, who="daemon", why=f"superseded by job {by}", at=at)
     own = [job.id for job in older if job.bundle == bundle]
     for job in older:
         if job.id not in own and _objects(session, job) == new:
@@ -86,6 +92,8 @@ def refuse_in_doubt(job: Job) -> None:
 
 def refuse_unsendable(session: Session, job: Job) -> None:
     """Raise StateError where a job's structure set may not be sent, as the ledger stands at this moment."""
+    if job.shadow:
+        raise StateError(f"job {job.id} is a shadow's; nothing of it leaves this machine")
     if job.state not in SENDABLE:
         raise StateError(f"job {job.id} is {job.state}; its structure set is not sent")
     refuse_in_doubt(job)
@@ -95,7 +103,9 @@ def refuse_unsendable(session: Session, job: Job) -> None:
 
 def refuse_superseded(session: Session, job: Job) -> None:
     """Raise StateError where a newer job of the series, of whatever bundle, was made from other slices."""
-    query = select(Job).where(Job.series_id == job.series_id, Job.last_instance_id > job.last_instance_id)
+    query = select(Job).where(
+        Job.series_id == job.series_id, Job.last_instance_id > job.last_instance_id, ~Job.shadow
+    )
     newer = session.scalars(query.order_by(Job.bundle != job.bundle, Job.id.desc()).limit(1)).one_or_none()
     if newer is not None and _objects(session, newer) != _objects(session, job):
         use = "use that one" if newer.bundle == job.bundle else f"rerun that one with --bundle {job.bundle}"

@@ -60,15 +60,17 @@ def worst_first(waiting: Iterable[Waiting]) -> list[Waiting]:
 
 def waiting_jobs(session: Session, late: frozenset[int], rejected_since: float) -> list[Waiting]:
     """Jobs HELD or FAILED, late, or done with rejected organs since then and not reviewed. `late` are series."""
-    held = select(Job).where(Job.state.in_((JobState.HELD, JobState.FAILED)))
+    held = select(Job).where(Job.state.in_((JobState.HELD, JobState.FAILED)), ~Job.shadow)
     slow = select(Job).where(
         Job.series_id.in_(late),
+        ~Job.shadow,
         Job.state.in_((JobState.QUEUED, JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING)),
     )
     looked_at = exists().where(Event.subject == "job", Event.subject_id == Job.id, Event.what == "reviewed")
     rejected = select(Job).where(
         Job.state.in_((JobState.DELIVERED, JobState.SEGMENTED, JobState.DELIVERING)),
         Job.updated_at >= rejected_since,
+        ~Job.shadow,
         cast(Job.flags, String).like('%"REJECT"%'),
         ~looked_at,
     )

@@ -56,6 +56,7 @@ def job_shape(job: Job, storage: Path) -> JsonObject:
         "bundle": job.bundle,
         "route": job.route,
         "run": job.run,
+        "shadow": job.shadow,
         "attempts": job.attempts,
         "created_at": moment(job.created_at),
         "updated_at": moment(job.updated_at),
@@ -136,7 +137,8 @@ def series_detail(series: Series, storage: Path) -> JsonObject:
     return series_shape(series, len(kept)) | {
         "instances": [instance_shape(instance, storage) for instance in kept],
         "quarantined": [instance_shape(instance, storage) for instance in held_back],
-        "jobs": [job.id for job in series.jobs],
+        "jobs": [job.id for job in series.jobs if not job.shadow],
+        "shadow_jobs": [job.id for job in series.jobs if job.shadow],
     }
 
 
@@ -174,9 +176,11 @@ def event_shape(event: Event) -> JsonObject:
     }
 
 
-def all_jobs(session: Session, state: JobState | None = None, limit: int | None = None) -> Sequence[Job]:
-    """Jobs, newest first."""
-    query = select(Job).order_by(Job.id.desc()).limit(limit)
+def all_jobs(
+    session: Session, state: JobState | None = None, limit: int | None = None, *, shadow: bool = False
+) -> Sequence[Job]:
+    """Jobs, newest first: those that somebody waits for, or with `shadow` the shadows'."""
+    query = select(Job).where(Job.shadow.is_(shadow)).order_by(Job.id.desc()).limit(limit)
     return session.scalars(query if state is None else query.where(Job.state == state)).all()
 
 
@@ -232,12 +236,15 @@ def find_series(session: Session, name: str) -> Series:
 
 
 def counts(session: Session) -> JsonObject:
-    """How many jobs, series and deliveries there are in each state."""
-    jobs = session.execute(select(Job.state, func.count()).group_by(Job.state)).all()
+    """How many jobs, series and deliveries there are in each state. Shadows' jobs are counted by themselves."""
+    query = select(Job.state, func.count()).group_by(Job.state)
+    jobs = session.execute(query.where(~Job.shadow)).all()
+    shadows = session.execute(query.where(Job.shadow)).all()
     series = session.execute(select(Series.state, func.count()).group_by(Series.state)).all()
     deliveries = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
     return {
         "jobs": dict.fromkeys(map(str, JobState), 0) | {str(state): count for state, count in jobs},
+        "shadow_jobs": {str(state): count for state, count in shadows},
         "series": dict.fromkeys(map(str, SeriesState), 0) | {str(state): count for state, count in series},
         "deliveries": dict.fromkeys(map(str, DeliveryState), 0) | {str(state): count for state, count in deliveries},
     }
@@ -248,7 +255,7 @@ def status_shape(
 ) -> JsonObject:
     """What `status --json` shows. `destinations` are the configured ones, `running` is False where no daemon lives."""
     at_work = or_(Job.state != JobState.SEGMENTED, Job.deliveries.any())
-    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING), at_work))
+    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING), at_work, ~Job.shadow))
     known = {row.name: row for row in session.scalars(select(Destination))}
     waiting_alarms = unsent(session)
     children = session.scalars(select(Process).order_by(Process.name)).all() if running else []

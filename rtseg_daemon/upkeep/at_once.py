@@ -52,7 +52,9 @@ def reached(session: Session, states: Collection[str], since: float) -> Iterator
 
 
 def jobs_in(session: Session, state: JobState, since: float) -> Iterator[Job]:
-    yield from session.scalars(select(Job).where(Job.state == state, Job.updated_at >= since).order_by(Job.id))
+    """Of shadows nobody is told: they wait for nobody."""
+    query = select(Job).where(Job.state == state, Job.updated_at >= since, ~Job.shadow)
+    yield from session.scalars(query.order_by(Job.id))
 
 
 def shortened(reason: str | None) -> str:

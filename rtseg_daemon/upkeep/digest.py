@@ -72,8 +72,8 @@ def day_of(session: Session, config: Config, layout: Layout, now: float) -> Day:
     return Day(
         session.scalar(select(func.count()).where(Series.last_received_at >= since)) or 0,
         session.scalar(delivered) or 0,
-        session.scalars(select(Job.id).where(Job.state == JobState.HELD).order_by(Job.id)).all(),
-        session.scalars(select(Job.id).where(Job.state == JobState.FAILED).order_by(Job.id)).all(),
+        jobs_in(session, JobState.HELD),
+        jobs_in(session, JobState.FAILED),
         session.scalars(unrouted.order_by(Series.id)).all(),
         [series for series, _, _ in late_series(session, now - config.series.late_minutes * 60.0)],
         session.scalar(unseen) or 0,
@@ -81,6 +81,11 @@ def day_of(session: Session, config: Config, layout: Layout, now: float) -> Day:
         layout.free_gb(),
         config.storage.minimum_free_gb,
     )
+
+
+def jobs_in(session: Session, state: JobState) -> Sequence[int]:
+    """Numbers of the jobs in a state, without those of shadows."""
+    return session.scalars(select(Job.id).where(Job.state == state, ~Job.shadow).order_by(Job.id)).all()
 
 
 def lines(day: Day, local: datetime) -> Iterator[str]:

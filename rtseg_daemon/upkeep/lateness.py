@@ -34,7 +34,7 @@ def raise_late(engine: Engine, late_seconds: float, now: float) -> int:
 def late_series(session: Session, before: float) -> Iterator[tuple[int, float, str]]:
     """(series, its last slice's time, how it stands) for every series that someone waits for since `before`."""
     unwanted = [SeriesState.UNROUTED, SeriesState.REMOVED]
-    unfinished = Series.id.in_(select(Job.series_id).where(Job.state.not_in(DONE)))
+    unfinished = Series.id.in_(select(Job.series_id).where(Job.state.not_in(DONE), ~Job.shadow))
     without_job = ~exists().where(Job.series_id == Series.id, ~Job.no_send)
     query = select(Series).where(
         Series.last_received_at < before, Series.state.not_in(unwanted), or_(unfinished, without_job)

@@ -43,6 +43,7 @@ def metrics_of(facts: Measurements) -> list[Metric]:
     status = facts.status
     return [
         Metric("rtseg_jobs", "Jobs by state.", by_state(status["jobs"])),
+        Metric("rtseg_shadow_jobs", "Jobs of shadows by state.", by_state(status["shadow_jobs"])),
         Metric("rtseg_series", "Series by state.", by_state(status["series"])),
         Metric("rtseg_deliveries", "Deliveries by state.", by_state(status["deliveries"])),
         Metric(

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.ledger import refusals
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
+from rtseg_daemon.ledger.jobs import cancel
 from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Instance, Job, Series, Setting
 from rtseg_daemon.ledger.states import InstanceState, JobState, SeriesState
@@ -28,12 +29,16 @@ ENDED = (SeriesState.COMPLETE, SeriesState.UNROUTED)
 def removable(series: Series, before: float) -> bool:
     """Whether a series' files may go: old enough, and every job of it delivered or ended by a person.
 
-    A held series has been decided about once its jobs are at their end. One whose identity is in doubt stays.
+    A held series has been decided about once its jobs are at their end. One whose identity is in doubt stays. A
+    shadow's job keeps nothing, unless it is running.
     """
-    decided = series.state is SeriesState.HELD and series.releasable and bool(series.jobs)
+    wanted = [job for job in series.jobs if not job.shadow]
+    decided = series.state is SeriesState.HELD and series.releasable and bool(wanted)
     if series.last_received_at >= before or not (decided or series.state in ENDED):
         return False
-    return all(finished(job) for job in series.jobs) and all(job.updated_at < before for job in series.jobs)
+    if any(job.shadow and job.state is JobState.RUNNING for job in series.jobs):
+        return False  # a worker is reading the files
+    return all(finished(job) and job.updated_at < before for job in wanted)
 
 
 def finished(job: Job) -> bool:
@@ -80,6 +85,9 @@ def _mark_removed(session: Session, series: Series, now: float) -> list[Removed]
     for instance in kept:
         instance.state = InstanceState.REMOVED
     session.flush()
+    for job in series.jobs:
+        if job.shadow and job.state is JobState.QUEUED:
+            cancel(session, job.id, who="daemon", why="its images were removed", at=now)
     move_series(session, series.id, SeriesState.REMOVED, what="removed by retention", at=now)
     return [(instance.sop_instance_uid, instance.path) for instance in kept]
 

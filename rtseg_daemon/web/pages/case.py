@@ -125,6 +125,6 @@ def timeline(session: Session, job: Job) -> list[JsonObject]:
 
 def siblings(session: Session, job: Job) -> list[JsonObject]:
     """The other jobs of the same series, newest first."""
-    query = select(Job).where(Job.series_id == job.series_id, Job.id != job.id).order_by(Job.id.desc()).limit(20)
-    found = session.scalars(query)
+    query = select(Job).where(Job.series_id == job.series_id, Job.id != job.id, ~Job.shadow)
+    found = session.scalars(query.order_by(Job.id.desc()).limit(20))
     return [{"id": one.id, "state": str(one.state), "bundle": one.bundle, "run": one.run} for one in found]

@@ -59,10 +59,10 @@ ACKNOWLEDGE = Action(
 def offered(job: Job) -> list[Action]:
     """What the page of a job offers. Whether it is possible is decided again when it is done."""
     fits = {
-        RELEASE: job.state is JobState.HELD and job.releasable and job.series.releasable,
+        RELEASE: job.state is JobState.HELD and job.releasable and job.series.releasable and not job.shadow,
         RETRY: job.state is JobState.FAILED,
-        REVIEW: "REJECT" in job.flags.values(),
-        RERUN: True,
+        REVIEW: "REJECT" in job.flags.values() and not job.shadow,
+        RERUN: not job.shadow,
         CANCEL: JobState.CANCELLED in JOB_TRANSITIONS[job.state],
     }
     return [action for action, fit in fits.items() if fit]

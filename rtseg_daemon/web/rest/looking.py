@@ -67,12 +67,13 @@ def all_jobs(
     place: Here,
     state: JobState | None = None,
     patient: Annotated[str, Query(max_length=64)] = "",
+    shadow: bool = False,
     older: Older = None,
     limit: Limit = MOST,
 ) -> Shapes:
-    """As `jobs list --json`, newest first."""
+    """As `jobs list --json`, newest first. With `shadow` those of shadows, else none of them."""
     with reading(place.engine) as session:
-        found = find_jobs(session, Search(patient=patient, state=state, older=older), limit)
+        found = find_jobs(session, Search(patient=patient, state=state, shadow=shadow, older=older), limit)
         return [views.job_shape(job, place.layout.directory) for job in found.jobs]
 
 

@@ -78,10 +78,14 @@ class Results:
             if event.what == SENT and delivery is not None:
                 self.deliveries.labels(delivery.destination).observe(max(0.0, event.at - delivery.created_at))
             return
+        if event.to_state not in ENDS and not is_result(event):
+            return
+        job = session.get(Job, event.subject_id)
+        if job is None or job.shadow:  # a shadow's contours are nobody's result
+            return
         if event.to_state in ENDS:
             self.ended.labels(event.to_state).inc()
-        job = session.get(Job, event.subject_id) if is_result(event) else None
-        if job is not None:
+        if is_result(event):
             self.count_result(job)
 
     def count_result(self, job: Job) -> None:

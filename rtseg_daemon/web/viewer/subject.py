@@ -94,9 +94,9 @@ def other_results(engine: Engine, subject: Subject) -> list[dict[str, Any]]:
 
 
 def results_of(session: Session, series_id: int) -> list[Job]:
-    """The jobs of a series that have a structure set, newest first."""
-    query = select(Job).where(Job.series_id == series_id, Job.rtstruct_path.is_not(None)).order_by(Job.id.desc())
-    return list(session.scalars(query))
+    """The jobs of a series that have a structure set, newest first. A shadow's is laid beside none."""
+    query = select(Job).where(Job.series_id == series_id, Job.rtstruct_path.is_not(None), ~Job.shadow)
+    return list(session.scalars(query.order_by(Job.id.desc())))
 
 
 def result_shape(job: Job) -> dict[str, Any]:
