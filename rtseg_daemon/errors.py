@@ -56,6 +56,10 @@ class LeaseLost(RtsegError):
     """The job this worker held was taken from it. Its result is thrown away."""
 
 
+class MadeWay(RtsegError):
+    """A shadow's job was at work and somebody waits for another one. It is done later, from the beginning."""
+
+
 class StorageError(RtsegError):
     """The storage directory cannot be used, another daemon uses it, or a file in it is damaged. The message says so."""
 

@@ -24,10 +24,21 @@ def fresh_logging() -> Iterator[None]:
     root.setLevel(level)
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Engine]:
-    """An empty ledger in a file of its own."""
-    engine = open_ledger(f"sqlite:///{tmp_path / 'rtseg.db'}")
+@pytest.fixture(scope="session")
+def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The file of a ledger with this version's schema, made once: the migrations take longer than most tests."""
+    file = tmp_path_factory.mktemp("ledger") / "rtseg.db"
+    engine = open_ledger(f"sqlite:///{file}")
     upgrade(engine)
+    engine.dispose()
+    return file.read_bytes()
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, empty_ledger: bytes) -> Iterator[Engine]:
+    """An empty ledger in a file of its own."""
+    file = tmp_path / "rtseg.db"
+    file.write_bytes(empty_ledger)
+    engine = open_ledger(f"sqlite:///{file}")
     yield engine
     engine.dispose()

@@ -11,6 +11,7 @@ from rtseg_daemon.daemon.rehearsal import rehearse, routes_of
 from rtseg_daemon.daemon.startup import (
     check_certificates,
     check_directory,
+    check_shadows,
     routed_bundles,
     uncalibrated,
     unknown_organs,
@@ -57,6 +58,7 @@ def check_config(
     except ConfigError as error:  # the daemon's environment may have what this one lacks
         typer.echo(str(error), err=True)
     bundles = list(routed_bundles(settings))
+    check_shadows(settings)
     for line in (*unknown_organs(settings, bundles), *doubtful_names(settings, bundles), *uncalibrated(bundles)):
         typer.echo(line, err=True)
     trials = [*(rehearse(settings) if deep else ()), *(routes_of(settings, series) if series else ())]

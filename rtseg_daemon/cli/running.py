@@ -78,6 +78,8 @@ def print_status(shape: dict[str, Any]) -> None:
     """The same for people."""
     for kind in ("jobs", "series", "deliveries"):
         print_table(kind, ("state", "count"), [item for item in shape[kind].items() if item[1]])
+    if shape["shadow_jobs"]:
+        print_table("jobs of shadows", ("state", "count"), list(shape["shadow_jobs"].items()))
     columns = ("name", "up", "since", "waiting", "error")
     print_table("destinations", columns, [[d[column] for column in columns] for d in shape["destinations"]])
     facts = ("name", "pid", "state", "restarts", "since", "detail")

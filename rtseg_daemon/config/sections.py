@@ -48,15 +48,28 @@ def check_bundles(value: tuple[str, ...]) -> tuple[str, ...]:
     """At least one bundle, and none twice."""
     if not value:
         raise ValueError("name at least one bundle")
-    if len(set(value)) < len(value):
-        raise ValueError("a bundle is named twice")
-    return value
+    return check_not_twice(value)
 
 
 def check_bundle_name(value: str) -> str:
     """One bundle's name: JOINER stands between those of several."""
     if JOINER in value:
         raise ValueError(f"list the bundles and say `structure_sets: joined`; a name holds no {JOINER!r}")
+    return value
+
+
+def check_version_named(value: str) -> str:
+    """One version of a bundle, `NAME@VERSION`, and no other than that."""
+    name, mark, version = check_bundle_name(value).partition(VERSION_MARK)
+    if not (name and mark and version):
+        raise ValueError(f"name the version too, as in han-oar{VERSION_MARK}2.0: what serves may change")
+    return value
+
+
+def check_not_twice(value: tuple[str, ...]) -> tuple[str, ...]:
+    """None twice."""
+    if len(set(value)) < len(value):
+        raise ValueError("a bundle is named twice")
     return value
 
 
@@ -92,6 +105,10 @@ BundleNames = Annotated[
     BeforeValidator(one_or_many),
     AfterValidator(check_bundles),
 ]
+
+
+VersionName = Annotated[Name, AfterValidator(check_version_named)]
+VersionNames = Annotated[tuple[VersionName, ...], BeforeValidator(one_or_many), AfterValidator(check_not_twice)]
 
 
 class Section(BaseModel):
@@ -184,6 +201,7 @@ class Route(Section):
     only the best is segmented and the others are listed. Empty: every series that matches is segmented.
     `rings`: a further ROI around each organ, where members disagree.
     `structure_sets`: whether several bundles make a structure set each, or one in common.
+    `shadow`: candidates that contour the same series once it is delivered. Nothing of that leaves the machine.
     """
 
     name: Name
@@ -195,6 +213,7 @@ class Route(Section):
     rings: bool = False
     research: bool = False
     prefer: tuple[Regex, ...] = ()
+    shadow: VersionNames = ()
 
     @property
     def jobs(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from rtseg_daemon.bundles import Bundle, at_site, bundle_names, load_bundle, mod
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.dicom.tls import server_context
-from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
+from rtseg_daemon.errors import BundleError, ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
 from rtseg_daemon.storage import Layout
@@ -36,6 +36,19 @@ def routed_bundles(config: Config) -> Iterator[Bundle]:
             if fault := research_fault(bundle, route):
                 raise ConfigError(f"{fault}; say so in the route to use the bundle all the same")
             yield bundle
+
+
+def check_shadows(config: Config) -> None:
+    """Read and verify every candidate that a route has in its shadow. Raises ConfigError naming the route.
+
+    A bundle for research may be one: nothing of it leaves the machine.
+    """
+    for route in config.routes:
+        for name in route.shadow:
+            try:
+                at_site(load_bundle(models_of(config), name), config)
+            except BundleError as error:
+                raise ConfigError(f"route {route.name!r}, shadow {name}: {error}") from error
 
 
 def uncalibrated(bundles: Iterable[Bundle]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from rtseg_daemon.daemon.flagged_names import doubtful_names
 from rtseg_daemon.daemon.ledger_watch import LedgerWatch
 from rtseg_daemon.daemon.startup import (
     check_certificates,
+    check_shadows,
     prepare_ledger,
     routed_bundles,
     uncalibrated,
@@ -82,6 +83,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     layout = Layout(config.storage.directory)
     layout.create()
     bundles = list(routed_bundles(config))
+    check_shadows(config)
     check_certificates(config)
     check_web(config.web)
     check_channels(config.alarms)

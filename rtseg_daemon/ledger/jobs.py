@@ -67,7 +67,7 @@ def create_job(
 
 
 def next_waiting(session: Session) -> int | None:
-    """The job that will be claimed next: the oldest QUEUED one, a shadow's only where no other waits. None if none does."""
+    """The job to be claimed next: the oldest QUEUED one, a shadow's only where no other waits. None if none does."""
     return session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.shadow, Job.id).limit(1))
 
 

@@ -103,9 +103,7 @@ def refuse_unsendable(session: Session, job: Job) -> None:
 
 def refuse_superseded(session: Session, job: Job) -> None:
     """Raise StateError where a newer job of the series, of whatever bundle, was made from other slices."""
-    query = select(Job).where(
-        Job.series_id == job.series_id, Job.last_instance_id > job.last_instance_id, ~Job.shadow
-    )
+    query = select(Job).where(Job.series_id == job.series_id, Job.last_instance_id > job.last_instance_id, ~Job.shadow)
     newer = session.scalars(query.order_by(Job.bundle != job.bundle, Job.id.desc()).limit(1)).one_or_none()
     if newer is not None and _objects(session, newer) != _objects(session, job):
         use = "use that one" if newer.bundle == job.bundle else f"rerun that one with --bundle {job.bundle}"

@@ -28,7 +28,17 @@ from rtseg_daemon.ledger.loss import loss, quick_check
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably
-from rtseg_daemon.upkeep import activation, alarms, at_once, audit_trail, certificates, digest, lateness, retention
+from rtseg_daemon.upkeep import (
+    activation,
+    alarms,
+    at_once,
+    audit_trail,
+    certificates,
+    digest,
+    lateness,
+    retention,
+    shadowing,
+)
 from rtseg_daemon.upkeep.backup import back_up, is_due, prune
 from rtseg_daemon.upkeep.metrics import Measurements, metrics_text
 
@@ -143,11 +153,17 @@ def tell_activations(upkeep: Upkeep) -> None:
         log().warning("another version of a bundle serves", bundle=name, version=step.after, who=step.who)
 
 
+def shadow(upkeep: Upkeep) -> None:
+    """Candidates contour what was delivered."""
+    shadowing.make_shadows(upkeep.engine, upkeep.config, time.time())
+
+
 def chores_for(config: Config) -> tuple[Chore, ...]:
     """The periodic work. The sweep keeps step with the quiet time, so that a short one is not slept over."""
     return (
         Chore("sweep", min(5.0, max(0.25, config.series.quiet_seconds / 8)), sweep_series),
         Chore("lateness", 30.0, watch_lateness),
+        Chore("shadows", 5.0, shadow),
         Chore("metrics", 15.0, write_metrics),
         Chore("alarms", 5.0, send_alarms),
         Chore("retention", 3600.0, remove_old),

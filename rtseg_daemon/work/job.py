@@ -16,7 +16,7 @@ from rtseg_daemon.bundles import Bundle, bundles_for, digest_of, research_faults
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
 from rtseg_daemon.ct.preconditions import RELEASABLE
-from rtseg_daemon.errors import CardLost, ConfigError, LeaseLost, RtsegError, SeriesError
+from rtseg_daemon.errors import CardLost, ConfigError, LeaseLost, MadeWay, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
@@ -76,6 +76,8 @@ def run_job(desk: Desk, job_id: int) -> None:
         hold(desk, job_id, str(error), releasable=error.precondition in RELEASABLE)
     except CardLost:
         raise
+    except MadeWay:
+        make_way(desk, job_id)
     except RtsegError as error:
         fail(desk, job_id, str(error))
     except Exception as error:  # noqa: BLE001 - the world is met here: a job that breaks must not break the next
@@ -101,7 +103,7 @@ def contour(desk: Desk, job_id: int) -> None:
             checking.result()  # a damaged file is the reason, whatever came of it
     if result.dataset is not None:
         result = write(desk, job_id, result, options)
-    if settle(job_id, lambda: finish(desk, job_id, result, route)) and result.dataset is not None:
+    if settle(job_id, lambda: finish(desk, job_id, result, route)) and result.dataset is not None and not job.shadow:
         paint(desk, job_id, result, options)
 
 
@@ -130,20 +132,21 @@ def process(desk: Desk, job: Job, files: list[tuple[Path, str]], options: case.O
     route = desk.config.route_named(job.route)
     for fault in [] if job.no_send else research_faults(bundles, route):
         raise ConfigError(f"{fault}; mend the route and restart, then retry the job, or rerun it with --no-send")
-    beat = Heartbeat(desk.engine, job.id, desk.owner)
+    beat = Heartbeat(desk.engine, job.id, desk.owner, yields=job.shadow)
+    loaded = desk.loaded.aside() if job.shadow else desk.loaded
     paths = [path for path, _ in files]
     ready = desk.ahead.take(read_job(job, files, bundles, options))
 
     def process_with(load: case.Load) -> case.CaseResult:
         def load_and_look_ahead(bundle: Bundle) -> Segmenter:
             segmenter = load(bundle)
-            if desk.loaded.on_card:  # this job's own series is read by now
+            if loaded.on_card:  # this job's own series is read by now
                 read_next(desk)
             return segmenter
 
         return case.process_case(paths, bundles, load_and_look_ahead, options, beat, ready)
 
-    return desk.loaded.run(bundles, process_with, partial(note, desk, job.id))
+    return loaded.run(bundles, process_with, partial(note, desk, job.id))
 
 
 def read_job(job: Job, files: list[tuple[Path, str]], bundles: Sequence[Bundle], options: case.Options) -> ReadJob:
@@ -155,7 +158,7 @@ def read_next(desk: Desk) -> None:
     """Begin to read the series of the job that will probably be next. What goes wrong here is met by that job."""
     try:
         with reading(desk.engine) as session:
-            waiting = jobs.next_waiting(session)
+            waiting = jobs.next_waiting(session) if jobs.somebody_waits(session) else None
         if waiting is None:
             return
         job, files, older = what_it_takes(desk, waiting)
@@ -246,6 +249,17 @@ def hold(desk: Desk, job_id: int, reason: str, *, releasable: bool) -> None:
         log().info("job held", job=job_id)
 
     settle(job_id, write_hold)
+
+
+def make_way(desk: Desk, job_id: int) -> None:
+    """QUEUED again, for a shadow's job that another one must not wait for."""
+
+    def write_way() -> None:
+        with writing(desk.engine) as session:
+            jobs.make_way(session, job_id, desk.owner)
+        log().info("a shadow's job made way", job=job_id)
+
+    settle(job_id, write_way)
 
 
 def fail(desk: Desk, job_id: int, reason: str) -> None:

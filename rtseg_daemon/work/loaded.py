@@ -57,6 +57,13 @@ class Loaded:
             kept = self.segmenters[key] = case.load_segmenter(bundle, compute, self.cache)
         return kept
 
+    def aside(self) -> "Loaded":
+        """Nothing loaded, on the same device. What is loaded here stays warm beside it, and it is let go after its job.
+
+        A shadow's bundle has the name of the one that serves, whose place it must not take.
+        """
+        return Loaded(self.compute, self.cache)
+
     def run(
         self, bundles: Sequence[Bundle], process: Callable[[case.Load], case.CaseResult], note: Note
     ) -> case.CaseResult:

@@ -55,8 +55,9 @@ def at_work(session: Session) -> Sequence[Job]:
     """Jobs that are not done, those that a worker has first, at most MOST of each state."""
     found: list[Job] = []
     for state in AT_WORK:
-        query = select(Job).where(Job.state == state, ~Job.shadow).options(joinedload(Job.series)).limit(MOST)
-        found += [job for job in session.scalars(query.order_by(Job.id)) if state is not JobState.SEGMENTED or job.deliveries]
+        query = select(Job).where(Job.state == state, ~Job.shadow).order_by(Job.id)
+        ordered = session.scalars(query.options(joinedload(Job.series)).limit(MOST))
+        found += [job for job in ordered if state is not JobState.SEGMENTED or job.deliveries]
     return found
 
 

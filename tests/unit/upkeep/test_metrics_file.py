@@ -26,6 +26,7 @@ SAMPLE = re.compile(r'([a-z_]+)(\{[a-z]+="(?:[^"\\\n]|\\.)*"\})? (\S+)')
 def status(**changes: Any) -> dict[str, Any]:
     nothing = {
         "jobs": dict.fromkeys(map(str, JobState), 0),
+        "shadow_jobs": {"SEGMENTED": 2},
         "series": dict.fromkeys(map(str, SeriesState), 0),
         "deliveries": dict.fromkeys(map(str, DeliveryState), 0),
         "oldest_waiting_seconds": None,

@@ -17,10 +17,12 @@ from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.jobs import Outcome, claim_job, create_job, finish_segmentation
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.series import last_instance_id
+from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.storage import lock_storage
 from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.rest.metrics import text
 from tests.dashboard import browser, make_place, program
+from tests.shadows import delivered_case, shadow_job
 from tests.unit.upkeep.test_housekeeping import deliver, stored_series
 from tests.world import ROOT, wait_for
 
@@ -151,3 +153,16 @@ def test_every_metric_that_a_panel_or_an_alert_names_exists(place: Place) -> Non
     assert len(found) > 15
     missing = {name for expression in found for name in named_in(expression)} - there
     assert missing == set()
+
+
+def test_contours_of_a_shadow_are_counted_as_nobodys_result(place: Place) -> None:
+    text(place)  # counting begins
+    case = delivered_case(place.engine, place.layout)
+    text(place)
+    shadow_job(place.engine, case, JobState.SEGMENTED)
+    shadow_job(place.engine, delivered_case(place.engine, place.layout, 2), JobState.FAILED)
+    told = text(place).decode()
+    assert 'flag="REJECT"' not in told
+    assert 'rtseg_jobs_ended_total{state="FAILED"}' not in told
+    assert 'rtseg_jobs{state="FAILED"} 0' in told
+    assert 'rtseg_shadow_jobs{state="FAILED"} 1' in told
