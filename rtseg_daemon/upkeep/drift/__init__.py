@@ -1,0 +1,1 @@
+"""Drift: control charts of what bundles contour, and of what people change of it."""
