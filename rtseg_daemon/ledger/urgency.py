@@ -3,11 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
-from sqlalchemy import String, cast, exists, select
-from sqlalchemy.orm import Session, defer, joinedload, selectinload
+from sqlalchemy import String, and_, cast, exists, select
+from sqlalchemy.orm import Session
 
-from rtseg_daemon.ledger.schema import Event, Job, Series
+from rtseg_daemon.ledger.schema import Delivery, Event, Job, Series
 from rtseg_daemon.ledger.states import ARRIVED, JobState, SeriesState
 
 MOST = 500
@@ -60,41 +61,82 @@ def worst_first(waiting: Iterable[Waiting]) -> list[Waiting]:
 
 def waiting_jobs(session: Session, late: frozenset[int], rejected_since: float) -> list[Waiting]:
     """Jobs HELD or FAILED, late, or done with rejected organs since then and not reviewed. `late` are series."""
-    held = select(Job).where(Job.state.in_((JobState.HELD, JobState.FAILED)), ~Job.shadow)
-    slow = select(Job).where(
+    held = and_(Job.state.in_((JobState.HELD, JobState.FAILED)), ~Job.shadow)
+    slow = and_(
         Job.series_id.in_(late),
         ~Job.shadow,
         Job.state.in_((JobState.QUEUED, JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING)),
     )
     looked_at = exists().where(Event.subject == "job", Event.subject_id == Job.id, Event.what == "reviewed")
-    rejected = select(Job).where(
+    rejected = and_(
         Job.state.in_((JobState.DELIVERED, JobState.SEGMENTED, JobState.DELIVERING)),
         Job.updated_at >= rejected_since,
         ~Job.shadow,
         cast(Job.flags, String).like('%"REJECT"%'),
         ~looked_at,
     )
-    found: dict[int, Job] = {}
-    for query in (held, slow, rejected):
-        unread = [defer(column) for column in (Job.rois, Job.verdicts, Job.seconds)]  # a list tells none of it
-        ordered = (
-            query.options(joinedload(Job.series), selectinload(Job.deliveries), *unread)
-            .order_by(Job.id.desc())
-            .limit(MOST)
-        )
-        found.update({job.id: job for job in session.scalars(ordered)})
+    found: dict[int, Listed] = {}
+    for wanted in (held, slow, rejected):
+        query = select(*LISTED).join(Job.series).where(wanted).order_by(Job.id.desc()).limit(MOST)
+        found.update({row.id: Listed(*row) for row in session.execute(query)})
     newest = newest_runs(session, {job.series_id for job in found.values()})
-    return [waiting_job(job, late, newest) for job in found.values()]
+    lacking = lacking_of(session, found)
+    return [waiting_job(job, late, newest, lacking.get(job.id, [])) for job in found.values()]
 
 
-def waiting_job(job: Job, late: frozenset[int], newest: dict[tuple[int, str], int]) -> Waiting:
+class Listed(NamedTuple):
+    """What a list tells of a job. Its row holds far more, which would take ten times as long to read."""
+
+    id: int
+    series_id: int
+    bundle: str
+    state: JobState
+    stage: str | None
+    no_send: bool
+    error: str | None
+    flags: dict[str, str]
+    updated_at: float
+    patient_id: str
+    sure: bool
+
+
+LISTED = (
+    Job.id,
+    Job.series_id,
+    Job.bundle,
+    Job.state,
+    Job.stage,
+    Job.no_send,
+    Job.error,
+    Job.flags,
+    Job.updated_at,
+    Series.patient_id,
+    and_(Job.releasable, Series.releasable),
+)
+"""The columns of a `Listed`, in its order."""
+
+
+def lacking_of(session: Session, jobs: Iterable[int]) -> dict[int, list[str]]:
+    """Job -> destinations that lack its structure set."""
+    query = select(Delivery.job_id, Delivery.destination).where(
+        Delivery.job_id.in_(list(jobs)), Delivery.state.not_in(ARRIVED)
+    )
+    lacking: dict[int, list[str]] = {}
+    for job, destination in session.execute(query.order_by(Delivery.id)):
+        lacking.setdefault(job, []).append(destination)
+    return lacking
+
+
+def waiting_job(
+    job: Listed, late: frozenset[int], newest: dict[tuple[int, str], int], lacking: Sequence[str]
+) -> Waiting:
     """The job as it waits."""
     slow = job.series_id in late and not job.no_send
-    need, reason = need_of(job, slow)
+    need, reason = need_of(job, slow, lacking)
     return Waiting(
         need,
         job.series_id,
-        job.series.patient_id,
+        job.patient_id,
         job.updated_at,
         reason,
         job_id=job.id,
@@ -105,17 +147,15 @@ def waiting_job(job: Job, late: frozenset[int], newest: dict[tuple[int, str], in
     )
 
 
-def need_of(job: Job, late: bool) -> tuple[Need, str]:
+def need_of(job: Listed, late: bool, lacking: Sequence[str]) -> tuple[Need, str]:
     """Why a job needs a person, and the reason in words."""
     if job.state is JobState.HELD:
-        sure = job.releasable and job.series.releasable
-        return (Need.HELD if sure else Need.DOUBT), job.error or "held without a reason; see its events"
+        return (Need.HELD if job.sure else Need.DOUBT), job.error or "held without a reason; see its events"
     if job.state is JobState.FAILED:
         return Need.FAILED, job.error or "failed without a reason; see its events"
     rejected = [organ for organ, flag in job.flags.items() if flag == "REJECT"]
     if rejected and not late:
         return Need.REJECT, f"{', '.join(rejected)} {'was' if len(rejected) == 1 else 'were'} rejected"
-    lacking = [one.destination for one in job.deliveries if one.state not in ARRIVED]
     stage = f" ({job.stage})" if job.stage and job.state is JobState.RUNNING else ""
     return Need.LATE, f"{job.state}{stage}" + (f", not at {' and '.join(lacking)}" if lacking else "")
 

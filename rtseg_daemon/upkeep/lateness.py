@@ -1,16 +1,19 @@
 """Contours that are late: which series someone waits for, and where their structure sets are."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Engine, exists, or_, select
-from sqlalchemy.orm import Session, defer, selectinload
+from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
-from rtseg_daemon.ledger.schema import Alarm, Job, Series
-from rtseg_daemon.ledger.states import ARRIVED, JobState, SeriesState
+from rtseg_daemon.ledger.schema import Alarm, Delivery, Job, Series
+from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState, SeriesState
 
 DONE = (JobState.DELIVERED, JobState.CANCELLED)
+UNFINISHED = tuple(state for state in JobState if state not in DONE)  # named, so that an index finds them
 
 
 def raise_late(engine: Engine, late_seconds: float, now: float) -> int:
@@ -34,34 +37,59 @@ def raise_late(engine: Engine, late_seconds: float, now: float) -> int:
 def late_series(session: Session, before: float) -> Iterator[tuple[int, float, str]]:
     """(series, its last slice's time, how it stands) for every series that someone waits for since `before`."""
     unwanted = [SeriesState.UNROUTED, SeriesState.REMOVED]
-    unfinished = Series.id.in_(select(Job.series_id).where(Job.state.not_in(DONE), ~Job.shadow))
+    unfinished = Series.id.in_(select(Job.series_id).where(Job.state.in_(UNFINISHED), ~Job.shadow))
     without_job = ~exists().where(Job.series_id == Series.id, ~Job.no_send)
-    query = select(Series).where(
+    late = select(Series.id, Series.last_received_at, Series.state).where(
         Series.last_received_at < before, Series.state.not_in(unwanted), or_(unfinished, without_job)
     )
-    unread = [defer(column) for column in (Job.rois, Job.verdicts, Job.seconds, Job.flags)]
-    together = selectinload(Series.jobs).options(selectinload(Job.deliveries), *unread)  # not a query for each
-    for series in session.scalars(query.options(together)):
-        standing = how_it_stands(series)
+    found = session.execute(late).all()
+    jobs = newest_jobs(session, [number for number, *_ in found])
+    for number, last, state in found:
+        standing = how_it_stands(state, jobs.get(number, []))
         if standing:
-            yield series.id, series.last_received_at, standing
+            yield number, last, standing
 
 
-def how_it_stands(series: Series) -> str | None:
+@dataclass(frozen=True)
+class Newest:
+    """The newest job of a series and bundle that sends what it makes, and where it goes: destination and state."""
+
+    id: int
+    state: JobState
+    deliveries: tuple[tuple[str, DeliveryState], ...] = ()
+
+
+def newest_jobs(session: Session, series: Sequence[int]) -> dict[int, list[Newest]]:
+    """Series -> its newest jobs, one a bundle. Single columns are read: a job's row holds all its figures."""
+    newest: dict[tuple[int, str], tuple[int, JobState]] = {}
+    jobs = select(Job.series_id, Job.bundle, Job.id, Job.state).where(Job.series_id.in_(series), ~Job.no_send)
+    for number, bundle, job, state in session.execute(jobs.order_by(Job.id)):
+        newest[number, bundle] = job, state
+    going: dict[int, list[tuple[str, DeliveryState]]] = defaultdict(list)
+    undone = [job for job, state in newest.values() if state not in DONE]
+    deliveries = select(Delivery.job_id, Delivery.destination, Delivery.state).where(Delivery.job_id.in_(undone))
+    for job, destination, delivery in session.execute(deliveries.order_by(Delivery.id)):
+        going[job].append((destination, delivery))
+    of_series: dict[int, list[Newest]] = defaultdict(list)
+    for (number, _), (job, state) in newest.items():
+        of_series[number].append(Newest(job, state, tuple(going[job])))
+    return of_series
+
+
+def how_it_stands(state: SeriesState, newest: Sequence[Newest]) -> str | None:
     """Why a series is not delivered, from its newest jobs. None if nothing more is to come."""
-    newest: dict[str, Job] = {job.bundle: job for job in series.jobs if not job.no_send}
-    waiting = [job for job in newest.values() if awaited(job)]
+    waiting = [job for job in newest if awaited(job)]
     if waiting:
         return "; ".join(map(standing_of, waiting))
-    return f"the series is {series.state} and has no job" if not newest else None
+    return f"the series is {state} and has no job" if not newest else None
 
 
-def awaited(job: Job) -> bool:
+def awaited(job: Newest) -> bool:
     """Whether someone waits for this job's contours. Without a destination it is done once it is segmented."""
     return job.state not in DONE and not (job.state is JobState.SEGMENTED and not job.deliveries)
 
 
-def standing_of(job: Job) -> str:
+def standing_of(job: Newest) -> str:
     """The job's state, and which destinations lack its structure set."""
-    lacking = [one.destination for one in job.deliveries if one.state not in ARRIVED]
+    lacking = [destination for destination, state in job.deliveries if state not in ARRIVED]
     return f"job {job.id} is {job.state}" + (f", not at {' and '.join(lacking)}" if lacking else "")
