@@ -3,8 +3,10 @@
     python bench/web.py [--slices 150] [--jobs 10000] [--objects 150] [--rounds 3] [--log FILE]
 
 One phantom of 512 x 512 pixels lies in a storage as the daemon leaves it, with contours and an entropy map. The
-dashboard's own process serves it, and Debian's chromium looks at it. "First" is the first look at a series, which is
-then read from its files; "again" finds it unpacked. The list pages are asked of a ledger with `--jobs` made-up jobs.
+dashboard's own process serves it, and Debian's chromium looks at it. "Newest" is the first look at one of the newest
+cases, which are read ahead. "Old" is the first look at another one, clicked as soon as its link is there, "pointed"
+the same after the pointer rested on the link for 0.3 s. "Again" finds it unpacked. The list pages are asked of a ledger
+with `--jobs` made-up jobs.
 
 Reception is measured as in `bench/ingest.py`, in turn without viewers and with three that scroll at 30 slices a second
 each, in one process that only fetches. All of it shares this machine's cores, the viewers and the sender too, which in
@@ -29,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ingest import Peer, cpu_seconds, make_objects, rtseg, send, started
+from ingest import Peer, make_objects, rtseg, send, started
 from playwright.sync_api import Page
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -39,8 +41,11 @@ from rtseg_daemon.config.web import Role
 from rtseg_daemon.ct.series import load_series
 from rtseg_daemon.demo import phantom
 from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.web.people import sessions
 from rtseg_daemon.web.place import Place
+from rtseg_daemon.web.viewer.ahead import NEWEST
 from tests.chromium import chromium, place_on_a_port, visitor
 from tests.dashboard import make_account
 from tests.filled import Clinic
@@ -48,9 +53,11 @@ from tests.viewed import doubt_around, drawn_organ, stored_job, stored_series
 
 SEED = 3
 VIEWERS = 3
+READ_AHEAD_SECONDS = 10.0
+REST_SECONDS = 0.3
 SLICES_A_SECOND = 30
 BLOCK = 8
-SERIES = 3
+SERIES = 4
 LISTS = ("/", "/worklist", "/cases", "/cases?state=HELD", "/quality", "/audit")
 READY = "[data-viewer][data-ready]:not([data-shown=''])"
 WATCH = f"""new MutationObserver((_, self) => {{
@@ -139,11 +146,14 @@ def cookie_of(place: Place) -> dict[str, str]:
     return {"cookie": f"{sessions.cookie_name(place.config.web)}={secret}"}
 
 
-def click(page: Page, address: str, job: int) -> float:
-    """Seconds from a click in the list to CT, contours and heat map."""
+def click(page: Page, address: str, job: int, rest: float = 0.0) -> float:
+    """Seconds from a click in the list to CT, contours and heat map. The pointer rests on the link before."""
     page.goto(f"{address}/cases")
     link = page.locator(f'a[href="/cases/{job}"]').first
     link.wait_for()
+    if rest:
+        link.hover()
+        time.sleep(rest)
     link.click()
     page.locator(READY).wait_for(state="attached")
     return float(page.evaluate("window.shownAt")) / 1000
@@ -167,11 +177,6 @@ def readers_of(pid: int) -> list[int]:
     """The reading processes, whichever thread started them."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
     return [int(child) for task in tasks for child in (task / "children").read_text().split()]
-
-
-def processor_seconds(pid: int) -> float:
-    """Of the dashboard's process and its readers. A busy machine does not change it."""
-    return sum(cpu_seconds(one) for one in (pid, *readers_of(pid)))
 
 
 class Scrolling:
@@ -208,19 +213,43 @@ class Scrolling:
             thread.join()
 
 
+def first_looks(place: Place, folder: Path, jobs: list[int], rest: float, pause: float) -> list[float]:
+    """Seconds from a click to the picture, of cases that this dashboard has shown to nobody yet."""
+    address = f"http://{place.config.web.host}:{place.config.web.port}"
+    with dashboard(place, folder), chromium() as browser:
+        window = visitor(browser, place, address)
+        window.add_init_script(WATCH)
+        page = window.new_page()
+        page.goto(f"{address}/cases")
+        time.sleep(pause)
+        return [round(click(page, address, job, rest), 3) for job in jobs]
+
+
+def make_old(place: Place, jobs: list[int]) -> None:
+    """Newer cases than these, as many as are read ahead."""
+    with writing(place.engine) as session:
+        first = session.get_one(Job, jobs[0])
+        same = ("series_id", "last_instance_id", "route", "created_at", "updated_at")
+        for number in range(NEWEST):
+            facts = {name: getattr(first, name) for name in same}
+            session.add(Job(**facts, bundle=f"newer-{number}", state=JobState.HELD))
+
+
 def look(place: Place, folder: Path, jobs: list[int], slices: int, rounds: int) -> dict[str, Any]:
     """What a person sees of it: seconds, slices per second, and what the process weighs afterwards."""
     address = f"http://{place.config.web.host}:{place.config.web.port}"
-    found: dict[str, Any] = {"first_s": [], "first_processor_s": [], "again_s": [], "slices_a_second": []}
+    found: dict[str, Any] = {"newest_s": first_looks(place, folder, jobs, 0.0, READ_AHEAD_SECONDS)}
+    make_old(place, jobs)
+    jobs = jobs[1:]  # the first one's images are those of the newer cases
+    found |= {"old_s": first_looks(place, folder, jobs, 0.0, READ_AHEAD_SECONDS)}
+    found |= {"pointed_s": first_looks(place, folder, jobs, REST_SECONDS, READ_AHEAD_SECONDS)}
+    say(f"first look at the newest {found['newest_s']}, at old ones {found['old_s']}, pointed {found['pointed_s']} s")
+    found |= {"again_s": [], "slices_a_second": []}
     with dashboard(place, folder) as process, chromium() as browser:
         window = visitor(browser, place, address)
         window.add_init_script(WATCH)
         page = window.new_page()
-        for job in jobs:
-            before = processor_seconds(process.pid)
-            found["first_s"].append(round(click(page, address, job), 3))
-            found["first_processor_s"].append(round(processor_seconds(process.pid) - before, 2))
-            say(f"first look at job {job}: {found['first_s'][-1]} s")
+        click(page, address, jobs[0])
         for _ in range(rounds):
             found["again_s"].append(round(click(page, address, jobs[0]), 3))
             found["slices_a_second"].append(round(float(page.evaluate(SCROLL, slices)), 1))

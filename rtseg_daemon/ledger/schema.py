@@ -123,6 +123,8 @@ class Job(Base):
     __table_args__ = (
         UniqueConstraint("series_id", "bundle", "last_instance_id", "run", name="one_job_per_run"),
         Index("job_by_state", "state", "id"),
+        Index("job_by_state_and_time", "state", "updated_at"),
+        Index("job_of_series_sent", "series_id", "no_send"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

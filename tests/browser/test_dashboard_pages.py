@@ -114,6 +114,15 @@ def test_a_page_is_up_to_date_within_a_second_without_being_loaded_anew(clinic: 
     page.context.close()
 
 
+def test_a_pointer_that_rests_on_a_cases_link_has_its_images_read(clinic: Clinics) -> None:
+    page = clinic.page(path="/cases")
+    link = page.locator(f'a[href="/cases/{LAST}"]').first
+    with page.expect_response(lambda response: response.url.endswith(f"/cases/{LAST}/ahead")) as answered:
+        link.hover()
+    assert answered.value.status == 204
+    page.context.close()
+
+
 def test_a_release_is_asked_in_a_dialog_needs_a_reason_and_is_in_the_events(clinic: Clinics) -> None:
     page = clinic.page(path="/worklist")
     page.get_by_role("link", name=f"Release job {HELD}").click()

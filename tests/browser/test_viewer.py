@@ -242,6 +242,35 @@ def test_the_wheel_scrolls_and_a_drag_with_the_right_button_sets_the_window(look
     expect(page.locator(".viewer-end").first).not_to_have_text("W 400 L 40")
 
 
+def test_one_finger_scrolls_and_two_zoom(looked: Looked) -> None:
+    """Real touches, as the browser gets them from a tablet."""
+    page = looked.open()
+    looked.go_to(30)
+    looked.at(30)
+    box = page.locator(".viewer-pane").first.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    fingers = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *places: tuple[float, float]) -> None:
+        points = [{"x": at[0], "y": at[1], "id": number} for number, at in enumerate(places)]
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+    fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": True, "maxTouchPoints": 2})
+    touch("touchStart", (x, y))
+    for step in range(1, 7):
+        touch("touchMove", (x, y - 6 * step))
+    touch("touchEnd")
+    looked.at(36)
+    before = drawn(page)["SpinalCord"]["matrix"][0]
+    touch("touchStart", (x - 30, y), (x + 30, y))
+    for step in range(1, 7):
+        touch("touchMove", (x - 30 - 5 * step, y), (x + 30 + 5 * step, y))
+    touch("touchEnd")
+    fingers.send("Emulation.setTouchEmulationEnabled", {"enabled": False})
+    assert drawn(page)["SpinalCord"]["matrix"][0] == pytest.approx(2 * before, rel=0.02)
+
+
 def test_coronal_outlines_are_where_the_plane_cuts_the_contours(looked: Looked) -> None:
     page = looked.open()
     page.locator('[data-organ="Brainstem"]').first.click()

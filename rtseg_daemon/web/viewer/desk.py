@@ -1,7 +1,7 @@
 """The viewer's desk: readers, what they have read, and the three things that are shown of a job."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +15,16 @@ from rtseg_daemon.storage import Layout
 from rtseg_daemon.web.viewer.cuts import MOST, PLANES, Geometry, Plane, read_array, read_cuts
 from rtseg_daemon.web.viewer.readers import Readers
 from rtseg_daemon.web.viewer.shelf import Shelf, Thing
-from rtseg_daemon.web.viewer.subject import NO_RESULT, Subject, digest_of_files, files_of
+from rtseg_daemon.web.viewer.subject import NO_RESULT, Subject, digest_of_files, files_of, mark_of
 
 LARGEST_CT_BYTES = 3 * 2**29
 """2,000 slices of 512 x 512 pixels and some more."""
 SMALL_BYTES = 2**24
 SWEEP_SECONDS = 30.0
 GIGABYTE = 10**9
+
+Ask = Callable[[dict[str, Any]], dict[str, Any]]
+"""A request to a reader, and its answer."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,8 @@ class Desk:
         self.shelf.close()
 
     def geometry(self, subject: Subject) -> tuple[Geometry, str]:
-        """Where the CT's voxels lie, and the digest of its images. Raises NotShown."""
-        with self._ct(subject) as thing:
+        """Where the CT's voxels lie, and the digest of its images, read anew if a file has changed. Raises NotShown."""
+        with self._ct(subject, mark=self._mark(subject)) as thing:
             return Geometry.said(thing.said), str(thing.said["tag"])
 
     def prepare(self, subject: Subject) -> None:
@@ -71,7 +74,7 @@ class Desk:
 
     def _prepare(self, subject: Subject) -> None:
         try:
-            with suppress(NotShown, OSError, SQLAlchemyError), self._ct(subject):
+            with suppress(NotShown, OSError, SQLAlchemyError), self._ct(subject, mark=self._mark(subject)):
                 pass
         finally:
             self._preparing.release()
@@ -89,39 +92,59 @@ class Desk:
             tag = f"{thing.said['tag'][:32]}-{PLANES.index(plane)}-{number}-{count}"
             return Cuts(number, count, there, rows, columns, tag, body)
 
-    def contours(self, subject: Subject) -> bytes:
+    def contours(self, subject: Subject, ask: Ask | None = None) -> bytes:
         """The contours of the job's structure set as compressed JSON. Raises NotShown where there is none."""
         if subject.rtstruct is None:
             raise NotShown(NO_RESULT, 404)
         path, digest = subject.rtstruct
         maps = [{"name": name, "path": str(file)} for name, file in subject.maps]
         asked = {"do": "structures", "path": str(path), "sha256": digest, "entropy": maps}
-        return self._small(f"rtstruct:{subject.job_id}:{digest}", asked)[0]
+        return self._small(subject.rtstruct_key, asked, ask)[0]
 
-    def entropy(self, subject: Subject, index: int) -> tuple[bytes, dict[str, Any]]:
+    def entropy(self, subject: Subject, index: int, ask: Ask | None = None) -> tuple[bytes, dict[str, Any]]:
         """A map of where the members disagree, as compressed bytes, and its geometry. Raises NotShown."""
         maps = subject.maps
         if not 0 <= index < len(maps):
             raise NotShown(f"this job has {len(maps)} maps of where its members disagree; there is no {index}", 404)
         asked = {"do": "entropy", "path": str(maps[index][1])}
-        return self._small(f"entropy:{subject.job_id}:{index}", asked)
+        return self._small(subject.map_key(index), asked, ask)
 
-    def _small(self, key: str, asked: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:
+    def _small(self, key: str, asked: dict[str, Any], ask: Ask | None) -> tuple[bytes, dict[str, Any]]:
+        ask = ask or self.readers.ask
+
         def read(target: Path) -> dict[str, Any]:
-            return self.readers.ask({**asked, "target": str(target)})
+            return ask({**asked, "target": str(target)})
 
-        with self.shelf.using(key, SMALL_BYTES, read) as thing:
+        with self.shelf.using(key, SMALL_BYTES, read, mark_of([asked["path"]])) as thing:
             return read_array(thing.descriptor, 0, (thing.size,), "u1").tobytes(), thing.said
 
+    def read_ahead(self, subject: Subject, ask: Ask) -> None:
+        """Put all that is shown of a job on the shelf, by another reader than those for people. Raises NotShown."""
+        with self._ct(subject, ask, self._mark(subject)):
+            pass
+        if subject.rtstruct is not None:
+            self.contours(subject, ask)
+        for index in range(len(subject.maps)):
+            self.entropy(subject, index, ask)
+
+    def keep(self, subjects: Iterable[Subject]) -> None:
+        """What is shown of these is not dropped for being old."""
+        self.shelf.keep(key for subject in subjects for key in subject.keys)
+
     @contextmanager
-    def _ct(self, subject: Subject) -> Iterator[Thing]:
+    def _ct(self, subject: Subject, ask: Ask | None = None, mark: str = "") -> Iterator[Thing]:
+        ask = ask or self.readers.ask
+
         def read(target: Path) -> dict[str, Any]:
             files = files_of(self.engine, self.layout, subject)
-            answer = self.readers.ask({"do": "volume", "files": files, "target": str(target), "limit": self.room()})
+            answer = ask({"do": "volume", "files": files, "target": str(target), "limit": self.room()})
             return {**answer, "tag": digest_of_files(files)}
 
-        with self.shelf.using(subject.ct_key, LARGEST_CT_BYTES, read) as thing:
+        with self.shelf.using(subject.ct_key, LARGEST_CT_BYTES, read, mark) as thing:
             yield thing
+
+    def _mark(self, subject: Subject) -> str:
+        return mark_of(path for path, _ in files_of(self.engine, self.layout, subject))
 
     def room(self) -> int:
         """How many bytes a CT may take on the disk. Reception needs its share first. Raises NotShown for none."""

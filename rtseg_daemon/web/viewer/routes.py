@@ -14,6 +14,7 @@ from rtseg_daemon.errors import NotShown
 from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here, Place
 from rtseg_daemon.web.seen import seen
+from rtseg_daemon.web.viewer.ahead import Ahead
 from rtseg_daemon.web.viewer.cuts import MOST, PLANES, Plane
 from rtseg_daemon.web.viewer.desk import Desk
 from rtseg_daemon.web.viewer.picture import organ_picture
@@ -30,9 +31,12 @@ async def open_for_viewing(app: FastAPI) -> AsyncIterator[None]:
     """A reader is warm before the first person looks, and what was unpacked ends with the application."""
     desk = opened(app)
     threading.Thread(target=desk.readers.warm, name="viewer-start", daemon=True).start()
+    ahead = Ahead(desk)
+    ahead.start()
     try:
         yield
     finally:
+        ahead.close()
         desk.close()
 
 
@@ -104,6 +108,12 @@ def volume(subject: Looked, desk: DeskHere) -> JSONResponse:
             "others": other_results(desk.engine, subject),
         }
     )
+
+
+@router.get("/cases/{job_id}/ahead", status_code=204)
+def ahead(job_id: JobId, place: Here, _person: Viewer, request: Request) -> None:
+    """A person's pointer is on the way to this case: its reading may begin. Nothing of the patient is told."""
+    about_to_be_seen(request, place, job_id)
 
 
 @router.get("/cases/{job_id}/slices/{plane}/{number}")

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +34,7 @@ class Thing:
     descriptor: int
     size: int
     said: dict[str, Any]
+    mark: str
     used_at: float
     users: int = 0
     dropped: bool = False
@@ -63,12 +64,13 @@ class Shelf:
         return self
 
     @contextmanager
-    def using(self, key: str, size: int, read: Read) -> Iterator[Thing]:
+    def using(self, key: str, size: int, read: Read, mark: str = "") -> Iterator[Thing]:
         """The thing of this key, read now unless it is here; it stays open meanwhile. `size` is what it may need.
 
+        What was read from files that had another `mark` is read anew. Whoever gives none takes what is here.
         Raises NotShown where it cannot be read, or where too many wait.
         """
-        thing = self._taken(key, size, read)
+        thing = self._taken(key, size, read, mark)
         try:
             yield thing
         finally:
@@ -88,11 +90,12 @@ class Shelf:
             for key in [key for key, one in self._things.items() if self.now() - one.used_at > self.kept_seconds]:
                 self._drop(key)
 
-    def forget(self, key: str) -> None:
-        """Drop one thing, as when its patient's files are gone."""
+    def keep(self, keys: Iterable[str]) -> None:
+        """These are not dropped for being old, as if somebody had looked at them now."""
         with self._changed:
-            if key in self._things:
-                self._drop(key)
+            for key in keys:
+                if key in self._things:
+                    self._things[key].used_at = self.now()
 
     def close(self) -> None:
         """Drop everything."""
@@ -106,17 +109,19 @@ class Shelf:
         """What is kept now."""
         return sum(thing.size for thing in self._things.values())
 
-    def _taken(self, key: str, size: int, read: Read) -> Thing:
+    def _taken(self, key: str, size: int, read: Read, mark: str) -> Thing:
         with self._changed:
             if key not in self._things:
                 self._wait_for_turn(key)
+            if mark and key in self._things and self._things[key].mark != mark:
+                self._drop(key)
             if key in self._things:
                 return self._use(key)
             self._reading.add(key)
             self._make_room(size)
         thing = None
         try:
-            thing = self._read(read)
+            thing = self._read(read, mark)
         finally:
             self._done(key, thing)
         return thing
@@ -146,7 +151,7 @@ class Shelf:
         thing.users += 1
         return thing
 
-    def _read(self, read: Read) -> Thing:
+    def _read(self, read: Read, mark: str) -> Thing:
         path = self.folder / secrets.token_hex(16)
         try:
             said = read(path)
@@ -155,7 +160,7 @@ class Shelf:
             raise NotShown(f"the scratch file cannot be used ({error.strerror}); see storage.directory", 507) from error
         finally:
             path.unlink(missing_ok=True)
-        return Thing(descriptor, os.fstat(descriptor).st_size, said, self.now())
+        return Thing(descriptor, os.fstat(descriptor).st_size, said, mark, self.now())
 
     def _make_room(self, size: int) -> None:
         """Drop what was used longest ago until so many bytes fit. What is in use goes when it is not any more."""

@@ -1,6 +1,7 @@
 """What a job gives to look at, as the ledger knows it: its images, its structure set, its maps, and other results."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,20 @@ class Subject:
         return f"ct:{self.series_id}:{self.last_instance_id}:{self.images}"
 
     @property
+    def rtstruct_key(self) -> str:
+        """Of this very structure set."""
+        return f"rtstruct:{self.job_id}:{self.rtstruct[1] if self.rtstruct else ''}"
+
+    def map_key(self, index: int) -> str:
+        """Of one of the job's maps."""
+        return f"entropy:{self.job_id}:{index}"
+
+    @property
+    def keys(self) -> list[str]:
+        """Of all that is shown of this job."""
+        return [self.ct_key, self.rtstruct_key, *map(self.map_key, range(len(self.maps)))]
+
+    @property
     def maps(self) -> list[tuple[str, Path]]:
         """Name of the bundle and file of each entropy map: the first bundle's, then the others by name."""
         first = self.folder / "entropy.npz"
@@ -80,6 +95,18 @@ def files_of(engine: Engine, layout: Layout, subject: Subject) -> list[tuple[str
     query = select(Instance.path, Instance.sha256).where(*images_of(subject)).order_by(Instance.id)
     with reading(engine) as session:
         return [(str(layout.directory / path), digest) for path, digest in session.execute(query)]
+
+
+def mark_of(paths: Iterable[str | Path]) -> str:
+    """Another one as soon as one of these files is written, replaced or gone. No file is read."""
+    marks = hashlib.sha256()
+    for path in paths:
+        try:
+            found = Path(path).stat()
+            marks.update(f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}\n".encode())
+        except OSError as error:
+            marks.update(f"{error.errno}\n".encode())
+    return marks.hexdigest()
 
 
 def digest_of_files(files: list[tuple[str, str]]) -> str:

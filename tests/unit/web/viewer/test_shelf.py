@@ -58,7 +58,7 @@ def test_what_was_used_longest_ago_goes_first(shelf: Shelf) -> None:
 def test_what_is_dropped_while_somebody_looks_stays_readable_for_them(shelf: Shelf) -> None:
     reading = Reading()
     with shelf.using("a", 100, reading) as thing:
-        shelf.forget("a")
+        shelf.close()
         assert os.pread(thing.descriptor, 1, 0) == b"x"
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(thing.descriptor)
@@ -75,6 +75,26 @@ def test_what_nobody_looks_at_for_long_is_dropped(tmp_path: Path) -> None:
     now[0] = 601.0
     shelf.drop_old()
     assert shelf.bytes == 0
+
+
+def test_what_was_read_from_files_that_have_changed_is_read_anew(shelf: Shelf) -> None:
+    reading = Reading()
+    for mark, count in (("one", 1), ("one", 1), ("", 1), ("two", 2), ("two", 2)):
+        with shelf.using("a", 100, reading, mark):
+            assert reading.count == count, mark
+
+
+def test_what_is_to_be_kept_is_not_dropped_for_being_old(tmp_path: Path) -> None:
+    now = [0.0]
+    shelf = Shelf(tmp_path / "viewer", kept_seconds=600.0, now=lambda: now[0]).open()
+    reading = Reading()
+    for key in ("a", "b"):
+        look(shelf, key, reading)
+    now[0] = 599.0
+    shelf.keep(["b", "never read"])
+    now[0] = 601.0
+    shelf.drop_old()
+    assert (shelf.holds("a"), shelf.holds("b")) == (False, True)
 
 
 def test_what_a_killed_process_left_is_deleted_at_the_next_start(tmp_path: Path) -> None:
