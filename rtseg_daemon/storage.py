@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rtseg_daemon.errors import StorageError
 
-FOLDERS = ("incoming", "series", "results", "backup", "quarantine", "engine-cache")
+FOLDERS = ("incoming", "series", "results", "returned", "backup", "quarantine", "engine-cache")
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,11 @@ class Layout:
     @property
     def results(self) -> Path:
         return self.directory / "results"
+
+    @property
+    def returned(self) -> Path:
+        """Structure sets that came back."""
+        return self.directory / "returned"
 
     @property
     def backup(self) -> Path:

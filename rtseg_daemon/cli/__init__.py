@@ -63,6 +63,7 @@ class Commands(LaterGroup):
             f"{HERE}.quality:quality",
             "Flags, volumes and predicted Dice per organ over time, throughput, time from last image to delivery.",
         ),
+        LaterCommand("feedback", f"{HERE}.feedback:app", "Structure sets that came back."),
         LaterCommand("models", f"{HERE}.models:app", "Model bundles."),
         LaterCommand("config", f"{HERE}.configuration:app", "The configuration."),
         LaterCommand("users", f"{HERE}.users:app", "Accounts of the dashboard."),

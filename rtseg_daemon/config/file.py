@@ -22,6 +22,7 @@ from rtseg_daemon.config.sections import (
     DeliverySection,
     DestinationPeer,
     Dicom,
+    Feedback,
     Jobs,
     Logging,
     Models,
@@ -56,6 +57,7 @@ class Config(Section):
     jobs: Jobs = Jobs()
     delivery: DeliverySection = DeliverySection()
     web: Web = Web()
+    feedback: Feedback = Feedback()
     alarms: Alarms = Alarms()
     logging: Logging = Logging()
     audit: Audit = Audit()
@@ -73,6 +75,11 @@ class Config(Section):
     def route_named(self, name: str) -> Route | None:
         """The route as it is configured now, or None if it is gone."""
         return next((route for route in self.routes if route.name == name), None)
+
+    @property
+    def takes_feedback(self) -> bool:
+        """Whether structure sets may come back at all."""
+        return self.feedback.poll or any(caller.feedback for caller in self.dicom.allowed_callers)
 
     @property
     def audit_file(self) -> Path:
@@ -118,6 +125,8 @@ def contradictions(config: Config) -> Iterator[tuple[Loc, str]]:
         yield ("destinations", index, "port"), message
     for message in too_short_kept(config.storage, config.series):
         yield ("storage", "keep_days"), message
+    if config.feedback.poll and not config.query:
+        yield ("feedback", "poll"), "there is nobody to ask; add a query peer under `query`, or say `poll: false`"
 
 
 def port_clashes(config: Config) -> Iterator[tuple[Loc, str]]:

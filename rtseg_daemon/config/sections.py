@@ -116,12 +116,16 @@ class Section(BaseModel):
 
 
 class Caller(Section):
-    """Who may associate. With TLS, `fingerprint` or `san` binds the title to one certificate."""
+    """Who may associate. With TLS, `fingerprint` or `san` binds the title to one certificate.
+
+    `feedback`: whether the structure sets that it sends are kept: what people made of our contours.
+    """
 
     ae_title: AeTitle
     host: Annotated[str, Field(min_length=1)]
     fingerprint: Fingerprint | None = None
     san: str | None = None
+    feedback: bool = False
 
 
 class Tls(Section):
@@ -321,6 +325,19 @@ class Alarms(Section):
     mail: Annotated[Mail | None, BeforeValidator(mail_address)] = None
     at_once: tuple[Literal["HELD", "FAILED", "UNROUTED"], ...] = ()
     digest: Annotated[time | None, BeforeValidator(time_of_day)] = None
+
+
+class Feedback(Section):
+    """Structure sets that come back. Callers with `feedback: true` send them.
+
+    `poll`: the query peers are asked for them too, every `poll_minutes`. `days`: how long after a delivery they are
+    asked for and waited for, and what they are compared with is kept. `max_object_mb`: the largest that is taken.
+    """
+
+    poll: bool = False
+    days: Annotated[float, Field(gt=0)] = 30
+    poll_minutes: Seconds = 60
+    max_object_mb: Annotated[int, Field(ge=1, le=4096)] = 512
 
 
 class Logging(Section):

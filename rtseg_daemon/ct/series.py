@@ -10,7 +10,7 @@ import numpy as np
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from rtseg_daemon.anatomy.volume import AIR_HU, Array, Shape, Volume
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Grid, Shape, Volume
 from rtseg_daemon.ct.headers import SliceHeader, is_ct_image, read_header
 from rtseg_daemon.ct.pixels import stored_pixels
 from rtseg_daemon.ct.preconditions import (
@@ -128,8 +128,8 @@ def known(fact: Fact | None) -> Fact:
     return fact
 
 
-def _empty_volume(slices: Sequence[SliceHeader], room: Room) -> Volume:
-    """The volume's grid and its memory, still without values."""
+def grid_of_slices(slices: Sequence[SliceHeader]) -> Grid:
+    """The grid of slices that `check_series` let pass, sorted from inferior to superior."""
     first = slices[0]
     row_axis, row_sign, _, column_sign = storage_axes(known(first.orientation)) or (0, 1, 1, 1)
     between_rows, between_columns = known(first.pixel_spacing_mm)
@@ -140,9 +140,15 @@ def _empty_volume(slices: Sequence[SliceHeader], room: Room) -> Volume:
         p - (n - 1) * s if sign < 0 else p for p, (sign, s, n) in zip(known(first.position_mm), (x, y), strict=False)
     ]
     z = [z_of(h) for h in slices]
+    spacing = ((z[-1] - z[0]) / (len(z) - 1), y[1], x[1])
+    return Grid((len(slices), y[2], x[2]), spacing, (z[0], origin[1], origin[0]))
+
+
+def _empty_volume(slices: Sequence[SliceHeader], room: Room) -> Volume:
+    """The volume's grid and its memory, still without values."""
+    grid = grid_of_slices(slices)
     whole_hu = all(float(h.slope or 0).is_integer() and float(h.intercept or 0).is_integer() for h in slices)
-    array = room((len(slices), y[2], x[2]), np.int16 if whole_hu else np.float32)
-    return Volume(array, ((z[-1] - z[0]) / (len(z) - 1), y[1], x[1]), (z[0], origin[1], origin[0]))
+    return Volume(room(grid.shape, np.int16 if whole_hu else np.float32), grid.spacing_mm, grid.origin_mm)
 
 
 def _decode_into(header: SliceHeader, target: Array, padding: Array) -> None:

@@ -160,6 +160,7 @@ class Modules:
     worker: str = "rtseg_daemon.daemon.worker"
     deliverer: str = "rtseg_daemon.daemon.deliverer"
     web: str = "rtseg_daemon.daemon.web"
+    feedback: str = "rtseg_daemon.daemon.feedback"
 
 
 def children_of(config: Config, config_file: Path, lock: int, visible: str | None, modules: Modules) -> list[Child]:
@@ -171,6 +172,8 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
         arguments = (*common, "--name", name, "--device", device)
         found.append(Child(name, modules.worker, arguments, lock, WORKER_FROZEN_SECONDS, one_thread=False))
     found.append(Child("deliverer", modules.deliverer, common, lock))
+    if config.takes_feedback:
+        found.append(Child("feedback", modules.feedback, common, lock, WORKER_FROZEN_SECONDS))
     if config.web.enabled:
         found.append(Child("web", modules.web, common, lock))
     return found

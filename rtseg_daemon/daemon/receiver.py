@@ -81,7 +81,9 @@ def receive(config: Config, stop: threading.Event, show: Callable[[Callable[[], 
     reception = Reception(
         Callers(config.dicom.ae_title, config.dicom.allowed_callers),
         Door(config.dicom.max_associations, config.dicom.max_per_caller),
-        Intake(store, commits, limits, config.storage.minimum_free_gb, comparison),
+        Intake(
+            store, commits, limits, config.storage.minimum_free_gb, comparison, config.feedback.max_object_mb * 10**6
+        ),
         limits,
         supported_contexts(commitment),
         partial(take_event_report, engine) if commitment else None,

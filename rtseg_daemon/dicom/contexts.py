@@ -57,6 +57,9 @@ FORWARDED_ALONG = (
 )
 """Storage classes that come with a forwarded study: accepted and dropped, so that the PACS's queue does not jam."""
 
+STRUCTURE_SETS = str(uid.RTStructureSetStorage)
+"""Kept where they come from a caller with `feedback: true`."""
+
 _FORWARDED = frozenset(map(str, FORWARDED_ALONG))
 
 

@@ -24,15 +24,21 @@ BEFORE_META_BYTES = 128 + 4 + 12
 """Preamble, prefix, and the element that says how long the rest of the meta information is (PS3.10, 7.1)."""
 
 
-def read_dataset(path: Path, pixels: bool, keywords: Sequence[str] | None = None, headless: bool = False) -> Dataset:
+def read_dataset(
+    path: Path,
+    pixels: bool,
+    keywords: Sequence[str] | None = None,
+    headless: bool = False,
+    largest_bytes: int = LARGEST_FILE_BYTES,
+) -> Dataset:
     """Parse a DICOM file of a stranger. Raises SeriesError whatever is wrong with it.
 
-    Files that would grow when opened (deflated syntax) and files over LARGEST_FILE_BYTES are not opened, files without
+    Files that would grow when opened (deflated syntax) and files over `largest_bytes` are not opened, files without
     preamble and file meta information only if `headless`.
     """
     try:
-        if path.stat().st_size > LARGEST_FILE_BYTES:
-            raise SeriesError(f"{path.name} is larger than {LARGEST_FILE_BYTES // 2**20} MiB; it is not opened")
+        if path.stat().st_size > largest_bytes:
+            raise SeriesError(f"{path.name} is larger than {largest_bytes // 2**20} MiB; it is not opened")
         source = io.BytesIO(path.read_bytes()) if pixels else path
         tags: Any = list(keywords) if keywords else None
         with quiet():

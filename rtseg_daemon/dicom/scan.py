@@ -66,9 +66,10 @@ class Scan:
             return ()
 
 
-def scan(data: memoryview, transfer_syntax: str, wanted: Container[int]) -> Scan:
+def scan(data: memoryview, transfer_syntax: str, wanted: Container[int], most_elements: int = MAXIMUM_ELEMENTS) -> Scan:
     """Walk `data`, a data set without file meta information. Raises ScanError wherever it does not add up."""
-    walker = Walker(data, transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian)
+    implicit, big = transfer_syntax == ImplicitVRLittleEndian, transfer_syntax == ExplicitVRBigEndian
+    walker = Walker(data, implicit, big, most_elements)
     try:
         walker.walk(wanted)
     except ScanError as error:
@@ -80,8 +81,9 @@ def scan(data: memoryview, transfer_syntax: str, wanted: Container[int]) -> Scan
 class Walker:
     """One pass over one buffer. The stack holds, per open sequence or item: its end, its kind, and its encoding."""
 
-    def __init__(self, data: memoryview, implicit: bool, big: bool) -> None:
+    def __init__(self, data: memoryview, implicit: bool, big: bool, most_elements: int = MAXIMUM_ELEMENTS) -> None:
         self.data = data
+        self._most_elements = most_elements
         self.big = big
         self.values: dict[int, bytes] = {}
         self.pixels: Pixels | None = None
@@ -99,8 +101,8 @@ class Walker:
                     raise ScanError("the data set ends inside a sequence")
                 break
             self._count += 1
-            if self._count > MAXIMUM_ELEMENTS:
-                raise ScanError(f"more than {MAXIMUM_ELEMENTS} elements")
+            if self._count > self._most_elements:
+                raise ScanError(f"more than {self._most_elements} elements")
             offset = self._step(offset, wanted)
 
     def _leave_finished(self, offset: int) -> int:
@@ -195,7 +197,7 @@ class Walker:
             self._count += 1
             if tag == SEQUENCE_END:
                 break
-            if tag != ITEM or length == UNDEFINED or self._count > MAXIMUM_ELEMENTS:
+            if tag != ITEM or length == UNDEFINED or self._count > self._most_elements:
                 raise ScanError("compressed pixel data are not a sequence of fragments")
             offset = self._end(offset + 8, length)
         if not self._stack:

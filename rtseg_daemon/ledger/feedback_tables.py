@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, true
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from rtseg_daemon.ledger.schema import Base, Job, Series
@@ -50,7 +50,8 @@ class ReturnedSet(Base):
     reasons: Mapped[list[str]] = mapped_column(default=list)
     series_id: Mapped[int | None] = mapped_column(ForeignKey("series.id"))
     job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
-    """The result of ours that it answers."""
+    """The result of ours that it answers. Of a series with several bundles: the one with most of its organs. Each ROI
+    says which result has its own."""
     superseded_by_id: Mapped[int | None] = mapped_column(ForeignKey("returned_set.id"))
     """A newer APPROVED set of the same case that has every organ of this one."""
     updated_at: Mapped[float]
@@ -77,9 +78,13 @@ class ReturnedRoi(Base):
     """TG-263 name, or None: not known, or not one of ours."""
     named_by: Mapped[str | None]
     """How the organ is known: destination, synonym, exact or person. With a person's word and no organ: not ours."""
+    fit: Mapped[bool] = mapped_column(default=True, server_default=true())
+    """False where its contours do not lie on the slices as contours of this CT do: it can never count."""
     counts: Mapped[bool] = mapped_column(default=False)
     """Whether this is the case's contour of its organ: of the newest APPROVED set of the case that has the organ.
     Charts, coverage and training read these alone."""
+    job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
+    """The result of ours that has this organ and that the contour is compared with. None: no result of ours has it."""
     difference: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     """What was changed of ours, as feedback/difference.py measures it. None until then."""
     reasons: Mapped[list[str]] = mapped_column(default=list)

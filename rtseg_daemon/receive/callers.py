@@ -76,6 +76,11 @@ class Callers:
             return UNKNOWN_CALLED
         return refusal
 
+    def sends_feedback(self, calling: str, address: str, certificate: Certificate | None) -> bool:
+        """Whether the structure sets of this peer, which is allowed, are kept."""
+        asked = [one for one in self.allowed if one.feedback and one.ae_title == calling and bound(one, certificate)]
+        return any(self.resolver.holds(one.host, address) for one in asked)
+
     def _unknown(self, calling: str, address: str, certificate: Certificate | None) -> Rejection | None:
         """What speaks against the caller itself."""
         if not self.allowed:

@@ -9,7 +9,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.dicom import dimse
-from rtseg_daemon.dicom.contexts import is_forwarded_along
+from rtseg_daemon.dicom.contexts import STRUCTURE_SETS, is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.wire import PeerFault, PeerLimits
 from rtseg_daemon.errors import StateError, Undecided
@@ -21,6 +21,7 @@ from rtseg_daemon.ledger.recognition import Recognised, Repeat, recognise
 from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log, short
+from rtseg_daemon.receive import returned
 from rtseg_daemon.receive.arrival import arrival_of
 from rtseg_daemon.receive.comparison import Compared, Comparison
 from rtseg_daemon.receive.decoding import Decoder
@@ -35,6 +36,7 @@ HEAD_BYTES = 64 * 1024
 """Of an object that is not kept, looked at for the series that it names."""
 NO_SPACE = Status(dimse.OUT_OF_RESOURCES, "no space left on the storage")
 NOT_COMPARED = Status(dimse.OUT_OF_RESOURCES, "an earlier copy cannot be compared now; send it again")
+EMPTY = Status(dimse.CANNOT_UNDERSTAND, "the data set is empty")
 NO_LEDGER = Status(dimse.OUT_OF_RESOURCES, "the ledger cannot be written now")
 
 
@@ -48,12 +50,14 @@ class Intake:
         limits: PeerLimits,
         minimum_free_gb: float,
         comparison: Comparison | None = None,
+        returned_bytes: int = 0,
     ) -> None:
         self.comparison = comparison or Comparison(Decoder())
         self.store = store
         self.commits = commits
         self.limits = limits
         self.minimum_free_gb = minimum_free_gb
+        self.returned_bytes = max(returned_bytes, limits.object_bytes)
         self.told: set[str] = set()
 
     def take(
@@ -86,42 +90,46 @@ class Intake:
     def _take(
         self, sender: Sender, command: Command, sop_class: str, transfer_syntax: str, data: Iterable[memoryview]
     ) -> Status:
-        refusal = self._refuse_at_once(command, sop_class)
-        if refusal is not None or is_forwarded_along(sop_class):
-            size = drain(data, self.limits.object_bytes)
+        comes_back = sender.feedback and sop_class == STRUCTURE_SETS
+        most = self.returned_bytes if comes_back else self.limits.object_bytes
+        refusal = self._refuse_at_once(command, sop_class, is_ct(sop_class) or comes_back)
+        if refusal is not None or not (is_ct(sop_class) or comes_back):
+            size = drain(data, most)
             if refusal is None:
-                log().info("dropped an object that was forwarded along", sop_class=sop_class, size=size)
+                tell_dropped(sender, sop_class, size)
             return refusal or Status(dimse.SUCCESS)
         sop_instance = command.text(dimse.AFFECTED_INSTANCE)
         try:
             spool = self.store.begin(file_head(sop_class, sop_instance, transfer_syntax))
         except OSError as error:
-            drain(data, self.limits.object_bytes)
+            drain(data, most)
             return self._storage_failed(error)
         try:
-            status = self._receive(spool, data) or self._keep(sender, spool, sop_class, sop_instance, transfer_syntax)
+            failed = self._receive(spool, data, most)
+            if failed is None and comes_back:
+                return self._keep_returned(sender, spool, sop_instance)
+            return failed or self._keep(sender, spool, sop_class, sop_instance, transfer_syntax)
         finally:
             spool.discard()
-        return status
 
-    def _refuse_at_once(self, command: Command, sop_class: str) -> Status | None:
-        """What can be refused before the data set was seen."""
+    def _refuse_at_once(self, command: Command, sop_class: str, kept: bool) -> Status | None:
+        """What can be refused before the data set was seen. `kept`: whether it is to be written down."""
         if command.text(dimse.AFFECTED_CLASS) != sop_class or not (is_ct(sop_class) or is_forwarded_along(sop_class)):
             return Status(dimse.UNSUPPORTED_CLASS, "the class is not that of the presentation context")
         if not is_uid(command.text(dimse.AFFECTED_INSTANCE)):
             return Status(dimse.INVALID_INSTANCE, "SOPInstanceUID is malformed")
-        if is_ct(sop_class) and self.store.layout.free_gb() < self.minimum_free_gb:
+        if kept and self.store.layout.free_gb() < self.minimum_free_gb:
             return Status(dimse.OUT_OF_RESOURCES, "less than storage.minimum_free_gb is left")
         return None
 
-    def _receive(self, spool: Spool, data: Iterable[memoryview]) -> Status | None:
+    def _receive(self, spool: Spool, data: Iterable[memoryview], most: int) -> Status | None:
         """Write the data set as it comes. A disk that fills up does not end the association."""
         failed: Status | None = None
         size = 0
         for chunk in data:
             size += len(chunk)
-            if size > self.limits.object_bytes:
-                raise PeerFault(f"an object larger than {self.limits.object_bytes} bytes")
+            if size > most:
+                raise PeerFault(f"an object larger than {most} bytes")
             failed = failed or self._attempt(lambda: spool.write(chunk))  # noqa: B023 - called at once
         return failed or self._attempt(spool.flush)
 
@@ -136,7 +144,7 @@ class Intake:
     def _keep(self, sender: Sender, spool: Spool, sop_class: str, sop_instance: str, syntax: str) -> Status:
         """Judge what was written, make it durable, record it."""
         if spool.size == spool.head_size:
-            return Status(dimse.CANNOT_UNDERSTAND, "the data set is empty")
+            return EMPTY
         with spool.data_set() as data_set:
             found = examine(data_set, syntax, sop_class, sop_instance)
         if isinstance(found, Status):
@@ -144,8 +152,27 @@ class Intake:
                 "refused an object", status=f"{found.code:04X}", reason=found.comment, sop=short(sop_instance)
             )
             return found
+        return self._entered(lambda: self._enter(sender, spool, found))
+
+    def _keep_returned(self, sender: Sender, spool: Spool, sop_instance: str) -> Status:
+        """Make a structure set that comes back durable, as it is, and record it."""
+        if spool.size == spool.head_size:
+            return EMPTY
+
+        def enter() -> Status:
+            kept = self.commits.submit(
+                lambda session: returned.enter(session, self.store, sender, spool, sop_instance), spool.finish
+            )
+            spool.kept = bool(kept.path)
+            log().info("a structure set came back", returned_set=kept.set_id, new=kept.new, size=spool.size)
+            return Status(dimse.SUCCESS)
+
+        return self._entered(enter)
+
+    def _entered(self, enter: Callable[[], Status]) -> Status:
+        """What `enter` answers, or the refusal where storage or ledger fail it."""
         try:
-            return self._enter(sender, spool, found)
+            return enter()
         except Undecided as error:
             log().warning("an image cannot be compared with its earlier copy now", reason=str(error))
             return NOT_COMPARED
@@ -282,6 +309,15 @@ class Doubt:
 def digest_in(known: Instance) -> str:
     """The digest of an image's pixel values, if the ledger has one. Before 0.2 it also had other marks there."""
     return known.pixel_sha256 if known.pixel_sha256 and ":" not in known.pixel_sha256 else ""
+
+
+def tell_dropped(sender: Sender, sop_class: str, size: int) -> None:
+    """A log line about an object that is accepted and not kept."""
+    if sop_class == STRUCTURE_SETS:
+        remedy = "say `feedback: true` at this caller in dicom.allowed_callers to keep what it sends"
+        log().info("dropped a structure set", calling_ae=sender.calling_ae, size=size, remedy=remedy)
+    else:
+        log().info("dropped an object that was forwarded along", sop_class=sop_class, size=size)
 
 
 def noted(data: Iterable[memoryview], head: bytearray) -> Iterator[memoryview]:

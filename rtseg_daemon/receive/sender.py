@@ -19,7 +19,8 @@ class Sender:
 
     `brought`: when it last brought something of each series (by the ledger's number), `noted`: which of these moments
     the ledger knows. `refused`: images (series, instance) that are not kept and of which the ledger does not know yet,
-    unknown names empty. `uncounted`: whether there were more of these than are remembered here.
+    unknown names empty. `uncounted`: whether there were more of these than are remembered here. `feedback`: whether its
+    structure sets are kept.
     """
 
     calling_ae: str
@@ -29,6 +30,7 @@ class Sender:
     refused: list[tuple[str, str]] = field(default_factory=list)
     brought: dict[int, float] = field(default_factory=dict)
     noted: dict[int, float] = field(default_factory=dict)
+    feedback: bool = False
 
     def remember(self, recorded: Recorded, noted: bool) -> None:
         """After the commit, so that nothing is believed that was rolled back."""

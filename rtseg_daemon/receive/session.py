@@ -128,7 +128,8 @@ class Session:
         refusal = self.reception.callers.refusal(calling, called, self.address, self.certificate)
         if refusal is None and not self.reception.door.enter(self.wire, (calling, self.address)):
             refusal = TOO_MANY
-        self.sender = Sender(calling, self.address)
+        feedback = refusal is None and self.reception.callers.sends_feedback(calling, self.address, self.certificate)
+        self.sender = Sender(calling, self.address, feedback=feedback)
         return refusal
 
     def _serve(self) -> None:

@@ -4,6 +4,7 @@ Under the storage directory:
     incoming/   what is being received, emptied when the receiver starts
     series/<day it came, UTC>/<SHA-256 of the file>.dcm
     quarantine/ the same, for second copies that contradict the first
+    returned/   the same, for structure sets that came back
 """
 
 import contextlib
@@ -193,12 +194,15 @@ class ObjectStore:
         return Spool(self.layout.incoming, head)
 
     def place(self, spool: Spool, *, quarantine: bool) -> str:
+        """`place_in` the folder of images, or of those that contradict another one."""
+        return self.place_in(self.layout.quarantine if quarantine else self.layout.series, spool)
+
+    def place_in(self, parent: Path, spool: Spool) -> str:
         """Rename a finished spool to its lasting name, relative to the storage, durable after the next `sync`.
 
         One folder a day, for all series: one fsync then makes the names of a whole group durable. May be repeated for
         the same spool, as when a transaction is tried again.
         """
-        parent = self.layout.quarantine if quarantine else self.layout.series
         folder = parent / time.strftime("%Y-%m-%d", time.gmtime())
         if not folder.is_dir():
             folder.mkdir(mode=0o700)

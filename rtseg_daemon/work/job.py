@@ -15,11 +15,13 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.bundles import Bundle, bundles_for, digest_of, research_faults
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
+from rtseg_daemon.ct.geometry import geometry_of
 from rtseg_daemon.ct.preconditions import RELEASABLE
 from rtseg_daemon.errors import CardLost, ConfigError, LeaseLost, MadeWay, RtsegError, SeriesError
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.feedback_tables import SeriesGeometry
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.superseding import predecessor
@@ -207,6 +209,10 @@ def finish(desk: Desk, job_id: int, result: case.CaseResult, route: Route | None
     with writing(desk.engine) as session:
         for line in result.notes:
             record_event(session, "job", job_id, "value not carried over", detail={"note": line}, who=desk.owner)
+        if result.series is not None:
+            job, geometry = session.get_one(Job, job_id), geometry_of(result.series).document()
+            row = SeriesGeometry(series_id=job.series_id, last_instance_id=job.last_instance_id, geometry=geometry)
+            session.merge(row)
         if result.held:
             reason = "; ".join(result.reasons)
             jobs.hold(session, job_id, reason, releasable=result.releasable, owner=desk.owner, outcome=outcome)

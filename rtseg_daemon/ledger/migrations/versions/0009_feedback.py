@@ -74,10 +74,13 @@ def upgrade() -> None:
         sa.Column("contours", sa.Integer(), nullable=False),
         sa.Column("organ", sa.String(), nullable=True),
         sa.Column("named_by", sa.String(), nullable=True),
+        sa.Column("fit", sa.Boolean(), nullable=False, server_default=sa.true()),
         sa.Column("counts", sa.Boolean(), nullable=False),
+        sa.Column("job_id", sa.Integer(), nullable=True),
         sa.Column("difference", sa.JSON(), nullable=True),
         sa.Column("reasons", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(["set_id"], ["returned_set.id"]),
+        sa.ForeignKeyConstraint(["job_id"], ["job.id"]),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index("returned_roi_of_set", "returned_roi", ["set_id"])

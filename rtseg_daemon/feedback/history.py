@@ -1,0 +1,41 @@
+"""All sets of a case are one history: which of their contours count is worked out anew whenever one of them changes."""
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.feedback.counting import Version, counted
+from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
+from rtseg_daemon.ledger.returned import SUBJECT
+from rtseg_daemon.ledger.states import ARRIVED, ReturnedState
+
+PAIRED = (ReturnedState.PAIRED, ReturnedState.NAMES, ReturnedState.MEASURED)
+"""States of sets that may count."""
+
+
+def settle_case(session: Session, series_id: int) -> None:
+    """Enter which contours of a series' sets count, and which sets are superseded."""
+    session.flush()
+    rows = session.scalars(select(ReturnedSet).where(ReturnedSet.series_id == series_id).order_by(ReturnedSet.id)).all()
+    found = counted([version(row) for row in rows if row.state in PAIRED])
+    for row in rows:
+        for roi in row.rois:
+            roi.counts = roi.id in found.rois
+        newer = found.superseded.get(row.id)
+        if newer != row.superseded_by_id:
+            row.superseded_by_id = newer
+            record_event(session, SUBJECT, row.id, "superseded" if newer else "counts again", detail={"by": newer})
+
+
+def version(row: ReturnedSet) -> Version:
+    """One set as far as counting asks."""
+    deliveries = row.job.deliveries if row.job else []
+    sent = [one.sent_at for one in deliveries if one.state in ARRIVED and one.sent_at is not None]
+    return Version(
+        set_id=row.id,
+        approval=row.approval,
+        said_at=row.approved_at or row.made_at,
+        received_at=row.received_at,
+        sent_at=min(sent, default=None),
+        organs={roi.organ: roi.id for roi in row.rois if roi.organ and roi.contours and roi.fit},
+    )

@@ -1,0 +1,96 @@
+"""A paired structure set is named and measured, and its case is counted anew."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.ct.geometry import Geometry
+from rtseg_daemon.errors import StructureSetError
+from rtseg_daemon.feedback import known
+from rtseg_daemon.feedback.answered import answered
+from rtseg_daemon.feedback.compare import Measured, Task, measured, our_result
+from rtseg_daemon.feedback.history import settle_case
+from rtseg_daemon.feedback.looking import Desk, hold_apart, read
+from rtseg_daemon.feedback.naming import name_rois
+from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
+from rtseg_daemon.ledger.moves import move_returned
+from rtseg_daemon.ledger.returned import find_returned
+from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.states import ReturnedState
+from rtseg_daemon.logs import log
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured: the ROIs in the order of the file, and file, digest and grid of each result of ours."""
+
+    row: ReturnedSet
+    tasks: tuple[Task, ...]
+    files: dict[int, tuple[Path, str, Geometry | None]]
+
+    @property
+    def main(self) -> int:
+        """The result that the set answers as a whole."""
+        return self.row.job_id or min(self.files)
+
+
+def measure(desk: Desk, set_id: int) -> ReturnedState:
+    """Name and measure the ROIs of a PAIRED set. Returns the state that it is in afterwards."""
+    with writing(desk.engine) as session:
+        plan = planned(desk, session, find_returned(session, set_id))
+    if not plan.files:
+        return hold_apart(desk, set_id, "no result of ours is known to be delivered for its series any more")
+    try:
+        said = read(desk, plan.row, desk.layout.directory / plan.row.path)
+        results = {job_id: our_result(*files) for job_id, files in plan.files.items()}
+        found = measured(plan.tasks, said.structures, results, plan.main)
+    except StructureSetError as error:
+        return hold_apart(desk, set_id, str(error))
+    if misfit := nothing_fits(plan, found):
+        return hold_apart(desk, set_id, misfit)
+    with writing(desk.engine) as session:
+        state = enter(session, find_returned(session, set_id), plan, found)
+    log().info("a returned structure set is measured", returned_set=set_id, state=str(state))
+    return state
+
+
+def planned(desk: Desk, session: Session, row: ReturnedSet) -> Plan:
+    """Name the ROIs, and say against what each is measured."""
+    answer = answered(known.results(session, row.series_id or 0), row.received_at)
+    named = name_rois(session, desk.config, row, answer)
+    ask = {one.roi.number for one in named if one.ask}
+    rois = sorted(row.rois, key=lambda roi: roi.id)
+    tasks = tuple(Task(roi.id, roi.organ, roi.job_id, roi.id in ask) for roi in rois)
+    wanted = {one.job_id for one in answer.jobs.values()}
+    return Plan(row, tasks, {job_id: files_of(desk, session, job_id) for job_id in sorted(wanted)})
+
+
+def files_of(desk: Desk, session: Session, job_id: int) -> tuple[Path, str, Geometry | None]:
+    """A result's file, its digest, and the grid that it was made on."""
+    job = session.get_one(Job, job_id)
+    geometry = known.geometry_for(session, desk.layout, job.series_id, job.last_instance_id)
+    return desk.layout.directory / str(job.rtstruct_path), job.rtstruct_sha256 or "", geometry
+
+
+def nothing_fits(plan: Plan, found: dict[int, Measured]) -> str:
+    """Why the whole set is none of this CT, empty where any organ is."""
+    organs = [found[task.roi_id] for task in plan.tasks if task.organ is not None]
+    if not organs or any(one.fit for one in organs):
+        return ""
+    return f"none of its organs fits the CT: {organs[0].reasons[0]}"
+
+
+def enter(session: Session, row: ReturnedSet, plan: Plan, found: dict[int, Measured]) -> ReturnedState:
+    """What was measured, and what a person is still to say."""
+    for roi in row.rois:
+        one = found.get(roi.id, Measured())
+        roi.difference, roi.fit, roi.reasons = one.difference, one.fit, list(one.reasons)
+    asked = sum(task.ask for task in plan.tasks)
+    state = ReturnedState.NAMES if asked else ReturnedState.MEASURED
+    detail = {"organs": sum(one.difference is not None for one in found.values()), "names to explain": asked}
+    what = "names wait for a person" if asked else "measured"
+    move_returned(session, row.id, state, what=what, reasons=row.reasons, detail=detail)
+    settle_case(session, row.series_id or 0)
+    return state
