@@ -35,6 +35,7 @@ ORGANS: dict[str, tuple[float, float]] = {
 }
 """Organ -> usual volume in ml, usual predicted Dice."""
 PEOPLE = ("anna.berger", "j.okafor", "m.silva")
+SCANNERS = ("SIEMENS SOMATOM go.Open CT1", "Philips Big Bore CT2")
 STAGES = {"read headers": 0.4, "read series": 1.3, "load model": 0.2, "preprocess": 0.9, "infer": 6.8, "contour": 1.1}
 ENDS = ["DELIVERED"] * 88 + ["HELD"] * 3 + ["FAILED"] * 3 + ["CANCELLED"] * 3 + ["SEGMENTED"] * 3
 NEWEST = {0: "DELIVERED", 1: "RUNNING", 2: "QUEUED", 3: "QUEUED", 5: "HELD", 6: "FAILED"}
@@ -179,7 +180,7 @@ class Clinic:
             identity_sha256="i",
             geometry_sha256=f"g{image}",
             pixel_sha256=f"p{image}",
-            facts=facts,
+            facts={"scanner": SCANNERS[image % len(SCANNERS)]} | facts,
             state="KEPT",
             received_at=at,
         )

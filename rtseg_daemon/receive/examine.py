@@ -16,6 +16,7 @@ CHARSET, IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE, MODALITY = 0x00080005, 0x00080008,
 DESCRIPTION, BODY_PART, NAME, PATIENT_ID, BIRTH_DATE = 0x0008103E, 0x00180015, 0x00100010, 0x00100020, 0x00100030
 THICKNESS, STUDY, SERIES, ACQUISITION, INSTANCE = 0x00180050, 0x0020000D, 0x0020000E, 0x00200012, 0x00200013
 POSITION, ORIENTATION, FRAME, SAMPLES, FRAMES = 0x00200032, 0x00200037, 0x00200052, 0x00280002, 0x00280008
+MANUFACTURER, MODEL, STATION = 0x00080070, 0x00081090, 0x00081010
 ROWS, COLUMNS, SPACING, BITS, INTERCEPT, SLOPE = 0x00280010, 0x00280011, 0x00280030, 0x00280100, 0x00281052, 0x00281053
 WANTED = frozenset(value for name, value in list(globals().items()) if name.isupper() and isinstance(value, int))
 
@@ -176,7 +177,15 @@ def facts_of(found: Scan, transfer_syntax: str) -> dict[str, Any]:
         "rows": found.number(ROWS),
         "columns": found.number(COLUMNS),
         "transfer_syntax": transfer_syntax,
+        "scanner": scanner_of(found),
     }
+
+
+def scanner_of(found: Scan) -> str:
+    """Which scanner made it: manufacturer, model and station, as far as they are told."""
+    charsets = found.text(CHARSET)
+    told = [shown_text(found.values.get(tag, b""), charsets)[:64] for tag in (MANUFACTURER, MODEL, STATION)]
+    return " ".join(filter(None, told))
 
 
 def first_integer(numbers: tuple[float, ...]) -> int | None:

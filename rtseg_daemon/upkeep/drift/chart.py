@@ -44,6 +44,7 @@ class Judged:
         range_high: whether it lies farther from the case before than the moving range allows.
         alarm: 1 or -1 where a person is told, to which side, else 0.
         apart: whether it belongs to a stretch that alarmed, and so makes no limits.
+        drifting: whether the chart has alarmed and not calmed down since.
     """
 
     point: Point
@@ -53,6 +54,7 @@ class Judged:
     range_high: bool = False
     alarm: int = 0
     apart: bool = False
+    drifting: bool = False
 
 
 @dataclass
@@ -94,7 +96,7 @@ class Walk:
 
     def judge(self, point: Point, limits: Limits, carried: bool) -> Judged:
         """What the chart says of the case, whose value is the last of `raw`."""
-        window = self.raw[self.begun :][-RUN:]
+        window = self.raw[max(self.begun, len(self.raw) - RUN) :]
         side, count = confirmed(window, limits)
         alarm = side if side != self.stretch else 0
         self.quiet = 0 if side else self.quiet + 1
@@ -102,7 +104,8 @@ class Walk:
         if alarm and not carried:
             self.set_apart(count - 1)
         jump = len(window) > 1 and abs(window[-1] - window[-2]) > limits.range_high
-        return Judged(point, limits, carried, marks(window, limits), jump, alarm, bool(self.stretch) and not carried)
+        drifting = self.stretch != 0
+        return Judged(point, limits, carried, marks(window, limits), jump, alarm, drifting and not carried, drifting)
 
     def set_apart(self, count: int) -> None:
         """Take the last `count` cases out of what limits are made of."""

@@ -1,10 +1,10 @@
 """Limits of a control chart for single values, from the first cases of a version. Pure."""
 
-import itertools
 import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 STAGES = {20: "provisional", 50: "set", 150: "set anew"}
 """From so many cases on limits are made, and made again, of all cases up to then."""
@@ -36,7 +36,7 @@ class Limits:
         centre, sigma: middle and spread of those cases.
         low, high: Nelson's limits, wider where few cases are known.
         run: so far from the centre the mean of a run must lie before anybody is told.
-        seen_low, seen_high: the least and the greatest value of those cases.
+        sure_low, sure_high: beyond these a value lies beyond the limit and beyond all that was seen among those cases.
         range_high: upper limit of the moving range.
     """
 
@@ -47,18 +47,9 @@ class Limits:
     low: float
     high: float
     run: float
-    seen_low: float
-    seen_high: float
+    sure_low: float
+    sure_high: float
     range_high: float
-
-    @property
-    def sure_low(self) -> float:
-        """Below this a value is beyond the limit and beyond all that was seen."""
-        return min(self.low, self.seen_low)
-
-    @property
-    def sure_high(self) -> float:
-        return max(self.high, self.seen_high)
 
 
 def limits_of(values: Sequence[float], stage: str, least_sigma: float) -> Limits:
@@ -67,9 +58,10 @@ def limits_of(values: Sequence[float], stage: str, least_sigma: float) -> Limits
         raise ValueError(f"{len(values)} values make no limits")
     kept = without_strays(values, least_sigma)
     ranges = moving_ranges(kept)
-    mean_range = statistics.fmean(ranges)
-    sigma = max(least_sigma, mean_range / MEAN_RANGE, statistics.stdev(kept))
-    centre, count = statistics.fmean(kept), len(kept)
+    mean_range = math.fsum(ranges) / len(ranges)
+    centre, count = math.fsum(kept) / len(kept), len(kept)
+    spread = math.sqrt(math.fsum((value - centre) ** 2 for value in kept) / (count - 1))
+    sigma = max(least_sigma, mean_range / MEAN_RANGE, spread)
     wide = student(SIGMAS, count - 1) * math.sqrt(1 + 1 / count) * sigma
     return Limits(
         cases=len(values),
@@ -79,8 +71,8 @@ def limits_of(values: Sequence[float], stage: str, least_sigma: float) -> Limits
         low=centre - wide,
         high=centre + wide,
         run=student(SURE_SIGMAS, count - 1) * math.sqrt(1 / (RUN - FARTHEST) + 1 / count) * sigma,
-        seen_low=min(values),
-        seen_high=max(values),
+        sure_low=min(centre - wide, *values),
+        sure_high=max(centre + wide, *values),
         range_high=RANGE_LIMIT * max(mean_range, MEAN_RANGE * least_sigma),
     )
 
@@ -95,7 +87,7 @@ def without_strays(values: Sequence[float], least_sigma: float) -> list[float]:
 
 def moving_ranges(values: Sequence[float]) -> list[float]:
     """How far each value lies from the one before it."""
-    return [abs(after - before) for before, after in itertools.pairwise(values)]
+    return [abs(after - before) for before, after in pairwise(values)]
 
 
 def student(sigmas: float, freedom: int) -> float:

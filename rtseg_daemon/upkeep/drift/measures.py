@@ -67,12 +67,12 @@ MEASURES = (
     Measure("volume_ml", "volume", "ml", "ours", logarithmic(0.05), 0.02, 1),
     Measure("vvc", "VVC", "", "ours", logarithmic(0.01), 0.05, 3),
     Measure("predicted_dice", "predicted Dice", "", "ours", SHARE, 0.05, 3),
+    Measure("mean_signed_distance_mm", "mean signed distance", "mm", "returned", AS_IT_IS, 0.1, 2),
     Measure("surface_dsc_2mm", "surface Dice at 2 mm", "", "returned", SHARE, 0.15, 3),
     Measure("surface_dsc", "surface Dice", "", "returned", SHARE, 0.15, 3),
     Measure("dsc", "Dice", "", "returned", SHARE, 0.15, 3),
     Measure("added_path_mm", "added path", "mm", "returned", logarithmic(50.0), 0.15, 0),
     Measure("hd95_mm", "HD95", "mm", "returned", logarithmic(1.0), 0.1, 1),
-    Measure("mean_signed_distance_mm", "mean signed distance", "mm", "returned", AS_IT_IS, 0.1, 2),
     Measure("volume_ratio", "volume, theirs over ours", "", "returned", logarithmic(0.0001), 0.02, 2),
     Measure("untouched", "slices left as they were", "", "returned", AS_IT_IS, 0.05, 2),
     Measure("left_alone", "left as it was", "", "returned", AS_IT_IS, 0.0, 2, True),
@@ -92,13 +92,18 @@ def values_of_ours(roi: Mapping[str, Any]) -> dict[str, float]:
 
 
 def values_of_returned(difference: Mapping[str, Any]) -> dict[str, float]:
-    """Measure -> value of one contour that came back, from its `difference`. What is not known is left out."""
+    """Measure -> value of one contour that came back, from its `difference`. What is not known is left out.
+
+    One that was left as it was tells that alone. Its zeros are no edits, and would hide how large edits are.
+    """
+    if difference.get("untouched_whole"):
+        return {"left_alone": 1.0}
     keys = ("surface_dsc_2mm", "surface_dsc", "dsc", "added_path_mm", "hd95_mm", "mean_signed_distance_mm", "untouched")
     found: dict[str, Any] = {key: difference.get(key) for key in keys}
     ours, theirs = difference.get("our_volume_ml"), difference.get("volume_ml")
     if ours and theirs:
         found["volume_ratio"] = theirs / ours
-    found["left_alone"] = float(bool(difference.get("untouched_whole")))
+    found["left_alone"] = 0.0
     edited = difference.get("edited") or {}
     return known(found | {f"edited_{where}": edited.get(where) for where in DIRECTIONS})
 

@@ -5,14 +5,14 @@ hundreds of charts. So a rule marks the case in its chart, and a person is told 
 confirm.
 """
 
-import itertools
 from collections.abc import Sequence
+from itertools import pairwise
 
 from rtseg_daemon.upkeep.drift.limits import FARTHEST, RUN, Limits
 
 TREND = 6
 """Cases that rise, or fall, one after the other: Nelson's third rule."""
-FEW, OF = 3, 5
+FEW, OF = 4, 7
 """So many of so many in a row beyond the same limit alarm."""
 
 BEYOND, SIDE, STEADY = 1, 2, 3
@@ -32,31 +32,31 @@ def marks(window: Sequence[float], limits: Limits) -> tuple[int, ...]:
 
 def side_of_run(window: Sequence[float], limits: Limits) -> int:
     """1 or -1 where the last nine values lie above or below the centre, else 0."""
-    run = window[-RUN:]
-    if len(run) < RUN:
+    side = 1 if window[-1] > limits.centre else -1
+    if len(window) < RUN or any((value - limits.centre) * side <= 0 for value in reversed(window[-RUN:])):
         return 0
-    return 1 if min(run) > limits.centre else -1 if max(run) < limits.centre else 0
+    return side
 
 
 def is_trend(window: Sequence[float]) -> bool:
     """Whether the last six values rise, or fall, each from the one before."""
-    last = window[-TREND:]
-    if len(last) < TREND:
+    if len(window) < TREND:
         return False
-    steps = [after - before for before, after in itertools.pairwise(last)]
-    return min(steps) > 0 or max(steps) < 0
+    last = window[-TREND:]
+    way = last[-1] - last[-2]
+    return all((after - before) * way > 0 for before, after in pairwise(last))
 
 
 def confirmed(window: Sequence[float], limits: Limits) -> tuple[int, int]:
     """(side, how many of the last cases say so) where a mark is confirmed, else (0, 0).
 
-    Three of five beyond the same limit and beyond all that was seen before, or nine in a row on one side whose mean is
-    four standard errors away even without the two that lie farthest.
+    Four of seven, the last one among them, beyond the same limit and beyond all that was seen before. Or nine in a row
+    on one side whose mean is four standard errors away even without the two that lie farthest.
     """
     last = window[-OF:]
-    if sum(value > limits.sure_high for value in last) >= FEW:
+    if last[-1] > limits.sure_high and sum(value > limits.sure_high for value in last) >= FEW:
         return 1, len(last)
-    if sum(value < limits.sure_low for value in last) >= FEW:
+    if last[-1] < limits.sure_low and sum(value < limits.sure_low for value in last) >= FEW:
         return -1, len(last)
     side = side_of_run(window, limits)
     if side and mean_distance(window[-RUN:], limits.centre) >= limits.run:

@@ -7,6 +7,7 @@ the next cases may then be so. No other approximation is made, and few cases mak
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from rtseg_daemon.upkeep.drift.chart import Point
 from rtseg_daemon.upkeep.drift.limits import STAGES
@@ -35,22 +36,24 @@ class Known:
 
     def at_least(self, count: int, of: int) -> float:
         """The chance that `count` or more `of` the next cases are so, if nothing has changed."""
-        return min(1.0, sum(self.chance(k, of) for k in range(count, of + 1)))
+        return min(1.0, sum(chances(self.so, self.cases, of)[count:]))
 
     def at_most(self, count: int, of: int) -> float:
-        return min(1.0, sum(self.chance(k, of) for k in range(count + 1)))
-
-    def chance(self, count: int, of: int) -> float:
-        """Beta-binomial, from Jeffreys' prior."""
-        a, b = self.so + 0.5, self.cases - self.so + 0.5
-        ways = math.lgamma(of + 1) - math.lgamma(count + 1) - math.lgamma(of - count + 1)
-        return math.exp(ways + log_beta(count + a, of - count + b) - log_beta(a, b))
+        return min(1.0, sum(chances(self.so, self.cases, of)[: count + 1]))
 
     def limits(self, of: int) -> tuple[float, float]:
         """The least and the greatest share `of` so many cases that are nothing unusual."""
         low = next(k for k in range(of + 1) if self.at_most(k, of) > RARE)
         high = next(k for k in range(of, -1, -1) if self.at_least(k, of) > RARE)
         return low / of, high / of
+
+
+@lru_cache(maxsize=1024)
+def chances(so: int, cases: int, of: int) -> tuple[float, ...]:
+    """The chance of 0, 1, ... `of` so many next cases, after `so` of `cases`: beta-binomial, from Jeffreys' prior."""
+    a, b = so + 0.5, cases - so + 0.5
+    ways = [math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1) for k in range(of + 1)]
+    return tuple(math.exp(ways[k] + log_beta(k + a, of - k + b) - log_beta(a, b)) for k in range(of + 1))
 
 
 def log_beta(a: float, b: float) -> float:
@@ -69,6 +72,7 @@ class Ten:
         beyond: 1 or -1 where the share lies beyond its limits.
         alarm: 1 or -1 where a person is told at one of these cases, else 0.
         alarm_case: the number of the job at which, or None.
+        drifting: whether the chart has alarmed and not calmed down since.
     """
 
     points: tuple[Point, ...]
@@ -78,6 +82,7 @@ class Ten:
     beyond: int = 0
     alarm: int = 0
     alarm_case: int | None = None
+    drifting: bool = False
 
 
 @dataclass
@@ -125,7 +130,7 @@ def share_chart(points: Sequence[Point]) -> list[Ten]:
     judged_by: tuple[Known | None, bool] = (None, False)
     for point in points:
         if late and late[-1].version != point.version:
-            tens += ten_of(open_ten, judged_by, said)
+            tens += ten_of(open_ten, judged_by, said, count.told != 0)
             open_ten, late, said, count.told = [], [], (0, None), 0
         version = count.versions.setdefault(point.version, Version())
         known = version.known or count.in_force
@@ -138,12 +143,14 @@ def share_chart(points: Sequence[Point]) -> list[Ten]:
         count.learn(version, point)
         count.in_force = version.known or count.in_force
         if len(open_ten) == TEN:
-            tens += ten_of(open_ten, judged_by, said)
+            tens += ten_of(open_ten, judged_by, said, count.told != 0)
             open_ten, said = [], (0, None)
-    return tens + ten_of(open_ten, judged_by, said)
+    return tens + ten_of(open_ten, judged_by, said, count.told != 0)
 
 
-def ten_of(points: Sequence[Point], judged_by: tuple[Known | None, bool], said: tuple[int, int | None]) -> list[Ten]:
+def ten_of(
+    points: Sequence[Point], judged_by: tuple[Known | None, bool], said: tuple[int, int | None], drifting: bool
+) -> list[Ten]:
     """One of these, none without points."""
     if not points:
         return []
@@ -151,4 +158,4 @@ def ten_of(points: Sequence[Point], judged_by: tuple[Known | None, bool], said: 
     share = sum(point.value > 0.5 for point in points) / len(points)
     low, high = known.limits(len(points)) if known else (0.0, 1.0)
     beyond = 1 if share > high else -1 if share < low else 0
-    return [Ten(tuple(points), share, known, carried, beyond, *said)]
+    return [Ten(tuple(points), share, known, carried, beyond, *said, drifting)]

@@ -44,7 +44,7 @@ def test_equal_values_still_leave_room_for_what_matters_to_nobody() -> None:
 def test_a_gross_failure_among_the_first_cases_widens_no_limit() -> None:
     with_failure = [*BASELINE[:30], 60.0, *BASELINE[30:]]
     assert limits_of(with_failure, "set", 0.01).sigma == pytest.approx(SIGMA, rel=0.1)
-    assert limits_of(with_failure, "set", 0.01).sure_high == 60.0, "three like it are no news either"
+    assert limits_of(with_failure, "set", 0.01).sure_high == 60.0, "others like it are no news either"
 
 
 def test_values_of_which_many_are_far_off_are_all_kept() -> None:
@@ -72,12 +72,12 @@ def test_rule_3_is_six_that_rise_or_fall_one_after_the_other() -> None:
     assert marks(at(-1, -0.6, -0.6, 0.1, 0.4, 0.9), LIMITS) == ()
 
 
-def test_one_case_beyond_a_limit_alarms_nobody_and_three_of_five_do() -> None:
+def test_one_case_beyond_a_limit_alarms_nobody_and_four_of_seven_do() -> None:
     assert confirmed(at(0, 0, 0, 0, 9), LIMITS) == (0, 0)
-    assert confirmed(at(0, 9, 9, 0, 0), LIMITS) == (0, 0)
-    assert confirmed(at(9, 0, 9, 0, 9), LIMITS) == (1, 5)
-    assert confirmed(at(-9, 0, -9, 0, -9), LIMITS) == (-1, 5)
-    assert confirmed(at(9, 0, -9, 0, 9), LIMITS) == (0, 0), "not to the same side"
+    assert confirmed(at(0, 0, 9, 0, 9, 0, 9), LIMITS) == (0, 0)
+    assert confirmed(at(9, 0, 9, 0, 9, 0, 9), LIMITS) == (1, 7)
+    assert confirmed(at(-9, -9, -9, -9), LIMITS) == (-1, 4)
+    assert confirmed(at(9, 0, -9, 0, 9, 9, -9), LIMITS) == (0, 0), "not to the same side"
 
 
 def test_nine_on_one_side_alarm_only_where_their_mean_is_far_off() -> None:
