@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.bundles import Bundle, load_bundle, models_of, research_fault
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, print_done, who
+from rtseg_daemon.cli.proving import proven
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.daemon.startup import uncalibrated
@@ -32,21 +33,27 @@ def activate(
 ) -> None:
     """Let a version of a bundle serve from the next job on. The old one stays.
 
-    First every file is compared with its digest, and the golden cases are
-    contoured on this machine. A version that fails is not activated.
+    First every file is compared with its digest. Where the version that serves
+    has contoured live cases, the new one must have been in its shadow for
+    enough of them, and no organ may be worse on approved contours. Then the
+    golden cases are contoured on this machine. A version that fails is not
+    activated.
 
     Example: rtseg-daemon models activate han-oar 2.0 --why "commissioned on 40 cases"
     """
     reason = said(why)
     settings = load_config(config) if config is not None else Config()
+    models = models_of(settings)
 
     def check(bundle: Bundle) -> str:
         for route in settings.routes:
             if name in map(without_version, route.bundle) and (fault := research_fault(bundle, route)):
                 raise BundleError(f"{fault}; it may not serve there")
-        return golden_cases(bundle, settings, golden_folder or settings.models.golden)
+        lived = proven(bundle, whole(models, name), settings) if config is not None else ""
+        found = golden_cases(bundle, settings, golden_folder or settings.models.golden)
+        return "; ".join(filter(None, (found, lived)))
 
-    step = activate_version(models_of(settings), name, version, who=who(), why=reason, check=check)
+    step = activate_version(models, name, version, who=who(), why=reason, check=check)
     tell_all(step, name, settings, config, as_json)
 
 
@@ -59,6 +66,14 @@ def rollback(name: BundleName, why: Why, config: ConfigFile = None, as_json: AsJ
     settings = load_config(config) if config is not None else Config()
     step = roll_back(models_of(settings), name, who=who(), why=reason)
     tell_all(step, name, settings, config, as_json)
+
+
+def whole(models: Path, name: str) -> Bundle | None:
+    """The bundle that serves, or None where none does, or it is damaged: no case can be contoured by it then."""
+    try:
+        return load_bundle(models, name)
+    except BundleError:
+        return None
 
 
 def said(why: str) -> str:

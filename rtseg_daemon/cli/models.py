@@ -10,6 +10,7 @@ import typer
 from rtseg_daemon.bundles import Bundle, installed_models, load_bundle, models_of
 from rtseg_daemon.cli.activating import activate, rollback
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_facts, print_json, print_table
+from rtseg_daemon.cli.comparing import compare
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.errors import BundleError
@@ -19,6 +20,7 @@ from rtseg_daemon.versions import Active, read_active, versions_of
 app = typer.Typer(help="Model bundles.\n\nExample: rtseg-daemon models list", no_args_is_help=True)
 app.command()(activate)
 app.command()(rollback)
+app.command()(compare)
 
 Version = Annotated[str, typer.Argument(metavar="NAME[@VERSION]", help="Name of the bundle.", show_default=False)]
 FIGURES = {"cases": "cases", "missed": "missed", "dice": "DSC", "dice_p10": "10th pc", "hd95_mm": "95HD"}

@@ -256,6 +256,18 @@ class QueryPeer(Section):
     tls: bool = False
 
 
+class Promotion(Section):
+    """What a version must have shown before it takes the place of one that contours live cases.
+
+    `shadow_cases`: so many in the shadow. `margin`: the Dice, or surface Dice, by which no organ may fall on approved
+    contours. `approved`: whether there must be such contours.
+    """
+
+    shadow_cases: Annotated[int, Field(ge=0)] = 30
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.02
+    approved: bool = True
+
+
 class Models(Section):
     """`directory`: None for the bundles that were installed with the package (`bundles.installed_models()`).
 
@@ -264,6 +276,7 @@ class Models(Section):
 
     directory: Path | None = None
     golden: Path | None = None
+    promotion: Promotion = Promotion()
 
 
 class Compute(Section):

@@ -1,0 +1,61 @@
+"""What a version must have shown on live cases before `models activate` lets it serve."""
+
+from sqlalchemy import Engine, or_, select
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import Promotion
+from rtseg_daemon.errors import BundleError
+from rtseg_daemon.ledger.engine import database_file, open_ledger, reading
+from rtseg_daemon.ledger.migrate import require_current
+from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.ledger.views import JsonObject
+from rtseg_daemon.upkeep.promotion import objections, summary
+
+
+def proven(candidate: Bundle, serving: Bundle | None, config: Config) -> str:
+    """What its shadow cases said, for the record. Raises BundleError where they forbid that the candidate serves.
+
+    They are asked for where the version that serves has contoured live cases, else nothing is said. Raises LedgerError
+    where there is a ledger that cannot be read.
+    """
+    file = database_file(config.database_url)
+    if serving is None or (file is not None and not file.is_file()):
+        return ""
+    engine = open_ledger(config.database_url, existing=True)
+    try:
+        require_current(engine)
+        return judged(engine, candidate, serving, config.models.promotion)
+    finally:
+        engine.dispose()
+
+
+def judged(engine: Engine, candidate: Bundle, serving: Bundle, demanded: Promotion) -> str:
+    """The same, with the ledger open."""
+    with reading(engine) as session:
+        if not is_live(session, serving):
+            return ""
+        shape = comparison_of(session, serving, candidate)
+    if reasons := list(objections(shape, demanded)):
+        raise BundleError(
+            f"{candidate.name} {candidate.version} may not serve: {'; '.join(reasons)}. `rtseg-daemon models compare "
+            f"{serving.name} {candidate.name}@{candidate.version}` shows the figures"
+        )
+    return summary(shape)
+
+
+def is_live(session: Session, bundle: Bundle) -> bool:
+    """Whether a case that a bundle contoured was delivered, or done where there is no destination."""
+    done = or_(Job.state == JobState.DELIVERED, (Job.state == JobState.SEGMENTED) & ~Job.deliveries.any())
+    query = select(Job.id).where(Job.bundle_digest.contains(bundle.digest), ~Job.no_send, done).limit(1)
+    return session.scalar(query) is not None
+
+
+def comparison_of(session: Session, a: Bundle, b: Bundle, since: float = 0.0) -> JsonObject:
+    """`upkeep.comparing.comparison`."""
+    # numpy: rollbacks and lists of models need none
+    from rtseg_daemon.upkeep.comparing import comparison
+
+    return comparison(session, a, b, since)
