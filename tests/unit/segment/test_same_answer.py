@@ -31,7 +31,7 @@ def run(ct: Volume, backend: str, precision: str, cache: Path) -> Segmentation:
     return Segmenter.load(bundle, compute, cache).segment_volume(ct)
 
 
-@pytest.fixture(scope="module", params=["phantom", "patient"])
+@pytest.fixture(scope="module", params=[pytest.param("phantom", marks=pytest.mark.slow), "patient"])
 def case(request, engine_cache) -> tuple[Volume, Segmentation]:
     """A CT and the reference's answer."""
     ct = patient() if request.param == "patient" else make_phantom(1, 256)[0]

@@ -22,7 +22,8 @@ from rtseg_training.bundle.population import Prior, check_sides, described, volu
 from rtseg_training.bundle.scope import facts_of, limits_of
 from rtseg_training.errors import CheckpointError, ExportError
 from rtseg_training.learn.account import cases_of, check_finished, check_owner, check_plan, check_same
-from rtseg_training.learn.checkpoint import part, read_checkpoint
+from rtseg_training.learn.beforehand import BEST, CHECKPOINT
+from rtseg_training.learn.checkpoint import part, read_checkpoint, read_meta
 from rtseg_training.learn.focus import check_measured
 from rtseg_training.learn.recipe import Recipe, first_fault
 from rtseg_training.measure.evaluate import open_bundle
@@ -55,9 +56,18 @@ def weights_of(checkpoint: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     return half, meta
 
 
-def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path, cases: Sequence[str] = ()) -> MemberFile:
+def best_step(checkpoint: Path) -> int | None:
+    """The step of the best weights that lie beside a checkpoint, None where its training kept none."""
+    best = checkpoint.with_name(BEST)
+    return int(read_meta(best)["step"]) if best.is_file() else None
+
+
+def write_member(
+    checkpoint: Path, name: str, recipe: Recipe, folder: Path, cases: Sequence[str] = (), best: bool = False
+) -> MemberFile:
     """`<name>.safetensors` in `folder`, and its entry in bundle.yaml.
 
+    With `best` the weights are those that were best on the validation cases, the last ones where none were kept.
     Raises CheckpointError for a checkpoint of another recipe or member, of one that is not finished, or of one that
     learned other cases than `cases` (names, or none for any).
     """
@@ -69,6 +79,10 @@ def write_member(checkpoint: Path, name: str, recipe: Recipe, folder: Path, case
     check_finished(checkpoint, meta, changed)
     given = cases_of(cases) if cases else ""
     check_same(checkpoint, meta, "cases", given, "on other cases than those of --data", "give the set that it learned")
+    if best and best_step(checkpoint) is not None:
+        half, kept = weights_of(checkpoint.with_name(BEST))
+        check_owner(checkpoint.with_name(BEST), kept, recipe.name, name)
+        check_plan(checkpoint.with_name(BEST), kept, changed)
     with room_in(folder):
         save_file(half, str(path))
     return MemberFile(
@@ -121,6 +135,13 @@ def provenance(chain: Mapping[str, Mapping[str, Any]], recipe_path: Path, cases:
     }
 
 
+def chosen(runs: Path, members: Sequence[str]) -> dict[str, str]:
+    """Which members' weights the validation cases chose, and of which step they are."""
+    steps = {name: best_step(runs / name / CHECKPOINT) for name in members}
+    told = [f"{name} {'last' if step is None else step}" for name, step in steps.items()]
+    return {"best on validation": ", ".join(told)}
+
+
 def commit_of(folder: Path) -> str:
     """The checked-out commit, or `unknown` outside a repository."""
     git = shutil.which("git")
@@ -164,6 +185,7 @@ def common_recipe(recipe: Recipe, members: Sequence[str]) -> Recipe:
 def export(
     runs: Path, recipe: Recipe, recipe_path: Path, members: Sequence[str], cases: Iterable[Case], folder: Path,
     version: str, description: str, intended_use: str, held_out: Sequence[Entry] = (), entries: Sequence[Entry] = (),
+    best: bool = False,
 ) -> Bundle:  # fmt: skip
     """A bundle with equal member weights and no calibration yet, in `folder` (its name is the bundle's).
 
@@ -171,6 +193,7 @@ def export(
         cases: what the members learned, looked at one after the other.
         held_out: the cases on which it will be calibrated, as their manifest lists them.
         entries: `cases` as their manifest lists them, from which the bundle's limits come.
+        best: take each member's weights that were best on the validation cases, not its last ones.
 
     Raises CheckpointError naming a member without a usable checkpoint, or one that learned other cases or one that is
     held out, ExportError for unusable training data, RecipeError for a recipe without what `train` measured.
@@ -182,7 +205,7 @@ def export(
     names = [case.name for case in population]
     check_sides(population, recipe.classes)
     classes = [organ_class(organ, volume_prior(population, organ), len(members), recipe) for organ in recipe.classes]
-    files = [write_member(runs / name / "checkpoint.safetensors", name, recipe, folder, names) for name in members]
+    files = [write_member(runs / name / CHECKPOINT, name, recipe, folder, names, best) for name in members]
     chain = ancestry(runs, recipe, members)
     refuse_learned(chain, runs, names, held_out)
     kept = {entry.file for entry in files}
@@ -206,7 +229,7 @@ def export(
         "in_plane": plan.in_plane,
         "limits": limits_of(entries, recipe.limits) if entries else Limits(),
         "known_limits": recipe.limits.known,
-        "provenance": provenance(chain, recipe_path, len(population)),
+        "provenance": provenance(chain, recipe_path, len(population)) | (chosen(runs, members) if best else {}),
     }
     try:
         bundle = Bundle.model_validate(document)

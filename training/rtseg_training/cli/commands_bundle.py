@@ -146,6 +146,10 @@ def export_command(
     minimum: Least = None,
     golden: GoldenSet = None,
     golden_folder: GoldenFolder = None,
+    best: Annotated[
+        bool,
+        typer.Option("--best", help="The weights that were best on the validation cases, not the last."),
+    ] = False,
     threads: Threads = 0,
 ) -> None:
     """Make a bundle of finished members, calibrate it where there are validation cases, and promote it.
@@ -169,7 +173,7 @@ def export_command(
         with console.status("reading the training set"):
             bundle = export(
                 runs, plan, recipe, members.split(","), loaded(learned(listed(*data), plan)), staged, version,
-                description or f"Organs at risk by recipe {plan.name}", intended_use, held_out, entries,
+                description or f"Organs at risk by recipe {plan.name}", intended_use, held_out, entries, best,
             )  # fmt: skip
         with counted("priors", len(listed(*data))) as tick:
             bundle = with_priors(with_rules(bundle, {}), loaded(learned(listed(*data), plan)), tick)

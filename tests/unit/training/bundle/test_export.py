@@ -93,6 +93,39 @@ def test_a_member_of_other_cases_is_not_exported(tmp_path: Path, short: Recipe, 
     exported(short, tmp_path, [case, replace(case, name="another")], [])
 
 
+def test_the_best_weights_are_exported_where_asked_and_told_in_the_provenance(
+    tmp_path: Path, short: Recipe, case: Case, prepared: Prepared
+) -> None:
+    recipe = short.model_copy(update={"steps": 2, "validate_every": 1})
+    for name in "ab":
+        trained(recipe, name, tmp_path, [prepared])
+    run = Run(recipe, recipe.member("a"), tmp_path / "a")
+    run.average["head.bias" if "head.bias" in run.average else next(iter(run.average))].fill_(0.5)
+    run.step = 1
+    run.keep_best({"Parotid_L": 0.7})
+    path = write_recipe(recipe, tmp_path / "recipe.yaml")
+    bundles = {
+        best: export(
+            tmp_path,
+            recipe,
+            path,
+            ["a", "b"],
+            [case],
+            tmp_path / str(best) / "tiny",
+            "1.0",
+            "",
+            "evaluation",
+            best=best,
+        )
+        for best in (False, True)
+    }
+    digests = {best: [member.sha256 for member in bundle.members] for best, bundle in bundles.items()}
+    assert digests[True][0] != digests[False][0]
+    assert digests[True][1] == digests[False][1], "a member without best weights keeps its last ones"
+    assert bundles[True].provenance["best on validation"] == "a 1, b last"
+    assert "best on validation" not in bundles[False].provenance
+
+
 def test_a_case_that_an_ancestor_learned_is_not_held_out(
     tmp_path: Path, short: Recipe, case: Case, prepared: Prepared
 ) -> None:
