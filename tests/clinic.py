@@ -21,12 +21,14 @@ from rtseg_daemon.ct.geometry import geometry_of
 from rtseg_daemon.ct.series import CtSeries, load_series
 from rtseg_daemon.feedback.looking import Desk
 from rtseg_daemon.feedback.loop import Loop
+from rtseg_daemon.feedback.mapping import explain
 from rtseg_daemon.ledger import deliveries, jobs, returned
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet, SeriesGeometry
 from rtseg_daemon.ledger.returned import Came
-from rtseg_daemon.ledger.schema import Alarm
+from rtseg_daemon.ledger.schema import Alarm, Instance
 from rtseg_daemon.ledger.series import last_instance_id
+from rtseg_daemon.ledger.states import InstanceState
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from rtseg_daemon.storage import Layout
 from tests.arrivals import receive
@@ -85,6 +87,20 @@ class Clinic:
         case.contour(**options)
         return case
 
+    def elsewhere(self, seed: int) -> "Case":
+        """A case that others contoured: nothing of it is known here."""
+        case = Case(self, load_series(write_series(self.folder / f"elsewhere{seed}", VOLUME, seed=seed)))
+        bundle = tiny_bundle(*ORGANS)
+        case.ours = build_rtstruct(case.series, balls(VOLUME), [bundle], derive_identity(case.series, bundle.digest, 1))
+        return case
+
+    def remove_images(self) -> None:
+        """As retention does."""
+        with writing(self.ledger) as session:
+            for instance in session.query(Instance):
+                (self.layout.directory / instance.path).unlink()
+                instance.state = InstanceState.REMOVED
+
     # --- what comes back ---
 
     def came(self, dataset: Dataset | bytes, came_by: str = "store", at: float | None = None) -> int:
@@ -115,6 +131,12 @@ class Clinic:
         number = self.came(dataset, **options)
         self.work()
         return self.row(number)
+
+    def explain(self, name: str, organ: str | None) -> None:
+        """A person says what a name means, and what follows from it is done."""
+        with writing(self.ledger) as session:
+            explain(session, name, organ, "anna", "she drew it")
+        self.work()
 
     def row(self, number: int) -> ReturnedSet:
         with reading(self.ledger) as session:

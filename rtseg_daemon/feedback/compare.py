@@ -5,8 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rtseg_daemon.anatomy.called import LONGEST_NAME, ascii_line
 from rtseg_daemon.anatomy.overlap import dice
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.ct.geometry import Geometry
 from rtseg_daemon.errors import StructureSetError
 from rtseg_daemon.feedback.contours import Drawn, drawn_on
@@ -16,8 +19,8 @@ from rtseg_daemon.storage import damage
 
 LIKELY = 0.5
 """Dice from which on an ROI of an unknown name probably is our organ."""
-MOST_ASKED = 40
-"""ROIs of unknown names for which that is looked at."""
+POSSIBLE = 0.2
+"""Dice from which on it may be. One that lies elsewhere is none of ours, and nobody is asked."""
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,17 @@ class Task:
     """One ROI that came back: its organ and the result of ours that has it, where these are known.
 
     Args:
-        ask: whether a person is to say what its name means.
+        rival: whether another ROI may be the organ just as well.
+        unknown: whether nobody knows its name while an organ of ours is not found.
+        hint: the organ that its name is near to, empty if it is near to none.
     """
 
     roi_id: int
     organ: str | None
     job_id: int | None
-    ask: bool = False
+    rival: bool = False
+    unknown: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,11 +64,17 @@ class Ours:
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of one ROI. `fit`: whether its contours lie on the CT's slices."""
+    """What came of one ROI.
+
+    Args:
+        fit: whether its contours lie on the CT's slices.
+        ask: whether a person is to say what its name means.
+    """
 
     difference: dict[str, Any] | None = None
     reasons: tuple[str, ...] = ()
     fit: bool = True
+    ask: bool = False
 
 
 def our_result(path: Path, sha256: str, geometry: Geometry | None) -> Ours:
@@ -86,16 +99,16 @@ def measured(
     referring = any(one.images & images for one in structures)
     known = {task.organ for task in tasks if task.organ is not None}
     found: dict[int, Measured] = {}
-    asked = 0
     for task, structure in zip(tasks, structures, strict=True):
-        asked += task.ask
         if not structure.contours:
             found[task.roi_id] = Measured(reasons=(structure.fault,) if structure.fault else ())
         elif task.organ is not None:
             ours = results[main if task.job_id is None else task.job_id]
             found[task.roi_id] = measured_organ(task, structure, ours, referring)
-        elif task.ask and asked <= MOST_ASKED:
-            found[task.roi_id] = Measured(reasons=likely(structure, results, known, referring))
+        elif task.rival:
+            found[task.roi_id] = Measured(reasons=("another ROI may be the same organ just as well",), ask=True)
+        elif task.unknown:
+            found[task.roi_id] = explained(task, structure, results, known, referring)
         else:
             found[task.roi_id] = Measured(reasons=(structure.partly,) if structure.partly else ())
     return found
@@ -118,14 +131,34 @@ def measured_organ(task: Task, structure: Structure, ours: Ours, referring: bool
     return Measured(shape, theirs.notes)
 
 
-def likely(structure: Structure, results: Mapping[int, Ours], known: set[str], referring: bool) -> tuple[str, ...]:
-    """Where an ROI of an unknown name lies on one of our organs that nobody else is: what a person may mean by it."""
-    best, where = 0.0, ""
-    for ours in results.values():
-        theirs = drawn_on(ours.geometry, structure, referring)
-        for name in ours.names:
-            mine = ours.organ(name) if name not in known else None
-            overlap = float(dice(mine.mask, theirs.mask)) if mine is not None and theirs.mask.any() else 0.0
-            if overlap > best:
-                best, where = overlap, name
-    return (f"it lies where our {where} lies (Dice {best:.2f})",) if best >= LIKELY else ()
+def explained(
+    task: Task, structure: Structure, results: Mapping[int, Ours], known: set[str], referring: bool
+) -> Measured:
+    """An ROI of an unknown name: whether it may be an organ of ours that no other ROI is, and which."""
+    overlaps = {
+        name: overlap(structure, ours, name, referring)
+        for ours in results.values()
+        for name in ours.names
+        if name not in known
+    }
+    where, best = max(overlaps.items(), key=lambda one: one[1], default=("", 0.0))
+    if best >= LIKELY:
+        return Measured(reasons=(f"it lies where our {where} lies (Dice {best:.2f})",), ask=True)
+    hinted = (f"its name is near to {task.hint}",) if task.hint in overlaps else ()
+    return Measured(reasons=hinted, ask=best >= POSSIBLE or bool(hinted))
+
+
+def overlap(structure: Structure, ours: Ours, name: str, referring: bool) -> float:
+    """Dice of an ROI and one of our organs, 0 where the boxes around them do not meet."""
+    mine = next(one for one in ours.structures if one.name == name)
+    one, other = ends_of(structure), ends_of(mine)
+    if (one[0] > other[1]).any() or (other[0] > one[1]).any():
+        return 0.0
+    theirs, drawn = drawn_on(ours.geometry, structure, referring), ours.organ(name)
+    return float(dice(drawn.mask, theirs.mask)) if drawn is not None and theirs.mask.any() else 0.0
+
+
+def ends_of(structure: Structure) -> tuple[Array, Array]:
+    """The lowest and the highest x, y and z of an ROI's points, in mm."""
+    points = np.concatenate(structure.contours)
+    return points.min(axis=0), points.max(axis=0)

@@ -1,5 +1,7 @@
 """All sets of a case are one history: which of their contours count is worked out anew whenever one of them changes."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -9,7 +11,7 @@ from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.returned import SUBJECT
 from rtseg_daemon.ledger.states import ARRIVED, ReturnedState
 
-PAIRED = (ReturnedState.PAIRED, ReturnedState.NAMES, ReturnedState.MEASURED)
+MEASURED = (ReturnedState.NAMES, ReturnedState.MEASURED)
 """States of sets that may count."""
 
 
@@ -17,7 +19,7 @@ def settle_case(session: Session, series_id: int) -> None:
     """Enter which contours of a series' sets count, and which sets are superseded."""
     session.flush()
     rows = session.scalars(select(ReturnedSet).where(ReturnedSet.series_id == series_id).order_by(ReturnedSet.id)).all()
-    found = counted([version(row) for row in rows if row.state in PAIRED])
+    found = counted([version(row) for row in rows if row.state in MEASURED and not withdrawn(row, rows)])
     for row in rows:
         for roi in row.rois:
             roi.counts = roi.id in found.rois
@@ -25,6 +27,11 @@ def settle_case(session: Session, series_id: int) -> None:
         if newer != row.superseded_by_id:
             row.superseded_by_id = newer
             record_event(session, SUBJECT, row.id, "superseded" if newer else "counts again", detail={"by": newer})
+
+
+def withdrawn(row: ReturnedSet, rows: Sequence[ReturnedSet]) -> bool:
+    """Whether the same object came later with other bytes: what it says then is what it says now, whatever that is."""
+    return any(one.id > row.id and one.sop_instance_uid == row.sop_instance_uid for one in rows)
 
 
 def version(row: ReturnedSet) -> Version:

@@ -75,7 +75,9 @@ def read(desk: Desk, row: ReturnedSet, path: Path) -> Said:
 def hold_apart(desk: Desk, set_id: int, reason: str) -> ReturnedState:
     """APART, with an alarm: a person made it, and nobody can use it."""
     with writing(desk.engine) as session:
-        move_returned(session, set_id, ReturnedState.APART, what="held apart", reasons=[reason])
+        row = move_returned(session, set_id, ReturnedState.APART, what="held apart", reasons=[reason])
+        if row.series_id is not None:
+            settle_case(session, row.series_id)
         message = f"returned structure set {set_id} cannot be used: {reason}; it is kept (`feedback show {set_id}`)"
         raise_alarm(session, ALARM, f"returned:{set_id}:unusable", message)
     log().warning("a returned structure set cannot be used", returned_set=set_id, reason=reason)

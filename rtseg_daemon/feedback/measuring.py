@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.anatomy.called import shipped_table
 from rtseg_daemon.ct.geometry import Geometry
 from rtseg_daemon.errors import StructureSetError
 from rtseg_daemon.feedback import known
@@ -12,6 +13,7 @@ from rtseg_daemon.feedback.answered import answered
 from rtseg_daemon.feedback.compare import Measured, Task, measured, our_result
 from rtseg_daemon.feedback.history import settle_case
 from rtseg_daemon.feedback.looking import Desk, hold_apart, read
+from rtseg_daemon.feedback.names import Named
 from rtseg_daemon.feedback.naming import name_rois
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
@@ -51,7 +53,7 @@ def measure(desk: Desk, set_id: int) -> ReturnedState:
     if misfit := nothing_fits(plan, found):
         return hold_apart(desk, set_id, misfit)
     with writing(desk.engine) as session:
-        state = enter(session, find_returned(session, set_id), plan, found)
+        state = enter(session, find_returned(session, set_id), found)
     log().info("a returned structure set is measured", returned_set=set_id, state=str(state))
     return state
 
@@ -60,11 +62,16 @@ def planned(desk: Desk, session: Session, row: ReturnedSet) -> Plan:
     """Name the ROIs, and say against what each is measured."""
     answer = answered(known.results(session, row.series_id or 0), row.received_at)
     named = name_rois(session, desk.config, row, answer)
-    ask = {one.roi.number for one in named if one.ask}
-    rois = sorted(row.rois, key=lambda roi: roi.id)
-    tasks = tuple(Task(roi.id, roi.organ, roi.job_id, roi.id in ask) for roi in rois)
+    jobs = {roi.id: roi.job_id for roi in row.rois}
+    tasks = [task_for(one, jobs[one.roi.number]) for one in sorted(named, key=lambda one: one.roi.number)]
     wanted = {one.job_id for one in answer.jobs.values()}
-    return Plan(row, tasks, {job_id: files_of(desk, session, job_id) for job_id in sorted(wanted)})
+    return Plan(row, tuple(tasks), {job_id: files_of(desk, session, job_id) for job_id in sorted(wanted)})
+
+
+def task_for(one: Named, job_id: int | None) -> Task:
+    """One ROI. Its number here is that of its row, and rows stand in the order of the file."""
+    hint = shipped_table().suggest(one.roi.name) if one.unknown else ""
+    return Task(one.roi.number, one.organ, job_id, one.rival, one.unknown, hint)
 
 
 def files_of(desk: Desk, session: Session, job_id: int) -> tuple[Path, str, Geometry | None]:
@@ -82,12 +89,12 @@ def nothing_fits(plan: Plan, found: dict[int, Measured]) -> str:
     return f"none of its organs fits the CT: {organs[0].reasons[0]}"
 
 
-def enter(session: Session, row: ReturnedSet, plan: Plan, found: dict[int, Measured]) -> ReturnedState:
+def enter(session: Session, row: ReturnedSet, found: dict[int, Measured]) -> ReturnedState:
     """What was measured, and what a person is still to say."""
     for roi in row.rois:
         one = found.get(roi.id, Measured())
-        roi.difference, roi.fit, roi.reasons = one.difference, one.fit, list(one.reasons)
-    asked = sum(task.ask for task in plan.tasks)
+        roi.difference, roi.fit, roi.ask, roi.reasons = one.difference, one.fit, one.ask, list(one.reasons)
+    asked = sum(one.ask for one in found.values())
     state = ReturnedState.NAMES if asked else ReturnedState.MEASURED
     detail = {"organs": sum(one.difference is not None for one in found.values()), "names to explain": asked}
     what = "names wait for a person" if asked else "measured"

@@ -33,14 +33,15 @@ class Named:
     Args:
         organ: TG-263 name, or None where nobody knows, or where it is none of ours.
         named_by: how that is known, or None where it is not. With `person` or `destination` and no organ: not ours.
-        ask: whether a person is to say what the name means.
+        rival: whether another ROI may be the organ just as well.
+        unknown: whether nobody knows the name, while an organ of ours is not found.
     """
 
     roi: Roi
     organ: str | None = None
     named_by: str | None = None
-    reasons: tuple[str, ...] = ()
-    ask: bool = False
+    rival: bool = False
+    unknown: bool = False
 
 
 def key_of(name: str) -> str:
@@ -56,8 +57,9 @@ def named(
 ) -> list[Named]:
     """Each ROI with its organ. `organs` are those that we delivered, `said_by_people` has names by their key."""
     sent = names_sent(organs, destinations)
-    found = [one_named(roi, sent, said_by_people) for roi in rois]
-    return [asked(one, lacking(found, organs)) for one in without_rivals(found)]
+    found = without_rivals([one_named(roi, sent, said_by_people) for roi in rois])
+    lacks = lacking(found, organs)
+    return [asked(one, lacks) for one in found]
 
 
 def one_named(roi: Roi, sent: Mapping[str, str | None], said_by_people: Mapping[str, str | None]) -> Named:
@@ -114,9 +116,8 @@ def settled(one: Named, chosen: Named | None) -> Named:
     if one is chosen or one.organ is None:
         return one
     if chosen is None:
-        why = f"another ROI may be {one.organ} just as well; a person must say which is"
-        return Named(one.roi, reasons=(why,), ask=one.roi.contours > 0)
-    return Named(one.roi, reasons=(f"ROI {chosen.roi.number} is {one.organ}",), named_by=one.named_by)
+        return Named(one.roi, rival=one.roi.contours > 0)
+    return Named(one.roi, named_by=one.named_by)
 
 
 def lacking(found: Sequence[Named], organs: Collection[str]) -> set[str]:
@@ -125,9 +126,9 @@ def lacking(found: Sequence[Named], organs: Collection[str]) -> set[str]:
 
 
 def asked(one: Named, lacks: Collection[str]) -> Named:
-    """Whether a person is to be asked: for a drawn ROI of an unknown name, while an organ of ours is not found."""
-    unknown = one.named_by is None and one.roi.contours > 0 and bool(lacks) and not is_target(one.roi.name)
-    return replace(one, ask=one.ask or unknown)
+    """With a word on whether the name is unknown: that of a drawn ROI, while an organ of ours is not found."""
+    unknown = one.named_by is None and not one.rival and one.roi.contours > 0 and bool(lacks)
+    return replace(one, unknown=unknown and not is_target(one.roi.name))
 
 
 def is_target(name: str) -> bool:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
-from pydicom.uid import RTStructureSetStorage
 
 from rtseg_daemon.dicom.files import data_set_start, read_dataset, text, value_of
 from rtseg_daemon.dicom.person import Person, person_of
@@ -90,8 +89,6 @@ def whole(path: Path) -> None:
 
 def said_by(dataset: Dataset) -> Said:
     """What a parsed structure set says. Raises StructureSetError where it is none."""
-    if text(dataset, "SOPClassUID") != RTStructureSetStorage:
-        raise StructureSetError("it is no RT Structure Set")
     rois = value_of(dataset, "StructureSetROISequence") or []
     if len(rois) > MOST_ROIS:
         raise StructureSetError(f"it has {len(rois)} ROIs, more than the {MOST_ROIS} that are looked at")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, true
+from sqlalchemy import JSON, ForeignKey, Index, UniqueConstraint, false, true
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from rtseg_daemon.ledger.schema import Base, Job, Series
@@ -83,6 +83,8 @@ class ReturnedRoi(Base):
     counts: Mapped[bool] = mapped_column(default=False)
     """Whether this is the case's contour of its organ: of the newest APPROVED set of the case that has the organ.
     Charts, coverage and training read these alone."""
+    ask: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """Whether a person is to say what its name means."""
     job_id: Mapped[int | None] = mapped_column(ForeignKey("job.id"))
     """The result of ours that has this organ and that the contour is compared with. None: no result of ours has it."""
     difference: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))

@@ -54,6 +54,7 @@ def roi_shape(roi: ReturnedRoi) -> JsonObject:
         "named_by": roi.named_by,
         "contours": roi.contours,
         "counts": roi.counts,
+        "ask": roi.ask,
         "job": roi.job_id,
         "difference": roi.difference,
         "reasons": roi.reasons,

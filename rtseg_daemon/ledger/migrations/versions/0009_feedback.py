@@ -76,6 +76,7 @@ def upgrade() -> None:
         sa.Column("named_by", sa.String(), nullable=True),
         sa.Column("fit", sa.Boolean(), nullable=False, server_default=sa.true()),
         sa.Column("counts", sa.Boolean(), nullable=False),
+        sa.Column("ask", sa.Boolean(), nullable=False, server_default=sa.false()),
         sa.Column("job_id", sa.Integer(), nullable=True),
         sa.Column("difference", sa.JSON(), nullable=True),
         sa.Column("reasons", sa.JSON(), nullable=False),
