@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.comparison_tables import MeasuredContours
 from rtseg_daemon.ledger.engine import writing
-from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet, SeriesGeometry
+from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet
 from rtseg_daemon.ledger.schema import Job, Series
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import Approval, JobState, ReturnedState
@@ -48,12 +48,10 @@ def live_case(
     """The numbers of a delivered job of the first digest and of the second's in its shadow."""
     with writing(ledger) as session:
         uids = {"series_instance_uid": f"1.3.{number}", "sop_instance_uid": f"1.2.{number}"}
-        one = arrival(number, patient_id=patient or f"P{number}", **uids)
+        one = arrival(number, patient_id=patient or f"P{number}", facts={"scanner": scanner}, **uids)
         series = receive(session, one).series_id
         last = last_instance_id(session, series)
         session.get_one(Series, series).updated_at = AT
-        document = {"scanner": scanner}
-        session.add(SeriesGeometry(series_id=series, last_instance_id=last, geometry=document))
         a = jobs.create_job(session, series, last, candidate.split("@")[0], "all", at=AT)
         b = jobs.create_job(session, series, last, candidate, "all", shadow=True, at=AT)
         for job, digest, state in ((a, digests[0], JobState.DELIVERED), (b, digests[1], JobState.SEGMENTED)):

@@ -1,6 +1,7 @@
 """`rtseg-daemon models compare`: two bundles on the same live cases."""
 
 import time
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -8,7 +9,6 @@ import typer
 from rtseg_daemon.bundles import load_bundle, models_of
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, out, print_json, print_table
 from rtseg_daemon.cli.proving import comparison_of
-from rtseg_daemon.ledger.engine import reading
 
 DAY_SECONDS = 86400.0
 LONGEST_DAYS = 3650
@@ -21,21 +21,23 @@ def compare(
     b: BundleOfVersion,
     config: ConfigFile = None,
     days: Annotated[int | None, typer.Option("--days", min=1, max=LONGEST_DAYS, help="How far back; all.")] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="A folder for pictures of the ten cases that differ most.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Two bundles on the live cases that both have contoured, against each other
     and against approved contours, per organ and scanner.
 
     A is usually the one that serves, B one in its shadow. Figures are paired,
-    and intervals are over patients.
+    and intervals are over patients. Pictures show the patients' CT.
 
-    Example: rtseg-daemon models compare han-oar han-oar@2.0
+    Example: rtseg-daemon models compare han-oar han-oar@2.0 --pictures DIR
     """
     ledger = open_existing(config)
     since = 0.0 if days is None else time.time() - days * DAY_SECONDS
     first, second = (load_bundle(models_of(ledger.config), name) for name in (a, b))
-    with reading(ledger.engine) as session:
-        shape = comparison_of(session, first, second, since)
+    shape = comparison_of(ledger.engine, ledger.config, first, second, since, pictures)
     if as_json:
         return print_json(shape)
     return print_comparison(shape)
@@ -58,6 +60,9 @@ def print_comparison(shape: dict[str, Any]) -> None:
     columns = ("series", "job_a", "job_b", "organ", "surface_dsc", "hd95_mm")
     rows = [[case[column] for column in columns] for case in shape["most_different"]]
     print_table("cases that differ most", columns, rows)
+    for one in shape["pictures"]:
+        line = one["path"] or f"series {one['series']} is not drawn: {one['why_not']}"
+        out.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def row(organ: dict[str, Any]) -> list[object]:

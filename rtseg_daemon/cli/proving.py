@@ -1,11 +1,12 @@
 """What a version must have shown on live cases before `models activate` lets it serve."""
 
+from pathlib import Path
+
 from sqlalchemy import Engine, or_, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import Promotion
 from rtseg_daemon.errors import BundleError
 from rtseg_daemon.ledger.engine import database_file, open_ledger, reading
 from rtseg_daemon.ledger.migrate import require_current
@@ -27,18 +28,18 @@ def proven(candidate: Bundle, serving: Bundle | None, config: Config) -> str:
     engine = open_ledger(config.database_url, existing=True)
     try:
         require_current(engine)
-        return judged(engine, candidate, serving, config.models.promotion)
+        return judged(engine, candidate, serving, config)
     finally:
         engine.dispose()
 
 
-def judged(engine: Engine, candidate: Bundle, serving: Bundle, demanded: Promotion) -> str:
+def judged(engine: Engine, candidate: Bundle, serving: Bundle, config: Config) -> str:
     """The same, with the ledger open."""
     with reading(engine) as session:
         if not is_live(session, serving):
             return ""
-        shape = comparison_of(session, serving, candidate)
-    if reasons := list(objections(shape, demanded)):
+    shape = comparison_of(engine, config, serving, candidate)
+    if reasons := list(objections(shape, config.models.promotion)):
         raise BundleError(
             f"{candidate.name} {candidate.version} may not serve: {'; '.join(reasons)}. `rtseg-daemon models compare "
             f"{serving.name} {candidate.name}@{candidate.version}` shows the figures"
@@ -53,9 +54,11 @@ def is_live(session: Session, bundle: Bundle) -> bool:
     return session.scalar(query) is not None
 
 
-def comparison_of(session: Session, a: Bundle, b: Bundle, since: float = 0.0) -> JsonObject:
-    """`upkeep.comparing.comparison`."""
-    # numpy: rollbacks and lists of models need none
-    from rtseg_daemon.upkeep.comparing import comparison
+def comparison_of(
+    engine: Engine, config: Config, a: Bundle, b: Bundle, since: float = 0.0, pictures: Path | None = None
+) -> JsonObject:
+    """`upkeep.comparing.comparison`, once all that is due is measured. `pictures`: a folder for them."""
+    # numpy, scipy and matplotlib: rollbacks and lists of models need none
+    from rtseg_daemon.upkeep import comparing
 
-    return comparison(session, a, b, since)
+    return comparing.measured_comparison(engine, config, a, b, since, pictures)

@@ -82,6 +82,11 @@ class Config(Section):
         return self.feedback.poll or any(caller.feedback for caller in self.dicom.allowed_callers)
 
     @property
+    def measures_contours(self) -> bool:
+        """Whether contours are measured: those that come back, or those of candidates in the shadow."""
+        return self.takes_feedback or any(route.shadow for route in self.routes)
+
+    @property
     def audit_file(self) -> Path:
         return self.audit.file or self.storage.directory / "audit.log"
 

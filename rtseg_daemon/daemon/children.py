@@ -172,7 +172,7 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
         arguments = (*common, "--name", name, "--device", device)
         found.append(Child(name, modules.worker, arguments, lock, WORKER_FROZEN_SECONDS, one_thread=False))
     found.append(Child("deliverer", modules.deliverer, common, lock))
-    if config.takes_feedback:
+    if config.measures_contours:
         found.append(Child("feedback", modules.feedback, common, lock, WORKER_FROZEN_SECONDS))
     if config.web.enabled:
         found.append(Child("web", modules.web, common, lock))

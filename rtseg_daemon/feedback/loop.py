@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.feedback import known
 from rtseg_daemon.feedback.answered import answered
+from rtseg_daemon.feedback.candidates import measure_one
 from rtseg_daemon.feedback.looking import DAY_SECONDS, Desk, hold_apart, look_at
 from rtseg_daemon.feedback.measuring import measure
 from rtseg_daemon.ledger.engine import reading, writing
@@ -51,7 +52,7 @@ class Loop:
         elif paired is not None:
             self.guarded(paired, measure)
         else:
-            return False
+            return measure_one(self.desk)
         return True
 
     def guarded(self, set_id: int, work: Callable[[Desk, int], ReturnedState]) -> None:

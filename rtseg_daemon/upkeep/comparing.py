@@ -3,17 +3,22 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import or_, select
+from sqlalchemy import Engine, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from rtseg_daemon.bundles import Bundle
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER
+from rtseg_daemon.feedback.candidates import measure_all
+from rtseg_daemon.feedback.looking import Desk
 from rtseg_daemon.feedback.paired import Pair, by_scanner, compared, most_different
 from rtseg_daemon.ledger.comparison_tables import MeasuredContours
-from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet, SeriesGeometry
-from rtseg_daemon.ledger.schema import Job, Series
+from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet
+from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.ledger.views import JsonObject
 
@@ -32,6 +37,22 @@ class Both:
     a: Job
     b: Job
     approved: Mapping[str, tuple[int, bool]]
+
+
+def measured_comparison(
+    engine: Engine, config: Config, a: Bundle, b: Bundle, since: float = 0.0, pictures: Path | None = None
+) -> JsonObject:
+    """`comparison` once all that is due is measured, with pictures of what differs most where a folder is named."""
+    desk = Desk(engine, config)
+    measure_all(desk)
+    with reading(engine) as session:
+        shape = comparison(session, a, b, since)
+    if pictures is None:
+        return shape | {"pictures": []}
+    # matplotlib
+    from rtseg_daemon.upkeep.difference_pictures import draw_all
+
+    return shape | {"pictures": draw_all(desk, shape, pictures)}
 
 
 def comparison(session: Session, a: Bundle, b: Bundle, since: float = 0.0) -> JsonObject:
@@ -136,7 +157,7 @@ def measurements(session: Session, cases: Sequence[Both]) -> Measured:
 
 def pairs_of(session: Session, cases: Sequence[Both], measured: Measured) -> list[Pair]:
     """The organs of all cases, of which at least the two bundles were measured against each other."""
-    scanners = scanners_of(session, [case.a.series_id for case in cases])
+    scanners = scanners_of(session, [case.a for case in cases])
     found = []
     for case in cases:
         a, b = case.a.id, case.b.id
@@ -160,7 +181,8 @@ def pairs_of(session: Session, cases: Sequence[Both], measured: Measured) -> lis
     return found
 
 
-def scanners_of(session: Session, series: Sequence[int]) -> dict[int, str]:
-    """Series -> manufacturer and model of its scanner."""
-    query = select(SeriesGeometry.series_id, SeriesGeometry.geometry).where(SeriesGeometry.series_id.in_(series))
-    return {number: str(geometry.get("scanner", "")) for number, geometry in session.execute(query)}
+def scanners_of(session: Session, jobs: Sequence[Job]) -> dict[int, str]:
+    """Series -> manufacturer and model of its scanner, as its newest image says."""
+    query = select(Instance.series_id, Instance.facts["scanner"].as_string())
+    found = session.execute(query.where(Instance.id.in_([job.last_instance_id for job in jobs])))
+    return {number: scanner or "" for number, scanner in found}

@@ -3,7 +3,8 @@
 import pytest
 
 from rtseg_daemon.bundles import load_bundle
-from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.comparison_tables import MeasuredContours
+from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import JobState
 from tests.compared import Organ, live_cases
@@ -82,3 +83,13 @@ def test_a_rollback_asks_for_no_shadow(desk: Desk, digests: tuple[str, str]) -> 
     live_cases(desk.ledger, digests, [BETTER] * 30)
     desk.ask("models", "activate", "tiny", "2.0", "--why", "better")
     assert desk.ask("models", "rollback", "tiny", "--why", "worse")["after"] == "1.0"
+
+
+def test_compare_measures_what_is_due_and_says_what_could_not_be(desk: Desk, digests: tuple[str, str]) -> None:
+    live_cases(desk.ledger, digests, [BETTER], measured=False)
+    shape = desk.ask("models", "compare", "tiny", "tiny@2.0")
+    assert (shape["cases"], shape["measured"], shape["pictures"]) == (1, 0, [])
+    with reading(desk.ledger) as session:
+        troubles = [row.trouble for row in session.query(MeasuredContours)]
+    assert len(troubles) == 3
+    assert all(trouble for trouble in troubles), "no file is there"
