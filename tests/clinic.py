@@ -25,10 +25,11 @@ from rtseg_daemon.feedback.mapping import explain
 from rtseg_daemon.ledger import deliveries, jobs, returned
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet, SeriesGeometry
+from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.returned import Came
 from rtseg_daemon.ledger.schema import Alarm, Instance
 from rtseg_daemon.ledger.series import last_instance_id
-from rtseg_daemon.ledger.states import InstanceState
+from rtseg_daemon.ledger.states import InstanceState, SeriesState
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from rtseg_daemon.storage import Layout
 from tests.arrivals import receive
@@ -193,6 +194,8 @@ class Case:
                 digest,
             )
             jobs.finish_segmentation(session, job.id, "w", outcome, ["tps"])
+            if job.series.state is SeriesState.OPEN:
+                move_series(session, self.series_id, SeriesState.COMPLETE, what="complete")
             if geometry:
                 document = geometry_of(self.series).document()
                 session.merge(SeriesGeometry(series_id=self.series_id, last_instance_id=last, geometry=document))

@@ -23,8 +23,9 @@ from rtseg_daemon.logs import log
 from rtseg_daemon.receive.comparison import Comparison
 from rtseg_daemon.receive.decoding import Decoder
 from rtseg_daemon.receive.found import Entered, Entry, Found, read_found
+from rtseg_daemon.receive.returned import enter_found
 from rtseg_daemon.receive.sender import Sender
-from rtseg_daemon.receive.unknown import unknown_files, unknown_results
+from rtseg_daemon.receive.unknown import unknown_files, unknown_results, unknown_returned
 from rtseg_daemon.rtstruct.references import images_of
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep.backup import stamp
@@ -46,6 +47,7 @@ def compare_storage(engine: Engine, layout: Layout) -> None:
     note = restored_from(layout)
     files = unknown_files(engine, layout)
     results = unknown_results(engine, layout)
+    enter_returned(engine, layout)
     if files or results or note:
         log().warning("the storage holds what the ledger does not know", files=len(files), results=len(results))
         entered = enter_files(engine, layout, files)
@@ -53,6 +55,17 @@ def compare_storage(engine: Engine, layout: Layout) -> None:
         delete_files(engine, layout, entered.removed)
         tell(engine, entered, len(results), note)
     layout.restored.unlink(missing_ok=True)
+
+
+def enter_returned(engine: Engine, layout: Layout) -> None:
+    """Enter structure sets that came back and that the ledger does not know. They are looked into as if they came now.
+
+    The machine may have stopped before one was acknowledged. Entering it then does no harm.
+    """
+    for path in unknown_returned(engine, layout):
+        with writing(engine) as session:
+            set_id = enter_found(session, layout, path)
+        log().warning("a structure set that came back was not in the ledger", returned_set=set_id)
 
 
 def restored_from(layout: Layout) -> str:

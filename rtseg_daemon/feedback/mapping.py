@@ -56,4 +56,5 @@ def sets_with(session: Session, key: str) -> list[int]:
     """Sets with an ROI of that name whose ROIs are named already."""
     names = [name for name in session.scalars(select(ReturnedRoi.name).distinct()) if key_of(name) == key]
     query = select(ReturnedSet.id).join(ReturnedRoi).where(ReturnedRoi.name.in_(names), ReturnedSet.state.in_(NAMED))
+    query = query.where(ReturnedSet.path != "")  # what retention has removed keeps its figures
     return sorted(set(session.scalars(query)))

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState
 from rtseg_daemon.storage import Layout
@@ -30,6 +31,15 @@ def unknown_files(engine: Engine, layout: Layout) -> list[Path]:
                 for path in session.scalars(select(Instance.path).where(Instance.state == state)):
                     found.pop(path, None)
     return sorted(found.values(), key=lambda path: (layout.quarantine in path.parents, path.stat().st_mtime, path.name))
+
+
+def unknown_returned(engine: Engine, layout: Layout) -> list[Path]:
+    """Files of structure sets that came back and that no row of the ledger names, in the order they were written."""
+    found = {layout.relative(path): path for path in objects_in(layout.returned)}
+    with reading(engine) as session:
+        for path in session.scalars(select(ReturnedSet.path)) if found else ():
+            found.pop(path, None)
+    return sorted(found.values(), key=lambda path: (path.stat().st_mtime, path.name))
 
 
 def unknown_results(engine: Engine, layout: Layout) -> list[Path]:

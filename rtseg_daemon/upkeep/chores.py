@@ -42,6 +42,7 @@ from rtseg_daemon.upkeep import (
 from rtseg_daemon.upkeep.backup import back_up, is_due, prune
 from rtseg_daemon.upkeep.metrics import Measurements, metrics_text
 
+DAY_SECONDS = 86400.0
 BACKUP = "backup"
 GUARD_INTERVAL = timedelta(seconds=1)
 
@@ -112,7 +113,9 @@ def send_alarms(upkeep: Upkeep) -> None:
 
 
 def remove_old(upkeep: Upkeep) -> None:
-    retention.remove_old(upkeep.engine, upkeep.layout, upkeep.config.storage.keep_days * 86400.0, time.time())
+    config = upkeep.config
+    answered = config.feedback.days * DAY_SECONDS if config.takes_feedback else 0.0
+    retention.remove_old(upkeep.engine, upkeep.layout, config.storage.keep_days * DAY_SECONDS, time.time(), answered)
 
 
 def back_up_ledger(upkeep: Upkeep) -> None:

@@ -12,9 +12,10 @@ from sqlalchemy import Engine, select
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger.engine import database_file, reading
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState, JobState
-from rtseg_daemon.receive.unknown import unknown_files, unknown_results
+from rtseg_daemon.receive.unknown import unknown_files, unknown_results, unknown_returned
 from rtseg_daemon.storage import Layout, damage, is_locked
 from rtseg_daemon.upkeep.case_files import image_problem, result_problem
 
@@ -45,6 +46,7 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy
     findings += free_space(layout, config.storage.minimum_free_gb)
     findings += instances_without_file(engine, layout)
     findings += results_without_file(engine, layout)
+    findings += returned_without_file(engine, layout)
     findings += not_compared(engine, layout)
     findings += orphans(engine, layout, repair)
     findings += leftovers(layout, repair)
@@ -105,6 +107,17 @@ def results_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy
             yield Discrepancy("result", f"job {job_id}", result_problem(job_id, str(path), problem))
 
 
+def returned_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
+    """Structure sets that came back, were acknowledged, and are gone or altered."""
+    with reading(engine) as session:
+        query = select(ReturnedSet.id, ReturnedSet.path, ReturnedSet.sha256).where(ReturnedSet.path != "")
+        rows = session.execute(query).all()
+    for number, path, digest in rows:
+        if problem := damage(layout.directory / path, digest):
+            message = f"{path} {problem}; have it sent again by the planning system"
+            yield Discrepancy("returned", f"returned structure set {number}", message)
+
+
 def not_compared(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
     """What the next start of the daemon takes up, as after an older ledger was restored. None of it is repaired here.
 
@@ -114,7 +127,7 @@ def not_compared(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
         message = "a ledger was restored and not compared with the storage; start the daemon"
         yield Discrepancy("restored", layout.restored.name, message)
     if not is_locked(layout):
-        for file in unknown_files(engine, layout):
+        for file in (*unknown_files(engine, layout), *unknown_returned(engine, layout)):
             message = "is not in the ledger; start the daemon, which enters it"
             yield Discrepancy("unknown", layout.relative(file), message)
     for folder in unknown_results(engine, layout):

@@ -1,6 +1,5 @@
 """Deleting what is old enough and needed by nobody. What is held, failed or not delivered stays, however old."""
 
-import shutil
 from collections.abc import Sequence
 
 from sqlalchemy import Engine, select
@@ -15,6 +14,7 @@ from rtseg_daemon.ledger.schema import Instance, Job, Series, Setting
 from rtseg_daemon.ledger.states import InstanceState, JobState, SeriesState
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.upkeep import returned_retention
 
 CLOCK_KEY = "clock_seen"
 PAUSE_KEY = "retention_not_before"
@@ -48,10 +48,12 @@ def finished(job: Job) -> bool:
     )
 
 
-def remove_old(engine: Engine, layout: Layout, keep_seconds: float, now: float) -> int:
+def remove_old(engine: Engine, layout: Layout, keep_seconds: float, now: float, answer_seconds: float = 0.0) -> int:
     """Remove files older than `keep_seconds`. The ledger says REMOVED first, so a crash leaves an orphan and no lie.
 
-    Rows stay: who was contoured when, and with which bundle, is not forgotten. Returns how many series went.
+    Rows stay: who was contoured when, and with which bundle, is not forgotten. Our structure sets stay for
+    `answer_seconds` after their last change: what comes back is measured against them. So do sets that came back.
+    Returns how many series went.
     """
     if not clock_trusted(engine, now):
         return 0
@@ -64,6 +66,9 @@ def remove_old(engine: Engine, layout: Layout, keep_seconds: float, now: float) 
         refusals.forget(session, now - keep_seconds)
     for series_id in ids:
         _remove(engine, layout, series_id, now - keep_seconds, now)
+    longest = max(keep_seconds, answer_seconds)
+    returned_retention.remove_old_sets(engine, layout, longest, now)
+    returned_retention.remove_old_results(engine, layout, longest, now)
     return len(ids)
 
 
@@ -73,10 +78,10 @@ def _remove(engine: Engine, layout: Layout, series_id: int, before: float, now: 
         if not removable(series, before):
             return
         removed = _mark_removed(session, series, now)
-        jobs = [job.id for job in series.jobs]
+        jobs = list(series.jobs)
     delete_files(engine, layout, removed)
-    for job_id in jobs:
-        shutil.rmtree(layout.result(job_id), ignore_errors=True)
+    for job in jobs:
+        returned_retention.strip(layout, job)
     log().info("retention removed a series", series=series_id, files=len(removed))
 
 
