@@ -22,6 +22,7 @@ from rtseg_daemon.ct.headers import read_header
 from rtseg_daemon.daemon.receiver import limits_of
 from rtseg_daemon.dicom.contexts import supported_contexts
 from rtseg_daemon.dicom.dimse import Command, Status, decode_command, encode_response
+from rtseg_daemon.dicom.part10 import file_head
 from rtseg_daemon.dicom.wire import PeerFault, PeerLimits, Wire
 from rtseg_daemon.errors import SeriesError
 from rtseg_daemon.ledger.states import Ending
@@ -31,7 +32,6 @@ from rtseg_daemon.receive.examine import Examined, examine
 from rtseg_daemon.receive.intake import Intake
 from rtseg_daemon.receive.sender import Sender
 from rtseg_daemon.receive.session import Reception, Session
-from rtseg_daemon.receive.store import file_head
 
 SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, JPEG2000Lossless)
 LARGEST_OBJECT = 2**20

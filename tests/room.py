@@ -9,6 +9,7 @@ from rtseg_daemon.assemble.inquiry import Inquiry
 from rtseg_daemon.assemble.quiet_clock import QuietClock
 from rtseg_daemon.assemble.sweep import sweep
 from rtseg_daemon.config.file import Config
+from rtseg_daemon.dicom.part10 import file_head
 from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.arrivals import Arrival
 from rtseg_daemon.ledger.engine import reading, writing
@@ -17,7 +18,7 @@ from rtseg_daemon.ledger.states import Ending, JobState
 from rtseg_daemon.receive.arrival import arrival_of
 from rtseg_daemon.receive.examine import Examined, examine
 from rtseg_daemon.receive.sender import Sender
-from rtseg_daemon.receive.store import ObjectStore, file_head
+from rtseg_daemon.receive.store import ObjectStore
 from rtseg_daemon.storage import Layout
 from tests.arrivals import receive
 from tests.faults.conftest import tiny_bundle

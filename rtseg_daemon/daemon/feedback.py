@@ -29,7 +29,13 @@ def work(config: Config, stop: threading.Event) -> None:
     """One set after the other until `stop`. Raises SQLAlchemyError where the ledger cannot be used at the start."""
     engine = open_ledger(config.database_url, existing=True)
     can_be_read(engine)
-    loop = Loop(Desk(engine, config))
+    desk = Desk(engine, config)
+    loop = Loop(desk)
+    if config.feedback.poll:
+        # pynetdicom, which only a process needs that asks query peers
+        from rtseg_daemon.feedback.polling import Poll
+
+        Poll(desk, stop).start()
     show_life(lambda: can_be_read(engine))
     while not stop.is_set():
         try:

@@ -124,6 +124,28 @@ def ct_series(
         return [series for study in studies for series in series_of(association, peer, study)]
 
 
+@dataclass(frozen=True)
+class RemoteSet:
+    """A structure set that a PACS says it has. `approval` is empty where it does not say."""
+
+    series: RemoteSeries
+    sop_instance_uid: str
+    approval: str
+
+
+def structure_sets(local: Local, peer: QueryPeer, study_uid: str, waits: Waits = Waits()) -> list[RemoteSet]:
+    """The structure sets of a study. Raises DeliveryError if the PACS cannot be asked."""
+    with associated(local, peer, [Offer(FIND, PLAIN)], waits) as association:
+        found = []
+        for series in series_of(association, peer, study_uid, "RTSTRUCT"):
+            uids = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series.series_uid}
+            for one in find(association, peer, question("IMAGE", **uids, SOPInstanceUID="", ApprovalStatus="")):
+                if is_about(one, series.series_uid) and text(one, "SOPInstanceUID"):
+                    status = text(one, "ApprovalStatus").strip().upper()
+                    found.append(RemoteSet(series, text(one, "SOPInstanceUID"), status))
+        return found
+
+
 def studies_of(association: Association, peer: QueryPeer, patient_id: str) -> Iterator[str]:
     """StudyInstanceUIDs of exactly this patient: `*` and `?` would be wild cards, and match others."""
     for answer in find(association, peer, question("STUDY", PatientID=patient_id, StudyInstanceUID="")):
@@ -131,10 +153,13 @@ def studies_of(association: Association, peer: QueryPeer, patient_id: str) -> It
             yield text(answer, "StudyInstanceUID")
 
 
-def series_of(association: Association, peer: QueryPeer, study_uid: str) -> Iterator[RemoteSeries]:
+def series_of(
+    association: Association, peer: QueryPeer, study_uid: str, modality: str = "CT"
+) -> Iterator[RemoteSeries]:
+    """The series of this modality in a study."""
     wanted = {"Modality": "", "SeriesDescription": "", "NumberOfSeriesRelatedInstances": ""}
     identifier = question("SERIES", StudyInstanceUID=study_uid, SeriesInstanceUID="", **wanted)
     for answer in find(association, peer, identifier):
-        if text(answer, "Modality") == "CT" and text(answer, "SeriesInstanceUID"):
+        if text(answer, "Modality") == modality and text(answer, "SeriesInstanceUID"):
             series_uid, described = text(answer, "SeriesInstanceUID"), text(answer, "SeriesDescription")
             yield RemoteSeries(study_uid, series_uid, described, images_in(answer))

@@ -1,6 +1,6 @@
 """Retrieval as a user (PS3.4, annex C, Study Root): a PACS is asked to send a series, and what it sends is judged."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from pydicom.uid import UID, CTImageStorage
@@ -8,7 +8,7 @@ from pydicom.uid import UID, CTImageStorage
 from rtseg_daemon.config.sections import QueryPeer
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.association import PLAIN, Data, Local, Message, Waits, associated
-from rtseg_daemon.dicom.contexts import LOSSLESS
+from rtseg_daemon.dicom.contexts import LOSSLESS, STRUCTURE_SETS
 from rtseg_daemon.dicom.datasets import encode
 from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.dicom.proposal import Offer
@@ -28,6 +28,9 @@ MOST_IMAGES = 20_000
 
 CT_OFFERS = [Offer(CTImageStorage, (syntax,), provides=True) for syntax in (*PLAIN, *map(str, LOSSLESS))]
 """CT images that the peer is to send to us, each transfer syntax in a context of its own."""
+
+SET_OFFERS = [Offer(STRUCTURE_SETS, (syntax,), provides=True) for syntax in PLAIN]
+"""The same for structure sets."""
 
 Take = Callable[[Message], Status]
 
@@ -103,13 +106,20 @@ def move(local: Local, peer: QueryPeer, series: RemoteSeries, to_ae: str, waits:
         return outcome(peer, association.ask_for_many(context, dimse.C_MOVE_RQ, values, data))
 
 
-def get(local: Local, peer: QueryPeer, series: RemoteSeries, take: Take, waits: Waits = WAITS) -> Retrieved:
+def get(
+    local: Local,
+    peer: QueryPeer,
+    series: RemoteSeries,
+    take: Take,
+    waits: Waits = WAITS,
+    offers: Sequence[Offer] = CT_OFFERS,
+) -> Retrieved:
     """C-GET: the PACS sends the series on this association. `take` answers each image of it, and nothing else is taken.
 
-    Raises DeliveryError.
+    Raises DeliveryError, of which ContextRefused says that the peer does not serve C-GET.
     """
     judge = Judge(peer, series, take)
-    with associated(local, peer, [Offer(GET, PLAIN), *CT_OFFERS], waits) as association:
+    with associated(local, peer, [Offer(GET, PLAIN), *offers], waits) as association:
         context = association.context(GET)
         values = {dimse.AFFECTED_CLASS: GET.encode(), dimse.PRIORITY: dimse.short(0)}
         data, serve = wanted(series, context.syntax), {dimse.C_STORE_RQ: judge}

@@ -1,7 +1,6 @@
 """What a received CT object says of itself, and whether its bytes are fit to be kept. Pure. No pixel is decoded."""
 
 import hashlib
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,6 +9,7 @@ from pydicom.uid import CTImageStorage, UncompressedTransferSyntaxes
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.charsets import comparable, decoded
 from rtseg_daemon.dicom.dimse import Status
+from rtseg_daemon.dicom.part10 import is_uid
 from rtseg_daemon.dicom.scan import Scan, ScanError, scan
 
 CHARSET, IMAGE_TYPE, SOP_CLASS, SOP_INSTANCE, MODALITY = 0x00080005, 0x00080008, 0x00080016, 0x00080018, 0x00080060
@@ -29,7 +29,6 @@ IDENTITY = {
 }
 """What says whose object it is, and what reasons call it."""
 
-UID_FORM = re.compile(r"[0-9]+(\.[0-9]+)*")
 UNCOMPRESSED = frozenset(map(str, UncompressedTransferSyntaxes))
 
 
@@ -54,11 +53,6 @@ class Examined:
     identity_bytes_sha256: str
     geometry_sha256: str
     facts: dict[str, Any]
-
-
-def is_uid(text: str) -> bool:
-    """Digits and dots, 64 characters at most (PS3.5, 9.1). Leading zeros are let pass: real scanners send them."""
-    return len(text) <= 64 and UID_FORM.fullmatch(text) is not None
 
 
 def examine(data: memoryview, transfer_syntax: str, sop_class: str, sop_instance: str) -> Examined | Status:

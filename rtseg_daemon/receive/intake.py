@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.dicom import dimse
 from rtseg_daemon.dicom.contexts import STRUCTURE_SETS, is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
+from rtseg_daemon.dicom.part10 import file_head, is_uid
 from rtseg_daemon.dicom.wire import PeerFault, PeerLimits
 from rtseg_daemon.errors import StateError, Undecided
 from rtseg_daemon.ledger import associations
@@ -25,10 +26,10 @@ from rtseg_daemon.receive import returned
 from rtseg_daemon.receive.arrival import arrival_of
 from rtseg_daemon.receive.comparison import Compared, Comparison
 from rtseg_daemon.receive.decoding import Decoder
-from rtseg_daemon.receive.examine import Examined, examine, is_ct, is_uid, named_series
+from rtseg_daemon.receive.examine import Examined, examine, is_ct, named_series
 from rtseg_daemon.receive.group_commit import GroupCommit
 from rtseg_daemon.receive.sender import MOST_REFUSED, Sender, enter_refusals
-from rtseg_daemon.receive.store import FULL, ObjectStore, Spool, file_head
+from rtseg_daemon.receive.store import FULL, ObjectStore, Spool
 
 OWED_SECONDS = 1.0
 """Until it is tried again to note an end that the ledger would not take."""

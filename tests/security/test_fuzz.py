@@ -14,8 +14,9 @@ from structlog.testing import capture_logs
 
 from fuzz.seeds import SEEDS
 from fuzz.targets import HOUSE, SYNTAXES, TARGETS, Said
+from rtseg_daemon.dicom.part10 import is_uid
 from rtseg_daemon.dicom.wire import Wire
-from rtseg_daemon.receive.examine import Examined, examine, is_uid
+from rtseg_daemon.receive.examine import Examined, examine
 from rtseg_daemon.receive.session import Session
 from tests.receiver import (
     ECHO_PDUS,

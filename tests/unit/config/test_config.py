@@ -321,3 +321,16 @@ def test_a_password_in_the_configuration_is_not_quoted_in_the_error() -> None:
     with pytest.raises(ConfigError) as refused:
         parse_config("alarms: {mail: {to: a@b, user: u, password: hunter2}}", Path("c.yaml"))
     assert "hunter2" not in str(refused.value)
+
+
+def test_polling_without_a_query_peer_is_refused() -> None:
+    message = mistake("feedback: {poll: true}")
+    assert "line 1: feedback.poll: there is nobody to ask" in message
+
+
+def test_feedback_is_taken_from_callers_that_say_so_or_by_polling() -> None:
+    callers = "dicom: {allowed_callers: [{ae_title: TPS, host: 127.0.0.1, feedback: %s}]}"
+    assert parse_config(callers % "true", HERE).takes_feedback
+    assert not parse_config(callers % "false", HERE).takes_feedback
+    peer = "query: [{name: pacs, ae_title: PACS, host: 127.0.0.1, port: 104}]"
+    assert parse_config(f"feedback: {{poll: true}}\n{peer}", HERE).takes_feedback

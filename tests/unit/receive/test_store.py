@@ -10,7 +10,8 @@ import pydicom
 import pytest
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from rtseg_daemon.receive.store import PIECE_BYTES, ObjectStore, file_head
+from rtseg_daemon.dicom.part10 import file_head
+from rtseg_daemon.receive.store import PIECE_BYTES, ObjectStore
 from rtseg_daemon.storage import Layout
 from tests.faults.conftest import series
 from tests.receiver import encoded
