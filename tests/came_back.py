@@ -81,6 +81,7 @@ def roi_rows(chance: random.Random, number: int, job: Job, organ: str, mm: float
         name = str(roi["name"])
         yield {
             "set_id": number, "number": k, "name": name, "contours": 20, "organ": name, "named_by": "exact",
-            "counts": True, "difference": changed(chance, float(roi["volume_ml"]), mm if name == organ else 0.0),
+            "counts": True, "fit": True, "job_id": job.id,
+            "difference": changed(chance, float(roi["volume_ml"]), mm if name == organ else 0.0),
             "reasons": [],
         }  # fmt: skip

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.assemble.sweep import CLOCK, sweep
-from rtseg_daemon.bundles import models_of
+from rtseg_daemon.bundles import digests, models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import LedgerError, RtsegError
 from rtseg_daemon.ledger.associations import listener
@@ -40,10 +40,12 @@ from rtseg_daemon.upkeep import (
     shadowing,
 )
 from rtseg_daemon.upkeep.backup import back_up, is_due, prune
+from rtseg_daemon.upkeep.drift import watch
 from rtseg_daemon.upkeep.metrics import Measurements, metrics_text
 
 DAY_SECONDS = 86400.0
 BACKUP = "backup"
+DRIFT_SECONDS = 600.0
 GUARD_INTERVAL = timedelta(seconds=1)
 
 
@@ -58,6 +60,8 @@ class Upkeep:
     """Asks for the receiver's process that lives now, or None while there is none."""
     finished: dict[str, float] = field(default_factory=dict)
     """Chore -> when it last ended without an error, in seconds since 1970."""
+    charted: list[watch.Stamp] = field(default_factory=list)
+    """The ledger as the charts saw it last."""
     lost: list[str] = field(default_factory=list)
     """Why the ledger is lost, where a chore found that it is."""
 
@@ -161,6 +165,15 @@ def shadow(upkeep: Upkeep) -> None:
     shadowing.make_shadows(upkeep.engine, upkeep.config, time.time())
 
 
+def watch_drift(upkeep: Upkeep) -> None:
+    """Charts and coverage, wherever anything is new."""
+    with reading(upkeep.engine) as session:
+        now = watch.stamp(session)
+    if upkeep.charted != [now]:
+        watch.raise_drift(upkeep.engine, digests(models_of(upkeep.config)), time.time())
+        upkeep.charted[:] = [now]
+
+
 def chores_for(config: Config) -> tuple[Chore, ...]:
     """The periodic work. The sweep keeps step with the quiet time, so that a short one is not slept over."""
     return (
@@ -168,6 +181,7 @@ def chores_for(config: Config) -> tuple[Chore, ...]:
         Chore("lateness", 30.0, watch_lateness),
         Chore("shadows", 5.0, shadow),
         Chore("metrics", 15.0, write_metrics),
+        Chore("drift", DRIFT_SECONDS, watch_drift),
         Chore("alarms", 5.0, send_alarms),
         Chore("retention", 3600.0, remove_old),
         Chore(BACKUP, 300.0, back_up_ledger, at_start=True),

@@ -17,6 +17,9 @@ from rtseg_daemon.config.sections import JOINER
 from rtseg_daemon.ledger.schema import Delivery, Instance, Job
 from rtseg_daemon.ledger.states import ARRIVED, JobState
 from rtseg_daemon.ledger.views import moment
+from rtseg_daemon.upkeep.drift.board import charts_of
+from rtseg_daemon.upkeep.drift.shape import chart_shape, coverage_shapes, switch_shape
+from rtseg_daemon.upkeep.drift.streams import Wanted, read_streams, switches
 
 JsonObject = dict[str, Any]
 MEASURES = ("volume_ml", "vvc", "predicted_dice")
@@ -60,6 +63,18 @@ def quality_shape(
         ],
         "throughput": throughput(session, since, until),
         "delivery_seconds": delivery_seconds(session, since, until),
+        **drift_shape(session, since, until, known),
+    }
+
+
+def drift_shape(session: Session, since: float, until: float, versions: Mapping[str, str]) -> JsonObject:
+    """Charts with a case in the period, the coverage of predicted intervals, and which version served from when on."""
+    streams = read_streams(session, versions, Wanted(until=until))
+    charts = [chart for chart in charts_of(streams) if chart.last_at >= since]
+    return {
+        "charts": [chart_shape(chart, since, until) for chart in charts],
+        "coverage": coverage_shapes(streams),
+        "switches": [switch_shape(one) for one in switches(session) if since <= one.at < until],
     }
 
 

@@ -5,6 +5,7 @@ what is to be seen from the last ones. Of a patient one case counts for a versio
 the first did not.
 """
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,42 +66,50 @@ class Streams:
                 measures.setdefault(key, []).append(Point(at, case.job, case.version, value))
 
 
-def read_streams(session: Session, versions: Mapping[str, str], bundle: str = "", organ: str = "") -> Streams:
-    """All streams, or those of one bundle or organ. `versions` gives the version for a bundle's digest."""
+@dataclass(frozen=True)
+class Wanted:
+    """What is read: of one bundle or organ where one is named, and up to a moment (seconds since 1970)."""
+
+    bundle: str = ""
+    organ: str = ""
+    until: float = math.inf
+
+
+def read_streams(session: Session, versions: Mapping[str, str], wanted: Wanted = Wanted()) -> Streams:
+    """All streams, or those that are wanted. `versions` gives the version for a bundle's digest."""
     streams = Streams()
-    add_ours(session, streams, versions, bundle, organ)
-    add_returned(session, streams, versions, bundle, organ)
+    add_ours(session, streams, versions, wanted)
+    add_returned(session, streams, versions, wanted)
     return streams
 
 
-def add_ours(session: Session, streams: Streams, versions: Mapping[str, str], bundle: str, organ: str) -> None:
+def add_ours(session: Session, streams: Streams, versions: Mapping[str, str], wanted: Wanted) -> None:
     """What bundles contoured, which needs no feedback."""
     seen: set[tuple[str, str, str]] = set()
-    for jobs in in_batches([number for (number,) in session.execute(ours(bundle))]):
+    for jobs in in_batches([number for (number,) in session.execute(ours(wanted))]):
         for job, at, rois, *named in session.execute(facts(jobs, Job.created_at, Job.rois).order_by(Job.id)):
             case = case_of(versions, job, *named)
             if not first_of_patient(case, seen):
                 continue
             for roi in rois:
                 name = str(roi.get("name", ""))
-                if organ in ("", name):
+                if wanted.organ in ("", name):
                     streams.add(case, name, at, values_of_ours(roi))
 
 
-def add_returned(session: Session, streams: Streams, versions: Mapping[str, str], bundle: str, organ: str) -> None:
+def add_returned(session: Session, streams: Streams, versions: Mapping[str, str], wanted: Wanted) -> None:
     """What people made of it."""
     seen: set[tuple[str, str, str]] = set()
-    for sets in in_batches([number for (number,) in session.execute(returned(bundle))]):
+    organ = [ReturnedRoi.organ == wanted.organ] if wanted.organ else []
+    for sets in in_batches([number for (number,) in session.execute(returned(wanted))]):
+        mine = select(ReturnedRoi.job_id).where(ReturnedRoi.set_id.in_(sets), counting())
         jobs = {
-            job: (rois, case_of(versions, job, *named))
-            for job, rois, *named in session.execute(
-                facts(select(ReturnedSet.job_id).where(ReturnedSet.id.in_(sets)), Job.rois)
-            )
+            job: (rois, case_of(versions, job, *named)) for job, rois, *named in session.execute(facts(mine, Job.rois))
         }
         query = (
-            select(ReturnedSet.job_id, ReturnedSet.received_at, ReturnedRoi.organ, ReturnedRoi.difference)
+            select(ReturnedRoi.job_id, ReturnedSet.received_at, ReturnedRoi.organ, ReturnedRoi.difference)
             .join(ReturnedRoi.returned)
-            .where(ReturnedSet.id.in_(sets), counting(), *([ReturnedRoi.organ == organ] if organ else []))
+            .where(ReturnedSet.id.in_(sets), counting(), *organ)
             .order_by(ReturnedSet.id, ReturnedRoi.number)
         )
         for job, at, name, difference in session.execute(query):
@@ -155,7 +164,7 @@ def facts(jobs: Sequence[int] | Query, *columns: Any) -> Query:
     )  # fmt: skip
 
 
-def ours(bundle: str) -> Query:
+def ours(wanted: Wanted) -> Query:
     """The jobs whose results count: first runs that were to be sent and that no newer job has taken the place of."""
     newer = aliased(Job)
     place = place_among(Job.id)
@@ -163,21 +172,23 @@ def ours(bundle: str) -> Query:
         select(Job.id.label("number"), *place)
         .where(Job.bundle_digest.is_not(None), ~Job.no_send, ~Job.shadow, Job.run == 1)
         .where(~exists().where(newer.supersedes_id == Job.id, ~newer.shadow))
-        .where(*named(bundle))
+        .where(*named(wanted.bundle), *before(Job.created_at, wanted.until))
         .subquery()
     )
     ends = or_(counting_jobs.c.place <= FIRST, counting_jobs.c.rest <= LAST)
     return select(counting_jobs.c.number).where(ends).order_by(counting_jobs.c.number)
 
 
-def returned(bundle: str) -> Query:
+def returned(wanted: Wanted) -> Query:
     """The structure sets that came back with a contour that counts and is measured."""
     place = place_among(ReturnedSet.id)
+    roi_jobs = select(func.min(ReturnedRoi.job_id)).where(ReturnedRoi.set_id == ReturnedSet.id, counting())
+    answered = roi_jobs.scalar_subquery()
     answering = (
         select(ReturnedSet.id.label("number"), *place)
-        .join(Job, Job.id == ReturnedSet.job_id)
-        .where(exists().where(ReturnedRoi.set_id == ReturnedSet.id, counting()), Job.bundle_digest.is_not(None))
-        .where(~Job.shadow, *named(bundle))
+        .join(Job, Job.id == answered)
+        .where(Job.bundle_digest.is_not(None))
+        .where(~Job.shadow, *named(wanted.bundle), *before(ReturnedSet.received_at, wanted.until))
         .subquery()
     )
     ends = or_(answering.c.place <= FIRST, answering.c.rest <= LAST)
@@ -190,6 +201,10 @@ def named(bundle: str) -> list[Any]:
     return [or_(Job.bundle == bundle, asked)] if bundle and JOINER not in bundle else []
 
 
+def before(column: Any, until: float) -> list[Any]:
+    return [] if math.isinf(until) else [column < until]
+
+
 def place_among(number: Any) -> tuple[Any, Any]:
     """How many of its bundle's version and route come before a row and after it, itself counted."""
     among = (Job.bundle, Job.bundle_digest, Job.route)
@@ -199,7 +214,9 @@ def place_among(number: Any) -> tuple[Any, Any]:
 
 
 def counting() -> Any:
-    return ReturnedRoi.counts & ReturnedRoi.organ.is_not(None) & ReturnedRoi.difference.is_not(None)
+    """The contours that count for their case and were measured."""
+    known = ReturnedRoi.organ.is_not(None) & ReturnedRoi.job_id.is_not(None) & ReturnedRoi.difference.is_not(None)
+    return ReturnedRoi.counts & known
 
 
 def in_batches(numbers: Sequence[int]) -> Iterator[Sequence[int]]:

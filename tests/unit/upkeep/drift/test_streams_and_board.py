@@ -12,7 +12,7 @@ from rtseg_daemon.upkeep.drift import streams as streams_module
 from rtseg_daemon.upkeep.drift.board import Chart, charts_of
 from rtseg_daemon.upkeep.drift.months import months_of
 from rtseg_daemon.upkeep.drift.shape import COLUMNS, chart_shape, coverage_shapes, rows_of
-from rtseg_daemon.upkeep.drift.streams import Stream, Streams, read_streams, switches
+from rtseg_daemon.upkeep.drift.streams import Stream, Streams, Wanted, read_streams, switches
 from tests.filled import SCANNERS, SHA
 from tests.unit.upkeep.drift.conftest import DRIFT_FROM, NOW, ORGAN
 
@@ -22,7 +22,7 @@ VERSIONS = {SHA: "1.5"}
 
 def read(engine: Engine, organ: str = "") -> Streams:
     with reading(engine) as session:
-        return read_streams(session, VERSIONS, organ=organ)
+        return read_streams(session, VERSIONS, Wanted(organ=organ))
 
 
 def chart(engine: Engine, measure: str, stream: Stream = ALL) -> Chart:
@@ -108,7 +108,7 @@ def test_one_version_pinned_by_a_route_is_charted_with_the_others(make_departmen
         session.get_one(Job, before[-1]).bundle = "han-oar@1.6"
         session.get_one(Job, before[-1]).bundle_digest = "f" * 64
     with reading(engine) as session:
-        points = read_streams(session, VERSIONS, "han-oar", ORGAN).points[ALL]["volume_ml"]
+        points = read_streams(session, VERSIONS, Wanted("han-oar", ORGAN)).points[ALL]["volume_ml"]
     assert [point.version for point in points[-2:]] == ["1.5", "f" * 12]
 
 
