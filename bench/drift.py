@@ -19,7 +19,7 @@ from tests.drifting import GROWN, MOVED, SWAPPED, USUAL, Values, alarms_of, case
 
 LENGTH = 300
 DRIFTS = {"2 mm larger all around": GROWN, "2 mm to the left": MOVED, "another bundle": SWAPPED}
-BEFORE = (30, 50, 150)
+BEFORE = (40, 60, 150)
 
 
 def false_alarms(usual: list[Values], departments: int) -> None:

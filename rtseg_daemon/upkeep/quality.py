@@ -32,11 +32,16 @@ Values = dict[str, list[float]]
 def quality_shape(
     session: Session, since: float, until: float, versions: Mapping[str, str] | None = None
 ) -> JsonObject:
-    """What `quality --json` shows of the jobs made from `since` on, up to `until` (seconds since 1970).
+    """What `quality --json` shows: figures of the jobs made from `since` on, up to `until`, and the charts.
 
-    `versions` gives the version for a bundle's digest, where it is known. Jobs that were run again for a look alone
-    (`no_send`) count nowhere.
+    Times are seconds since 1970. `versions` gives the version for a bundle's digest, where it is known.
     """
+    known = versions or {}
+    return figures_shape(session, since, until, known) | drift_shape(session, since, until, known)
+
+
+def figures_shape(session: Session, since: float, until: float, known: Mapping[str, str]) -> JsonObject:
+    """The figures alone. Jobs that were run again for a look alone (`no_send`) count nowhere."""
     organs: dict[Bundle, dict[str, OrganFigures]] = defaultdict(dict)
     cases: dict[Bundle, int] = defaultdict(int)
     for bundle, digest, at, rois in results(session, since, until):
@@ -47,7 +52,6 @@ def quality_shape(
             if name not in named:
                 named[name] = OrganFigures()
             named[name].add(week, roi)
-    known = versions or {}
     return {
         "since": moment(since),
         "until": moment(until),
@@ -63,7 +67,6 @@ def quality_shape(
         ],
         "throughput": throughput(session, since, until),
         "delivery_seconds": delivery_seconds(session, since, until),
-        **drift_shape(session, since, until, known),
     }
 
 

@@ -1,7 +1,7 @@
 """All charts together: of each stream and measure, judged, with what they alarm and how they stand."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from rtseg_daemon.upkeep.drift.chart import Judged, Point, chart
@@ -57,17 +57,18 @@ class Chart:
 SIDES = {1: "above", -1: "below"}
 
 
-def charts_of(streams: Streams) -> Iterator[Chart]:
+def charts_of(streams: Streams, scanners: Container[str] | None = None) -> Iterator[Chart]:
     """Every chart that has a case, streams in their order, measures in theirs.
 
-    A scanner has charts of its own where there are several.
+    A scanner has charts of its own where there are several. `scanners` asks for those alone, empty for all together.
     """
-    scanners = defaultdict[tuple[str, str, str], set[str]](set)
+    known = defaultdict[tuple[str, str, str], set[str]](set)
     for stream in streams.points:
-        scanners[stream.bundle, stream.route, stream.organ].add(stream.scanner)
+        known[stream.bundle, stream.route, stream.organ].add(stream.scanner)
     for stream in sorted(streams.points):
-        if stream.scanner and len(scanners[stream.bundle, stream.route, stream.organ]) < 3:
-            continue  # the only one: the chart of all scanners is its own
+        alone = known[stream.bundle, stream.route, stream.organ] == {"", stream.scanner}
+        if (stream.scanner and alone) or (scanners is not None and stream.scanner not in scanners):
+            continue
         for measure in MEASURES:
             if points := streams.points[stream].get(measure.key):
                 yield chart_of(stream, measure, points)

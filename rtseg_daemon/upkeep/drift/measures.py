@@ -35,6 +35,8 @@ def logarithmic(offset: float) -> Scale:
 
 AS_IT_IS = Scale(float, float)
 SHARE = Scale(logit, logistic)
+BOUNDED = Scale(float, lambda raw: min(1.0, max(0.0, raw)))
+"""A share that often is 0: as it is, and no limit lies outside."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ MEASURES = (
     Measure("added_path_mm", "added path", "mm", "returned", logarithmic(50.0), 0.15, 0),
     Measure("hd95_mm", "HD95", "mm", "returned", logarithmic(1.0), 0.1, 1),
     Measure("volume_ratio", "volume, theirs over ours", "", "returned", logarithmic(0.0001), 0.02, 2),
-    Measure("untouched", "slices left as they were", "", "returned", AS_IT_IS, 0.05, 2),
+    Measure("untouched", "slices left as they were", "", "returned", BOUNDED, 0.05, 2),
     Measure("left_alone", "left as it was", "", "returned", AS_IT_IS, 0.0, 2, True),
     *(Measure(f"edited_{where}", f"edited {where}", "mm", "returned", AS_IT_IS, 0.2, 2) for where in DIRECTIONS),
 )

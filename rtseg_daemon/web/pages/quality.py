@@ -5,14 +5,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
+from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.ledger.engine import reading
-from rtseg_daemon.upkeep.quality import FLAGS, quality_shape
+from rtseg_daemon.upkeep.quality import FLAGS, figures_shape
 from rtseg_daemon.web.pages.charts import Point, columns, stacked, trend
+from rtseg_daemon.web.pages.drifting import Choice, board_of, drift_values
 from rtseg_daemon.web.pages.known_bundles import versions_by_digest
 from rtseg_daemon.web.pages.render import page
 from rtseg_daemon.web.pages.words import clean
 from rtseg_daemon.web.people.guard import Viewer
-from rtseg_daemon.web.place import Here
+from rtseg_daemon.web.place import Here, Place
 
 router = APIRouter(include_in_schema=False)
 DAY_SECONDS = 86400.0
@@ -22,12 +24,19 @@ MEASURES = (("volume_ml", "volume, ml"), ("vvc", "VVC"), ("predicted_dice", "pre
 
 @router.get("/quality")
 def quality(
-    request: Request, person: Viewer, place: Here, days: Annotated[int, Query(ge=1, le=3650)] = 90, bundle: str = ""
+    request: Request,
+    person: Viewer,
+    place: Here,
+    days: Annotated[int, Query(ge=1, le=3650)] = 90,
+    bundle: str = "",
+    route: str = "",
+    organ: str = "",
+    scanner: str = "",
 ) -> HTMLResponse:
     """The page of one bundle, the one with most cases where none is named."""
-    now = place.now()
+    now, versions = place.now(), versions_by_digest(place.models)
     with reading(place.engine) as session:
-        shape = quality_shape(session, now - days * DAY_SECONDS, now, versions_by_digest(place.models))
+        shape = figures_shape(session, now - days * DAY_SECONDS, now, versions)
     ordered = sorted(shape["bundles"], key=lambda one: -one["cases"])
     chosen = next((one for one in ordered if key_of(one) == bundle), ordered[0] if ordered else None)
     times = shape["delivery_seconds"]
@@ -41,7 +50,8 @@ def quality(
         bundles=[(key_of(one), one) for one in ordered],
         chosen=chosen,
         chosen_key=key_of(chosen) if chosen else "",
-        organs=[organ_charts(organ) for organ in chosen["organs"]] if chosen else [],
+        organs=[one | {"bar": stacked(one["flags"])} for one in chosen["organs"]] if chosen else [],
+        **(drifts(place, without_version(chosen["name"]), versions, Choice(route, organ, scanner)) if chosen else {}),
         measures=MEASURES,
         flag_names=FLAGS,
         throughput=shape["throughput"],
@@ -62,18 +72,6 @@ def day_parts(day: dict[str, Any]) -> dict[str, int]:
     return {"delivered": day["delivered"], "other": rest, "held": day["held"], "failed": day["failed"]}
 
 
-def organ_charts(organ: dict[str, Any]) -> dict[str, Any]:
-    """An organ with the bar of its flags and a trend for each measure."""
-    trends = {
-        name: trend(
-            [
-                Point(week["week"], week[name]["median"], week[name]["p10"], week[name]["p90"])
-                for week in organ["weeks"]
-                if week[name]
-            ],
-            least=0.0 if name == "vvc" else None,
-            most=1.0 if name == "predicted_dice" else None,
-        )
-        for name, _ in MEASURES
-    }
-    return organ | {"bar": stacked(organ["flags"]), "trends": trends}
+def drifts(place: Place, bundle: str, versions: dict[str, str], choice: Choice) -> dict[str, Any]:
+    """The charts of a bundle."""
+    return drift_values(board_of(place.engine, bundle, versions), choice)
