@@ -60,8 +60,8 @@ class Commands(LaterGroup):
         LaterCommand("alarms", f"{HERE}.alarms:app", "Alarms: what people were told, and who has seen it."),
         LaterCommand(
             "quality",
-            f"{HERE}.quality:quality",
-            "Flags, volumes and predicted Dice per organ over time, throughput, time from last image to delivery.",
+            f"{HERE}.quality:app",
+            "Flags, volumes and predicted Dice per organ over time, control charts, throughput, time to delivery.",
         ),
         LaterCommand("feedback", f"{HERE}.feedback:app", "Structure sets that came back."),
         LaterCommand("models", f"{HERE}.models:app", "Model bundles."),
