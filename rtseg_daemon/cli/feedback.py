@@ -15,7 +15,7 @@ from rtseg_daemon.cli.common import (
     who,
 )
 from rtseg_daemon.ledger import returned, returned_views
-from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.states import ReturnedState
 
 app = typer.Typer(
@@ -92,16 +92,15 @@ def explain_name(
     Example: rtseg-daemon feedback map "Ohrspeichel li" Parotid_L
     """
     # numpy, which the other commands do not need
-    from rtseg_daemon.feedback.mapping import explain
+    from rtseg_daemon.upkeep.deciding import Desk
+    from rtseg_daemon.upkeep.explaining import explain_name
 
     if name is None:
         return list_names(config, as_json)
     if (organ is None) != none:
         raise typer.BadParameter("say either the organ or --none")
     ledger = open_existing(config)
-    with writing(ledger.engine) as session:
-        row = explain(session, name, organ, who(), why)
-        shape = returned_views.name_shape(row)
+    shape = explain_name(Desk(ledger.engine, ledger.config, who()), name, organ, why)
     return print_done(shape, f"{name!r} is {organ or 'none of our organs'}", as_json)
 
 

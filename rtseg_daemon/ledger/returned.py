@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.clock import or_now
@@ -73,9 +73,11 @@ def _oldest(session: Session, state: ReturnedState) -> int | None:
     return session.scalar(select(ReturnedSet.id).where(ReturnedSet.state == state).order_by(ReturnedSet.id).limit(1))
 
 
-def all_returned(session: Session, state: ReturnedState | None = None) -> Sequence[ReturnedSet]:
+def all_returned(
+    session: Session, state: ReturnedState | None = None, limit: int | None = None
+) -> Sequence[ReturnedSet]:
     """Sets that came back, newest first."""
-    query = select(ReturnedSet).order_by(ReturnedSet.id.desc())
+    query = select(ReturnedSet).options(selectinload(ReturnedSet.rois)).order_by(ReturnedSet.id.desc()).limit(limit)
     return session.scalars(query if state is None else query.where(ReturnedSet.state == state)).all()
 
 

@@ -5,7 +5,7 @@ from fastapi import FastAPI
 from rtseg_daemon.web.pages import routes as pages
 from rtseg_daemon.web.people import first_page, login, oidc_pages
 from rtseg_daemon.web.place import Place
-from rtseg_daemon.web.rest import acting, description, health, looking, metrics
+from rtseg_daemon.web.rest import acting, description, health, looking, metrics, returning
 from rtseg_daemon.web.safety.bodies import Bodies
 from rtseg_daemon.web.safety.headers import Headers
 from rtseg_daemon.web.safety.hosts import Hosts
@@ -20,6 +20,7 @@ ROUTERS = (
     viewer.router,
     looking.router,
     acting.router,
+    returning.router,
     description.router,
     health.router,
     metrics.router,

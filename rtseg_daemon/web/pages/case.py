@@ -19,6 +19,7 @@ from rtseg_daemon.upkeep.case_files import image_files, result_file
 from rtseg_daemon.web.pages.charts import dice_bar, stacked
 from rtseg_daemon.web.pages.offers import OF_JOBS, may_send_again, offered
 from rtseg_daemon.web.pages.render import page
+from rtseg_daemon.web.pages.returning import returned_of
 from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here, Place
 from rtseg_daemon.web.seen import seen
@@ -86,6 +87,7 @@ def facts(session: Session, place: Place, job_id: int) -> dict[str, Any]:
         "problems": [one for one in (*([result] if result else []), *problems) if one.problem],
         "viewable": bool(kept) and not problems,
         "siblings": siblings(session, job),
+        "returned": returned_of(session, job.series_id),
         "send_again": {one.id for one in job.deliveries if may_send_again(one)},
         "offered": offered(job),
         "as_of": newest_event(session),

@@ -17,6 +17,7 @@ PAGES = (
     ("/", "Now"),
     ("/worklist", "Worklist"),
     ("/cases", "Cases"),
+    ("/feedback", "Feedback"),
     ("/bundles", "Bundles"),
     ("/quality", "Quality"),
     ("/audit", "Audit"),

@@ -9,6 +9,7 @@ from rtseg_daemon.ledger.urgency import Need, Waiting, waiting_jobs, waiting_ser
 from rtseg_daemon.upkeep.lateness import late_series
 from rtseg_daemon.web.pages.offers import OF_JOBS
 from rtseg_daemon.web.pages.render import page
+from rtseg_daemon.web.pages.returning import waiting_names
 from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here, Place
 
@@ -30,12 +31,15 @@ CAN_BE_DONE: dict[Need, tuple[str, ...]] = {
 def worklist(request: Request, person: Viewer, place: Here) -> HTMLResponse:
     """The page."""
     waiting, as_of = gather(place)
+    with reading(place.engine) as session:
+        names = len(waiting_names(session))
     return page(
         request,
         person,
         "worklist.html",
         waiting=waiting[:SHOWN],
         left_out=max(0, len(waiting) - SHOWN),
+        names=names,
         counts={need: sum(one.need is need for one in waiting) for need in Need},
         actions=CAN_BE_DONE,
         offers=OF_JOBS,

@@ -16,6 +16,7 @@ PAGES = {
     f"/cases/{LAST}": f"Job {LAST}",
     f"/cases/{LAST}/files": f"Files of job {LAST}",
     f"/cases/{LAST}/rerun": "Run again",
+    "/feedback": "Feedback",
     "/bundles": "Bundles",
     "/quality": "Quality",
     "/audit": "Audit",
