@@ -60,6 +60,10 @@ class MadeWay(RtsegError):
     """A shadow's job was at work and somebody waits for another one. It is done later, from the beginning."""
 
 
+class FeedbackError(RtsegError):
+    """What came back cannot be exported. The message names the case or the folder, and what to do."""
+
+
 class StorageError(RtsegError):
     """The storage directory cannot be used, another daemon uses it, or a file in it is damaged. The message says so."""
 

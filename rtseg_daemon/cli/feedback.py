@@ -1,5 +1,6 @@
 """`rtseg-daemon feedback ...`: structure sets that came back from planning systems, and what their names mean."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -102,6 +103,40 @@ def explain_name(
     ledger = open_existing(config)
     shape = explain_name(Desk(ledger.engine, ledger.config, who()), name, organ, why)
     return print_done(shape, f"{name!r} is {organ or 'none of our organs'}", as_json)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option(help="Folder of the data set.", show_default=False)],
+    config: ConfigFile = None,
+    only: Annotated[Path | None, typer.Option(help="List of consenting PatientIDs; default: feedback.only.")] = None,
+    key: Annotated[Path | None, typer.Option(help="The key file; default: patients.key beside OUT.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Approved contours that a person edited, as a data set for `rtseg-train`.
+
+    Said again, it brings the set up to date. No name, date or identifier of a
+    patient is in it. Which case is whose stands in the key file: keep it apart.
+
+    Example: rtseg-daemon feedback export --out sets/clinic
+    """
+    # numpy and pydicom, which the other commands do not need
+    from rtseg_daemon.feedback import export as exporting
+
+    ledger = open_existing(config)
+    opened = exporting.open_key(key or out.resolve().parent / exporting.KEY_NAME)
+    desk = exporting.Desk(ledger.engine, ledger.config)
+    done = exporting.export(desk, out, opened, only or ledger.config.feedback.only, who())
+    for line in done.left_out:
+        typer.echo(line, err=True)
+    shape = {"out": str(out), "key": str(opened.path)} | vars(done)
+    cases = len(done.added) + len(done.kept)
+    print_done(
+        shape,
+        f"{out}: {cases} cases, {len(done.added)} of them new or newer; {len(done.removed)} removed; "
+        f"{len(done.left_out)} left out; {done.untouched} contours untouched",
+        as_json,
+    )
 
 
 def list_names(config: ConfigFile, as_json: bool) -> None:

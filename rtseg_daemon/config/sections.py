@@ -345,12 +345,14 @@ class Feedback(Section):
 
     `poll`: the query peers are asked for them too, every `poll_minutes`. `days`: how long after a delivery they are
     asked for and waited for, and what they are compared with is kept. `max_object_mb`: the largest that is taken.
+    `only`: a list of PatientIDs, one a line, who agreed that their contours are learned from. None: all are exported.
     """
 
     poll: bool = False
     days: Annotated[float, Field(gt=0)] = 30
     poll_minutes: Seconds = 60
     max_object_mb: Annotated[int, Field(ge=1, le=4096)] = 512
+    only: Path | None = None
 
 
 class Logging(Section):

@@ -21,7 +21,7 @@ def keep_golden(cases: Sequence[Listed], organs: Sequence[str], folder: Path) ->
     ExportError for a folder in a repository, a full disk, and cases without an organ of the bundle.
     """
     refuse_repository(folder)
-    out = [keep(one.load(), organs, folder) for one in cases if drawn_of(one, organs)]
+    out = [keep(one.independent(), organs, folder) for one in cases if drawn_of(one, organs)]
     if not out:
         raise ExportError(f"no golden case has an organ of this bundle drawn ({', '.join(organs)})")
     return out
@@ -42,7 +42,9 @@ def drawn_of(one: Listed, organs: Sequence[str]) -> list[str]:
     """The organs of the bundle that are drawn in a case."""
     status = one.entry["status"]
     assert isinstance(status, dict)
-    return [organ for organ in organs if status.get(organ) == "drawn"]
+    untouched = one.entry.get("untouched", [])
+    assert isinstance(untouched, list)
+    return [organ for organ in organs if status.get(organ) == "drawn" and organ not in untouched]
 
 
 def keep(case: Case, organs: Sequence[str], folder: Path) -> Golden:

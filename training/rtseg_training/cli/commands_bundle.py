@@ -32,7 +32,7 @@ from rtseg_training.measure.audit import audit_case
 from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
 from rtseg_training.measure.figures import write_figures
 from rtseg_training.measure.tables import markdown, read_csv, summary, write_report
-from rtseg_training.sets.joined import Listed, check_drawn, cut_by_import, listed, loaded
+from rtseg_training.sets.joined import Listed, check_drawn, cut_by_import, independent, listed, loaded
 
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 Limit = Annotated[int, typer.Option(help="Only the first N cases; 0: all.")]
@@ -103,7 +103,7 @@ def calibrated(
     segmenter = open_segmenter(bundle, threads)
     with tempfile.TemporaryDirectory(prefix="rtseg-members-") as folder:
         with counted("members", len(validation)) as tick:
-            collected = collect(segmenter, [one.load for one in validation], Path(folder), tick)
+            collected = collect(segmenter, [one.independent for one in validation], Path(folder), tick)
         with counted("copies", further.copies * len(validation)) as tick:
             result = calibrate(segmenter, collected, further=further, report=tick)
     write_report(report, result.evaluation, 3.0, f"{bundle.name} {bundle.version}, cross-fitted on validation")
@@ -303,7 +303,7 @@ def evaluate_command(
     cases = some_cases(data, limit)
     segmenter = open_segmenter(known, threads)
     with counted("cases", len(cases)) as tick:
-        found = evaluate(segmenter, loaded(cases), tolerance_mm, tick, divide)
+        found = evaluate(segmenter, independent(cases), tolerance_mm, tick, divide)
     title = f"{known.name} {known.version} on {' and '.join(folder.name for folder in data)}"
     write_report(out, found, tolerance_mm, title if divide == 1 else f"{title}, pixels divided {divide} x {divide}")
     write_figures(out, found)

@@ -94,6 +94,9 @@ def split_command(
     held_out: Annotated[float, typer.Option(help="Hold out this share of the patients, such as 0.2.")] = 0.0,
     out: Annotated[Path | None, typer.Option(help="Folder of the parts; left out: SET-split beside the set.")] = None,
     seed: Annotated[int, typer.Option(help="Another seed divides otherwise.")] = 0,
+    steady: Annotated[
+        bool, typer.Option("--steady", help="For a set that grows: nobody who is held out is ever learned later.")
+    ] = False,
 ) -> None:
     """Divide data sets by their patients: all CTs of one patient lie on one side. Nothing is copied.
 
@@ -102,7 +105,7 @@ def split_command(
     if bool(folds) == bool(held_out):
         raise typer.BadParameter("give --folds N or --held-out SHARE")
     cases = cases_to_split(data)
-    parts = parts_of(cases, folds, held_out, seed)
+    parts = parts_of(cases, folds, held_out, seed, steady)
     place = out or data[0].resolve().parent / f"{data[0].resolve().name}-split"
     write_parts(place, parts, f"{called(data)}, seed {seed}", key_of_set(data[0]))
     for name, part in parts.items():

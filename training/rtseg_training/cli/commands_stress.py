@@ -10,7 +10,7 @@ from rtseg_training.cli.console import counted
 from rtseg_training.measure.evaluate import open_bundle, open_segmenter
 from rtseg_training.measure.stress import UNALTERED, Outcome, chosen_faults, faulty_copies, outcome, stress_table
 from rtseg_training.measure.tables import write_csv
-from rtseg_training.sets.joined import check_drawn, loaded
+from rtseg_training.sets.joined import check_drawn, independent
 
 
 def stress_command(
@@ -33,7 +33,7 @@ def stress_command(
     outcomes: list[Outcome] = []
     total = sum(1 + len(chosen_faults(number, copies)) for number in range(len(cases)))
     with counted("copies", total) as tick:
-        for number, case in enumerate(loaded(cases)):
+        for number, case in enumerate(independent(cases)):
             for copy, fault in [(case, UNALTERED), *faulty_copies(case, number, copies, seed)]:
                 outcomes.append(outcome(copy, fault, known, lambda one: segmenter.segment_volume(one.ct)))
                 tick(copy.name)

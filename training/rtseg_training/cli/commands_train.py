@@ -28,7 +28,7 @@ from rtseg_training.learn.runlog import Progress
 from rtseg_training.learn.stopping import UNFINISHED, Stop, heeding
 from rtseg_training.learn.trainer import Run, network_of
 from rtseg_training.measure.evaluate import evaluate, open_bundle, open_segmenter
-from rtseg_training.sets.joined import called, check_drawn, listed, loaded
+from rtseg_training.sets.joined import called, check_drawn, independent, listed
 
 Threads = Annotated[int, typer.Option(help="Processor threads; 0: all.")]
 StopAfter = Annotated[
@@ -218,7 +218,7 @@ def refresh_command(
     new = refreshed(old, recipe, runs, out.resolve(), version, [one.entry for one in listed(*data)])
     held = listed(*validation)
     with counted("old and new", 2 * len(held)) as tick:
-        results = [evaluate(open_segmenter(b, threads), loaded(held), 3.0, tick) for b in (old, new)]
+        results = [evaluate(open_segmenter(b, threads), independent(held), 3.0, tick) for b in (old, new)]
     report = comparison(results[0], results[1], (f"{old.name} {old.version}", f"{new.name} {new.version}"))
     (runs / "comparison.md").write_text(report)
     typer.echo(report)

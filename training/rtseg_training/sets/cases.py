@@ -6,7 +6,7 @@ not listed was *not annotated*, and is never taught as background.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -130,6 +130,18 @@ def body_alone(case: Case) -> Case:
         raise CaseError(f"case {case.name}: no body found in the CT (nothing above -350 HU)")
     hu = np.where(body_mask(case.ct), case.ct.array, np.int16(AIR_HU))[box.slices]
     return replace(case, ct=case.ct.crop(box).with_array(hu), bits=case.bits[box.slices])
+
+
+def without(case: Case, structures: Collection[str]) -> Case:
+    """The case as if these had not been annotated."""
+    kept = tuple(name for name in case.structures if name not in structures)
+    if kept == case.structures:
+        return case
+    kind = case.bits.dtype.type
+    bits = np.zeros_like(case.bits)
+    for place, name in enumerate(kept):
+        bits |= np.left_shift(case.mask(name).astype(case.bits.dtype), kind(place))
+    return replace(case, bits=bits, structures=kept, status={name: case.status[name] for name in kept})
 
 
 def save_case(case: Case, folder: Path, file: str = "") -> Entry:

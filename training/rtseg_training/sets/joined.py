@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtseg_training.errors import CaseError
-from rtseg_training.sets.cases import Case, load_case
+from rtseg_training.sets.cases import Case, load_case, without
 from rtseg_training.sets.manifest import Entry, key_of_set, keys_of, patient_of, read_manifest
 
 
@@ -34,6 +34,15 @@ class Listed:
         """The case itself. Raises CaseError if its file was altered or is damaged."""
         return load_case(self.folder, self.entry)
 
+    def independent(self) -> Case:
+        """The case without contours that a person left as a bundle had drawn them: these measure nothing.
+
+        Raises CaseError as `load` does.
+        """
+        untouched = self.entry.get("untouched", [])
+        assert isinstance(untouched, list)
+        return without(self.load(), untouched)
+
 
 def listed(*folders: Path) -> list[Listed]:
     """Every case of these data sets, in their order, one that is in two of them once.
@@ -56,6 +65,11 @@ def listed(*folders: Path) -> list[Listed]:
 def loaded(cases: Iterable[Listed]) -> Iterator[Case]:
     """These cases one after the other: only the one at work is in memory."""
     return (one.load() for one in cases)
+
+
+def independent(cases: Iterable[Listed]) -> Iterator[Case]:
+    """The same, to measure on: without contours that are no truth of their own."""
+    return (one.independent() for one in cases)
 
 
 def load_cases(*folders: Path) -> list[Case]:
@@ -127,8 +141,10 @@ def check_drawn(folders: Sequence[Path], organs: Sequence[str], what: str, limit
     cases = listed(*folders)
     for one in cases[:limit] if limit else cases:
         status = one.entry["status"]
+        untouched = one.entry.get("untouched", [])
         assert isinstance(status, dict)
-        if any(status.get(organ) == "drawn" for organ in organs):
+        assert isinstance(untouched, list)
+        if any(status.get(organ) == "drawn" and organ not in untouched for organ in organs):
             return
     place = called(folders)
     some = f"no case among the first {limit} of {place}" if 0 < limit < len(cases) else f"no case of {place}"

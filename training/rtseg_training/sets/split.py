@@ -34,6 +34,21 @@ def kept_aside(patients: Sequence[str], share: float, seed: int) -> set[str]:
     return set(order[: min(len(order) - 1, max(1, round(share * len(order))))])
 
 
+def steadily_aside(patients: Sequence[str], share: float, seed: int) -> set[str]:
+    """The patients that are held out, each by itself: nobody changes sides as a set grows.
+
+    Raises CaseError if nobody is left on one side.
+    """
+    place = {one: int(hashlib.sha256(f"{seed} {one}".encode()).hexdigest()[:8], 16) / 2**32 for one in patients}
+    aside = {one for one, where in place.items() if where < share}
+    if not 0 < len(aside) < len(place):
+        raise CaseError(
+            f"a steady share of {share:g} of {len(place)} patients leaves nobody on one side; wait for more patients, "
+            "or give another --seed from the first time on"
+        )
+    return aside
+
+
 def cases_to_split(folders: Sequence[Path]) -> list[Listed]:
     """Every case, with its patient known. Raises CaseError naming the set in which one is not, or sets of two keys."""
     cases = listed(*folders)
@@ -54,11 +69,16 @@ def cases_to_split(folders: Sequence[Path]) -> list[Listed]:
     return cases
 
 
-def parts_of(cases: Sequence[Listed], folds: int, share: float, seed: int) -> dict[str, list[Listed]]:
-    """The parts by their folder's name: `folds` of them, or `train` and `held-out` where `folds` is 0."""
+def parts_of(
+    cases: Sequence[Listed], folds: int, share: float, seed: int, steady: bool = False
+) -> dict[str, list[Listed]]:
+    """The parts by their folder's name: `folds` of them, or `train` and `held-out` where `folds` is 0.
+
+    `steady`: each patient's side depends on nobody else.
+    """
     whose = groups_of(cases)
     if not folds:
-        aside = kept_aside(whose, share, seed)
+        aside = (steadily_aside if steady else kept_aside)(whose, share, seed)
         return both(cases, whose, aside, "train", "held-out")
     out: dict[str, list[Listed]] = {}
     for number, aside in enumerate(in_folds(whose, folds, seed), 1):

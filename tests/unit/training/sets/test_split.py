@@ -9,7 +9,7 @@ from rtseg_training.errors import CaseError
 from rtseg_training.sets.cases import Case, save_case
 from rtseg_training.sets.joined import listed, load_cases, refuse_shared
 from rtseg_training.sets.manifest import write_manifest
-from rtseg_training.sets.split import cases_to_split, in_folds, kept_aside, shuffled
+from rtseg_training.sets.split import cases_to_split, in_folds, kept_aside, shuffled, steadily_aside
 from typer.testing import CliRunner, Result
 
 from rtseg_daemon.anatomy.volume import Volume
@@ -135,3 +135,14 @@ def test_folds_or_a_share_must_be_given(ten: Path, words: list[str]) -> None:
     done = run(ten, *words)
     assert done.exit_code == 2
     assert "give --folds N or --held-out SHARE" in done.output
+
+
+def test_nobody_changes_sides_as_a_set_grows() -> None:
+    patients = [f"pt_{number}" for number in range(400)]
+    few, many = steadily_aside(patients[:60], 0.3, 0), steadily_aside(patients, 0.3, 0)
+    assert few == many & set(patients[:60])
+    assert 0.2 < len(many) / 400 < 0.4
+    exact = kept_aside(patients, 0.3, 0)
+    assert kept_aside(patients[:60], 0.3, 0) != exact & set(patients[:60]), "an exact share moves people"
+    with pytest.raises(CaseError, match="leaves nobody on one side"):
+        steadily_aside(patients[:1], 0.3, 0)
