@@ -1,4 +1,4 @@
-"""`feedback export`: the clinic's approved contours as a data set that `rtseg-train` reads, made and brought up to date.
+"""`feedback export`: approved contours as a data set that `rtseg-train` reads, made and brought up to date.
 
 The set holds no name, no date and no identifier of a patient. Which case is whose stands in the key file beside it.
 """
