@@ -18,6 +18,7 @@ from rtseg_daemon.cli.common import (
 from rtseg_daemon.ledger import returned, returned_views
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.states import ReturnedState
+from rtseg_daemon.upkeep import deciding
 
 app = typer.Typer(
     help="Structure sets that came back.\n\nExample: rtseg-daemon feedback list --state NAMES",
@@ -93,7 +94,6 @@ def explain_name(
     Example: rtseg-daemon feedback map "Ohrspeichel li" Parotid_L
     """
     # numpy, which the other commands do not need
-    from rtseg_daemon.upkeep.deciding import Desk
     from rtseg_daemon.upkeep.explaining import explain_name
 
     if name is None:
@@ -101,7 +101,7 @@ def explain_name(
     if (organ is None) != none:
         raise typer.BadParameter("say either the organ or --none")
     ledger = open_existing(config)
-    shape = explain_name(Desk(ledger.engine, ledger.config, who()), name, organ, why)
+    shape = explain_name(deciding.Desk(ledger.engine, ledger.config, who()), name, organ, why)
     return print_done(shape, f"{name!r} is {organ or 'none of our organs'}", as_json)
 
 
