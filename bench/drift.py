@@ -1,6 +1,6 @@
 """The control charts on made-up departments: false alarms in cases without a drift, and how soon a drift is told.
 
-    python bench/drift.py [--patients 2000] [--departments 200] [--seed 7]
+    python bench/drift.py [--patients 600] [--departments 100] [--seed 7]
 
 Patients are made from masks as in `tests/drifting.py`, and their figures measured by `feedback.difference`. A
 department's cases are drawn from them. "Marks" are what Nelson's rules 1 to 3 find, each of which would be an alarm if
@@ -50,8 +50,8 @@ def delays(usual: list[Values], drifted: list[Values], departments: int) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patients", type=int, default=2000)
-    parser.add_argument("--departments", type=int, default=200)
+    parser.add_argument("--patients", type=int, default=600)
+    parser.add_argument("--departments", type=int, default=100)
     parser.add_argument("--seed", type=int, default=7)
     asked = parser.parse_args()
     usual = cases(USUAL, asked.patients, asked.seed)

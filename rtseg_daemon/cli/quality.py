@@ -35,6 +35,11 @@ class Quality(LaterGroup):
         LaterCommand(
             "report", "rtseg_daemon.cli.quality_report:report", "A month's figures, charts and alarms as one HTML file."
         ),
+        LaterCommand(
+            "anew",
+            "rtseg_daemon.cli.quality_anew:anew",
+            "Make the limits of an organ's charts anew, from the cases that come from now on.",
+        ),
     )
 
 

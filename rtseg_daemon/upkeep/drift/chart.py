@@ -1,6 +1,7 @@
 """A control chart for single values: each case in its turn, judged by the limits in force then. Pure.
 
-Limits belong to a version. Until a version has limits of its own its cases are judged by those that were in force
+A run on one side makes no limits, whether or not it alarms: it may be the beginning of a drift. Limits belong to a
+version. Until a version has limits of its own its cases are judged by those that were in force
 before, so that a version that contours otherwise shows at once. What was said of a case does not change when cases come
 after it.
 """
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from rtseg_daemon.upkeep.drift.limits import RUN, STAGES, Limits, limits_of
 from rtseg_daemon.upkeep.drift.measures import Measure
-from rtseg_daemon.upkeep.drift.rules import confirmed, marks
+from rtseg_daemon.upkeep.drift.rules import SIDE, confirmed, marks
 
 QUIET = 9
 """So many cases without a confirmed mark end an alarm's stretch. Then the chart can alarm again."""
@@ -25,12 +26,14 @@ class Point:
         case: the job's number.
         version: of the bundle.
         value: in the measure's unit.
+        era: how often a person had limits made anew before it.
     """
 
     at: float
     case: int
     version: str
     value: float
+    era: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,21 @@ class Walk:
 
     def step(self, point: Point) -> None:
         """Judge the next case, and make limits where there are now enough cases."""
-        if self.judged and self.judged[-1].point.version != point.version:
+        before = self.judged[-1].point if self.judged else point
+        if (before.version, before.era) != (point.version, point.era):
             self.begun, self.stretch = len(self.judged), 0
+        if before.era != point.era:
+            self.versions, self.in_force = {}, None
         self.raw.append(self.measure.scale.there(point.value))
         version = self.versions.setdefault(point.version, Version())
         limits = version.limits or self.in_force
         carried = version.limits is None
         self.judged.append(Judged(point, None, False) if limits is None else self.judge(point, limits, carried))
-        if not self.judged[-1].apart:
+        last = self.judged[-1]
+        if not last.apart:
             version.usable.append(len(self.judged) - 1)
+            if SIDE in last.marks and not last.carried:
+                version.usable = [k for k in version.usable if k <= len(self.judged) - 1 - RUN]
             self.make_limits(version)
         self.in_force = version.limits or self.in_force
 

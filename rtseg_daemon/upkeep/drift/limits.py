@@ -10,7 +10,7 @@ STAGES = {20: "provisional", 50: "set", 150: "set anew"}
 """From so many cases on limits are made, and made again, of all cases up to then."""
 SIGMAS = 3.0
 """Of the limits: Nelson's first rule."""
-SURE_SIGMAS = 4.0
+SURE_SIGMAS = 3.5
 """Of the mean of a run that alarms."""
 RUN = 9
 """Cases in a row on one side: Nelson's second rule."""

@@ -51,7 +51,7 @@ def confirmed(window: Sequence[float], limits: Limits) -> tuple[int, int]:
     """(side, how many of the last cases say so) where a mark is confirmed, else (0, 0).
 
     Four of seven, the last one among them, beyond the same limit and beyond all that was seen before. Or nine in a row
-    on one side whose mean is four standard errors away even without the two that lie farthest.
+    on one side whose mean is 3.5 standard errors away even without the two that lie farthest.
     """
     last = window[-OF:]
     if last[-1] > limits.sure_high and sum(value > limits.sure_high for value in last) >= FEW:

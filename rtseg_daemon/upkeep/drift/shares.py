@@ -19,7 +19,7 @@ OF_LATE = 15
 RARE = 0.00135
 """Chance of a ten beyond one of its limits: that of a value beyond three sigmas."""
 SURE = 3e-5
-"""Chance of so many of the last cases, from which on a person is told: that of a mean beyond four sigmas."""
+"""Chance of so many of the last cases, from which on a person is told."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,9 @@ def share_chart(points: Sequence[Point]) -> list[Ten]:
     said: tuple[int, int | None] = (0, None)
     judged_by: tuple[Known | None, bool] = (None, False)
     for point in points:
-        if late and late[-1].version != point.version:
+        if late and late[-1].era != point.era:
+            count.versions, count.in_force = {}, None
+        if late and (late[-1].version, late[-1].era) != (point.version, point.era):
             tens += ten_of(open_ten, judged_by, said, count.told != 0)
             open_ten, late, said, count.told = [], [], (0, None), 0
         version = count.versions.setdefault(point.version, Version())

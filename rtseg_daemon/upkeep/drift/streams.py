@@ -19,6 +19,7 @@ from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet
 from rtseg_daemon.ledger.schema import Event, Instance, Job, Series
 from rtseg_daemon.upkeep.drift.chart import Point
 from rtseg_daemon.upkeep.drift.coverage import Foretold
+from rtseg_daemon.upkeep.drift.eras import Era, eras
 from rtseg_daemon.upkeep.drift.measures import values_of_ours, values_of_returned
 
 FIRST, LAST = 200, 400
@@ -57,13 +58,15 @@ class Streams:
     points: dict[Stream, dict[str, list[Point]]] = field(default_factory=lambda: defaultdict(dict))
     foretold: dict[tuple[Stream, str], list[Foretold]] = field(default_factory=lambda: defaultdict(list))
     """By stream and version."""
+    eras: Sequence[Era] = ()
 
     def add(self, case: Case, organ: str, at: float, values: Mapping[str, float]) -> None:
         """Enter an organ of a case into the stream of all scanners and into that of its own."""
+        era = sum(one.at <= at and one.holds(case.bundle, case.route, organ) for one in self.eras)
         for scanner in dict.fromkeys(("", case.scanner)):
             measures = self.points[Stream(case.bundle, case.route, organ, scanner)]
             for key, value in values.items():
-                measures.setdefault(key, []).append(Point(at, case.job, case.version, value))
+                measures.setdefault(key, []).append(Point(at, case.job, case.version, value, era))
 
 
 @dataclass(frozen=True)
@@ -77,7 +80,7 @@ class Wanted:
 
 def read_streams(session: Session, versions: Mapping[str, str], wanted: Wanted = Wanted()) -> Streams:
     """All streams, or those that are wanted. `versions` gives the version for a bundle's digest."""
-    streams = Streams()
+    streams = Streams(eras=eras(session))
     add_ours(session, streams, versions, wanted)
     add_returned(session, streams, versions, wanted)
     return streams

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.upkeep.drift.board import Chart, charts_of
+from rtseg_daemon.upkeep.drift.eras import eras
 from rtseg_daemon.upkeep.drift.measures import MEASURES
 from rtseg_daemon.upkeep.drift.shape import coverage_shapes, limits_shape, state_of
 from rtseg_daemon.upkeep.drift.streams import Stream, Streams, Switch, Wanted, read_streams, switches
@@ -41,7 +42,7 @@ class Choice:
 def board_of(engine: Engine, bundle: str, versions: Mapping[str, str]) -> Board:
     """The board of a bundle, made anew when a job, something that came back or another version is new."""
     with reading(engine) as session:
-        known = (*stamp(session), len(switches(session)))
+        known = (*stamp(session), len(switches(session)), len(eras(session)))
     return board_at(engine, bundle, tuple(sorted(versions.items())), known)
 
 

@@ -3,11 +3,13 @@
 from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
+from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.events import person as named
 from rtseg_daemon.upkeep import deciding
+from rtseg_daemon.upkeep.drift.eras import Era, begin_era
 from rtseg_daemon.web.people.guard import Operator, Person, Physicist
 from rtseg_daemon.web.place import Here, Place
-from rtseg_daemon.web.rest.asked import Again, Number, Shape, Why, text
+from rtseg_daemon.web.rest.asked import Again, Anew, Number, Shape, Why, text
 
 router = APIRouter(prefix="/api/v1", tags=["act"])
 
@@ -56,3 +58,13 @@ def retry_delivery(person: Operator, place: Here, number: Number) -> Shape:
 def acknowledge(person: Operator, place: Here, number: Number, asked: Why) -> Shape:
     """Note that an alarm was seen. As `alarms ack --json`, of one."""
     return deciding.acknowledge(desk(place, person), number, text(asked.why))
+
+
+@router.post("/quality/anew")
+def limits_anew(person: Physicist, place: Here, asked: Anew) -> Shape:
+    """Make the limits of an organ's charts anew. As `quality anew --json`. 422 without a reason."""
+    if not asked.why.strip():
+        raise HTTPException(422, "why: say why these contours are as they should be")
+    era = Era(place.now(), text(asked.bundle), text(asked.organ), text(asked.route))
+    with writing(place.engine) as session:
+        return begin_era(session, era, who=named(person.name), why=text(asked.why))

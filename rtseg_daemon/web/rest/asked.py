@@ -36,6 +36,14 @@ class Again(Why):
     no_send: bool = False
 
 
+class Anew(Why):
+    """The body of limits made anew. Without a route: of all routes."""
+
+    bundle: str = Field(min_length=1, max_length=200)
+    organ: str = Field(min_length=1, max_length=64)
+    route: str = Field(default="", max_length=200)
+
+
 def seconds(moment: datetime | None) -> float | None:
     """Seconds since 1970. Raises HTTPException (422) for a time that no clock of this machine has."""
     try:

@@ -110,6 +110,12 @@ def test_a_month_has_its_ends_and_nonsense_is_none() -> None:
             month_called(wrong)
 
 
+def test_limits_are_made_anew_with_a_reason(department: Department) -> None:
+    asked = ("anew", "Brainstem", "--bundle", "han-oar", "--json", "--why")
+    assert json.loads(department.run(*asked, "new guideline").stdout)["organ"] == "Brainstem"
+    assert department.run(*asked, "").exit_code == 1
+
+
 def test_a_report_of_no_month_is_wrong_usage(department: Department, tmp_path: Path) -> None:
     assert department.run("report", "--month", "now", "--out", str(tmp_path / "x.html")).exit_code == 2
     assert not (tmp_path / "x.html").exists()

@@ -48,6 +48,13 @@ def test_cases_of_a_drift_make_no_limits() -> None:
     assert abs(found[-1].limits.centre) < 0.5  # type: ignore[union-attr]
 
 
+def test_a_run_on_one_side_makes_no_limits_even_before_it_alarms() -> None:
+    run = [0.35] * 12
+    found = judged(steady(30) + run + steady(40, 0.0, 3))
+    assert not alarmed(found)
+    assert stages(found).index("set") >= 50 + len(run)
+
+
 def test_a_new_version_is_judged_by_the_limits_before_it_until_it_has_its_own() -> None:
     values = steady(60) + steady(30, 3.0, 2)
     found = judged(values, ["1.5"] * 60 + ["1.6"] * 30)

@@ -14,7 +14,7 @@ from rtseg_daemon.upkeep.drift.board import Chart, chart_of, charts_of
 from rtseg_daemon.upkeep.drift.chart import Point
 from rtseg_daemon.upkeep.drift.measures import BY_KEY
 from rtseg_daemon.upkeep.drift.streams import Stream, Switch, read_streams
-from rtseg_daemon.web.pages.control import FRAME, MOST, control
+from rtseg_daemon.web.pages.control import FRAME, MOST, STRIP, control
 from rtseg_daemon.web.pages.drifting import board_of
 from rtseg_daemon.web.place import Place
 from tests.came_back import come_back
@@ -116,6 +116,16 @@ def test_larger_is_higher_and_limits_begin_where_there_are_any() -> None:
     assert step.stage == "provisional"
     assert step.high < step.centre < step.low
     assert picture.steps[-1].x2 == FRAME.x(1)
+
+
+def test_the_range_from_case_to_case_has_a_strip_and_a_jump_stands_out() -> None:
+    picture = control(signed([*[0.0, 0.4] * 12, 9.0, 0.4, 0.2]))
+    assert len(picture.ranges) == 26
+    assert [one.beyond for one in picture.ranges[-4:]] == [False, True, True, False]
+    top, bottom = STRIP
+    assert all(top <= one.y <= bottom for one in picture.ranges)
+    assert picture.range_limit is not None
+    assert control(signed([1.0])).ranges == ()
 
 
 def test_a_version_and_an_activation_are_marked_where_they_began() -> None:
