@@ -34,6 +34,7 @@ class Look:
         files: its images and their digests.
         overtaken: undelivered jobs that were made before the newest slices came, and are not held.
         untold: whether images of it were refused, and nobody was told.
+        patient: its PatientID.
     """
 
     series_id: int
@@ -45,6 +46,7 @@ class Look:
     files: tuple[tuple[Path, str], ...] = ()
     overtaken: tuple[int, ...] = ()
     untold: bool = False
+    patient: str = ""
 
 
 def look(session: Session, series: Series, config: Config, clock: QuietClock) -> Look:
@@ -63,6 +65,7 @@ def look(session: Session, series: Series, config: Config, clock: QuietClock) ->
         files=tuple((config.storage.directory / one.path, one.sha256) for one in instances),
         overtaken=tuple(job.id for job in series.jobs if is_overtaken(job, newest)),
         untold=facts.refused > 0 and not refusals.alarmed(session, series.id),
+        patient=series.patient_id,
     )
 
 

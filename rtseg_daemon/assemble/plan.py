@@ -45,5 +45,5 @@ def plan_for(look: Look, patience: Patience) -> Plan:
     if decision.next is Next.WAIT or still_coming(look.rivals, patience.quiet) or look.untold:
         return Plan(hold_jobs=bool(look.overtaken), alarm=look.untold)
     left_alone = why_left_alone(look.series_id, bool(look.facts.slices), look.route, look.rivals)
-    jobs = look.route.jobs if look.route is not None and not left_alone else ()
+    jobs = look.route.jobs_for(look.patient) if look.route is not None and not left_alone else ()
     return Plan(decision, left_alone, jobs)

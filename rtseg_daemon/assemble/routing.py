@@ -8,7 +8,7 @@ from pathlib import Path
 from rtseg_daemon.assemble.reconstructions import Candidate, preferred
 from rtseg_daemon.bundles import Bundle, Limits, load_bundle, models_of
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import JOINER, Match, Route
+from rtseg_daemon.config.sections import Match, Route
 from rtseg_daemon.errors import RtsegError
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.versions import stamp
@@ -19,7 +19,7 @@ def tolerance_of(route: Route | None, config: Config) -> float:
 
     A bundle that cannot be read allows nothing: a gap is held whatever else is wrong.
     """
-    names = [name for job in (route.jobs if route else ()) for name in job.split(JOINER)]
+    names = route.everything if route else ()
     try:
         limits = [known_bundle(models_of(config), name).limits for name in names] or [Limits()]
     except RtsegError:

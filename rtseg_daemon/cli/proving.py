@@ -2,17 +2,15 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine, or_, select
-from sqlalchemy.orm import Session
+from sqlalchemy import Engine
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import BundleError
 from rtseg_daemon.ledger.engine import database_file, open_ledger, reading
 from rtseg_daemon.ledger.migrate import require_current
-from rtseg_daemon.ledger.schema import Job
-from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.ledger.views import JsonObject
+from rtseg_daemon.upkeep.live import is_live
 from rtseg_daemon.upkeep.promotion import objections, summary
 
 
@@ -47,18 +45,11 @@ def judged(engine: Engine, candidate: Bundle, serving: Bundle, config: Config) -
     return summary(shape)
 
 
-def is_live(session: Session, bundle: Bundle) -> bool:
-    """Whether a case that a bundle contoured was delivered, or done where there is no destination."""
-    done = or_(Job.state == JobState.DELIVERED, (Job.state == JobState.SEGMENTED) & ~Job.deliveries.any())
-    query = select(Job.id).where(Job.bundle_digest.contains(bundle.digest), ~Job.no_send, done).limit(1)
-    return session.scalar(query) is not None
-
-
 def comparison_of(
     engine: Engine, config: Config, a: Bundle, b: Bundle, since: float = 0.0, pictures: Path | None = None
 ) -> JsonObject:
     """`upkeep.comparing.comparison`, once all that is due is measured. `pictures`: a folder for them."""
     # numpy, scipy and matplotlib: rollbacks and lists of models need none
-    from rtseg_daemon.upkeep import comparing
+    from rtseg_daemon.upkeep.measured_comparison import measured_comparison
 
-    return comparing.measured_comparison(engine, config, a, b, since, pictures)
+    return measured_comparison(engine, config, a, b, since, pictures)

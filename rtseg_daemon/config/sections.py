@@ -1,5 +1,6 @@
 """The sections of the configuration file, their defaults, and what each value may be."""
 
+import hashlib
 import re
 from datetime import time
 from pathlib import Path
@@ -198,6 +199,18 @@ class Match(Section):
     series_description: Regex | None = None
 
 
+class Canary(Section):
+    """A candidate that serves a share of a route's patients in its bundle's place. A patient stays on one side."""
+
+    bundle: VersionName
+    share: Annotated[float, Field(gt=0, lt=1)]
+
+    def takes(self, patient: str) -> bool:
+        """Whether this patient is among the share: by a digest, so that it is always the same patients."""
+        place = int(hashlib.sha256(f"{self.bundle} {patient}".encode()).hexdigest()[:8], 16)
+        return place / 2**32 < self.share
+
+
 class Route(Section):
     """Which series, which bundles, to whom.
 
@@ -205,6 +218,7 @@ class Route(Section):
     only the best is segmented and the others are listed. Empty: every series that matches is segmented.
     `rings`: a further ROI around each organ, where members disagree.
     `structure_sets`: whether several bundles make a structure set each, or one in common.
+    `canary`: a candidate that serves a share of the patients.
     `shadow`: candidates that contour the same series once it is delivered. Nothing of that leaves the machine.
     """
 
@@ -218,6 +232,28 @@ class Route(Section):
     research: bool = False
     prefer: tuple[Regex, ...] = ()
     shadow: VersionNames = ()
+    canary: Canary | None = None
+
+    @model_validator(mode="after")
+    def canary_takes_a_place(self) -> Self:
+        if self.canary is not None and without_version(self.canary.bundle) not in map(without_version, self.bundle):
+            raise ValueError(f"canary.bundle {self.canary.bundle} is no version of a bundle that the route names")
+        return self
+
+    def jobs_for(self, patient: str) -> tuple[str, ...]:
+        """`jobs`, with the canary in its bundle's place for the patients that it takes."""
+        if self.canary is None or not self.canary.takes(patient):
+            return self.jobs
+        return tuple(JOINER.join(map(self._or_canary, names.split(JOINER))) for names in self.jobs)
+
+    def _or_canary(self, name: str) -> str:
+        assert self.canary is not None
+        return self.canary.bundle if without_version(name) == without_version(self.canary.bundle) else name
+
+    @property
+    def everything(self) -> tuple[str, ...]:
+        """Every bundle that may serve a case of this route."""
+        return (*self.bundle, *((self.canary.bundle,) if self.canary is not None else ()))
 
     @property
     def jobs(self) -> tuple[str, ...]:
@@ -336,7 +372,7 @@ class Alarms(Section):
 
     webhook: Annotated[str, Field(pattern=r"^https?://")] | None = None
     mail: Annotated[Mail | None, BeforeValidator(mail_address)] = None
-    at_once: tuple[Literal["HELD", "FAILED", "UNROUTED"], ...] = ()
+    at_once: tuple[Literal["HELD", "FAILED", "UNROUTED", "ACTIVATED"], ...] = ()
     digest: Annotated[time | None, BeforeValidator(time_of_day)] = None
 
 

@@ -28,7 +28,7 @@ def routed_bundles(config: Config) -> Iterator[Bundle]:
     """
     models = models_of(config)
     for route in config.routes:
-        for name in route.bundle:
+        for name in route.everything:
             if without_version(name) not in bundle_names(models):
                 known = ", ".join(bundle_names(models)) or "none"
                 raise ConfigError(f"route {route.name!r}: no bundle {name!r} in {models} (there: {known})")

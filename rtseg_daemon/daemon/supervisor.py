@@ -36,6 +36,7 @@ from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep import audit_trail
 from rtseg_daemon.upkeep.audit_messages import Trail
+from rtseg_daemon.upkeep.canaries import admitted
 from rtseg_daemon.upkeep.channels import check as check_channels
 from rtseg_daemon.upkeep.chores import Housekeeper, Upkeep, chores_for
 from rtseg_daemon.upkeep.direct import DirectAlarms
@@ -96,6 +97,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     require_accounts(config, engine)
     compare_storage(engine, layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
+    config = admitted(engine, config, time.time())
     upkeep = Upkeep(config, layout, engine, receiver_pid=lambda: children[0].pid)
     audit_trail.note_start(upkeep.engine, config_file, Trail(config.audit_file), time.time())
     log().info(

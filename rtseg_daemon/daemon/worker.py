@@ -32,7 +32,7 @@ CARD_LOST_STATUS = 3
 def work(desk: Desk, stop: threading.Event) -> None:
     """Load the bundles of all routes, then job after job until stopped. The job at hand is finished first."""
     models = models_of(desk.config)
-    names = list(dict.fromkeys(name for route in desk.config.routes for name in route.bundle))
+    names = list(dict.fromkeys(name for route in desk.config.routes for name in route.everything))
     stamps: dict[str, Hashable] = {name: stamp(models, name) for name in names}
     desk.loaded.warm(desk.config, names)
     while not stop.is_set():

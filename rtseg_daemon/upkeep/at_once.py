@@ -1,4 +1,4 @@
-"""What a person wants to be told as soon as it happens: jobs that are HELD or FAILED, series that no route took."""
+"""What a person wants to be told at once: jobs HELD or FAILED, series that no route took, bundles switched."""
 
 from collections.abc import Collection, Iterator
 
@@ -7,12 +7,14 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
-from rtseg_daemon.ledger.schema import Alarm, Job, Series
+from rtseg_daemon.ledger.schema import Alarm, Event, Job, Series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 
 LOOK_BACK_SECONDS = 86400.0
 """What came to this state earlier is told no more: the setting may be new, and the backlog long."""
 LONGEST_REASON = 300
+ACTIVATED, BUNDLE = "ACTIVATED", "bundle"
+"""Beside the states, and what its events are about."""
 Found = tuple[str, str, str]
 """Kind, key and message of an alarm."""
 
@@ -43,12 +45,27 @@ def reached(session: Session, states: Collection[str], since: float) -> Iterator
             # the reason may be a destination's own words, which may name the patient
             message = f"job {job.id} is FAILED; `rtseg-daemon jobs show {job.id}` says why"
             yield "failed", f"failed:{job.id}:{int(job.updated_at)}", message
+    if ACTIVATED in states:
+        yield from switched(session, since)
     if SeriesState.UNROUTED in states:
         unrouted = select(Series).where(Series.state == SeriesState.UNROUTED, Series.updated_at >= since)
         for series in session.scalars(unrouted.order_by(Series.id)):
             why = shortened("; ".join(series.reasons))
             message = f"series {series.id} is UNROUTED: {why}; `rtseg-daemon series show {series.id}`"
             yield "unrouted", f"unrouted:{series.id}:{int(series.updated_at)}", message
+
+
+def switched(session: Session, since: float) -> Iterator[Found]:
+    """Bundles of which another version serves, by activation or rollback."""
+    query = select(Event).where(Event.subject == BUNDLE, Event.at >= since).order_by(Event.id)
+    for event in session.scalars(query):
+        told = event.detail
+        before = f" (before: {told['before']})" if told.get("before") else ""
+        message = (
+            f"{told['bundle']} {told['after']} serves{before}: {event.what} by {event.who}, {shortened(told['why'])}; "
+            f"`rtseg-daemon models show {told['bundle']}`"
+        )
+        yield "activated", f"activated:{told['bundle']}:{told['number']}:{told['digest'][:12]}", message
 
 
 def jobs_in(session: Session, state: JobState, since: float) -> Iterator[Job]:

@@ -3,20 +3,15 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, or_, select
+from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import JOINER
-from rtseg_daemon.feedback.candidates import measure_all
-from rtseg_daemon.feedback.looking import Desk
 from rtseg_daemon.feedback.paired import Pair, by_scanner, compared, most_different
 from rtseg_daemon.ledger.comparison_tables import MeasuredContours
-from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.states import JobState
@@ -37,22 +32,6 @@ class Both:
     a: Job
     b: Job
     approved: Mapping[str, tuple[int, bool]]
-
-
-def measured_comparison(
-    engine: Engine, config: Config, a: Bundle, b: Bundle, since: float = 0.0, pictures: Path | None = None
-) -> JsonObject:
-    """`comparison` once all that is due is measured, with pictures of what differs most where a folder is named."""
-    desk = Desk(engine, config)
-    measure_all(desk)
-    with reading(engine) as session:
-        shape = comparison(session, a, b, since)
-    if pictures is None:
-        return shape | {"pictures": []}
-    # matplotlib
-    from rtseg_daemon.upkeep.difference_pictures import draw_all
-
-    return shape | {"pictures": draw_all(desk, shape, pictures)}
 
 
 def comparison(session: Session, a: Bundle, b: Bundle, since: float = 0.0) -> JsonObject:

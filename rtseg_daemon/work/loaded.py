@@ -30,6 +30,8 @@ class Loaded:
         self.compute = compute
         self.cache = cache
         self.segmenters: dict[str, Segmenter] = {}
+        self.resident: dict[str, set[str]] = {}
+        """Name as a route has it -> digests of its bundles: several versions of one bundle may serve side by side."""
 
     def warm(self, config: Config, names: Iterable[str]) -> None:
         """Load these bundles, so that the first case waits for no compiler. Failures are told by jobs."""
@@ -37,7 +39,9 @@ class Loaded:
             began = time.monotonic()
             log().info("loading a bundle; its first start on this machine compiles it", bundle=name)
             try:
-                for bundle in bundles_for(config, name):
+                bundles = bundles_for(config, name)
+                self.resident[name] = {bundle.digest for bundle in bundles}
+                for bundle in bundles:
                     self.segmenter(bundle, self.compute)
             except Exception as error:  # noqa: BLE001 - whatever is wrong, each job must be able to say it
                 reason = str(error) if isinstance(error, RtsegError) else describe(error)
@@ -48,14 +52,19 @@ class Loaded:
     def segmenter(self, bundle: Bundle, compute: Compute) -> Segmenter:
         """The bundle, loaded and warm. Loaded again when the installed one has changed, or memory was short last time.
 
-        What is kept of other bundles stays, of this one only what is asked for now.
+        What is kept of other bundles stays, of this one what is asked for now and other versions that serve too.
         """
         key = f"{bundle.digest} {compute.device} {bundle.window} {bundle.window_step}"
         kept = self.segmenters.get(key)
         if kept is None or reduced(kept.bundle, bundle):
-            self.segmenters = {k: one for k, one in self.segmenters.items() if one.bundle.name != bundle.name}
+            self.segmenters = {k: one for k, one in self.segmenters.items() if self._stays(one.bundle, bundle)}
             kept = self.segmenters[key] = case.load_segmenter(bundle, compute, self.cache)
         return kept
+
+    def _stays(self, kept: Bundle, wanted: Bundle) -> bool:
+        """Whether a loaded bundle stays when another one is loaded."""
+        serves = any(kept.digest in digests for digests in self.resident.values())
+        return kept.name != wanted.name or (kept.digest != wanted.digest and serves)
 
     def aside(self) -> "Loaded":
         """Nothing loaded, on the same device. What is loaded here stays warm beside it, and it is let go after its job.

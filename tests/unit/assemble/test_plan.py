@@ -71,3 +71,10 @@ def test_a_refused_image_is_told_before_the_series_is_closed_and_once() -> None:
     assert plan_for(lacking, PATIENCE) == Plan(alarm=True)
     told = plan_for(replace(lacking, untold=False), PATIENCE)
     assert (told.decision.next, told.alarm) == (Next.HOLD, False)
+
+
+def test_a_patient_of_the_canarys_share_gets_its_jobs() -> None:
+    values = {"name": "r", "match": {}, "bundle": "one", "canary": {"bundle": "one@2", "share": 0.5}}
+    route = Route.model_validate(values)
+    made = {plan_for(replace(QUIET, route=route, patient=f"P{number}"), PATIENCE).jobs for number in range(20)}
+    assert made == {("one",), ("one@2",)}

@@ -5,6 +5,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Alarm, Job
 from rtseg_daemon.ledger.series import last_instance_id
@@ -71,3 +72,13 @@ def test_what_happened_long_before_the_setting_is_not_told(ledger: Engine, job: 
     with writing(ledger) as session:
         jobs.hold(session, job, "feet first", at=NOW - 2 * 86400)
     assert raise_new(ledger, ("HELD",), NOW) == 0
+
+
+def test_another_version_that_serves_is_told_once_to_those_who_asked(ledger: Engine) -> None:
+    detail = {"bundle": "tiny", "number": 2, "before": "1.0", "after": "2.0", "digest": "d" * 64, "why": "better"}
+    with writing(ledger) as session:
+        record_event(session, "bundle", None, "rolled back", detail=detail, who="anna", at=NOW)
+    assert raise_new(ledger, ("HELD",), NOW) == 0
+    assert [raise_new(ledger, ("ACTIVATED",), NOW + second) for second in range(2)] == [1, 0]
+    expected = "tiny 2.0 serves (before: 1.0): rolled back by anna, better; `rtseg-daemon models show tiny`"
+    assert told(ledger) == [("activated", expected)]

@@ -12,6 +12,7 @@ from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Delivery, Job
+from rtseg_daemon.upkeep.activation import activate
 from rtseg_daemon.work import case, job, painter
 from rtseg_daemon.work.job import run_job
 from tests.shadows import CANDIDATE
@@ -99,3 +100,14 @@ def test_a_shadows_series_is_not_read_ahead(candidate: Bench, monkeypatch: pytes
     monkeypatch.setattr(candidate.desk.ahead, "start", lambda *arguments: started.append(arguments))
     job.read_next(candidate.desk)
     assert started == []
+
+
+def test_a_canary_and_the_version_whose_place_it_takes_stay_loaded_side_by_side(bench: Bench) -> None:
+    models, loaded = models_of(bench.desk.config), bench.desk.loaded
+    make_bundle(models, version="2.0", members=1)
+    make_bundle(models, version="3.0", members=3)
+    loaded.warm(bench.desk.config, ["tiny", CANDIDATE])
+    assert sorted(one.bundle.version for one in loaded.segmenters.values()) == ["1.0", "2.0"]
+    activate(models, "tiny", "3.0", who="me", why="better", check=lambda _bundle: "")
+    loaded.warm(bench.desk.config, ["tiny"])
+    assert sorted(one.bundle.version for one in loaded.segmenters.values()) == ["2.0", "3.0"], "1.0 serves no more"
