@@ -125,11 +125,14 @@ def write_active(models: Path, name: str, active: Active) -> None:
 
 
 @contextmanager
-def deciding(models: Path, name: str) -> Iterator[None]:
-    """One decision about a bundle at a time: whoever comes second waits."""
+def deciding(models: Path, name: str, *, wait: bool = True) -> Iterator[None]:
+    """One decision about a bundle at a time: whoever comes second waits, or without `wait` gets a BundleError."""
     descriptor = os.open(models / name, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError as error:
+            raise BundleError(f"somebody decides about {name} at this moment; look again in some minutes") from error
         yield
     finally:
         os.close(descriptor)

@@ -14,7 +14,7 @@ from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.daemon.startup import uncalibrated
 from rtseg_daemon.errors import BundleError, LedgerError
 from rtseg_daemon.upkeep.activation import activate as activate_version
-from rtseg_daemon.upkeep.activation import roll_back, tell
+from rtseg_daemon.upkeep.activation import roll_back, step_shape, tell
 from rtseg_daemon.versions import Step
 
 BundleName = Annotated[str, typer.Argument(help="Name of the bundle.", show_default=False)]
@@ -104,7 +104,7 @@ def tell_all(step: Step, name: str, settings: Config, config: Path | None, as_js
     before = f" (before: {step.before})" if step.before else ""
     used = ", ".join(route.name for route in routed) or "none"
     print_done(
-        {"bundle": name, "noted": noted} | step.model_dump(mode="json"),
+        step_shape(name, noted, step),
         f"{name} {step.after} serves{before}; golden cases: {step.golden}; routes: {used}",
         as_json,
     )

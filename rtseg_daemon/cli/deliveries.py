@@ -47,6 +47,7 @@ def list_deliveries(
 def retry(
     delivery_id: Annotated[int, typer.Argument(help="Number of the delivery.", show_default=False)],
     config: ConfigFile = None,
+    why: Annotated[str, typer.Option(help="The reason, for the events.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Send again now what failed, or what waits for its next attempt.
@@ -54,5 +55,5 @@ def retry(
     Example: rtseg-daemon deliveries retry 12
     """
     ledger = open_existing(config)
-    shape = deciding.retry_delivery(deciding.Desk(ledger.engine, ledger.config, who()), delivery_id)
+    shape = deciding.retry_delivery(deciding.Desk(ledger.engine, ledger.config, who()), delivery_id, why)
     print_done(shape, f"delivery {delivery_id} is {shape['state']}", as_json)

@@ -28,6 +28,7 @@ app = typer.Typer(
 
 JobId = Annotated[int, typer.Argument(help="Number of the job.", show_default=False)]
 Shadow = Annotated[bool, typer.Option("--shadow", help="Shadows' jobs, and no others.")]
+Why = Annotated[str, typer.Option(help="The reason, for the events.")]
 State = Annotated[JobState | None, typer.Option("--state", help="Only jobs in this state.")]
 
 
@@ -90,29 +91,30 @@ def rerun(
     config: ConfigFile = None,
     bundle: Annotated[str | None, typer.Option(help="Another bundle, or several: han-oar+han-gtv.")] = None,
     no_send: Annotated[bool, typer.Option("--no-send", help="Keep the result here.")] = False,
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """A new job for the same series. The old one stays as it is.
 
     Example: rtseg-daemon jobs rerun 17 --bundle han-gtv --no-send
     """
-    tell(deciding.rerun(desk(config), job_id, bundle=bundle, no_send=no_send), as_json)
+    tell(deciding.rerun(desk(config), job_id, why, bundle=bundle, no_send=no_send), as_json)
 
 
 @app.command()
-def retry(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> None:
+def retry(job_id: JobId, config: ConfigFile = None, why: Why = "", as_json: AsJson = False) -> None:
     """Take a FAILED job up again: only its delivery, if its structure set is stored.
 
     Example: rtseg-daemon jobs retry 17
     """
-    tell(deciding.retry(desk(config), job_id), as_json)
+    tell(deciding.retry(desk(config), job_id, why), as_json)
 
 
 @app.command()
 def cancel(
     job_id: JobId,
     config: ConfigFile = None,
-    why: Annotated[str, typer.Option(help="The reason, for the events.")] = "",
+    why: Why = "",
     as_json: AsJson = False,
 ) -> None:
     """End a job that is not delivered yet.
@@ -140,6 +142,15 @@ def release(
     if not why.strip():
         raise typer.BadParameter("say why", param_hint="--why")
     tell(deciding.release(desk(config), job_id, why), as_json)
+
+
+@app.command()
+def review(job_id: JobId, config: ConfigFile = None, why: Why = "", as_json: AsJson = False) -> None:
+    """Note that you have looked at a result with rejected organs. It leaves the worklist.
+
+    Example: rtseg-daemon jobs review 17 --why "drawn by hand"
+    """
+    tell(deciding.review(desk(config), job_id, why), as_json)
 
 
 def desk(config: Path | None) -> deciding.Desk:

@@ -12,10 +12,9 @@ from rtseg_daemon.cli.activating import activate, rollback
 from rtseg_daemon.cli.common import AsJson, ConfigFile, out, print_facts, print_json, print_table
 from rtseg_daemon.cli.comparing import compare
 from rtseg_daemon.config.file import load_config
-from rtseg_daemon.config.sections import without_version
 from rtseg_daemon.errors import BundleError
-from rtseg_daemon.upkeep.installed import brief, installed_bundles
-from rtseg_daemon.versions import Active, read_active, versions_of
+from rtseg_daemon.upkeep.installed import in_full, installed_bundles
+from rtseg_daemon.versions import Active, read_active
 
 app = typer.Typer(help="Model bundles.\n\nExample: rtseg-daemon models list", no_args_is_help=True)
 app.command()(activate)
@@ -55,21 +54,16 @@ def show(name: Version, config: ConfigFile = None, as_json: AsJson = False) -> N
     """
     folder = models_directory(config)
     bundle = load_bundle(folder, name)
-    active = read_active(folder, without_version(name))
-    shape = brief(bundle) | {
-        "versions": list(versions_of(folder, without_version(name))),
-        "limits": bundle.limits.model_dump(mode="json"),
-        "provenance": bundle.provenance,
-        "figures": bundle.figures,
-        "activations": [step.model_dump(mode="json") for step in active.steps],
-    }
+    shape = in_full(folder, bundle)
     if as_json:
         return print_json(shape)
     print_facts({key: told(value) for key, value in shape.items() if key not in ("figures", "activations")})
     print_table("figures", ("organ", *FIGURES.values(), "REVIEW below"), list(figure_rows(bundle)))
     calibration = bundle.figures.get("calibration", {})
     print_facts({f"calibration: {key.replace('_', ' ')}": f"{value:.3g}" for key, value in calibration.items()})
-    return print_table("activations", ("at", "what", "version", "who", "why"), activation_rows(active))
+    return print_table(
+        "activations", ("at", "what", "version", "who", "why"), activation_rows(read_active(folder, bundle.name))
+    )
 
 
 def told(value: object) -> object:

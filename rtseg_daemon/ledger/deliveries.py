@@ -212,7 +212,7 @@ def wake_destination(session: Session, destination: str, *, at: float | None = N
     return len(asleep)
 
 
-def make_due(session: Session, delivery: Delivery, *, what: str, who: str, at: float | None) -> None:
+def make_due(session: Session, delivery: Delivery, *, what: str, who: str, at: float | None, why: str = "") -> None:
     """The next attempt of a WAITING delivery is now, with an event. Raises StateError where it waits no more."""
     moment = or_now(at)
     waiting = update(Delivery).where(Delivery.id == delivery.id, Delivery.state == DeliveryState.WAITING)
@@ -220,7 +220,7 @@ def make_due(session: Session, delivery: Delivery, *, what: str, who: str, at: f
     if changed == 0:
         raise StateError(f"delivery {delivery.id} is not WAITING any more")
     session.refresh(delivery)
-    detail = {"destination": delivery.destination}
+    detail = {"destination": delivery.destination} | ({"why": why} if why else {})
     record_event(session, "delivery", delivery.id, what, detail=detail, who=who, at=moment)
 
 
@@ -242,7 +242,13 @@ def note_destination(
 
 
 def retry_delivery(
-    session: Session, delivery_id: int, who: str, *, configured: Sequence[str] | None = None, at: float | None = None
+    session: Session,
+    delivery_id: int,
+    who: str,
+    *,
+    configured: Sequence[str] | None = None,
+    why: str = "",
+    at: float | None = None,
 ) -> Delivery:
     """Send again now: a FAILED delivery, or one WAITING for its next attempt. Raises StateError for others.
 
@@ -257,13 +263,16 @@ def retry_delivery(
     refuse_in_doubt(delivery.job)
     refuse_superseded(session, delivery.job)
     if delivery.state is DeliveryState.WAITING:
-        make_due(session, delivery, what="retried", who=who, at=at)
+        make_due(session, delivery, what="retried", who=who, at=at, why=why)
         return delivery
     if delivery.state is not DeliveryState.FAILED:
         raise StateError(f"delivery {delivery_id} is {delivery.state}; only a FAILED or WAITING one can be retried")
     if delivery.job.state is JobState.FAILED:
-        move_job(session, delivery.job_id, JobState.DELIVERING, what="retried", who=who, at=at, error=None)
-    return wake_delivery(session, delivery_id, what="retried", who=who, at=at)
+        detail = {"why": why} if why else None
+        move_job(
+            session, delivery.job_id, JobState.DELIVERING, what="retried", who=who, at=at, detail=detail, error=None
+        )
+    return wake_delivery(session, delivery_id, what="retried", who=who, at=at, why=why)
 
 
 def ask_commitment(session: Session, delivery_id: int, transaction_uid: str, *, at: float | None = None) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, String, cast, func, select
+from sqlalchemy import ColumnElement, String, cast, false, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from rtseg_daemon.ledger.schema import Job, Series
@@ -68,7 +68,7 @@ def conditions(search: Search) -> list[ColumnElement[bool]]:
     """The conditions of a search, for `where`."""
     asked: list[ColumnElement[bool]] = [Job.shadow.is_(search.shadow)]
     if search.patient:
-        asked.append(func.lower(Series.patient_id).like(f"%{literal(search.patient.lower())}%", escape=ESCAPE))
+        asked.append(has_part(search.patient))
     if search.since is not None:
         asked.append(Job.created_at >= search.since)
     if search.before is not None:
@@ -80,6 +80,24 @@ def conditions(search: Search) -> list[ColumnElement[bool]]:
     if search.state is not None:
         asked.append(Job.state == search.state)
     return asked + flag_conditions(search.flag)
+
+
+def has_part(text: str) -> ColumnElement[bool]:
+    """That `text` is a part of the PatientID, without regard to case.
+
+    SQLite's lower() knows A to Z alone and leaves the letters of other languages as they are, so that these are looked
+    for as they were typed too. A text goes no further than its first NUL in SQLite, and nobody is called so.
+    """
+    if "\0" in text:
+        return false()
+    parts = {lowered_as_sqlite(part) for part in (text, text.lower(), text.upper())}
+    lowered = func.lower(Series.patient_id)
+    return or_(*(lowered.like(f"%{literal(part)}%", escape=ESCAPE) for part in sorted(parts)))
+
+
+def lowered_as_sqlite(text: str) -> str:
+    """A to Z made small, and nothing else."""
+    return "".join(letter.lower() if letter.isascii() else letter for letter in text)
 
 
 def flag_conditions(flag: str) -> list[ColumnElement[bool]]:

@@ -74,7 +74,9 @@ def wake_deliveries(
             wake_delivery(session, delivery.id, what=what, who=who, at=at)
 
 
-def wake_delivery(session: Session, delivery_id: int, *, what: str, who: str, at: float | None = None) -> Delivery:
+def wake_delivery(
+    session: Session, delivery_id: int, *, what: str, who: str, at: float | None = None, why: str = ""
+) -> Delivery:
     """WAITING again, due now. The time that it may wait is counted anew."""
     moment = or_now(at)
     return move_delivery(
@@ -83,6 +85,7 @@ def wake_delivery(session: Session, delivery_id: int, *, what: str, who: str, at
         DeliveryState.WAITING,
         what=what,
         who=who,
+        detail={"why": why} if why else None,
         at=moment,
         next_attempt_at=moment,
         waited_seconds=0.0,

@@ -30,6 +30,8 @@ JsonObject = dict[str, Any]
 
 DAY_SECONDS = 86400.0
 MOST_REJECTED = 10
+LONGEST_NUMBER = 18
+"""Digits of a row's number. A longer one is larger than any."""
 """So many callers that were rejected are shown, the last ones."""
 WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING)
 
@@ -228,8 +230,9 @@ def find_job(session: Session, job_id: int) -> Job:
 
 def find_series(session: Session, name: str) -> Series:
     """The series of this number or SeriesInstanceUID. Raises StateError if there is none."""
+    is_number = name.isascii() and name.isdecimal() and len(name) <= LONGEST_NUMBER
     query = select(Series).where(Series.series_instance_uid == name)
-    series = session.get(Series, int(name)) if name.isdigit() else session.scalars(query).one_or_none()
+    series = session.get(Series, int(name)) if is_number else session.scalars(query).one_or_none()
     if series is None:
         raise StateError(f"there is no series {name}; see `rtseg-daemon series list`")
     return series

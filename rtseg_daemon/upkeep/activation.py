@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
@@ -56,13 +57,14 @@ def activate(models: Path, name: str, version: str, *, who: str, why: str, check
     return step
 
 
-def roll_back(models: Path, name: str, *, who: str, why: str) -> Step:
+def roll_back(models: Path, name: str, *, who: str, why: str, wait: bool = True) -> Step:
     """Let the version serve again that did before the present one. It is verified, but its golden cases are not run.
 
-    Raises BundleError, and leaves everything as it was, where none did, or that one is damaged or gone.
+    Raises BundleError, and leaves everything as it was, where none did, or that one is damaged or gone; without `wait`
+    also while another decision about the bundle is under way, such as an activation with its golden cases.
     """
     known(models, name)
-    with deciding(models, name):
+    with deciding(models, name, wait=wait):
         active = read_active(models, name)
         if len(active.serving) < 2:
             raise BundleError(f"no version of {name} served before the present one; activate one by its version")
@@ -124,6 +126,11 @@ def step_after(
             "golden": golden,
         }
     )
+
+
+def step_shape(name: str, noted: bool, step: Step) -> dict[str, Any]:
+    """A decision as `models activate --json` and `models rollback --json` show it. `noted`: the ledger knows of it."""
+    return {"bundle": name, "noted": noted} | step.model_dump(mode="json")
 
 
 def tell(engine: Engine, models: Path) -> list[tuple[str, Step]]:

@@ -20,6 +20,7 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.first import refuse_second
 from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.upkeep import activation
 
 REVIEWED = "reviewed"
 """The event of a person who has looked at a result with rejected organs."""
@@ -131,7 +132,7 @@ def review(desk: Desk, job_id: int, why: str = "", *, as_of: int | None = None) 
         return desk.shape(session, job)
 
 
-def retry_delivery(desk: Desk, delivery_id: int, *, as_of: int | None = None) -> views.JsonObject:
+def retry_delivery(desk: Desk, delivery_id: int, why: str = "", *, as_of: int | None = None) -> views.JsonObject:
     """Send again now what failed, or what waits for its next attempt. Raises StateError, BundleError."""
     with reading(desk.engine) as session:
         job_id = session.scalar(select(Delivery.job_id).where(Delivery.id == delivery_id))
@@ -140,9 +141,22 @@ def retry_delivery(desk: Desk, delivery_id: int, *, as_of: int | None = None) ->
     with writing(desk.engine) as session:
         if job_id is not None:
             refuse_second(session, job_id, as_of)
-        delivery = wake_delivery(session, delivery_id, desk.who, configured=desk.config.destination_names)
+        delivery = wake_delivery(session, delivery_id, desk.who, configured=desk.config.destination_names, why=why)
         session.flush()
         return views.delivery_shape(delivery)
+
+
+def roll_back(desk: Desk, bundle: str, why: str) -> views.JsonObject:
+    """Let the version of a bundle serve again that did before the present one.
+
+    Raises ValueError without a reason, BundleError where there is none or somebody else decides about the bundle.
+    """
+    if not why.strip():
+        raise ValueError("say why")
+    models = models_of(desk.config)
+    step = activation.roll_back(models, bundle, who=desk.who, why=why.strip(), wait=False)
+    activation.tell(desk.engine, models)
+    return activation.step_shape(bundle, True, step)
 
 
 def acknowledge(desk: Desk, alarm_id: int, why: str = "") -> views.JsonObject:

@@ -1,8 +1,11 @@
-"""Nothing is shown from a ledger that another version has changed meanwhile: what its columns mean is unknown."""
+"""Nothing is shown from a ledger that another version has changed meanwhile, and nothing is written into it.
+
+What its columns mean is unknown.
+"""
 
 from functools import lru_cache
 
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from rtseg_daemon.errors import LedgerError
 from rtseg_daemon.ledger.engine import reading
@@ -18,7 +21,12 @@ def own_revision() -> str | None:
 
 def known_schema(place: Here) -> None:
     """Raise LedgerError where the ledger has another schema than this version's."""
-    with reading(place.engine) as session:
+    refuse_other_schema(place.engine)
+
+
+def refuse_other_schema(engine: Engine) -> None:
+    """Raise LedgerError for such a ledger, SQLAlchemyError for one that cannot be read."""
+    with reading(engine) as session:
         found = session.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if found != own_revision():
         raise LedgerError(

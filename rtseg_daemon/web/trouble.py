@@ -94,8 +94,14 @@ def ledger_trouble(request: Request, error: Exception) -> Response:
 def not_understood(request: Request, error: Exception) -> Response:
     """Which field is wrong and why. What was sent is not repeated."""
     assert isinstance(error, RequestValidationError)
-    faults = [f"{'.'.join(map(str, one['loc'][1:])) or 'body'}: {one['msg']}" for one in error.errors()]
+    faults = [f"{field_of(one['loc'])}: {one['msg']}" for one in error.errors()]
     return told(request, 422, "; ".join(faults)[:1000])
+
+
+def field_of(place: tuple[str | int, ...]) -> str:
+    """The field that a fault is about. A number alone is where JSON breaks off, and no field's name."""
+    names = [str(part) for part in place[1:]]
+    return ".".join(names) if len(place) > 1 and isinstance(place[1], str) else "body"
 
 
 def as_told(request: Request, error: Exception) -> Response:

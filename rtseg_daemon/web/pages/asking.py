@@ -14,6 +14,7 @@ from rtseg_daemon.ledger.first import newest_event
 from rtseg_daemon.ledger.schema import Alarm, Delivery
 from rtseg_daemon.ledger.views import find_job
 from rtseg_daemon.upkeep import deciding
+from rtseg_daemon.web.numbers import LARGEST, Row
 from rtseg_daemon.web.pages.offers import ACKNOWLEDGE, OF_JOBS, RERUN, SEND_AGAIN, Action
 from rtseg_daemon.web.pages.render import page
 from rtseg_daemon.web.people.guard import Operator, Person
@@ -31,7 +32,7 @@ class Answer:
     def __init__(
         self,
         why: Annotated[str, Form(max_length=LONGEST_REASON)] = "",
-        as_of: Annotated[int | None, Form()] = None,
+        as_of: Annotated[int | None, Form(ge=0, le=LARGEST)] = None,
         bundle: Annotated[str, Form(max_length=200)] = "",
         no_send: Annotated[bool, Form()] = False,
     ) -> None:
@@ -137,10 +138,10 @@ def answered(
 def add_routes(path: str, what: str, action: Action, do: Do) -> None:
     """The question and its answer under one path."""
 
-    def ask(request: Request, person: Operator, place: Here, number: int) -> HTMLResponse:
+    def ask(request: Request, person: Operator, place: Here, number: Row) -> HTMLResponse:
         return question(request, person, place, (what, number), action)
 
-    def act(request: Request, person: Operator, place: Here, number: int, answer: Answered) -> Response:
+    def act(request: Request, person: Operator, place: Here, number: Row, answer: Answered) -> Response:
         return answered(request, person, place, (what, number), action, answer, do)
 
     router.add_api_route(path, ask, methods=["GET"], response_model=None)
@@ -153,7 +154,7 @@ add_routes(
     "/deliveries/{number}/retry",
     "delivery",
     SEND_AGAIN,
-    lambda desk, number, a: deciding.retry_delivery(desk, number, as_of=a.as_of),
+    lambda desk, number, a: deciding.retry_delivery(desk, number, a.why, as_of=a.as_of),
 )
 add_routes(
     "/alarms/{number}/acknowledge",

@@ -13,7 +13,8 @@ from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.events import people
 from rtseg_daemon.ledger.found_events import EventSearch, find_events
 from rtseg_daemon.ledger.schema import Event
-from rtseg_daemon.web.pages.cases import LONGEST, Number, Text, choices, start_of
+from rtseg_daemon.web.numbers import Other
+from rtseg_daemon.web.pages.cases import LONGEST, Text, choices, start_of
 from rtseg_daemon.web.pages.render import page
 from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here
@@ -38,7 +39,7 @@ def audit(
     before: Annotated[str, Query(alias="to", max_length=LONGEST)] = "",
     everybody: Annotated[str, Query(alias="all", max_length=LONGEST)] = "",
     line: Text = "",
-    older: Number = None,
+    older: Other = None,
 ) -> HTMLResponse:
     """The page, or one that says which field of the search is wrong."""
     asked = dict(zip(FIELDS, (who, what, job, since, before, everybody, line), strict=True))

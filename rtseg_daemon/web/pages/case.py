@@ -16,6 +16,7 @@ from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState, JobState
 from rtseg_daemon.ledger.views import JsonObject, event_shape, find_job, job_detail
 from rtseg_daemon.upkeep.case_files import image_files, result_file
+from rtseg_daemon.web.numbers import Row
 from rtseg_daemon.web.pages.charts import dice_bar, stacked
 from rtseg_daemon.web.pages.offers import OF_JOBS, may_send_again, offered
 from rtseg_daemon.web.pages.render import page
@@ -31,7 +32,7 @@ MOST_EVENTS = 300
 
 
 @router.get("/cases/{job_id}")
-def case(request: Request, person: Viewer, place: Here, job_id: int, done: str = "") -> HTMLResponse:
+def case(request: Request, person: Viewer, place: Here, job_id: Row, done: str = "") -> HTMLResponse:
     """The page. Raises StateError where there is no such job, also where it went while it was looked at."""
     with reading(place.engine) as session:
         values = facts(session, place, job_id)
@@ -42,7 +43,7 @@ def case(request: Request, person: Viewer, place: Here, job_id: int, done: str =
 
 
 @router.get("/cases/{job_id}/files")
-def files(request: Request, person: Viewer, place: Here, job_id: int) -> HTMLResponse:
+def files(request: Request, person: Viewer, place: Here, job_id: Row) -> HTMLResponse:
     """Every file of the case, read and compared with its digest."""
     with reading(place.engine) as session:
         job = find_job(session, job_id)

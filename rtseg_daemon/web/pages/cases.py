@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.found_jobs import Found, Search, find_jobs, routes_and_bundles
 from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.web.numbers import Other
 from rtseg_daemon.web.pages.render import page
 from rtseg_daemon.web.pages.words import clean
 from rtseg_daemon.web.people.guard import Viewer
@@ -21,7 +22,6 @@ FLAGS = ("OK", "REVIEW", "REJECT")
 FIELDS = ("patient", "from", "to", "route", "bundle", "state", "flag")
 LONGEST = 200
 Text = Annotated[str, Query(max_length=LONGEST)]
-Number = Annotated[int | None, Query(ge=0, le=2**62)]
 
 
 @router.get("/cases")
@@ -36,8 +36,8 @@ def cases(
     bundle: Text = "",
     state: Text = "",
     flag: Text = "",
-    older: Number = None,
-    newer: Number = None,
+    older: Other = None,
+    newer: Other = None,
 ) -> HTMLResponse:
     """The page, or one that says which field of the search is wrong."""
     asked = dict(zip(FIELDS, (patient, since, before, route, bundle, state, flag), strict=True))

@@ -49,7 +49,7 @@ REVIEW = Action(
 )
 OF_JOBS = {one.name: one for one in (RELEASE, RETRY, RERUN, CANCEL, REVIEW)}
 SEND_AGAIN = Action(
-    "retry", "Send again", "The structure set is sent to this destination again now.", "to be sent again", ""
+    "retry", "Send again", "The structure set is sent to this destination again now.", "to be sent again"
 )
 ACKNOWLEDGE = Action(
     "acknowledge", "Acknowledge", "The alarm is sent no more. Your name stands beside it.", "acknowledged"

@@ -1,10 +1,13 @@
 """Login by a directory (LDAP): the person is searched for, then the directory itself checks the password."""
 
+import math
+import re
 import ssl
 from typing import Any
 
 import ldap3
-from ldap3.core.exceptions import LDAPException
+from ldap3.core.exceptions import LDAPException, LDAPSASLPrepError
+from ldap3.core.results import RESULT_SIZE_LIMIT_EXCEEDED, RESULT_SUCCESS
 from ldap3.utils.conv import escape_filter_chars
 from ldap3.utils.dn import parse_dn
 
@@ -13,17 +16,20 @@ from rtseg_daemon.logs import log
 from rtseg_daemon.web.people.groups import best_role, foreign_name, texts
 from rtseg_daemon.web.people.refusals import Away, Forbidden
 
+ESCAPED = re.compile(rb"\\([0-9A-Fa-f]{2}|.)", re.DOTALL)
+
 
 def connect(ldap: Ldap, user: str | None, password: str | None) -> Any:
     """A connection that is not bound yet, over TLS where the section says so."""
     tls = ldap3.Tls(validate=ssl.CERT_REQUIRED, version=ssl.PROTOCOL_TLS_CLIENT, ca_certs_file=ca_of(ldap))
-    server = ldap3.Server(ldap.url, tls=tls, connect_timeout=ldap.seconds, get_info=ldap3.NONE)
+    seconds = math.ceil(ldap.seconds)  # ldap3 packs it into a socket option, which takes whole numbers alone
+    server = ldap3.Server(ldap.url, tls=tls, connect_timeout=seconds, get_info=ldap3.NONE)
     return ldap3.Connection(
         server,
         user,
         password,
         read_only=True,
-        receive_timeout=ldap.seconds,
+        receive_timeout=seconds,
         auto_referrals=False,
         raise_exceptions=False,
     )
@@ -52,7 +58,7 @@ def look_up(ldap: Ldap, typed: str, password: str) -> tuple[str, Role] | None:
         return None
     try:
         entry = found_entry(ldap, typed.strip())
-        if entry is None or bound(ldap, entry["dn"], password) is None:
+        if entry is None or not is_password(ldap, entry["dn"], password):
             return None
     except (LDAPException, OSError) as error:
         log().error("the directory cannot be asked", exc_info=error)
@@ -65,6 +71,17 @@ def look_up(ldap: Ldap, typed: str, password: str) -> tuple[str, Role] | None:
     return name, role
 
 
+def is_password(ldap: Ldap, dn: str, password: str) -> bool:
+    """Whether the directory takes this password of this person. One that no password can be is nobody's."""
+    try:
+        connection = bound(ldap, dn, password)
+    except LDAPSASLPrepError:
+        return False
+    if connection is not None:
+        connection.unbind()
+    return connection is not None
+
+
 def found_entry(ldap: Ldap, typed: str) -> Any:
     """The one person of that name, or None. A name that fits several is nobody's."""
     secret = ldap.bind_password_file.read_text().strip() if ldap.bind_password_file else None
@@ -74,7 +91,11 @@ def found_entry(ldap: Ldap, typed: str) -> Any:
     asked = ldap.filter.replace("{name}", escape_filter_chars(typed))
     connection.search(ldap.search_base, asked, attributes=[ldap.name_attribute, ldap.groups_attribute], size_limit=2)
     entries = [one for one in connection.response or [] if one.get("type") == "searchResEntry"]
+    result = connection.result
     connection.unbind()
+    if result["result"] not in (RESULT_SUCCESS, RESULT_SIZE_LIMIT_EXCEEDED):
+        log().error("the directory refuses to search in web.ldap.search_base", answer=result["description"])
+        raise Away(f"the directory refuses to search ({result['description']}); see web.ldap.search_base")
     return entries[0] if len(entries) == 1 else None
 
 
@@ -88,4 +109,13 @@ def same_dn(group: str) -> str:
         parts = parse_dn(group, strip=True)
     except LDAPException:
         return group.lower()
-    return ",".join(f"{attribute.strip()}={value.strip()}" for attribute, value, _ in parts).lower()
+    return "".join(f"{attribute.strip()}={plain(value)!r}{end}" for attribute, value, end in parts).lower()
+
+
+def plain(value: str) -> str:
+    """A value without the escapes that each directory writes in its own way: `a\\,b` is `a\\2Cb`."""
+
+    def octet(found: re.Match[bytes]) -> bytes:
+        return bytes.fromhex(found[1].decode()) if len(found[1]) == 2 else found[1]
+
+    return ESCAPED.sub(octet, value.encode()).decode(errors="replace").strip()

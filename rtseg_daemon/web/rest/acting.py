@@ -48,10 +48,17 @@ def release(person: Physicist, place: Here, number: Number, asked: Why) -> Shape
     return deciding.release(desk(place, person), number, text(asked.why), as_of=asked.as_of)
 
 
+@router.post("/jobs/{number}/review")
+def review(person: Operator, place: Here, number: Number, asked: Why) -> Shape:
+    """Note that a result was looked at, which takes it off the worklist. As `jobs review --json`."""
+    return deciding.review(desk(place, person), number, text(asked.why), as_of=asked.as_of)
+
+
 @router.post("/deliveries/{number}/retry")
-def retry_delivery(person: Operator, place: Here, number: Number) -> Shape:
-    """Send again now. As `deliveries retry --json`."""
-    return deciding.retry_delivery(desk(place, person), number)
+def retry_delivery(person: Operator, place: Here, number: Number, asked: Why | None = None) -> Shape:
+    """Send again now. As `deliveries retry --json`. The body may be left out."""
+    said = asked or Why()
+    return deciding.retry_delivery(desk(place, person), number, text(said.why), as_of=said.as_of)
 
 
 @router.post("/alarms/{number}/ack")

@@ -7,11 +7,12 @@ from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
-LARGEST = 2**63 - 1
-"""The largest number that a row of the ledger can have."""
+from rtseg_daemon.web.numbers import LARGEST
+
 MOST = 1000
 
 Number = Annotated[int, Path(ge=1, le=LARGEST)]
+BundleName = Annotated[str, Path(min_length=1, max_length=200)]
 Limit = Annotated[int, Query(ge=1, le=MOST, description="At most so many, the newest.")]
 Older = Annotated[int | None, Query(ge=1, le=LARGEST, description="Only those of smaller numbers: the next page.")]
 Since = Annotated[datetime | None, Query(description="ISO 8601. Local time unless it ends in a zone.")]
@@ -20,12 +21,17 @@ Shape = dict[str, Any]
 Shapes = list[Shape]
 
 
-class Why(BaseModel):
-    """The body of an action. `as_of`: the newest event that the person had seen, for two who decide at once."""
+class Reason(BaseModel):
+    """The body of an action."""
 
     model_config = ConfigDict(extra="forbid")
 
     why: str = Field(default="", max_length=2000)
+
+
+class Why(Reason):
+    """The body of a decision about a job. `as_of`: the newest event that the person had seen, where two decide."""
+
     as_of: int | None = Field(default=None, ge=0, le=LARGEST)
 
 

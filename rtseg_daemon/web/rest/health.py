@@ -18,6 +18,7 @@ from rtseg_daemon.ledger.loss import hindrance, loss
 from rtseg_daemon.upkeep.health import process_problems, pulse_problems, storage_problems
 from rtseg_daemon.upkeep.standing import observed
 from rtseg_daemon.web.place import Here
+from rtseg_daemon.web.schema_check import refuse_other_schema
 
 router = APIRouter(include_in_schema=False)
 
@@ -46,6 +47,7 @@ def health_of(engine: Engine, config: Config) -> Health:
     if file is not None and not file.is_file():  # who has it open could go on reading
         return Health([f"the ledger {file} is gone"])
     try:
+        refuse_other_schema(engine)
         shape, facts = observed(engine, config)
     except SQLAlchemyError as error:
         return Health([f"the ledger cannot be used: {loss(error) or hindrance(error)}"])

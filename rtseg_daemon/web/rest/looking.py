@@ -6,26 +6,26 @@ from fastapi import APIRouter, Query
 from sqlalchemy import select
 from starlette.exceptions import HTTPException
 
-from rtseg_daemon.bundles import digests
 from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.found_jobs import Search, find_jobs
 from rtseg_daemon.ledger.history import job_history
-from rtseg_daemon.ledger.schema import Delivery, Event
+from rtseg_daemon.ledger.schema import Delivery
 from rtseg_daemon.ledger.seen_alarms import all_alarms
 from rtseg_daemon.ledger.states import DeliveryState, JobState, SeriesState
 from rtseg_daemon.upkeep.quality import quality_shape
 from rtseg_daemon.upkeep.standing import standing
-from rtseg_daemon.web.people.guard import Physicist, Viewer
+from rtseg_daemon.web.pages.known_bundles import versions_by_digest
+from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here
 from rtseg_daemon.web.rest.asked import MOST, Limit, Number, Older, Shape, Shapes, Since, seconds
-from rtseg_daemon.web.rest.kept_bundles import bundles_now
 from rtseg_daemon.web.seen import seen
 
 router = APIRouter(prefix="/api/v1", tags=["look"])
 
 DAY_SECONDS = 86400.0
 LONGEST_DAYS = 3650
+LONGEST_UID = 64
 
 
 @router.get("/status")
@@ -52,7 +52,7 @@ def all_series(
 @router.get("/series/{uid}")
 def one_series(person: Viewer, place: Here, uid: str) -> Shape:
     """As `series show --json`: by SeriesInstanceUID or number."""
-    if len(uid) > 64 or (uid.isdigit() and int(uid) > 2**63 - 1):
+    if len(uid) > LONGEST_UID:
         raise HTTPException(404, "there is no such series")
     with reading(place.engine) as session:
         series = views.find_series(session, uid)
@@ -107,19 +107,12 @@ def all_deliveries(
         return [views.delivery_shape(delivery) for delivery in session.scalars(query)]
 
 
-@router.get("/bundles")
-def bundles(_person: Viewer, place: Here) -> Shapes:
-    """As `models list --json`."""
-    return bundles_now(place.models)
-
-
 @router.get("/quality")
 def quality(_person: Viewer, place: Here, days: Annotated[int, Query(ge=1, le=LONGEST_DAYS)] = 90) -> Shape:
     """As `quality --json`."""
     now = place.now()
-    known = digests(place.models)
     with reading(place.engine) as session:
-        return quality_shape(session, now - days * DAY_SECONDS, now, known)
+        return quality_shape(session, now - days * DAY_SECONDS, now, versions_by_digest(place.models))
 
 
 @router.get("/alarms")
@@ -132,15 +125,3 @@ def alarms(
     """As `alarms list --json`, newest first."""
     with reading(place.engine) as session:
         return [views.alarm_shape(alarm) for alarm in all_alarms(session, seen=everything, limit=limit)]
-
-
-@router.get("/audit")
-def audit(_person: Physicist, place: Here, older: Older = None, limit: Limit = 100) -> Shapes:
-    """Who did what, newest first: every event of a person, a program or the daemon, with its number and subject."""
-    query = select(Event).order_by(Event.id.desc()).limit(limit)
-    query = query if older is None else query.where(Event.id < older)
-    with reading(place.engine) as session:
-        return [
-            {"id": event.id, "subject": event.subject, "subject_id": event.subject_id} | views.event_shape(event)
-            for event in session.scalars(query)
-        ]

@@ -14,6 +14,7 @@ BODY_SECONDS = 20.0
 READ_SECONDS = 60.0
 """A client that takes nothing of an answer for so long is cut off."""
 TOO_LARGE = (413, "what you send is too large: forms and requests have at most 1 MB")
+TWO_LENGTHS = (400, "a body has a length or comes in chunks, not both: a proxy could see two requests in it")
 TOO_SLOW = (408, "what you send comes too slowly")
 
 
@@ -21,6 +22,11 @@ def announced(headers: list[tuple[bytes, bytes]]) -> int | None:
     """Content-Length. None where it is not told (chunks)."""
     found = [value for name, value in headers if name == b"content-length"]
     return int(found[0]) if found and found[0].isdigit() else None
+
+
+def in_pieces(headers: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a body comes in chunks, of a length that is not told."""
+    return any(name == b"transfer-encoding" for name, _ in headers)
 
 
 class Bodies:
@@ -32,9 +38,13 @@ class Bodies:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        if (announced(scope["headers"]) or 0) > self.most_bytes:
+        length, chunks = announced(scope["headers"]), in_pieces(scope["headers"])
+        if chunks and length is not None:
+            return await refuse(send, *TWO_LENGTHS)
+        if (length or 0) > self.most_bytes:
             return await refuse(send, *TOO_LARGE)
         exchange = Exchange(receive, send, self.most_bytes, self.body_seconds)
+        exchange.unread = bool(length) or chunks
         with contextlib.suppress(ClientDisconnect):
             await self.app(scope, exchange.receive, exchange.send)
         if exchange.refusal is not None and not exchange.answered:
@@ -48,7 +58,7 @@ class Exchange:
     def __init__(self, receive: Receive, send: Send, most_bytes: int, body_seconds: float) -> None:
         self.from_client, self.to_client = receive, send
         self.left, self.until = most_bytes, asyncio.get_running_loop().time() + body_seconds
-        self.whole = self.answered = False
+        self.whole = self.answered = self.unread = False
         self.refusal: tuple[int, str] | None = None
 
     async def receive(self) -> Message:
@@ -71,6 +81,8 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def send(self, message: Message) -> None:
+        while self.unread and not (self.whole or self.answered or self.refusal):
+            await self.receive()  # no page has read it, and it is bounded all the same
         if self.refusal is not None and not self.answered:
             return
         self.answered = True

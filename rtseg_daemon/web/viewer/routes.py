@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Path, Query, Req
 from starlette.responses import JSONResponse, Response
 
 from rtseg_daemon.errors import NotShown
+from rtseg_daemon.web.numbers import LARGEST
 from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here, Place
 from rtseg_daemon.web.seen import seen
@@ -20,8 +21,7 @@ from rtseg_daemon.web.viewer.desk import Desk
 from rtseg_daemon.web.viewer.picture import organ_picture
 from rtseg_daemon.web.viewer.subject import Subject, other_results, subject_of
 
-LARGEST_ID = 2**63 - 1
-JobId = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+JobId = Annotated[int, Path(ge=1, le=LARGEST)]
 AGAIN_SECONDS = "2"
 _OPENING = threading.Lock()
 
@@ -122,7 +122,7 @@ def slices(
     desk: DeskHere,
     request: Request,
     plane: Plane,
-    number: Annotated[int, Path(le=LARGEST_ID, ge=-LARGEST_ID)],
+    number: Annotated[int, Path(le=LARGEST, ge=-LARGEST)],
     count: Annotated[int, Query(ge=1, le=MOST)] = 1,
 ) -> Response:
     """HU as little endian int16, slice after slice. Numbers count from 1, at the inferior, anterior or right end."""
@@ -143,7 +143,7 @@ def contours(subject: Looked, desk: DeskHere, request: Request) -> Response:
 
 @router.get("/cases/{job_id}/entropy/{index}")
 def entropy(
-    subject: Looked, desk: DeskHere, request: Request, index: Annotated[int, Path(ge=0, le=LARGEST_ID)]
+    subject: Looked, desk: DeskHere, request: Request, index: Annotated[int, Path(ge=0, le=LARGEST)]
 ) -> Response:
     """A map of where the members disagree: bytes `(z, y, x)` on its own grid, which `x-geometry` tells."""
     with told():

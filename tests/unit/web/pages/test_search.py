@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import pytest
 from starlette.testclient import TestClient
 
-from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.found_jobs import Search, find_jobs
+from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.web.place import Place
 from tests.unit.web.pages.conftest import JOBS, LAST
 
@@ -79,3 +80,19 @@ def test_what_was_searched_for_stands_in_the_form_again(physicist: TestClient) -
 
 def test_the_newest_job_comes_first(physicist: TestClient) -> None:
     assert numbers(physicist.get("/cases").text)[0] == LAST
+
+
+def test_letters_of_other_languages_are_found_without_regard_to_case(own: Place) -> None:
+    names = {1: "MÜLLER-7", 2: "müller-8", 3: "ИВАНОВ", 4: "MULLER"}
+    with writing(own.engine) as session:
+        for number, name in names.items():
+            session.get_one(Series, number).patient_id = name
+
+    def found(patient: str) -> set[int]:
+        with reading(own.engine) as session:
+            return {job.id for job in find_jobs(session, Search(patient=patient)).jobs}
+
+    for typed in ("MÜLLER", "müller", "Müller", "üLLer", "ÜLL"):
+        assert found(typed) == {1, 2}, typed
+    assert found("иванов") == found("Иванов") == {3}
+    assert found("\0") == set(), "SQLite reads no further than this, and would find all"

@@ -1,5 +1,7 @@
 """Login by a directory. ldap3's own mock plays it, with its filters, binds and passwords."""
 
+import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from rtseg_daemon.web.people.refusals import Away, Forbidden
 from rtseg_daemon.web.place import Place
 from tests.dashboard import PASSWORD, browser, make_account, make_place
 
+REAL_CONNECT = directory.connect
 PHYSICS = "cn=Physics,ou=groups,dc=hospital"
 PEOPLE = {
     "ann": {"memberOf": [PHYSICS, "cn=staff,ou=groups,dc=hospital"]},
@@ -101,6 +104,56 @@ def test_a_directory_that_is_away_is_told(ldap: Ldap, monkeypatch: pytest.Monkey
     monkeypatch.setattr(directory, "connect", away)
     with pytest.raises(Away, match="cannot be asked now"):
         directory.look_up(ldap, "ann", "x")
+
+
+@pytest.mark.parametrize("url", ["ldap://127.0.0.1:{port}", "ldaps://127.0.0.1:{port}"])
+def test_a_directory_that_says_nothing_is_waited_for_as_long_as_configured(
+    ldap: Ldap, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "connect", REAL_CONNECT)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silently = Ldap.model_validate(
+            ldap.model_dump() | {"url": url.format(port=silent.getsockname()[1]), "seconds": 0.5}
+        )
+        began = time.monotonic()
+        with pytest.raises(Away, match="cannot be asked now"):
+            directory.look_up(silently, "ann", "x")
+    assert time.monotonic() - began < 5
+
+
+def test_a_password_that_none_can_be_is_a_wrong_one(ldap: Ldap) -> None:
+    assert directory.look_up(ldap, "ann", "a\0b") is None
+
+
+def test_a_search_that_the_directory_refuses_is_no_wrong_password(ldap: Ldap, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As OpenLDAP answers for a search_base that is not there."""
+    connect = directory.connect
+
+    def refusing(*arguments: Any) -> Any:
+        connection = connect(*arguments)
+
+        def search(*_arguments: object, **_options: object) -> None:
+            connection.response, connection.result = [], {"result": 32, "description": "noSuchObject"}
+
+        monkeypatch.setattr(connection, "search", search)
+        return connection
+
+    monkeypatch.setattr(directory, "connect", refusing)
+    with pytest.raises(Away, match=r"noSuchObject.*search_base"):
+        directory.look_up(ldap, "ann", "password of ann")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("cn=Physics\\, Radiation,dc=hospital", "CN=physics\\2C radiation, DC=hospital", True),
+        ("cn=M\\C3\\BCller,dc=hospital", "cn=Müller,dc=hospital", True),
+        ("cn=a\\,dc=b,dc=hospital", "cn=a,dc=b,dc=hospital", False),
+        ("cn=a+sn=b,dc=hospital", "cn=a,sn=b,dc=hospital", False),
+    ],
+)
+def test_a_group_is_known_however_the_directory_writes_its_name(one: str, other: str, same: bool) -> None:
+    assert (directory.same_dn(one) == directory.same_dn(other)) is same
 
 
 def test_a_wrong_service_password_is_named(ldap: Ldap, tmp_path: Path) -> None:

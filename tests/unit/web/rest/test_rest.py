@@ -13,6 +13,8 @@ from rtseg_daemon.cli.deliveries import app as deliveries_app
 from rtseg_daemon.cli.jobs import app as jobs_app
 from rtseg_daemon.cli.models import app as models_app
 from rtseg_daemon.cli.series import app as series_app
+from rtseg_daemon.cli.tokens import app as tokens_app
+from rtseg_daemon.cli.users import app as users_app
 from rtseg_daemon.config.web import Role
 from rtseg_daemon.daemon import web
 from rtseg_daemon.ledger import jobs
@@ -22,7 +24,7 @@ from rtseg_daemon.ledger.first import newest_event
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.web.place import Place
-from tests.dashboard import browser, logged_in, make_place, program, wait
+from tests.dashboard import browser, logged_in, make_account, make_place, program, wait
 from tests.unit.upkeep.test_housekeeping import stored_job, stored_series
 
 HOSTILE = "<script>alert(1)</script>\x1b[31m\u202e" + "x" * 65536
@@ -49,7 +51,8 @@ def by_command(place: Place, app: Typer, *words: str) -> Any:
 
 @pytest.mark.usefixtures("job")
 def test_what_is_shown_is_what_the_commands_show(place: Place) -> None:
-    client = program(place)
+    client = program(place, Role.ADMIN)
+    make_account(place, "ann", Role.PHYSICIST)
     same = {
         "series": (series_app, "list"),
         "series/1.3.1": (series_app, "show", "1.3.1"),
@@ -57,6 +60,7 @@ def test_what_is_shown_is_what_the_commands_show(place: Place) -> None:
         "jobs/1": (jobs_app, "show", "1"),
         "deliveries": (deliveries_app, "list"),
         "bundles": (models_app, "list"),
+        "users": (users_app, "list"),
         "alarms": (alarms_app, "list"),
     }
     for path, (app, *words) in same.items():
@@ -65,6 +69,65 @@ def test_what_is_shown_is_what_the_commands_show(place: Place) -> None:
     assert [event for event in events if event["what"] != "viewed"] == [
         event for event in by_command(place, jobs_app, "events", "1") if event["what"] != "viewed"
     ]
+
+
+def test_tokens_are_shown_to_admins_alone_and_as_the_command_shows_them(place: Place) -> None:
+    client = program(place, Role.ADMIN)
+    client.get("/api/v1/tokens")  # from now on its own use is noted
+    assert client.get("/api/v1/tokens").json() == by_command(place, tokens_app, "list")
+    for path in ("tokens", "users"):
+        assert program(place, Role.PHYSICIST).get(f"/api/v1/{path}").status_code == 403
+
+
+def test_the_audit_is_searched_as_on_its_page(place: Place, job: int) -> None:
+    ann, bob = program(place, Role.OPERATOR, "ann"), program(place, Role.VIEWER, "bob")
+    ann.post(f"/api/v1/jobs/{job}/cancel", json={"why": "sent twice"})
+    bob.get(f"/api/v1/jobs/{job}")
+
+    def found(**asked: Any) -> list[tuple[str, str]]:
+        return [(event["what"], event["who"]) for event in bob.get("/api/v1/audit", params=asked).json()]
+
+    assert set(found(who="token:ann")) == {("cancelled", "token:ann")}
+    assert found(what="viewed") == [("viewed", "token:bob")]
+    assert found(job=job, people=True) == [("viewed", "token:bob"), ("cancelled", "token:ann")]
+    assert found(before="2020-01-01") == []
+    assert {who for _, who in found()} >= {"daemon", "token:ann", "token:bob"}
+    page = logged_in(place).get("/audit", params={"who": "token:ann"}).text
+    assert "cancelled" in page
+
+
+def test_a_delivery_is_sent_again_for_the_reason_given(place: Place, job: int) -> None:
+    client = program(place, Role.OPERATOR, "robot")
+    with reading(place.engine) as session:
+        as_of = newest_event(session)
+    answer = client.post("/api/v1/deliveries/1/retry", json={"why": "the system is back", "as_of": as_of})
+    assert answer.json()["state"] == "WAITING"
+    with reading(place.engine) as session:
+        last = events_of(session, "delivery", 1)[-1]
+    assert (last.what, last.who, last.detail["why"]) == ("retried", "token:robot", "the system is back")
+    assert client.post("/api/v1/deliveries/1/retry").status_code == 200, "the body may be left out"
+    second = program(place, Role.OPERATOR, "second").post("/api/v1/deliveries/1/retry", json={"as_of": as_of})
+    assert (second.status_code, "token:robot was first" in second.json()["error"]) == (409, True)
+
+
+def test_a_result_is_marked_as_reviewed(place: Place, job: int) -> None:
+    client = program(place, Role.OPERATOR, "robot")
+    assert client.post(f"/api/v1/jobs/{job}/review", json={"why": "drawn by hand"}).json()["id"] == job
+    with reading(place.engine) as session:
+        last = events_of(session, "job", job)[-1]
+    assert (last.what, last.who, last.detail["why"]) == ("reviewed", "token:robot", "drawn by hand")
+
+
+@pytest.mark.parametrize("name", ["\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT ONE}", "9" * 30, "1.2%0a", "%00"])
+def test_what_is_no_series_is_404(place: Place, job: int, name: str) -> None:
+    answer = program(place).get(f"/api/v1/series/{name}")
+    assert (answer.status_code, set(answer.json())) == (404, {"error"})
+
+
+def test_json_that_breaks_off_is_told_of_the_body(place: Place, job: int) -> None:
+    client = program(place, Role.OPERATOR)
+    answer = client.post(f"/api/v1/jobs/{job}/cancel", content='{"why":', headers={"content-type": "application/json"})
+    assert answer.json()["error"].startswith("body: ")
 
 
 def test_pages_of_jobs_follow_each_other(place: Place) -> None:
@@ -82,7 +145,10 @@ def test_pages_of_jobs_follow_each_other(place: Place) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["status", "series", "series/1", "jobs", "jobs/1", "jobs/1/events", "deliveries", "bundles", "alarms", "audit"],
+    [
+        *("status", "series", "series/1", "jobs", "jobs/1", "jobs/1/events", "deliveries", "alarms", "audit"),
+        *("bundles", "bundles/tiny", "users", "tokens"),
+    ],
 )
 def test_nothing_is_shown_without_a_token(place: Place, job: int, path: str) -> None:
     answer = browser(place).get(f"/api/v1/{path}")
@@ -97,7 +163,9 @@ def test_nothing_is_shown_without_a_token(place: Place, job: int, path: str) -> 
         ("jobs/1/retry", Role.OPERATOR),
         ("jobs/1/cancel", Role.OPERATOR),
         ("jobs/1/release", Role.PHYSICIST),
+        ("jobs/1/review", Role.OPERATOR),
         ("deliveries/1/retry", Role.OPERATOR),
+        ("bundles/tiny/rollback", Role.PHYSICIST),
         ("alarms/1/ack", Role.OPERATOR),
     ],
 )

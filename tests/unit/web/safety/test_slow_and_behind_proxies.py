@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rtseg_daemon.config.web import Role, Web
 from rtseg_daemon.web.safety.bodies import Bodies
@@ -22,7 +22,16 @@ async def reads_body(scope: Scope, receive: Receive, send: Send) -> None:
     await PlainTextResponse(f"{len(body)}")(scope, receive, send)
 
 
-def ask(pieces: list[tuple[float, bytes]], headers: list[tuple[bytes, bytes]], seconds: float = 0.2) -> int:
+async def reads_nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    await PlainTextResponse("there is no such page", 404)(scope, receive, send)
+
+
+def ask(
+    pieces: list[tuple[float, bytes]],
+    headers: list[tuple[bytes, bytes]],
+    seconds: float = 0.2,
+    app: ASGIApp = reads_body,
+) -> int:
     """The status of the answer to a body that comes in such pieces, each after so many seconds."""
     sent: list[Message] = []
     left = list(pieces)
@@ -38,7 +47,7 @@ def ask(pieces: list[tuple[float, bytes]], headers: list[tuple[bytes, bytes]], s
         sent.append(message)
 
     scope: dict[str, Any] = {"type": "http", "method": "POST", "path": "/", "headers": headers}
-    asyncio.run(Bodies(reads_body, most_bytes=1000, body_seconds=seconds)(scope, receive, send))
+    asyncio.run(Bodies(app, most_bytes=1000, body_seconds=seconds)(scope, receive, send))
     return int(sent[0]["status"])
 
 
@@ -53,6 +62,20 @@ def test_a_body_that_trickles_is_answered_408() -> None:
 def test_a_body_that_is_larger_than_told_is_answered_413() -> None:
     assert ask([(0, b"a" * 999), (0, b"bb"), (0, b"")], [(b"content-length", b"10")]) == 413
     assert ask([], [(b"content-length", b"1001")]) == 413
+
+
+CHUNKS = [(b"transfer-encoding", b"chunked")]
+
+
+def test_a_body_that_no_page_reads_is_bounded_all_the_same() -> None:
+    assert ask([(0, b"a" * 500), (0, b"")], CHUNKS, app=reads_nothing) == 404
+    assert ask([(0, b"a" * 500)] * 100, CHUNKS, app=reads_nothing) == 413
+    assert ask([(0.05, b"a")] * 100, CHUNKS, app=reads_nothing) == 408
+    assert ask([(0.05, b"a")] * 100, [(b"content-length", b"100")], app=reads_nothing) == 408
+
+
+def test_a_body_with_two_lengths_is_refused() -> None:
+    assert ask([(0, b"a")], [*CHUNKS, (b"content-length", b"1")]) == 400
 
 
 @pytest.mark.parametrize(
