@@ -1,6 +1,6 @@
 """The installed bundles, as `models list --json`, `models show --json` and the dashboard's REST twin show them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def brief(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def in_list(name: str, bundle: Bundle | None, error: str, versions: Sequence[str]) -> dict[str, Any]:
+def in_list(name: str, bundle: Bundle | None, error: str, versions: Iterable[str]) -> dict[str, Any]:
     """One of the list: a bundle in short, or its name alone and what is wrong with it."""
     shape = {"name": name, "error": error} if bundle is None else brief(bundle) | {"error": None}
     return shape | {"versions": list(versions)}

@@ -22,6 +22,7 @@ from rtseg_daemon.ledger.states import ReturnedState
 from rtseg_daemon.ledger.views import JsonObject
 from rtseg_daemon.upkeep.deciding import Desk
 from rtseg_daemon.upkeep.explaining import explain_name
+from rtseg_daemon.web.numbers import Row
 from rtseg_daemon.web.pages.render import page
 from rtseg_daemon.web.people.guard import Person, Physicist, Viewer
 from rtseg_daemon.web.place import Here, Place
@@ -63,7 +64,7 @@ def feedback(request: Request, person: Viewer, place: Here, state: Annotated[str
 
 
 @router.get("/feedback/{number}")
-def one(request: Request, person: Viewer, place: Here, number: int) -> HTMLResponse:
+def one(request: Request, person: Viewer, place: Here, number: Row) -> HTMLResponse:
     """One set with its ROIs. Raises StateError where there is none."""
     with reading(place.engine) as session:
         row = returned.find_returned(session, number)
@@ -75,7 +76,7 @@ def one(request: Request, person: Viewer, place: Here, number: int) -> HTMLRespo
 
 
 @router.get("/feedback/names/{roi_id}")
-def ask(request: Request, person: Physicist, place: Here, roi_id: int) -> HTMLResponse:
+def ask(request: Request, person: Physicist, place: Here, roi_id: Row) -> HTMLResponse:
     """The question what a name means."""
     return question(request, person, place, roi_id)
 
@@ -85,7 +86,7 @@ def explain(
     request: Request,
     person: Physicist,
     place: Here,
-    roi_id: int,
+    roi_id: Row,
     organ: Annotated[str, Form(max_length=64)] = "",
     why: Annotated[str, Form(max_length=LONGEST_REASON)] = "",
 ) -> Response:

@@ -7,9 +7,10 @@ from fastapi import APIRouter, Query
 from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.found_events import EventSearch, find_events
+from rtseg_daemon.web.numbers import LARGEST
 from rtseg_daemon.web.people.guard import Viewer
 from rtseg_daemon.web.place import Here
-from rtseg_daemon.web.rest.asked import LARGEST, Limit, Older, Shapes, Since, seconds
+from rtseg_daemon.web.rest.asked import Limit, Older, Shapes, Since, seconds
 
 router = APIRouter(prefix="/api/v1", tags=["look"])
 

@@ -48,8 +48,8 @@ def test_other_methods_are_refused_too(tmp_path: Path, method: str) -> None:
         assert client.request(method, path).status_code in (401, 405)
 
 
-@pytest.mark.parametrize("number", ["9" * 30, str(2**63)])
-def test_a_number_larger_than_any_is_no_mistake_of_ours(tmp_path: Path, number: str) -> None:
+def test_a_number_larger_than_any_is_no_mistake_of_ours(tmp_path: Path) -> None:
+    number = str(2**63)
     client = logged_in(make_place(tmp_path), Role.ADMIN)
     for method, path in every_route():
         if "{" in path:

@@ -89,8 +89,8 @@ def test_the_audit_is_searched_as_on_its_page(place: Place, job: int) -> None:
 
     assert set(found(who="token:ann")) == {("cancelled", "token:ann")}
     assert found(what="viewed") == [("viewed", "token:bob")]
-    assert found(job=job, people=True) == [("viewed", "token:bob"), ("cancelled", "token:ann")]
-    assert found(before="2020-01-01") == []
+    assert found(job=job, people=True, limit=2) == [("viewed", "token:bob"), ("cancelled", "token:ann")]
+    assert found(before="1960-01-01") == []
     assert {who for _, who in found()} >= {"daemon", "token:ann", "token:bob"}
     page = logged_in(place).get("/audit", params={"who": "token:ann"}).text
     assert "cancelled" in page
