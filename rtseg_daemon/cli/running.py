@@ -76,7 +76,7 @@ def tell_problems(shape: dict[str, Any], as_json: bool) -> None:
 
 def print_status(shape: dict[str, Any]) -> None:
     """The same for people."""
-    for kind in ("jobs", "series", "deliveries"):
+    for kind in ("jobs", "series", "deliveries", *(["returned"] if any(shape["returned"].values()) else [])):
         print_table(kind, ("state", "count"), [item for item in shape[kind].items() if item[1]])
     if shape["shadow_jobs"]:
         print_table("jobs of shadows", ("state", "count"), list(shape["shadow_jobs"].items()))

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.anatomy.organ_line import whole_roi
 from rtseg_daemon.errors import StateError
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.rejected_callers import rejected_since, rejected_totals
 from rtseg_daemon.ledger.schema import (
     Alarm,
@@ -24,7 +25,7 @@ from rtseg_daemon.ledger.schema import (
     Series,
 )
 from rtseg_daemon.ledger.seen_alarms import unseen_count, unsent
-from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState, SeriesState
+from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState, ReturnedState, SeriesState
 
 JsonObject = dict[str, Any]
 
@@ -239,17 +240,19 @@ def find_series(session: Session, name: str) -> Series:
 
 
 def counts(session: Session) -> JsonObject:
-    """How many jobs, series and deliveries there are in each state. Shadows' jobs are counted by themselves."""
+    """How many there are of each kind in each state. Shadows' jobs are counted by themselves."""
     query = select(Job.state, func.count()).group_by(Job.state)
     jobs = session.execute(query.where(~Job.shadow)).all()
     shadows = session.execute(query.where(Job.shadow)).all()
     series = session.execute(select(Series.state, func.count()).group_by(Series.state)).all()
     deliveries = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
+    returned = session.execute(select(ReturnedSet.state, func.count()).group_by(ReturnedSet.state)).all()
     return {
         "jobs": dict.fromkeys(map(str, JobState), 0) | {str(state): count for state, count in jobs},
         "shadow_jobs": {str(state): count for state, count in shadows},
         "series": dict.fromkeys(map(str, SeriesState), 0) | {str(state): count for state, count in series},
         "deliveries": dict.fromkeys(map(str, DeliveryState), 0) | {str(state): count for state, count in deliveries},
+        "returned": dict.fromkeys(map(str, ReturnedState), 0) | {str(state): count for state, count in returned},
     }
 
 

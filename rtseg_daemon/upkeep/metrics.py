@@ -46,6 +46,7 @@ def metrics_of(facts: Measurements) -> list[Metric]:
         Metric("rtseg_shadow_jobs", "Jobs of shadows by state.", by_state(status["shadow_jobs"])),
         Metric("rtseg_series", "Series by state.", by_state(status["series"])),
         Metric("rtseg_deliveries", "Deliveries by state.", by_state(status["deliveries"])),
+        Metric("rtseg_returned_sets", "Structure sets that came back, by state.", by_state(status["returned"])),
         Metric(
             "rtseg_series_late",
             "Series whose contours are not delivered series.late_minutes after their last slice.",

@@ -29,6 +29,7 @@ def status(**changes: Any) -> dict[str, Any]:
         "shadow_jobs": {"SEGMENTED": 2},
         "series": dict.fromkeys(map(str, SeriesState), 0),
         "deliveries": dict.fromkeys(map(str, DeliveryState), 0),
+        "returned": {"NAMES": 3},
         "oldest_waiting_seconds": None,
         "destinations": [],
         "unsent_alarms": 0,
