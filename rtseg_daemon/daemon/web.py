@@ -28,13 +28,15 @@ from rtseg_daemon.storage import Layout
 from rtseg_daemon.web.app import make_app
 from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.safety.connections import Bounded, BoundedByProxy, Loop
-from rtseg_daemon.web.safety.transport import web_context
+from rtseg_daemon.web.safety.transport import Renewed, web_context
 
 BUSY_MS = 5000
 """A person waits less long for a ledger that others write than a worker does."""
 KEEP_ALIVE_SECONDS = 15
 GOODBYE_SECONDS = 2
 TICK_SECONDS = 0.1
+RENEW_SECONDS = 1.0
+"""How soon a certificate that was replaced is shown."""
 
 
 class Server(uvicorn.Server):
@@ -91,7 +93,9 @@ def settings(place: Place) -> uvicorn.Config:
 
 async def serve(place: Place, listener: socket.socket, stop: threading.Event) -> None:
     """Answer until `stop`. Shows the supervisor that the loop turns and the ledger can be read."""
-    server = Server(settings(place))
+    configured = settings(place)
+    server, tls = Server(configured), place.config.web.tls
+    renewed = Renewed(tls, configured.ssl) if tls is not None and configured.ssl is not None else None
     loop = asyncio.get_running_loop()
 
     def works() -> None:
@@ -100,10 +104,20 @@ async def serve(place: Place, listener: socket.socket, stop: threading.Event) ->
 
     show_life(works)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
+    renewing = asyncio.create_task(renew(renewed)) if renewed is not None else None
     while not stop.is_set() and not serving.done():
         await asyncio.sleep(TICK_SECONDS)
+    if renewing is not None:
+        renewing.cancel()
     server.should_exit = True
     await serving
+
+
+async def renew(renewed: Renewed) -> None:
+    """Look for a replaced certificate, again and again."""
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        await asyncio.to_thread(renewed.look)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -10,21 +10,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import uvicorn
 from uvicorn.lifespan.off import LifespanOff
 
 from rtseg_daemon.daemon.web import Server, settings
 from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.safety import connections
 from rtseg_daemon.web.safety.connections import Loop, is_one_too_many
-from tests.certificates import Authority
+from rtseg_daemon.web.safety.transport import Renewed
+from tests.certificates import Authority, openssl
 from tests.dashboard import make_place
 
 
 @contextlib.contextmanager
-def served(place: Place) -> Iterator[int]:
+def served(place: Place, configured: uvicorn.Config | None = None) -> Iterator[int]:
     """The dashboard behind uvicorn, as its process serves it, on a free port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    configured = settings(place)
+    configured = configured or settings(place)
     configured.lifespan_class = LifespanOff  # the viewer's reader is not asked here
     server = Server(configured)
 
@@ -197,3 +199,47 @@ def test_over_tls_old_versions_and_plain_text_are_refused(tmp_path: Path) -> Non
         with pytest.raises((ssl.SSLError, ConnectionError)):
             old.wrap_socket(connected(port), server_hostname="127.0.0.1")
         assert asked(port, b"GET /login HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n") == 0
+
+
+def shown(port: int, ca: Path) -> str:
+    """The name in the certificate that a browser gets."""
+    context = ssl.create_default_context(cafile=str(ca))
+    with context.wrap_socket(connected(port), server_hostname="127.0.0.1") as client:
+        found = client.getpeercert()
+        assert found is not None
+        return dict(one for part in found["subject"] for one in part)["commonName"]
+
+
+def test_a_certificate_that_was_replaced_is_shown_without_a_restart(tmp_path: Path) -> None:
+    authority = Authority(tmp_path / "ca")
+    first, second = authority.issue("first"), authority.issue("second")
+    own = tmp_path / "web.crt", tmp_path / "web.key"
+
+    def install(certificate: bytes, key: bytes) -> None:
+        for path, content in zip(own, (certificate, key), strict=True):
+            path.with_suffix(".new").write_bytes(content)
+            path.with_suffix(".new").replace(path)
+
+    install(first.certificate.read_bytes(), first.key.read_bytes())
+    place = make_place(tmp_path, tls={"certificate": str(own[0]), "key": str(own[1])})
+    configured = settings(place)
+    assert place.config.web.tls is not None
+    assert configured.ssl is not None
+    renewed = Renewed(place.config.web.tls, configured.ssl)
+    with served(place, configured) as port:
+        assert shown(port, authority.certificate) == "first"
+        install(second.certificate.read_bytes(), b"no key")
+        renewed.look()
+        assert shown(port, authority.certificate) == "first", "what cannot be used is not used"
+        install(second.certificate.read_bytes(), second.key.read_bytes())
+        renewed.look()
+        assert shown(port, authority.certificate) == "second"
+        key, lone = tmp_path / "ec.key", tmp_path / "ec.crt"
+        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key,
+                "-out", lone, "-subj", "/CN=third", "-addext", "subjectAltName=IP:127.0.0.1")  # fmt: skip
+        install(lone.read_bytes(), key.read_bytes())
+        renewed.look()
+        assert shown(port, lone) == "third"
+        install(first.certificate.read_bytes(), first.key.read_bytes())
+        renewed.look()
+        assert shown(port, authority.certificate) == "first", "nothing of another kind of key stays behind"
