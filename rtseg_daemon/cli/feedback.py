@@ -111,6 +111,7 @@ def export(
     config: ConfigFile = None,
     only: Annotated[Path | None, typer.Option(help="List of consenting PatientIDs; default: feedback.only.")] = None,
     key: Annotated[Path | None, typer.Option(help="The key file; default: patients.key beside OUT.")] = None,
+    dicom: Annotated[Path | None, typer.Option(help="A folder for de-identified DICOM files of new cases.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Approved contours that a person edited, as a data set for `rtseg-train`.
@@ -126,7 +127,7 @@ def export(
     ledger = open_existing(config)
     opened = exporting.open_key(key or out.resolve().parent / exporting.KEY_NAME)
     desk = exporting.Desk(ledger.engine, ledger.config)
-    done = exporting.export(desk, out, opened, only or ledger.config.feedback.only, who())
+    done = exporting.export(desk, out, opened, only or ledger.config.feedback.only, who(), dicom)
     for line in done.left_out:
         typer.echo(line, err=True)
     shape = {"out": str(out), "key": str(opened.path)} | vars(done)

@@ -4,13 +4,15 @@ The set holds no name, no date and no identifier of a patient. Which case is who
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from rtseg_daemon.ct.geometry import geometry_of
 from rtseg_daemon.dicom.files import text
-from rtseg_daemon.errors import FeedbackError
+from rtseg_daemon.errors import FeedbackError, SeriesError
+from rtseg_daemon.feedback import deidentify
 from rtseg_daemon.feedback.eligible import Wanted, consenting, wanted
 from rtseg_daemon.feedback.looking import Desk
 from rtseg_daemon.feedback.patient_key import NAME as KEY_NAME
@@ -36,6 +38,8 @@ What was done, by the Basic Application Level Confidentiality Profile (DICOM PS3
 - where the scan lies in the room is left out: the first voxel lies at 0, 0, 0
 - scanner (manufacturer) and patient position are kept: they say nothing of a patient
 - a patient is a keyed digest. The key file lies beside the set and is never part of it
+- DICOM files (--dicom): what is not on a list of kept attributes is left out, private ones too. Dates are shifted by
+  a number of days of the patient's own (option 113107). UIDs are replaced, the same by the same. ROIs have TG-263 names
 - pixels are as received: a face can be rebuilt from a head CT, so the set stays in the department's care
 """
 
@@ -51,9 +55,10 @@ class Exported:
     untouched: int = 0
 
 
-def export(desk: Desk, out: Path, key: PatientKey, only: Path | None, who: str) -> Exported:
+def export(desk: Desk, out: Path, key: PatientKey, only: Path | None, who: str, dicom: Path | None = None) -> Exported:
     """Bring the data set in `out` up to date: cases are added, replaced where a newer set was approved, and removed
-    where their contours count no more or their patient agrees no more.
+    where their contours count no more or their patient agrees no more. With `dicom`, de-identified files of the cases
+    that are added go there too.
 
     Raises FeedbackError where `out` holds another set, ConfigError where the consent list cannot be read, OSError.
     """
@@ -73,6 +78,8 @@ def export(desk: Desk, out: Path, key: PatientKey, only: Path | None, who: str) 
             continue
         try:
             now[name] = made(case, name, out, key)
+            if dicom is not None:
+                write_dicom(case, dicom / name, key, desk.largest_bytes)
             done.added.append(name)
         except FeedbackError as error:
             done.left_out.append(f"series {case.series_id}: {error}")
@@ -81,6 +88,8 @@ def export(desk: Desk, out: Path, key: PatientKey, only: Path | None, who: str) 
     done.removed = sorted(entries.keys() - now.keys())
     for name in done.removed:
         key.forget(out, name)
+        if dicom is not None:
+            shutil.rmtree(dicom / name, ignore_errors=True)
     done.untouched = sum(len(entry["untouched"]) for entry in now.values())
     key.save()
     write_set(out, now, key, done)
@@ -125,6 +134,25 @@ def made(case: Wanted, name: str, out: Path, key: PatientKey) -> Entry:
         "untouched": [organ for organ in case.untouched if organ in masks],
         **{fact: value for fact, value in facts.items() if value},
     }
+
+
+def write_dicom(case: Wanted, folder: Path, key: PatientKey, largest_bytes: int) -> None:
+    """The images and structure sets of a case without whose they are. Raises FeedbackError for what cannot be read."""
+    patient = deidentify.Patient(key, case.patient_id)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    sets: dict[Path, dict[int, str]] = {}
+    for contour in case.contours:
+        sets.setdefault(contour.file, {})[contour.number] = contour.organ
+    try:
+        for number, (path, _) in enumerate(case.files, 1):
+            deidentify.write(deidentify.image(path, patient), folder / f"CT{number:04d}.dcm")
+        for number, (path, organs) in enumerate(sets.items(), 1):
+            found = deidentify.structure_set(path, patient, organs, largest_bytes)
+            deidentify.write(found, folder / f"RS{number}.dcm")
+    except SeriesError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise FeedbackError(str(error)) from error
 
 
 def write_set(out: Path, entries: dict[str, Entry], key: PatientKey, done: Exported) -> None:
