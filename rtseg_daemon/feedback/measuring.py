@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.anatomy.called import shipped_table
@@ -16,7 +17,7 @@ from rtseg_daemon.feedback.looking import Desk, hold_apart, read
 from rtseg_daemon.feedback.names import Named
 from rtseg_daemon.feedback.naming import name_rois
 from rtseg_daemon.ledger.engine import writing
-from rtseg_daemon.ledger.feedback_tables import ReturnedSet
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet, RoiName
 from rtseg_daemon.ledger.moves import move_returned
 from rtseg_daemon.ledger.returned import find_returned
 from rtseg_daemon.ledger.schema import Job
@@ -31,6 +32,8 @@ class Plan:
     row: ReturnedSet
     tasks: tuple[Task, ...]
     files: dict[int, tuple[Path, str, Geometry | None]]
+    explained_at: float
+    """When a person last explained a name."""
 
     @property
     def main(self) -> int:
@@ -53,6 +56,8 @@ def measure(desk: Desk, set_id: int) -> ReturnedState:
     if misfit := nothing_fits(plan, found):
         return hold_apart(desk, set_id, misfit)
     with writing(desk.engine) as session:
+        if last_explained(session) != plan.explained_at:
+            return ReturnedState.PAIRED  # a name was explained meanwhile: once more, with it
         state = enter(session, find_returned(session, set_id), found)
     log().info("a returned structure set is measured", returned_set=set_id, state=str(state))
     return state
@@ -65,7 +70,17 @@ def planned(desk: Desk, session: Session, row: ReturnedSet) -> Plan:
     jobs = {roi.id: roi.job_id for roi in row.rois}
     tasks = [task_for(one, jobs[one.roi.number]) for one in sorted(named, key=lambda one: one.roi.number)]
     wanted = {one.job_id for one in answer.jobs.values()}
-    return Plan(row, tuple(tasks), {job_id: files_of(desk, session, job_id) for job_id in sorted(wanted)})
+    return Plan(
+        row,
+        tuple(tasks),
+        {job_id: files_of(desk, session, job_id) for job_id in sorted(wanted)},
+        last_explained(session),
+    )
+
+
+def last_explained(session: Session) -> float:
+    """When a person last explained a name, 0 if nobody ever did."""
+    return session.scalar(select(func.max(RoiName.at))) or 0.0
 
 
 def task_for(one: Named, job_id: int | None) -> Task:

@@ -27,6 +27,8 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Collector
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import is_own
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
+from rtseg_daemon.ledger.returned import SUBJECT
 from rtseg_daemon.ledger.schema import (
     Delivery,
     Event,
@@ -37,6 +39,7 @@ from rtseg_daemon.ledger.schema import (
     SeriesAssociation,
     Setting,
 )
+from rtseg_daemon.ledger.states import ReturnedState
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import write_durably
 from rtseg_daemon.upkeep import audit_messages, audit_people
@@ -157,6 +160,8 @@ def told_by_event(session: Session, event: Event) -> Iterator[AuditMessage]:
         delivery = session.get(Delivery, event.subject_id)
         if delivery is not None:
             yield told_by_delivery(session, event, delivery)
+    elif event.subject == SUBJECT and event.from_state == ReturnedState.RECEIVED and event.subject_id is not None:
+        yield told_by_returned(event, session.get_one(ReturnedSet, event.subject_id))
     elif event.subject == "login":
         yield audit_people.told_by_login(event)
     elif event.subject in ("account", "token"):
@@ -175,10 +180,18 @@ def told_by_delivery(session: Session, event: Event, delivery: Delivery) -> Audi
     return AuditMessage(audit_messages.INSTANCES_TRANSFERRED, "R", event.at, [ours, there], things)
 
 
+def told_by_returned(event: Event, row: ReturnedSet) -> AuditMessage:
+    """A structure set that came back: from whom, and whose it says it is."""
+    things = [audit_messages.study(row.study_instance_uid, 1), audit_messages.patient(row.patient_id)]
+    sender = Participant(row.calling_ae or "unknown", audit_messages.SOURCE, True, row.calling_host)
+    return AuditMessage(audit_messages.INSTANCES_TRANSFERRED, "C", event.at, [sender, receiver()], things)
+
+
 def told_by_person(event: Event) -> AuditMessage:
     """Released, run again, cancelled: who, what, and why where that was asked for."""
     why = str(event.detail.get("why", ""))
-    about = event.detail.get("bundle") if event.subject_id is None else event.subject_id
+    named = event.detail.get("bundle") or event.detail.get("name")
+    about = named if event.subject_id is None else event.subject_id
     after = f" to {event.detail['after']}" if "after" in event.detail else ""
     what = f"{event.what}{after}"
     thing = audit_messages.Thing(

@@ -1,7 +1,13 @@
 """Sets that came again, replace older ones, hold some organs, or were approved later: one history of a case."""
 
 import time
+from typing import Any
 
+import pytest
+
+from rtseg_daemon.feedback import measuring
+from rtseg_daemon.feedback.mapping import explain
+from rtseg_daemon.ledger.engine import writing
 from tests.clinic import Clinic, Edit, moved, renamed, saying, without
 
 
@@ -130,3 +136,24 @@ def test_a_person_who_explains_a_name_has_the_set_measured_anew(clinic: Clinic) 
     clinic.explain("Ohrsp. B", None)
     assert clinic.rois(row.id)["Ohrsp. B"].counts is False
     assert clinic.row(row.id).state == "MEASURED"
+
+
+def test_a_name_that_is_explained_while_its_set_is_measured_counts_at_once(
+    clinic: Clinic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = clinic.came(clinic.deliver().edited(renamed(Parotid_R="Ohrsp. B")))
+    measured = measuring.measured
+    times = []
+
+    def slow(*arguments: Any) -> Any:
+        times.append(1)
+        if len(times) == 1:
+            with writing(clinic.ledger) as session:
+                explain(session, "Ohrsp. B", "Parotid_R", "anna", "")
+        return measured(*arguments)
+
+    monkeypatch.setattr(measuring, "measured", slow)
+    clinic.work()
+    assert len(times) == 2
+    assert clinic.row(number).state == "MEASURED"
+    assert counting(clinic, number) == EVERY
