@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, exists, func, or_, select
+from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from rtseg_daemon.config.sections import JOINER, VERSION_MARK, without_version
@@ -170,11 +170,12 @@ def facts(jobs: Sequence[int] | Query, *columns: Any) -> Query:
 def ours(wanted: Wanted) -> Query:
     """The jobs whose results count: first runs that were to be sent and that no newer job has taken the place of."""
     newer = aliased(Job)
+    replaced = select(newer.supersedes_id).where(newer.supersedes_id.is_not(None), ~newer.shadow)  # once, not per job
     place = place_among(Job.id)
     counting_jobs = (
         select(Job.id.label("number"), *place)
         .where(Job.bundle_digest.is_not(None), ~Job.no_send, ~Job.shadow, Job.run == 1)
-        .where(~exists().where(newer.supersedes_id == Job.id, ~newer.shadow))
+        .where(Job.id.not_in(replaced))
         .where(*named(wanted.bundle), *before(Job.created_at, wanted.until))
         .subquery()
     )
