@@ -2,7 +2,7 @@
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,6 +26,7 @@ from rtseg_daemon.receive import returned
 from rtseg_daemon.receive.arrival import arrival_of
 from rtseg_daemon.receive.comparison import Compared, Comparison
 from rtseg_daemon.receive.decoding import Decoder
+from rtseg_daemon.receive.dropped import drain, noted, tell_dropped
 from rtseg_daemon.receive.examine import Examined, examine, is_ct, named_series
 from rtseg_daemon.receive.group_commit import GroupCommit
 from rtseg_daemon.receive.sender import MOST_REFUSED, Sender, enter_refusals
@@ -33,8 +34,6 @@ from rtseg_daemon.receive.store import FULL, ObjectStore, Spool
 
 OWED_SECONDS = 1.0
 """Until it is tried again to note an end that the ledger would not take."""
-HEAD_BYTES = 64 * 1024
-"""Of an object that is not kept, looked at for the series that it names."""
 NO_SPACE = Status(dimse.OUT_OF_RESOURCES, "no space left on the storage")
 NOT_COMPARED = Status(dimse.OUT_OF_RESOURCES, "an earlier copy cannot be compared now; send it again")
 EMPTY = Status(dimse.CANNOT_UNDERSTAND, "the data set is empty")
@@ -310,30 +309,3 @@ class Doubt:
 def digest_in(known: Instance) -> str:
     """The digest of an image's pixel values, if the ledger has one. Before 0.2 it also had other marks there."""
     return known.pixel_sha256 if known.pixel_sha256 and ":" not in known.pixel_sha256 else ""
-
-
-def tell_dropped(sender: Sender, sop_class: str, size: int) -> None:
-    """A log line about an object that is accepted and not kept."""
-    if sop_class == STRUCTURE_SETS:
-        remedy = "say `feedback: true` at this caller in dicom.allowed_callers to keep what it sends"
-        log().info("dropped a structure set", calling_ae=sender.calling_ae, size=size, remedy=remedy)
-    else:
-        log().info("dropped an object that was forwarded along", sop_class=sop_class, size=size)
-
-
-def noted(data: Iterable[memoryview], head: bytearray) -> Iterator[memoryview]:
-    """The pieces of `data`. Their first HEAD_BYTES are copied into `head`."""
-    for chunk in data:
-        if len(head) < HEAD_BYTES:
-            head += chunk[: HEAD_BYTES - len(head)]
-        yield chunk
-
-
-def drain(data: Iterable[memoryview], most: int) -> int:
-    """Read a data set that is not kept. Raises PeerFault beyond `most` bytes."""
-    size = 0
-    for chunk in data:
-        size += len(chunk)
-        if size > most:
-            raise PeerFault(f"an object larger than {most} bytes")
-    return size

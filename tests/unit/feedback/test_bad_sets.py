@@ -295,3 +295,19 @@ def test_an_empty_or_tiny_contour_is_no_contour(clinic: Clinic) -> None:
     roi = clinic.rois(row.id)["Brainstem"]
     assert (roi.difference, roi.counts) == (None, False)
     assert roi.reasons[0] == "its contours enclose no voxel"
+
+
+CANARY = "Kanarienvogel"
+
+
+def test_no_word_of_a_patient_stands_in_the_log(clinic: Clinic, capsys: pytest.CaptureFixture[str]) -> None:
+    case = clinic.deliver()
+    names = {"PatientName": CANARY, "StructureSetLabel": CANARY, "SeriesDescription": CANARY}
+    for change in (saying(**names), saying(**names, PatientID=CANARY), renamed(Parotid_L=CANARY), moved(z=1.2)):
+        clinic.came(case.edited(saying(**names), change))
+    clinic.came(encoded(case.edited(saying(**names)))[:-9])
+    clinic.work()
+    told = capsys.readouterr()
+    assert "returned_set=5" in told.out + told.err
+    assert CANARY not in told.out + told.err
+    assert not any(CANARY in alarm for alarm in clinic.alarms())
