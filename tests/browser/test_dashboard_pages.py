@@ -16,6 +16,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.web.place import Place
+from tests.came_back import come_back
 from tests.chromium import chromium, complaints, place_on_a_port, served, visitor
 from tests.filled import Clinic
 from tests.unit.web.pages.test_hostile_names import HOSTILE
@@ -58,6 +59,7 @@ class Clinics:
 def clinic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clinics]:
     place = place_on_a_port(tmp_path_factory.mktemp("clinic"))
     Clinic(place.engine, place.layout, place.now(), jobs=JOBS, route="all", bundle="tiny").fill()
+    come_back(place.engine)
     with chromium() as browser, served(place) as address:
         yield Clinics(browser, place, address)
     place.engine.dispose()

@@ -162,6 +162,20 @@ def test_a_patient_id_is_shown_in_its_own_character_set(value: bytes, charsets: 
     assert shown_text(value, charsets) == shown
 
 
+def test_the_scanner_is_known_as_far_as_the_image_tells_it() -> None:
+    told, silent = series("g")[0], series("g")[0]
+    told.Manufacturer, told.ManufacturerModelName, told.StationName = "SIEMENS", "SOMATOM go.Open", "CT1"
+    for keyword in ("Manufacturer", "ManufacturerModelName", "StationName"):
+        if keyword in silent:
+            delattr(silent, keyword)
+    found = [
+        examine(memoryview(encoded(d)), ExplicitVRLittleEndian, CTImageStorage, d.SOPInstanceUID)
+        for d in (told, silent)
+    ]
+    assert all(isinstance(one, Examined) for one in found)
+    assert [one.facts["scanner"] for one in found] == ["SIEMENS SOMATOM go.Open CT1", ""]
+
+
 def test_geometry_is_compared_as_numbers_and_identity_as_it_stands() -> None:
     first, second, third = series("g")[0], series("g")[0], series("g")[0]
     second.ImagePositionPatient = ["0.000", "0", "0.0"]

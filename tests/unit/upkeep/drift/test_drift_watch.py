@@ -5,9 +5,13 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import Engine, select, update
 
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet
 from rtseg_daemon.ledger.schema import Alarm
+from rtseg_daemon.storage import Layout
+from rtseg_daemon.upkeep.chores import Upkeep, chores_for, watch_drift
+from rtseg_daemon.upkeep.drift import watch
 from rtseg_daemon.upkeep.drift.watch import raise_drift, stamp
 from tests.filled import SHA
 from tests.unit.upkeep.drift.conftest import DRIFT_FROM, NOW, ORGAN
@@ -61,6 +65,22 @@ def test_an_interval_that_promises_too_much_is_told(make_department: Callable[..
     (alarm,) = alarms(engine, "coverage")
     assert alarm.message.startswith("Larynx of han-oar 1.5 (route head-neck) is worse than predicted too often")
     assert "where 5 % may" in alarm.message
+
+
+def test_the_chore_looks_only_when_something_is_new(
+    department: Engine, config: Config, layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[float] = []
+    monkeypatch.setattr(watch, "raise_drift", lambda _engine, _versions, now: looked.append(now))
+    upkeep = Upkeep(config, layout, department, lambda: None)
+    for _ in range(3):
+        watch_drift(upkeep)
+    assert len(looked) == 1
+    with writing(department) as session:
+        session.execute(update(ReturnedSet).values(updated_at=NOW + 9))
+    watch_drift(upkeep)
+    assert len(looked) == 2
+    assert "drift" in [chore.name for chore in chores_for(config)]
 
 
 def test_the_stamp_changes_with_a_result_and_with_what_comes_back(department: Engine) -> None:

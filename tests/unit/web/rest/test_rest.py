@@ -21,7 +21,7 @@ from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of, raise_alarm
 from rtseg_daemon.ledger.first import newest_event
-from rtseg_daemon.ledger.schema import Series
+from rtseg_daemon.ledger.schema import Job, Series
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.web.place import Place
 from tests.dashboard import browser, logged_in, make_account, make_place, program, wait
@@ -116,6 +116,19 @@ def test_a_result_is_marked_as_reviewed(place: Place, job: int) -> None:
     with reading(place.engine) as session:
         last = events_of(session, "job", job)[-1]
     assert (last.what, last.who, last.detail["why"]) == ("reviewed", "token:robot", "drawn by hand")
+
+
+def test_limits_are_made_anew_by_a_physicist_and_for_a_reason(place: Place, job: int) -> None:
+    with writing(place.engine) as session:
+        session.get_one(Job, job).rois = [{"name": "Larynx", "flag": "OK", "volume_ml": 14.0}]
+        session.get_one(Job, job).bundle_digest = "d"
+    asked = {"bundle": "tiny", "organ": "Larynx", "why": "new guideline"}
+    client = program(place, Role.PHYSICIST, "robot")
+    assert client.post("/api/v1/quality/anew", json=asked).json()["who"] == "token:robot"
+    assert client.post("/api/v1/quality/anew", json=asked | {"why": " "}).status_code == 422
+    assert client.post("/api/v1/quality/anew", json=asked | {"organ": "Nose"}).status_code == 409
+    assert program(place, Role.OPERATOR).post("/api/v1/quality/anew", json=asked).status_code == 403
+    assert {"charts", "coverage", "switches"} <= client.get("/api/v1/quality").json().keys()
 
 
 @pytest.mark.parametrize("name", ["\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT ONE}", "9" * 30, "1.2%0a", "%00"])
