@@ -77,9 +77,13 @@ def what_happened(place: Place, job_id: int, what: str) -> list[tuple[str, str]]
         return [(one.who, str(one.detail.get("why", ""))) for one in found]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_violation_and_no_script_fails_on_any_page(clinic: Clinics, scheme: Any) -> None:
+@pytest.mark.parametrize(("scheme", "width", "height"), [("light", 1280, 720), ("dark", 768, 1024)])
+def test_axe_finds_no_violation_and_no_script_fails_on_any_page(
+    clinic: Clinics, scheme: Any, width: int, height: int
+) -> None:
+    """On a tablet tables scroll, and what scrolls must be reached by the keyboard."""
     page = clinic.page(color_scheme=scheme)
+    page.set_viewport_size({"width": width, "height": height})
     found = {}
     for name, path in PATHS.items():
         page.goto(clinic.address + path)
