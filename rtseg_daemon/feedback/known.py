@@ -29,7 +29,9 @@ def candidates(session: Session, layout: Layout, said: Said) -> list[Candidate]:
     named = select(Series.id).where(Series.series_instance_uid.in_(list(said.series)[:ASKED_AT_ONCE]))
     numbers |= set(session.scalars(named))
     if not numbers:
-        near = (Series.study_instance_uid == said.study_uid) | (Series.patient_id == said.patient_id)
+        near = Series.study_instance_uid == said.study_uid
+        if said.patient_id:  # many series may have none
+            near = near | (Series.patient_id == said.patient_id)
         numbers = set(session.scalars(select(Series.id).where(near)))
     return [candidate(session, layout, session.get_one(Series, number)) for number in sorted(numbers)]
 
