@@ -57,7 +57,8 @@ def subject_of(place: Place, what: str, number: int) -> dict[str, Any]:
     """What a question is about. Raises StateError where it is not there (any more)."""
     with reading(place.engine) as session:
         facts: dict[str, Any] = {
-            "as_of": newest_event(session),
+            "hidden": {"as_of": newest_event(session)},
+            "back_to": "the case",
             "subject": f"{what} {number}",
             "state": "",
             "reason": "",
@@ -66,7 +67,13 @@ def subject_of(place: Place, what: str, number: int) -> dict[str, Any]:
             alarm = session.get(Alarm, number)
             if alarm is None:
                 raise StateError(f"there is no alarm {number}")
-            return facts | {"reason": alarm.message, "back": "/", "patient_id": "", "bundle": ""}
+            return facts | {
+                "reason": alarm.message,
+                "back": "/",
+                "back_to": "the first page",
+                "patient_id": "",
+                "bundle": "",
+            }
         if what == "delivery":
             delivery = session.get(Delivery, number)
             if delivery is None:
