@@ -48,7 +48,8 @@ class Subject:
 
 def stamp(session: Session) -> Stamp:
     """Changes when a result or something that came back is new."""
-    jobs = session.execute(select(func.max(Job.id), func.max(Job.updated_at))).one()
+    results = Job.bundle_digest.is_not(None)
+    jobs = session.execute(select(func.max(Job.id), func.count(Job.id)).where(results)).one()
     sets = session.execute(select(func.max(ReturnedSet.id), func.max(ReturnedSet.updated_at))).one()
     return (*jobs, *sets)
 
