@@ -40,5 +40,6 @@ def ledger(tmp_path: Path, empty_ledger: bytes) -> Iterator[Engine]:
     file = tmp_path / "rtseg.db"
     file.write_bytes(empty_ledger)
     engine = open_ledger(f"sqlite:///{file}")
+    engine.connect().close()  # as after a migration: it knows from now on which file is its own
     yield engine
     engine.dispose()
