@@ -5,6 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from rtseg_daemon.config.file import load_config
+from rtseg_daemon.ledger import views
+from rtseg_daemon.ledger.engine import open_ledger, reading
 from tests.tiny import make_bundle
 from tests.world import Daemon, Tps, patient, send, wait_for, write_config
 
@@ -15,6 +18,16 @@ def tps() -> Iterator[Tps]:
         yield tps
 
 
+def shadow_states(daemon: Daemon) -> list[str]:
+    """The states of the shadows' jobs, read without starting a process."""
+    engine = open_ledger(load_config(daemon.config).database_url)
+    with reading(engine) as session:
+        found = [str(job.state) for job in views.all_jobs(session, shadow=True)]
+    engine.dispose()
+    return found
+
+
+@pytest.mark.slow
 def test_a_candidate_contours_what_was_delivered_and_is_compared_and_nothing_of_it_leaves(
     tmp_path: Path, tps: Tps
 ) -> None:
@@ -26,11 +39,7 @@ def test_a_candidate_contours_what_was_delivered_and_is_compared_and_nothing_of_
         send(daemon.port, patient(tmp_path / "ct"))
         daemon.wait_for_state("DELIVERED", 60)
 
-        def made() -> bool:
-            found = daemon.ask("jobs", "list", "--shadow")
-            return [one["state"] for one in found] == ["SEGMENTED"]
-
-        wait_for(made, 60, daemon.tail, pause=1.0)
+        wait_for(lambda: shadow_states(daemon) == ["SEGMENTED"], 60, daemon.tail, pause=0.5)
         shape = daemon.ask("models", "compare", "tiny", "tiny@2.0")
         assert (shape["cases"], shape["measured"]) == (1, 1)
         assert all(organ["between"]["dsc"]["mean"] == 1.0 for organ in shape["organs"]), "the stub draws what it drew"
