@@ -160,7 +160,8 @@ def test_what_the_bundle_learned_does_not_measure_it(trained: Trained) -> None:
 
 def test_the_new_bundle_is_activated_serves_and_is_rolled_back(trained: Trained, tmp_path: Path) -> None:
     tps = Tps()
-    daemon = Daemon(write_config(tmp_path, tps.port), tmp_path / "daemon.log")
+    commissioned = {"directory": str(tmp_path / "models"), "promotion": {"shadow_cases": 0, "approved": False}}
+    daemon = Daemon(write_config(tmp_path, tps.port, models=commissioned), tmp_path / "daemon.log")
     shutil.copytree(trained.place / "candidates" / "tiny", tmp_path / "models" / "tiny" / "2.0")
 
     def contoured_by(seed: int) -> str:
