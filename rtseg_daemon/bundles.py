@@ -12,7 +12,8 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 from rtseg_daemon.anatomy.sides import one_sided
 from rtseg_daemon.calibration import Calibration, OrganPrior, StrictModel
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import JOINER, Route, without_version
+from rtseg_daemon.config.sections import Route
+from rtseg_daemon.config.values import JOINER, without_version
 from rtseg_daemon.errors import BundleError
 from rtseg_daemon.versions import ACTIVE, BUNDLE, place_of, versions_of
 from rtseg_daemon.versions import bundle_names as bundle_names  # who lists bundles need not know of versions

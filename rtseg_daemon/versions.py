@@ -18,7 +18,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from rtseg_daemon.config.sections import VERSION_MARK, without_version
+from rtseg_daemon.config.values import VERSION_MARK, without_version
 from rtseg_daemon.errors import BundleError
 from rtseg_daemon.storage import write_durably
 

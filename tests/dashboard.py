@@ -14,10 +14,12 @@ from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.people import Account
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.upkeep.activation import activate
 from rtseg_daemon.web.app import make_app
 from rtseg_daemon.web.people import sessions, tokens
 from rtseg_daemon.web.people.passwords import hash_of
 from rtseg_daemon.web.place import Place
+from tests.tiny import make_bundle
 from tests.world import write_config
 
 PASSWORD = "correct horse battery staple"
@@ -101,3 +103,12 @@ def program(place: Place, role: Role = Role.VIEWER, name: str = "") -> TestClien
     client.headers["authorization"] = f"Bearer {token}"
     client.headers["accept"] = "application/json"
     return client
+
+
+def two_versions(folder: Path) -> Place:
+    """A place with bundle `tiny` in two versions, of which 2.0 serves."""
+    place = make_place(folder)
+    for version in ("1.0", "2.0"):
+        make_bundle(place.models, version=version)
+        activate(place.models, "tiny", version, who="ann", why="commissioned", check=lambda _bundle: "not run here")
+    return place

@@ -114,3 +114,11 @@ class Grid:
 
 def grid_of(volume: Volume) -> Grid:
     return Grid(volume.shape, volume.spacing_mm, volume.origin_mm)
+
+
+def whole_hu(array: Array) -> Array:
+    """HU as int16, rounded where they are not whole."""
+    if array.dtype == np.int16:
+        return array
+    limits = np.iinfo(np.int16)
+    return np.clip(np.rint(array), limits.min, limits.max).astype(np.int16)

@@ -20,7 +20,7 @@ from rtseg_daemon.assemble.quiet_clock import QuietClock
 from rtseg_daemon.assemble.routing import known_bundle, tolerance_of
 from rtseg_daemon.bundles import models_of
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import JOINER
+from rtseg_daemon.config.values import JOINER
 from rtseg_daemon.errors import RtsegError, SeriesError
 from rtseg_daemon.gates.series import judge_series
 from rtseg_daemon.gates.verdict import Verdict, gravest

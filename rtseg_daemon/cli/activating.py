@@ -10,7 +10,7 @@ from rtseg_daemon.bundles import Bundle, load_bundle, models_of, research_fault
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, print_done, who
 from rtseg_daemon.cli.proving import proven
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.config.sections import without_version
+from rtseg_daemon.config.values import without_version
 from rtseg_daemon.daemon.startup import uncalibrated
 from rtseg_daemon.errors import BundleError, LedgerError
 from rtseg_daemon.upkeep.activation import activate as activate_version

@@ -7,7 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from rtseg_daemon.config.sections import Port, Seconds, Section
+from rtseg_daemon.config.sections import Section
+from rtseg_daemon.config.values import Port, Seconds
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 

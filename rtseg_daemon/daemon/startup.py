@@ -11,7 +11,7 @@ from rtseg_daemon.anatomy.called import likely, meaning_of
 from rtseg_daemon.anatomy.sides import twin_of
 from rtseg_daemon.bundles import Bundle, at_site, bundle_names, load_bundle, models_of, research_fault
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import without_version
+from rtseg_daemon.config.values import without_version
 from rtseg_daemon.dicom.tls import server_context
 from rtseg_daemon.errors import BundleError, ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import database_file, open_ledger

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtseg_daemon.config.sections import without_version
+from rtseg_daemon.config.values import without_version
 
 
 @dataclass(frozen=True)

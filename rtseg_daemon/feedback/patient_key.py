@@ -1,7 +1,8 @@
 """The department's private key file: the salt of its patients' digests, and which exported case is whose.
 
-It is the file that `rtseg-train import --key` keeps, so that a patient has one digest in everything the department
-learns from. It lies beside the data sets and never in one.
+`rtseg-train import --key` keeps the same file, so that a patient has one digest in everything the department learns
+from. It lies beside the data sets and never in one: who passes a set on passes on no patient. All sets that were made
+with one key can be compared. With another key the same patient has another digest.
 """
 
 import hashlib
@@ -9,6 +10,7 @@ import hmac
 import json
 import secrets
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,11 +45,15 @@ class PatientKey:
         found = hmac.new(self.salt, f"{purpose} {text}".encode(), hashlib.sha256).digest()
         return int.from_bytes(found[:16], "big")
 
-    def record(self, data_set: Path, case: str, patient_id: str, series_uid: str, structure_sets: list[str]) -> None:
-        """Note who a case is of."""
+    def record(
+        self, data_set: Path, case: str, patient_id: str, series_uid: str, structure_sets: Sequence[str], *,
+        name: str = "", birth_date: str = "", folders: Sequence[str] = (), patient: str = "",
+    ) -> None:  # fmt: skip
+        """Note who a case is of, its series, its files. `patient` stands for the patient where another ID does."""
         self.sets.setdefault(str(data_set.resolve()), {})[case] = {
-            "patient": self.digest(patient_id), "patient_id": patient_id, "name": "", "birth_date": "",
-            "series_instance_uid": series_uid, "folders": [], "structure_sets": structure_sets,
+            "patient": self.digest(patient or patient_id), "patient_id": patient_id, "name": name,
+            "birth_date": birth_date, "series_instance_uid": series_uid, "folders": list(folders),
+            "structure_sets": list(structure_sets),
         }  # fmt: skip
 
     def forget(self, data_set: Path, case: str) -> None:
@@ -60,7 +66,7 @@ class PatientKey:
             write_durably(self.path, json.dumps(document, indent=1).encode(), mode=0o600)
         except OSError as error:
             raise StorageError(
-                f"key file {self.path} cannot be written ({error.strerror}); give a place by --key"
+                f"key file {self.path} cannot be written ({error.strerror}); make room, or give another place by --key"
             ) from error
 
 
@@ -68,12 +74,12 @@ def open_key(path: Path) -> PatientKey:
     """The key at `path`, or a new one with its own salt. Raises StorageError if it is damaged or open to others."""
     if not path.exists():
         return PatientKey(path, secrets.token_bytes(32))
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if mode & 0o077:
-        raise StorageError(
-            f"key file {path} tells which case is whose, and others may read it (mode {mode:o}): chmod 600 {path}"
-        )
     try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            raise StorageError(
+                f"key file {path} tells which case is whose, and others may read it (mode {mode:o}): chmod 600 {path}"
+            )
         document = json.loads(path.read_text())
         return PatientKey(path, bytes.fromhex(document["salt"]), dict(document["sets"]))
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rtseg_daemon.anatomy.volume import Array, Volume
+from rtseg_daemon.anatomy.volume import Array, Volume, whole_hu
 from rtseg_daemon.ct.geometry import Geometry
 from rtseg_daemon.ct.headers import read_header, split_images
 from rtseg_daemon.ct.preconditions import RELEASABLE
@@ -78,12 +78,8 @@ def write_case(name: str, ct: Volume, masks: Mapping[str, Array], folder: Path) 
     bits = np.zeros(ct.shape, kind)
     for place, mask in enumerate(masks.values()):
         bits |= np.left_shift(mask.astype(kind), kind.type(place))
-    hu = ct.array
-    if hu.dtype != np.int16:
-        limits = np.iinfo(np.int16)
-        hu = np.clip(np.rint(hu), limits.min, limits.max).astype(np.int16)
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, ct=hu, bits=bits, spacing_mm=ct.spacing_mm, origin_mm=(0.0, 0.0, 0.0))
+    np.savez_compressed(buffer, ct=whole_hu(ct.array), bits=bits, spacing_mm=ct.spacing_mm, origin_mm=(0.0, 0.0, 0.0))
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()
     file = f"{name}-{digest[:8]}.npz"

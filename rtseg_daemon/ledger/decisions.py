@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.config.sections import without_version
+from rtseg_daemon.config.values import without_version
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.job_deliveries import add_deliveries, settle_job, wake_deliveries

@@ -16,7 +16,7 @@ from pydicom.uid import UID, ImplicitVRLittleEndian, RTStructureSetStorage
 from rtseg_daemon.anatomy.called import ascii_line
 from rtseg_daemon.anatomy.organ import Flag, Organ, rings_to_send
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.config.sections import JOINER
+from rtseg_daemon.config.values import JOINER
 from rtseg_daemon.ct.series import CtSeries
 from rtseg_daemon.dicom.implementation import IMPLEMENTATION_UID, IMPLEMENTATION_VERSION
 from rtseg_daemon.rtstruct.codes import RING, Anatomy, Colour, anatomy_of

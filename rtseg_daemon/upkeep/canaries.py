@@ -6,7 +6,8 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.bundles import load_bundle, models_of
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import Route, without_version
+from rtseg_daemon.config.sections import Route
+from rtseg_daemon.config.values import without_version
 from rtseg_daemon.errors import BundleError
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm, record_event

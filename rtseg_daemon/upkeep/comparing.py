@@ -9,7 +9,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import Session, joinedload
 
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.config.sections import JOINER
+from rtseg_daemon.config.values import JOINER
 from rtseg_daemon.feedback.paired import Pair, by_scanner, compared, most_different
 from rtseg_daemon.ledger.comparison_tables import MeasuredContours
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet

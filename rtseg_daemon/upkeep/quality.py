@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.config.sections import JOINER
+from rtseg_daemon.config.values import JOINER
 from rtseg_daemon.ledger.schema import Delivery, Instance, Job
 from rtseg_daemon.ledger.states import ARRIVED, JobState
 from rtseg_daemon.ledger.views import moment

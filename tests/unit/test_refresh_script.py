@@ -28,6 +28,7 @@ class Runs:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.noted, self.stop = folder, folder / "noted", folder / "stop"
+        self.made = folder / "made"
         (folder / "bin").mkdir()
         for name in ("rtseg-daemon", "rtseg-train"):
             (folder / "bin" / name).write_text(NOTES)
@@ -40,7 +41,7 @@ class Runs:
         self.noted.write_text("")
         known = {"PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}", "NOTED": str(self.noted)}
         known |= {"MANIFEST": str(self.folder / "manifest.json"), "STOP": str(self.stop)}
-        known |= {"MODELS": "/models", "WORK": str(self.folder / "work"), "CONFIG": "/etc/rtseg/config.yaml"}
+        known |= {"MODELS": "/models", "WORK": str(self.made), "CONFIG": "/etc/rtseg/config.yaml"}
         done = subprocess.run(
             [str(DEPLOY / "refresh.sh")],
             env=known | environment,
@@ -71,9 +72,9 @@ def test_a_refresh_exports_divides_trains_on_and_calibrates_by_commands_that_exi
     assert status == 0
     assert [" ".join(words[:3]) for words in commands] == [
         "rtseg-daemon feedback export",
-        f"rtseg-train split {runs.folder}/work/sets/{version(commands)}",
+        f"rtseg-train split {runs.made}/sets/{version(commands)}",
         "rtseg-train refresh /models/han-oar",
-        f"rtseg-train calibrate {runs.folder}/work/candidates/han-oar/{version(commands)}",
+        f"rtseg-train calibrate {runs.made}/candidates/han-oar/{version(commands)}",
     ]
     assert all(map(accepted, commands))
     assert "--steady" in commands[1]

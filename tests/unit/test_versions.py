@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rtseg_daemon.bundles import bundle_in, bundle_names, load_bundle, load_bundles
-from rtseg_daemon.config.sections import without_version
+from rtseg_daemon.config.values import without_version
 from rtseg_daemon.errors import BundleError
 from rtseg_daemon.versions import Active, Serving, stamp, versions_of, write_active
 from tests.tiny import make_bundle

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.config.sections import VERSION_MARK
+from rtseg_daemon.config.values import VERSION_MARK
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.schema import Event, Job

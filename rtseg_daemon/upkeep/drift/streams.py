@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Select, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from rtseg_daemon.config.sections import JOINER, VERSION_MARK, without_version
+from rtseg_daemon.config.values import JOINER, VERSION_MARK, without_version
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet
 from rtseg_daemon.ledger.schema import Event, Instance, Job, Series
 from rtseg_daemon.upkeep.drift.chart import Point

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rtseg_daemon.bundles import Bundle, bundle_names, digests, load_bundle
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.config.sections import JOINER, without_version
+from rtseg_daemon.config.values import JOINER, without_version
 from rtseg_daemon.errors import BundleError
 from rtseg_daemon.versions import Step, read_active, versions_of
 

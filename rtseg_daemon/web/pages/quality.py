@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from rtseg_daemon.config.sections import without_version
+from rtseg_daemon.config.values import without_version
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.upkeep.quality import FLAGS, figures_shape
 from rtseg_daemon.web.pages.charts import Point, columns, stacked, trend

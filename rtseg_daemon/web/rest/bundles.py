@@ -4,7 +4,7 @@ from fastapi import APIRouter
 from starlette.exceptions import HTTPException
 
 from rtseg_daemon.bundles import bundle_names, load_bundle
-from rtseg_daemon.config.sections import without_version
+from rtseg_daemon.config.values import without_version
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.upkeep import deciding
 from rtseg_daemon.upkeep.installed import in_full, in_list

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.config.sections import JOINER
+from rtseg_daemon.config.values import JOINER
 from rtseg_daemon.errors import NotShown
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.schema import Instance, Job

@@ -14,7 +14,7 @@ from rtseg_training.sets.import_dicom import tree_sources
 from rtseg_training.sets.import_folders import find_cases, folder_sources
 from rtseg_training.sets.importing import REPORT, Counts, OpenSet, import_into
 from rtseg_training.sets.joined import called, listed, loaded
-from rtseg_training.sets.key_file import NAME, open_key
+from rtseg_training.sets.key_file import NAME, open_key, persons
 from rtseg_training.sets.manifest import key_of_set
 from rtseg_training.sets.names import load_names
 from rtseg_training.sets.report import ImportReport
@@ -53,7 +53,7 @@ def import_command(
         folders, series, given = find_cases(source), list_series(source), given_patients(source)
     both = itertools.chain(
         folder_sources(folders, rules, report, given),
-        tree_sources(source, series, rules, report, whose.persons(), given),
+        tree_sources(source, series, rules, report, persons(whose), given),
     )
     try:
         with counted("import", len(folders) + len(series)) as tick:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Volume, bounding_box, box_of
+from rtseg_daemon.anatomy.volume import AIR_HU, Array, Box, Volume, bounding_box, box_of, whole_hu
 from rtseg_daemon.segment.body import body_mask
 from rtseg_training.errors import CaseError
 from rtseg_training.sets.manifest import Entry, patient_of
@@ -113,14 +113,6 @@ def body_box(ct: Volume) -> Box | None:
     """The box of the body and 10 mm around it, None where there is no body."""
     box = bounding_box(body_mask(ct))
     return None if box is None else box.grown(round(10.0 / min(ct.spacing_mm)), ct.shape)
-
-
-def whole_hu(array: Array) -> Array:
-    """HU as int16, rounded where they are not whole."""
-    if array.dtype == np.int16:
-        return array
-    limits = np.iinfo(np.int16)
-    return np.clip(np.rint(array), limits.min, limits.max).astype(np.int16)
 
 
 def body_alone(case: Case) -> Case:

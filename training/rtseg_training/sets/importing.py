@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rtseg_daemon.anatomy.called import NameTable
+from rtseg_daemon.feedback.patient_key import PatientKey
 from rtseg_training.errors import CaseError
+from rtseg_training.sets import key_file
 from rtseg_training.sets.cases import Case, save_case
-from rtseg_training.sets.key_file import KeyFile
 from rtseg_training.sets.manifest import MANIFEST, Entry, key_of_set, patient_of, read_document, write_manifest
 from rtseg_training.sets.report import ImportReport
 from rtseg_training.sets.source import Source
@@ -27,7 +28,7 @@ class Counts:
 class OpenSet:
     """A data set that is being added to."""
 
-    def __init__(self, folder: Path, key: KeyFile, source: str, report: ImportReport, names: NameTable) -> None:
+    def __init__(self, folder: Path, key: PatientKey, source: str, report: ImportReport, names: NameTable) -> None:
         """The set in `folder`, new or there already.
 
         Raises CaseError if it cannot be made, or was made with another key.
@@ -44,7 +45,7 @@ class OpenSet:
             self._read()
         for path in folder.glob("*.partial"):
             path.unlink()
-        key.save()
+        key_file.save(key)
 
     def _read(self) -> None:
         document, known = read_document(self.folder), key_of_set(self.folder)
@@ -91,8 +92,7 @@ class OpenSet:
         known = {key: value for key, value in source.facts.items() if value}
         entry |= {"patient": self.key.digest(source.patient), "state": source.state}
         self.entries[source.name] = entry | known
-        self.key.record(str(self.folder.resolve()), source)
-        self.key.save()
+        key_file.note(self.key, self.folder, source)
         self.write()
         if old is not None and old["file"] != entry["file"]:
             (self.folder / str(old["file"])).unlink(missing_ok=True)

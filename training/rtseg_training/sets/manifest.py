@@ -21,7 +21,7 @@ def write_manifest(
     """List the data set: one entry per case, where it came from, and what was left out and why.
 
     Args:
-        key: by which key the digests of its patients were made (`KeyFile.identity`), empty where none were.
+        key: by which key the digests of its patients were made (`PatientKey.identity`), empty where none were.
 
     Raises CaseError on a full disk. The list that was there is then still there.
     """

@@ -16,12 +16,13 @@ from rtseg_training.errors import CaseError
 from rtseg_training.sets import importing
 from rtseg_training.sets.import_dicom import case_name
 from rtseg_training.sets.joined import listed, load_cases
-from rtseg_training.sets.key_file import KeyFile, open_key
+from rtseg_training.sets.key_file import open_key
 from rtseg_training.sets.manifest import MANIFEST, key_of_set, read_document
 from typer.testing import CliRunner, Result
 
 from rtseg_daemon.anatomy.image import to_image
 from rtseg_daemon.ct.series import load_series
+from rtseg_daemon.feedback.patient_key import PatientKey
 from rtseg_daemon.rtstruct.writing import build_rtstruct, derive_identity, write_dataset
 from tests.structure_sets import by_a_person, organ_of, tiny_bundle
 from tests.synthetic import write_series
@@ -258,7 +259,7 @@ def test_a_full_disk_at_each_stage_is_said_and_the_import_goes_on_later(
             patch.setattr(Path, "mkdir", disk_full)
         else:
             owner, name = {
-                "key": (KeyFile, "save"),
+                "key": (PatientKey, "save"),
                 "case": (importing, "save_case"),
                 "manifest": (importing, "write_manifest"),
                 "report": (importing.ImportReport, "markdown"),

@@ -7,23 +7,16 @@ import pytest
 from rtseg_daemon.config.web import Role
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.schema import Event
-from rtseg_daemon.upkeep.activation import activate
 from rtseg_daemon.versions import read_active
 from rtseg_daemon.web.place import Place
-from tests.dashboard import logged_in, make_place
-from tests.tiny import make_bundle
+from tests.dashboard import logged_in, two_versions
 
 PATH = "/bundles/tiny/rollback"
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
-    """Bundle `tiny` in two versions, of which 2.0 serves."""
-    place = make_place(tmp_path)
-    for version in ("1.0", "2.0"):
-        make_bundle(place.models, version=version)
-        activate(place.models, "tiny", version, who="ann", why="commissioned", check=lambda _bundle: "not run here")
-    return place
+    return two_versions(tmp_path)
 
 
 def serving(place: Place) -> str:
