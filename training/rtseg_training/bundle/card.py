@@ -135,6 +135,14 @@ def flag_lines(bundle: Bundle, c: Mapping[str, float]) -> list[str]:
             f"{c['auroc_pairwise_dice']:.3f} below the 10th percentile, AURC {c['aurc_pairwise_dice']:.3f}, risk "
             f"{c['risk_at_85_pairwise_dice']:.3f}."
         )
+    if "gain_aurc" in c:
+        told = {"auroc_half": "AUROC below 0.5", "auroc": "below the 10th percentile", "aurc": "AURC",
+                "risk_at_85": "risk"}  # fmt: skip
+        parts = [
+            f"{words} {c[f'gain_{key}']:+.3f} ({c[f'gain_{key}_low']:+.3f} to {c[f'gain_{key}_high']:+.3f})"
+            for key, words in told.items()
+        ]
+        lines.append(f"The prediction is better than that by: {', '.join(parts)}. Intervals of 95 %, by patient.")
     return [
         *lines,
         f"REVIEW is said from a chance of {bundle.review_above:.0%} on that the DSC is below what is acceptable. That "

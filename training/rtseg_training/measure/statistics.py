@@ -3,9 +3,10 @@
 All of it is plain numpy on vectors. No function here knows what an organ is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
+from scipy.stats import rankdata
 
 from rtseg_daemon.anatomy.volume import Array
 
@@ -41,14 +42,8 @@ def auroc(score: Array, bad: Array) -> float:
     """Probability that a bad item scores higher than a good one, ties half (Mann-Whitney). NaN without both."""
     if not bad.any() or bad.all():
         return float("nan")
-    order = np.argsort(score, kind="stable")
-    ranks = np.empty(len(score))
-    ranks[order] = np.arange(1, len(score) + 1)
-    for value in np.unique(score):
-        same = score == value
-        ranks[same] = ranks[same].mean()
     n = int(bad.sum())
-    return float((ranks[bad].sum() - n * (n + 1) / 2) / (n * (len(score) - n)))
+    return float((rankdata(score)[bad].sum() - n * (n + 1) / 2) / (n * (len(score) - n)))
 
 
 def aurc(score: Array, risk: Array) -> float:
@@ -75,4 +70,21 @@ def bootstrap_interval(values: Array, patient: Array, draws: int = 2000, seed: i
     chosen = np.random.default_rng(seed).integers(0, len(names), (draws, len(names)))
     means = sums[chosen].sum(axis=1) / counts[chosen].sum(axis=1)
     low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def bootstrap_of(
+    figure: Callable[[Array], float], patient: Array, draws: int = 1000, seed: int = 0
+) -> tuple[float, float]:
+    """95 % interval of a figure of items when patients are drawn again with replacement.
+
+    `figure` gets the indices of the items drawn. Draws for which it is not defined (NaN) are left out.
+    """
+    items = [np.flatnonzero(patient == name) for name in np.unique(patient)]
+    chosen = np.random.default_rng(seed).integers(0, len(items), (draws, len(items)))
+    found = np.asarray([figure(np.concatenate([items[k] for k in one])) for one in chosen])
+    held = found[np.isfinite(found)]
+    if not held.size:
+        return float("nan"), float("nan")
+    low, high = np.percentile(held, [2.5, 97.5])
     return float(low), float(high)

@@ -56,6 +56,16 @@ def test_predictions_follow_and_intervals_hold_for_every_organ() -> None:
     assert (figures["organs"], figures["copies"], figures["organs_beside"]) == (400, 200, 0)
 
 
+def test_what_the_prediction_adds_to_the_members_agreement_is_told_with_its_interval() -> None:
+    rows = rows_of(60) + rows_of(60, "noise", seed=1)
+    rng = np.random.default_rng(5)
+    for row in rows:
+        row["pairwise_dice"] = float(rng.uniform())
+    figures = quality(fit(rows, ORGANS, folds(rows), LIMITS), ORGANS, LIMITS)
+    for name in ("auroc", "aurc", "risk_at_85"):
+        assert 0 < figures[f"gain_{name}_low"] < figures[f"gain_{name}"] < figures[f"gain_{name}_high"]
+
+
 def test_as_many_unaltered_organs_are_flagged_as_a_person_can_read() -> None:
     rows = rows_of(200) + rows_of(100, "noise", seed=1)
     figures = quality(fit(rows, ORGANS, folds(rows), LIMITS), ORGANS, LIMITS)

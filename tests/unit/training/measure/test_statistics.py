@@ -57,3 +57,13 @@ def test_bootstrap_draws_patients_not_organs() -> None:
     low, high = st.bootstrap_interval(values, np.repeat(np.arange(10), 10))
     assert low <= 0.75
     assert high == pytest.approx(1.0)
+
+
+def test_a_figure_varies_with_the_patients_that_are_drawn() -> None:
+    patient = np.array(["a", "a", "b", "c"])
+    values = np.array([1.0, 1.0, 0.0, 0.0])
+    low, high = st.bootstrap_of(lambda at: float(values[at].mean()), patient)
+    assert (low, high) == (0.0, 1.0)
+    assert st.bootstrap_of(lambda at: float(len(at)), np.array(["a", "a"])) == (2.0, 2.0)
+    undefined = st.bootstrap_of(lambda at: float("nan"), patient)
+    assert all(np.isnan(undefined))
