@@ -25,6 +25,7 @@ from rtseg_daemon.feedback.mapping import explain
 from rtseg_daemon.ledger import deliveries, jobs, returned
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet, SeriesGeometry
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.returned import Came
 from rtseg_daemon.ledger.schema import Alarm, Instance
@@ -193,7 +194,7 @@ class Case:
                 str(self.ours.SOPInstanceUID),
                 digest,
             )
-            jobs.finish_segmentation(session, job.id, "w", outcome, ["tps"])
+            jobs.finish_segmentation(session, Lease(job.id, "w", 1), outcome, ["tps"])
             if job.series.state is SeriesState.OPEN:
                 move_series(session, self.series_id, SeriesState.COMPLETE, what="complete")
             if geometry:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.ledger.migrate import upgrade
+from tests.postgres import Server, running
 
 
 @pytest.fixture(autouse=True)
@@ -34,12 +35,30 @@ def empty_ledger(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return file.read_bytes()
 
 
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server for all tests of this process that ask for one."""
+    with running() as server:
+        yield server
+
+
 @pytest.fixture
-def ledger(tmp_path: Path, empty_ledger: bytes) -> Iterator[Engine]:
-    """An empty ledger in a file of its own."""
-    file = tmp_path / "rtseg.db"
-    file.write_bytes(empty_ledger)
-    engine = open_ledger(f"sqlite:///{file}")
+def ledger_kind() -> str:
+    """Which database holds the ledger. Folders whose tests ask the ledger itself run them on both."""
+    return "sqlite"
+
+
+@pytest.fixture
+def ledger(ledger_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """An empty ledger, in a file or a database of its own."""
+    if ledger_kind == "postgresql":
+        server: Server = request.getfixturevalue("postgres")
+        url = server.empty_ledger()
+    else:
+        file = tmp_path / "rtseg.db"
+        file.write_bytes(request.getfixturevalue("empty_ledger"))
+        url = f"sqlite:///{file}"
+    engine = open_ledger(url)
     engine.connect().close()  # as after a migration: it knows from now on which file is its own
     yield engine
     engine.dispose()

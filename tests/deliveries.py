@@ -15,6 +15,7 @@ from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.dicom.association import Waits
 from rtseg_daemon.ledger import jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.storage import Layout
 from tests.arrivals import receive
@@ -77,7 +78,7 @@ class World:
             path.parent.mkdir()
             structure_set(job.id).save_as(path, enforce_file_format=True)
             outcome = jobs.Outcome("digest", [], rtstruct_path=self.layout.relative(path), rtstruct_sha256=digest(path))
-            jobs.finish_segmentation(session, job.id, "w", outcome, destinations)
+            jobs.finish_segmentation(session, Lease(job.id, "w", 1), outcome, destinations)
             return job.id
 
     @contextmanager

@@ -4,6 +4,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.storage import Layout
@@ -31,10 +32,12 @@ def shadow_job(ledger: Engine, case: int, state: JobState = JobState.QUEUED, *, 
             assert jobs.claim_job(session, "w", at=at) is job, "no other job waits"
         outcome = jobs.Outcome("f" * 64, [], SHADOW_ROIS, {"Larynx": "REJECT"}, rtstruct_path=f"results/{job.id}/R.dcm")
         if state is JobState.SEGMENTED:
-            jobs.finish_segmentation(session, job.id, "w", outcome, ["tps"], at=at)
+            jobs.finish_segmentation(session, Lease(job.id, "w", 1), outcome, ["tps"], at=at)
         elif state is JobState.HELD:
-            jobs.hold(session, job.id, "left and right may be exchanged", owner="w", outcome=outcome, at=at)
+            jobs.hold(
+                session, job.id, "left and right may be exchanged", lease=Lease(job.id, "w", 1), outcome=outcome, at=at
+            )
         elif state is JobState.FAILED:
-            jobs.fail(session, job.id, "no engine", owner="w", at=at)
+            jobs.fail(session, job.id, "no engine", lease=Lease(job.id, "w", 1), at=at)
         assert job.state is state
         return job.id

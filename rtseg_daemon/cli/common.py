@@ -20,9 +20,10 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.errors import ConfigError, LedgerError
-from rtseg_daemon.ledger.engine import database_file, open_ledger
+from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.ledger.events import person
 from rtseg_daemon.ledger.migrate import require_current
+from rtseg_daemon.ledger.sqlite_file import database_file
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", envvar="RTSEG_CONFIG", help="The configuration file.", show_default=False)

@@ -8,7 +8,7 @@ import typer
 from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, print_done, require_config
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import LedgerError
-from rtseg_daemon.ledger.engine import database_file
+from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep.backup import back_up, copy_ledger
 from rtseg_daemon.upkeep.restore import restore as restore_ledger

@@ -7,8 +7,9 @@ from sqlalchemy import Engine
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import BundleError
-from rtseg_daemon.ledger.engine import database_file, open_ledger, reading
+from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.migrate import require_current
+from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.ledger.views import JsonObject
 from rtseg_daemon.upkeep.live import is_live
 from rtseg_daemon.upkeep.promotion import objections, summary

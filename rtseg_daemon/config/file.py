@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -66,6 +67,11 @@ class Config(Section):
     def database_url(self) -> str:
         """The ledger's URL, the default filled in. `?`, `#` and `%` in a path would mean something in a URL."""
         return self.database.url or f"sqlite:///{quote(str(self.storage.directory.absolute() / 'rtseg.db'))}"
+
+    @property
+    def host_name(self) -> str:
+        """What this daemon calls itself in the ledger."""
+        return self.database.host_name or socket.gethostname()
 
     @property
     def destination_names(self) -> list[str]:

@@ -86,9 +86,13 @@ class Storage(Section):
 
 
 class Database(Section):
-    """`url` of SQLAlchemy. None stands for `rtseg.db` in storage.directory (see Config.database_url)."""
+    """`url` of SQLAlchemy. None stands for `rtseg.db` in storage.directory (see Config.database_url).
+
+    `host_name` is what this daemon calls itself in the ledger. None stands for the machine's name.
+    """
 
     url: str | None = None
+    host_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
 
 
 class SeriesSection(Section):

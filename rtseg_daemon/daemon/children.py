@@ -13,6 +13,7 @@ from pathlib import Path
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import DeviceError
+from rtseg_daemon.ledger.leases import owner_prefix
 from rtseg_daemon.ledger.retry import restart_seconds
 from rtseg_daemon.one_thread import with_one_thread
 
@@ -41,6 +42,8 @@ class Child:
     frozen_seconds: float = FROZEN_SECONDS
     one_thread: bool = True
     """Whether its libraries are to start no threads for linear algebra."""
+    host: str = ""
+    """What the daemon calls itself in the ledger."""
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     restarts: int = -1
@@ -54,8 +57,8 @@ class Child:
 
     @property
     def owner(self) -> str:
-        """The name under which a worker leases jobs."""
-        return f"{self.name}-{self.process.pid if self.process else 0}"
+        """How the name begins under which a worker leases jobs."""
+        return owner_prefix(self.name, self.host, self.process.pid if self.process else 0)
 
     @property
     def pid(self) -> int | None:
@@ -170,7 +173,9 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
     for index, device in enumerate(devices(config.compute, visible, gpu_nodes())):
         name = f"worker-{index}"
         arguments = (*common, "--name", name, "--device", device)
-        found.append(Child(name, modules.worker, arguments, lock, WORKER_FROZEN_SECONDS, one_thread=False))
+        found.append(
+            Child(name, modules.worker, arguments, lock, WORKER_FROZEN_SECONDS, one_thread=False, host=config.host_name)
+        )
     found.append(Child("deliverer", modules.deliverer, common, lock))
     if config.measures_contours:
         found.append(Child("feedback", modules.feedback, common, lock, WORKER_FROZEN_SECONDS))

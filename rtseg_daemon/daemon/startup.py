@@ -14,8 +14,9 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.values import without_version
 from rtseg_daemon.dicom.tls import server_context
 from rtseg_daemon.errors import BundleError, ConfigError, LedgerError, StorageError
-from rtseg_daemon.ledger.engine import database_file, open_ledger
+from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
+from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep.backup import back_up
 

@@ -30,8 +30,9 @@ from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger import supervision
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
-from rtseg_daemon.ledger.jobs import requeue_all_running, worker_lost
+from rtseg_daemon.ledger.leases import is_of_host
 from rtseg_daemon.ledger.loss import LedgerLost, hindrance, loss
+from rtseg_daemon.ledger.orphans import expired, requeue_own, take_up_expired, worker_lost
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep import audit_trail
@@ -139,11 +140,16 @@ class Supervisor:
         self.watch = Watch(timeout, stall_seconds=max(60.0, timeout / 3))
         self.housekeeper = Housekeeper(self.upkeep, chores_for(self.upkeep.config))
 
+    @property
+    def own_host(self) -> str | None:
+        """Whose jobs and processes are this daemon's own. None where the ledger is: a file on this machine."""
+        return None if self.upkeep.engine.dialect.name == "sqlite" else self.upkeep.config.host_name
+
     def run(self) -> None:
         """Startup, main loop, shutdown. Raises LedgerLost where the ledger is gone or damaged."""
         with writing(self.upkeep.engine) as session:
-            supervision.forget_processes(session)
-            requeue_all_running(session)
+            supervision.forget_processes(session, self.own_host)
+            requeue_own(session, self.own_host)
             supervision.note_pulse(session, self.pulse())
         self.housekeeper.start()
         if self.upkeep.config.query:
@@ -178,6 +184,7 @@ class Supervisor:
         if now - self.pulsed_at > PULSE_SECONDS:
             self.pulsed_at = now
             self._use_ledger(self._note_pulse)
+            self._use_ledger(self._take_up_expired)
             self._tell_overdue_chores()
         for reason in self.upkeep.lost:
             self.ledger.lose(reason)
@@ -226,11 +233,11 @@ class Supervisor:
                 child.send(signal.SIGKILL)
 
     def _note(self, child: Child, state: str, detail: str | None = None) -> None:
-        pid = child.process.pid if child.process else None
+        pid, host = child.process.pid if child.process else None, self.upkeep.config.host_name
 
         def note() -> None:
             with writing(self.upkeep.engine) as session:
-                supervision.note_process(session, child.name, pid, state, max(child.restarts, 0), detail)
+                supervision.note_process(session, child.name, pid, state, max(child.restarts, 0), detail, host=host)
 
         self._use_ledger(note)
 
@@ -271,14 +278,25 @@ class Supervisor:
             for job in jobs:
                 log().error("a worker lost its job", job=job.id, state=job.state, attempts=job.attempts)
 
+    def _take_up_expired(self) -> None:
+        """Jobs of workers that were heard of no more. Its own are watched more closely, see `_stop_overdue`."""
+        engine, living = self.upkeep.engine, [child.owner for child in self.children if child.alive]
+        with reading(engine) as session:
+            if not expired(session, living):
+                return
+        with writing(engine) as session:
+            jobs = take_up_expired(session, self.upkeep.config.jobs.max_attempts, living)
+        for job in jobs:
+            log().error("a job was taken up whose lease had run out", job=job.id, state=job.state, reason=job.error)
+
     def _stop_overdue(self) -> None:
         with reading(self.upkeep.engine) as session:
-            running = supervision.running_jobs(session)
+            running = [job for job in supervision.running_jobs(session) if is_of_host(job.owner, self.own_host)]
         for job, reason in self.watch.overdue(running, time.monotonic()):
             log().error("a job is overdue; its worker is stopped", job=job.job_id, stage=job.stage, reason=reason)
             self.lost.append((job.owner, reason))
             for child in self.children:
-                if child.owner == job.owner:
+                if job.owner.startswith(child.owner):
                     child.send(signal.SIGKILL)
 
     def shut_down(self) -> None:
@@ -302,5 +320,5 @@ class Supervisor:
 
     def _say_goodbye(self) -> None:
         with writing(self.upkeep.engine) as session:
-            requeue_all_running(session)
-            supervision.forget_processes(session)
+            requeue_own(session, self.own_host)
+            supervision.forget_processes(session, self.own_host)

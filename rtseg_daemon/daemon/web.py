@@ -11,17 +11,16 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import uvicorn
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.config.web import Web
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.errors import ConfigError, RtsegError, StorageError
-from rtseg_daemon.ledger.engine import can_be_read, open_ledger
+from rtseg_daemon.ledger.engine import be_impatient, can_be_read, open_ledger
 from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout
@@ -30,7 +29,7 @@ from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.safety.connections import Bounded, BoundedByProxy, Loop
 from rtseg_daemon.web.safety.transport import Renewed, web_context
 
-BUSY_MS = 5000
+PATIENCE_SECONDS = 5
 """A person waits less long for a ledger that others write than a worker does."""
 KEEP_ALIVE_SECONDS = 15
 GOODBYE_SECONDS = 2
@@ -59,13 +58,8 @@ def listening(web: Web) -> socket.socket:
 def opened(config: Config) -> Engine:
     """The ledger, with less patience."""
     engine = open_ledger(config.database_url, existing=True)
-    if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", less_patient)
+    be_impatient(engine, PATIENCE_SECONDS)
     return engine
-
-
-def less_patient(connection: Any, _record: Any) -> None:
-    connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
 
 
 def settings(place: Place) -> uvicorn.Config:

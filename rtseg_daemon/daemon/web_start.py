@@ -11,8 +11,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.web import Web
 from rtseg_daemon.errors import ConfigError, LedgerError
-from rtseg_daemon.ledger.engine import database_file, open_ledger, reading, writing
+from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.migrate import require_current
+from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.logs import log
 from rtseg_daemon.web.people.first_start import account_count, invitation, new_link
 from rtseg_daemon.web.safety.transport import web_context

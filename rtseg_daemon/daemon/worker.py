@@ -4,7 +4,6 @@ Run as `python -m rtseg_daemon.daemon.worker --config FILE --name NAME --device 
 """
 
 import argparse
-import os
 import threading
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,8 @@ from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.errors import CardLost
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
+from rtseg_daemon.ledger.leases import Lease, lease_of, new_owner
+from rtseg_daemon.ledger.wake import JOBS, Bell
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.versions import stamp
@@ -24,6 +25,8 @@ from rtseg_daemon.work.job import Desk, run_job
 from rtseg_daemon.work.loaded import Loaded
 
 IDLE_SECONDS = 0.25
+LONGEST_IDLE_SECONDS = 5.0
+"""Where the ledger wakes it."""
 
 CARD_LOST_STATUS = 3
 """Exit status of a worker whose card failed: the supervisor starts another and charges the job one attempt."""
@@ -35,16 +38,17 @@ def work(desk: Desk, stop: threading.Event) -> None:
     names = list(dict.fromkeys(name for route in desk.config.routes for name in route.everything))
     stamps: dict[str, Hashable] = {name: stamp(models, name) for name in names}
     desk.loaded.warm(desk.config, names)
+    bell = Bell(desk.engine, JOBS)
     while not stop.is_set():
         stamps = follow(desk.loaded, desk.config, stamps)
-        job_id = claim(desk)
-        if job_id is None:
-            stop.wait(IDLE_SECONDS)
+        lease = claim(desk)
+        if lease is None:
+            bell.wait(stop, IDLE_SECONDS, LONGEST_IDLE_SECONDS)
             continue
         try:
-            run_job(desk, job_id)
+            run_job(desk, lease)
         except CardLost as error:
-            log().error("this worker ends, the next one takes the job up again", job=job_id, reason=str(error))
+            log().error("this worker ends, the next one takes the job up again", job=lease.job_id, reason=str(error))
             raise SystemExit(CARD_LOST_STATUS) from error
 
 
@@ -58,7 +62,7 @@ def follow(loaded: Loaded, config: Config, stamps: Mapping[str, Hashable]) -> di
     return now
 
 
-def claim(desk: Desk) -> int | None:
+def claim(desk: Desk) -> Lease | None:
     """The oldest job waiting, leased, or None if there is none or the ledger cannot be written now."""
     try:
         with reading(desk.engine) as session:
@@ -66,7 +70,7 @@ def claim(desk: Desk) -> int | None:
                 return None
         with writing(desk.engine) as session:
             job = jobs.claim_job(session, desk.owner)
-            return job.id if job else None
+            return lease_of(job) if job else None
     except SQLAlchemyError as error:
         log().error("no job can be claimed now; trying again", exc_info=error)
         return None
@@ -76,7 +80,7 @@ def desk_of(config: Config, name: str, device: str) -> Desk:
     """What the worker `name` on `device` works with. Nothing is loaded yet."""
     compute = config.compute.model_copy(update={"device": device})
     loaded = Loaded(compute, Layout(config.storage.directory).engine_cache)
-    return Desk(open_ledger(config.database_url, existing=True), config, loaded, f"{name}-{os.getpid()}")
+    return Desk(open_ledger(config.database_url, existing=True), config, loaded, new_owner(name, config.host_name))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -37,10 +37,13 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.retry import really_waited
 from rtseg_daemon.ledger.schema import Delivery
 from rtseg_daemon.ledger.superseding import refuse_unsendable
+from rtseg_daemon.ledger.wake import DELIVERIES, Bell
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout
 
 IDLE_SECONDS = 0.5
+LONGEST_IDLE_SECONDS = 2.0
+"""Where the ledger wakes it. An attempt that falls due wakes nobody."""
 REPORT_SECONDS = 5.0
 """How long the association stays open for a commitment report before the rest is left to the listener."""
 
@@ -65,6 +68,7 @@ class Courier(threading.Thread):
         self.decompressor = Decompressor()
         self.stop = stop
         self.waits = waits
+        self.bell = Bell(engine, DELIVERIES)
         self.probed_at = float("-inf")
         self.unsettled = True
         """Whether a delivery may still be SENDING though nobody sends it."""
@@ -73,7 +77,8 @@ class Courier(threading.Thread):
         """Until stopped. An error that nobody foresaw costs one turn, not the queue."""
         while not self.stop.is_set():
             if not self._guarded(self.turn):
-                self.stop.wait(IDLE_SECONDS)
+                self.bell.wait(self.stop, IDLE_SECONDS, LONGEST_IDLE_SECONDS)
+        self.bell.close()
 
     def _guarded(self, work: Callable[[], bool]) -> bool:
         try:

@@ -20,6 +20,7 @@ from rtseg_daemon.ledger.superseding import (
     refuse_unconfigured,
     refuse_unsendable,
 )
+from rtseg_daemon.ledger.wake import DELIVERIES, tell
 
 
 def due_deliveries(session: Session, destination: str, now: float, longest_retry_seconds: float) -> Sequence[Delivery]:
@@ -222,6 +223,7 @@ def make_due(session: Session, delivery: Delivery, *, what: str, who: str, at: f
     session.refresh(delivery)
     detail = {"destination": delivery.destination} | ({"why": why} if why else {})
     record_event(session, "delivery", delivery.id, what, detail=detail, who=who, at=moment)
+    tell(session, DELIVERIES)
 
 
 def note_destination(

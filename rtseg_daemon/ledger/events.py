@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.schema import Alarm, Event
 
-OWN = re.compile(r"daemon|worker-\d+-\d+")
-"""Who does the daemon's own steps: it, or a worker by its lease."""
+OWN = re.compile(r"daemon|worker-\d+(@\S+/\d+-[0-9a-f]+|-\d+)")
+"""Who does the daemon's own steps: it, or a worker by its lease. Earlier versions named no host."""
 
 
 def is_own(who: str) -> bool:

@@ -11,6 +11,7 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.moves import move_delivery, move_job
 from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.ledger.states import ARRIVED, SENDABLE, DeliveryState, JobState
+from rtseg_daemon.ledger.wake import DELIVERIES, tell
 
 
 def add_deliveries(
@@ -41,6 +42,7 @@ def _create(session: Session, job_id: int, destination: str, who: str, moment: f
     record_event(
         session, "delivery", delivery.id, "created", to_state=DeliveryState.WAITING, detail=detail, who=who, at=moment
     )
+    tell(session, DELIVERIES)
 
 
 def stop_deliveries(session: Session, job_id: int, why: str, *, who: str = "daemon", at: float | None = None) -> None:

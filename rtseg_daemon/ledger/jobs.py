@@ -4,21 +4,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.errors import LeaseLost
 from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.job_deliveries import add_deliveries, stop_deliveries
+from rtseg_daemon.ledger.leases import LEASE_SECONDS, Lease, database_time, renew
 from rtseg_daemon.ledger.moves import move_job
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import UNDELIVERED, UNFINISHED, JobState, SeriesState
+from rtseg_daemon.ledger.wake import JOBS, tell
 
 SHADOW_RUN = 0
 """The run of a shadow's job: what is sent has runs from 1 on, so that no UID of a shadow is ever that of a result."""
 RECEPTION = "reception"
 """Beside the gates' names in a job's verdicts: what the reception of its series has against it."""
+WAITING = select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.shadow, Job.id).limit(1)
 
 
 def create_job(
@@ -63,12 +65,13 @@ def create_job(
     session.add(job)
     session.flush()
     record_event(session, "job", job.id, "created", to_state=JobState.QUEUED, who=who, at=moment)
+    tell(session, JOBS)
     return job
 
 
 def next_waiting(session: Session) -> int | None:
     """The job to be claimed next: the oldest QUEUED one, a shadow's only where no other waits. None if none does."""
-    return session.scalar(select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.shadow, Job.id).limit(1))
+    return session.scalar(WAITING)
 
 
 def somebody_waits(session: Session) -> bool:
@@ -77,15 +80,15 @@ def somebody_waits(session: Session) -> bool:
     return session.scalar(query) is not None
 
 
-def make_way(session: Session, job_id: int, owner: str, *, at: float | None = None) -> Job:
+def make_way(session: Session, lease: Lease, *, at: float | None = None) -> Job:
     """QUEUED again, free of charge: a shadow's job lets one that somebody waits for go first. Raises LeaseLost."""
-    return move_job(session, job_id, JobState.QUEUED, what="made way", who=owner, owner=owner, at=at)
+    return move_job(session, lease.job_id, JobState.QUEUED, what="made way", who=lease.owner, lease=lease, at=at)
 
 
 def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
     """Lease the next QUEUED job (see `next_waiting`) to the worker `owner`, or None if there is nothing to do."""
     moment = or_now(at)
-    job_id = next_waiting(session)
+    job_id = session.scalar(WAITING.with_for_update(skip_locked=True))  # passed over: a row that a person holds in psql
     if job_id is None:
         return None
     return move_job(
@@ -96,6 +99,8 @@ def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job |
         who=owner,
         at=moment,
         lease_owner=owner,
+        lease_token=Job.lease_token + 1,
+        lease_until=database_time(session, at) + LEASE_SECONDS,
         started_at=moment,
         heartbeat_at=moment,
         beats=0,
@@ -104,16 +109,9 @@ def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job |
     )
 
 
-def heartbeat(session: Session, job_id: int, owner: str, stage: str, *, at: float | None = None) -> None:
+def heartbeat(session: Session, lease: Lease, stage: str, *, at: float | None = None) -> None:
     """Show progress. Raises LeaseLost if the job was cancelled, held or given to another worker."""
-    moment = or_now(at)
-    beat = (
-        update(Job)
-        .where(Job.id == job_id, Job.lease_owner == owner, Job.state == JobState.RUNNING)
-        .values(stage=stage, beats=Job.beats + 1, heartbeat_at=moment)
-    )
-    if session.connection().execute(beat).rowcount == 0:
-        raise LeaseLost(f"job {job_id} is no longer leased to {owner}")
+    renew(session, lease, at=at, stage=stage, beats=Job.beats + 1, heartbeat_at=or_now(at))
 
 
 @dataclass(frozen=True)
@@ -135,14 +133,13 @@ class Outcome:
 
 
 def finish_segmentation(
-    session: Session, job_id: int, owner: str, outcome: Outcome, destinations: Sequence[str], *, at: float | None = None
+    session: Session, lease: Lease, outcome: Outcome, destinations: Sequence[str], *, at: float | None = None
 ) -> Job:
-    """SEGMENTED with its deliveries (none for a `no_send` job). Raises LeaseLost if the job is no longer `owner`'s."""
-    job = move_job(
-        session, job_id, JobState.SEGMENTED, what="segmented", who=owner, owner=owner, at=at, **outcome.columns
-    )
+    """SEGMENTED with its deliveries (none for a `no_send` job). Raises LeaseLost if the job has another lease."""
+    who, done = lease.owner, JobState.SEGMENTED
+    job = move_job(session, lease.job_id, done, what="segmented", who=who, lease=lease, at=at, **outcome.columns)
     if not job.no_send:
-        add_deliveries(session, job, destinations, who=owner, at=at)
+        add_deliveries(session, job, destinations, who=who, at=at)
     return job
 
 
@@ -152,7 +149,7 @@ def hold(
     reason: str,
     *,
     releasable: bool = True,
-    owner: str | None = None,
+    lease: Lease | None = None,
     outcome: Outcome | None = None,
     at: float | None = None,
 ) -> Job:
@@ -163,8 +160,8 @@ def hold(
         job_id,
         JobState.HELD,
         what="held",
-        who=owner or "daemon",
-        owner=owner,
+        who=lease.owner if lease else "daemon",
+        lease=lease,
         detail={"reason": reason, "releasable": releasable},
         at=at,
         error=reason,
@@ -173,7 +170,7 @@ def hold(
     )
 
 
-def fail(session: Session, job_id: int, reason: str, *, owner: str | None = None, at: float | None = None) -> Job:
+def fail(session: Session, job_id: int, reason: str, *, lease: Lease | None = None, at: float | None = None) -> Job:
     """FAILED with the reason."""
     detail = {"reason": reason}
     return move_job(
@@ -181,8 +178,8 @@ def fail(session: Session, job_id: int, reason: str, *, owner: str | None = None
         job_id,
         JobState.FAILED,
         what="failed",
-        who=owner or "daemon",
-        owner=owner,
+        who=lease.owner if lease else "daemon",
+        lease=lease,
         detail=detail,
         at=at,
         error=reason,
@@ -224,36 +221,6 @@ def reception_reasons(job: Job) -> list[str]:
     noted = [reason for one in job.verdicts or () if one["gate"] == RECEPTION for reason in one["reasons"]]
     held = job.series.reasons if job.series.state is SeriesState.HELD else []
     return list(dict.fromkeys([*noted, *held]))
-
-
-def worker_lost(session: Session, owner: str, reason: str, max_attempts: int, *, at: float | None = None) -> list[Job]:
-    """The worker died or hung: its job is QUEUED again, or FAILED after `max_attempts` of these."""
-    query = select(Job).where(Job.lease_owner == owner, Job.state == JobState.RUNNING)
-    return [_charge(session, job, reason, max_attempts, at) for job in session.scalars(query).all()]
-
-
-def _charge(session: Session, job: Job, reason: str, max_attempts: int, at: float | None) -> Job:
-    attempts = job.attempts + 1
-    spent = attempts >= max_attempts
-    error = f"{reason} (attempt {attempts} of {max_attempts}, in stage {job.stage or 'start'})"
-    return move_job(
-        session,
-        job.id,
-        JobState.FAILED if spent else JobState.QUEUED,
-        what="worker lost",
-        detail={"reason": reason, "stage": job.stage, "attempts": attempts},
-        at=at,
-        attempts=attempts,
-        error=error,
-    )
-
-
-def requeue_all_running(session: Session, *, at: float | None = None) -> int:
-    """After a restart of the supervisor no worker is left: RUNNING jobs are QUEUED again, free of charge."""
-    ids = session.scalars(select(Job.id).where(Job.state == JobState.RUNNING)).all()
-    for job_id in ids:
-        move_job(session, job_id, JobState.QUEUED, what="daemon restarted", at=at)
-    return len(ids)
 
 
 def cancel(session: Session, job_id: int, who: str, why: str = "", *, at: float | None = None) -> Job:

@@ -10,6 +10,7 @@ from rtseg_daemon.errors import LeaseLost, StateError
 from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
+from rtseg_daemon.ledger.leases import Lease, held_by
 from rtseg_daemon.ledger.schema import Delivery, Job, Series
 from rtseg_daemon.ledger.states import (
     DELIVERY_TRANSITIONS,
@@ -21,6 +22,7 @@ from rtseg_daemon.ledger.states import (
     ReturnedState,
     SeriesState,
 )
+from rtseg_daemon.ledger.wake import DELIVERIES, JOBS, tell
 
 State = TypeVar("State", SeriesState, JobState, DeliveryState, ReturnedState)
 
@@ -54,27 +56,29 @@ def move_job(
     *,
     what: str,
     who: str = "daemon",
-    owner: str | None = None,
+    lease: Lease | None = None,
     detail: dict[str, Any] | None = None,
     at: float | None = None,
     **values: Any,
 ) -> Job:
     """Take a job to another state, set further columns, write the event.
 
-    With `owner` only while that worker holds the lease (else LeaseLost). Raises StateError where the transition table
+    With `lease` only while the job has that one (else LeaseLost). Raises StateError where the transition table
     does not allow it, naming the state the job is in.
     """
     job = session.get(Job, job_id)
     if job is None:
         raise StateError(f"there is no job {job_id}")
     if to is not JobState.RUNNING:
-        values.setdefault("lease_owner", None)
-    leased = true() if owner is None else Job.lease_owner == owner
+        values |= {"lease_owner": None, "lease_until": None}
+    leased = true() if lease is None else held_by(lease)
     before = job.state
     if _move(session, job, before, to, JOB_TRANSITIONS, values, leased, what=what, who=who, detail=detail, at=at):
+        if to is JobState.QUEUED:
+            tell(session, JOBS)
         return job
-    if owner is not None:
-        raise LeaseLost(f"job {job_id} is {before} and no longer leased to {owner}")
+    if lease is not None:
+        raise LeaseLost(f"job {job_id} is {before} and no longer leased to {lease}")
     raise StateError(f"job {job_id} is {before} and cannot become {to}")
 
 
@@ -99,6 +103,8 @@ def move_delivery(
     before, told = delivery.state, {"destination": delivery.destination} | (detail or {})
     if not _move(session, delivery, before, to, DELIVERY_TRANSITIONS, values, what=what, who=who, detail=told, at=at):
         raise StateError(f"delivery {delivery_id} is {before} and cannot become {to}")
+    if to is DeliveryState.WAITING:
+        tell(session, DELIVERIES)
     return delivery
 
 

@@ -3,7 +3,7 @@
 from enum import Enum as PythonEnum
 from typing import Any
 
-from sqlalchemy import JSON, Enum, ForeignKey, Index, UniqueConstraint, false, text
+from sqlalchemy import JSON, BigInteger, Enum, ForeignKey, Index, Integer, UniqueConstraint, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 from rtseg_daemon.ledger.states import DeliveryState, Ending, InstanceState, JobState, SeriesState
@@ -14,6 +14,7 @@ REMOVED = text("state = 'REMOVED'")
 
 class Base(DeclarativeBase):
     type_annotation_map = {  # noqa: RUF012 - the name and form SQLAlchemy asks for
+        int: BigInteger().with_variant(Integer(), "sqlite"),
         dict[str, Any]: JSON,
         dict[str, str]: JSON,
         dict[str, float]: JSON,
@@ -147,6 +148,10 @@ class Job(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     """Worker deaths and time-outs that this job has cost while the supervisor lived."""
     lease_owner: Mapped[str | None]
+    lease_token: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """Grows with every claim. Whoever writes for a worker names it: a worker that was thought dead has an older one."""
+    lease_until: Mapped[float | None]
+    """Until when the worker is heard of, by the database's clock."""
     stage: Mapped[str | None]
     beats: Mapped[int] = mapped_column(default=0)
     """Grows with every step of progress. The supervisor times the pauses with its own monotonic clock."""
@@ -269,10 +274,11 @@ class RejectedCaller(Base):
 
 
 class Process(Base):
-    """A child of the supervisor, as `status` shows it."""
+    """A child of the supervisor on one host, as `status` shows it."""
 
     __tablename__ = "process"
 
+    host: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(primary_key=True)
     pid: Mapped[int | None]
     state: Mapped[str]

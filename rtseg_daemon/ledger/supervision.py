@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, select, true
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.schema import Job, Process, Setting
@@ -31,20 +31,28 @@ def running_jobs(session: Session) -> list[Progress]:
 
 
 def note_process(
-    session: Session, name: str, pid: int | None, state: str, restarts: int, detail: str | None = None
+    session: Session,
+    name: str,
+    pid: int | None,
+    state: str,
+    restarts: int,
+    detail: str | None = None,
+    *,
+    host: str = "",
 ) -> None:
-    """Remember how a child of the supervisor is."""
-    session.merge(Process(name=name, pid=pid, state=state, restarts=restarts, updated_at=time.time(), detail=detail))
+    """Remember how a child of the supervisor on `host` is."""
+    values = {"pid": pid, "state": state, "restarts": restarts, "updated_at": time.time(), "detail": detail}
+    session.merge(Process(host=host, name=name, **values))
 
 
-def forget_processes(session: Session) -> None:
-    """The supervisor starts or ends: no child is known."""
-    session.execute(delete(Process))
+def forget_processes(session: Session, host: str | None) -> None:
+    """The supervisor starts or ends: no child on its host is known, with None none at all."""
+    session.execute(delete(Process).where(true() if host is None else Process.host == host))
 
 
 def processes(session: Session) -> Sequence[Process]:
     """All children, by name."""
-    return session.scalars(select(Process).order_by(Process.name)).all()
+    return session.scalars(select(Process).order_by(Process.host, Process.name)).all()
 
 
 @dataclass(frozen=True)

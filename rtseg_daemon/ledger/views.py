@@ -264,7 +264,7 @@ def status_shape(
     oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING), at_work, ~Job.shadow))
     known = {row.name: row for row in session.scalars(select(Destination))}
     waiting_alarms = unsent(session)
-    children = session.scalars(select(Process).order_by(Process.name)).all() if running else []
+    children = session.scalars(select(Process).order_by(Process.host, Process.name)).all() if running else []
     return counts(session) | {
         "oldest_waiting_seconds": None if oldest is None else round(max(0.0, now - oldest), 1),
         "disk": {"free_gb": free_gb},

@@ -5,21 +5,30 @@ once, then all are named, then their folder is fsynced and one transaction commi
 callers hand over functions, the writer calls them.
 """
 
+import contextlib
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.loss import hindrance, is_lost_connection
+from rtseg_daemon.ledger.mark import Mark
 from rtseg_daemon.logs import log
 
 LARGEST_BATCH = 64
 FLUSHERS = 8
+PATIENCE_SECONDS = 10.0
+"""How long a database server that ended the connection is waited for, as when it is restarted, before objects are
+refused."""
+AGAIN_SECONDS = 0.25
 
 T = TypeVar("T")
 
@@ -48,6 +57,7 @@ class GroupCommit(threading.Thread):
         super().__init__(name="group-commit", daemon=True)
         self._engine = engine
         self._before_commit = before_commit
+        self._mark = Mark()
         self._pool = ThreadPoolExecutor(FLUSHERS, thread_name_prefix="flush")
         self._entries: queue.SimpleQueue[Entry[Any] | None] = queue.SimpleQueue()
 
@@ -65,6 +75,8 @@ class GroupCommit(threading.Thread):
         self._entries.put(None)
         self.join()
         self._pool.shutdown()
+        with contextlib.suppress(SQLAlchemyError):
+            self._mark.remove(self._engine)
 
     def run(self) -> None:
         while (first := self._entries.get()) is not None:
@@ -101,21 +113,41 @@ class GroupCommit(threading.Thread):
         return batch, False
 
     def _commit(self, batch: list[Entry[Any]]) -> None:
-        """One transaction for all. If it fails, one for each, so that one fault harms one caller."""
+        """One transaction for all. If it fails, one for each, so that one fault harms one caller.
+
+        Where no database server is there for long, none of them can be committed.
+        """
         try:
-            self._attempt(batch)
+            self._attempt_patiently(batch)
         except Exception as error:  # noqa: BLE001 - whatever it is, the callers must hear of it
-            if len(batch) == 1:
-                batch[0].error = error
+            if len(batch) == 1 or is_lost_connection(error):
+                for entry in batch:
+                    entry.error = error
                 return
             log().warning("a group commit failed; each entry is tried alone", entries=len(batch), exc_info=error)
             for entry in batch:
                 self._commit([entry])
 
+    def _attempt_patiently(self, batch: list[Entry[Any]]) -> None:
+        """Try again where the connection was lost, but never what was committed before that could be told."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        self._mark.forget()
+        while True:
+            try:
+                return self._attempt(batch)
+            except SQLAlchemyError as error:
+                if not is_lost_connection(error) or time.monotonic() > deadline:
+                    raise
+                log().warning("the connection to the ledger was lost; trying again", reason=hindrance(error))
+                time.sleep(AGAIN_SECONDS)
+
     def _attempt(self, batch: list[Entry[Any]]) -> None:
         with writing(self._engine) as session:
+            if self._mark.is_there(session):  # committed, though the connection ended before that could be told
+                return
             for entry in batch:
                 entry.result = entry.work(session)
+            self._mark.leave(session)
             self._before_commit()
 
 

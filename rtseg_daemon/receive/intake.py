@@ -17,6 +17,7 @@ from rtseg_daemon.errors import StateError, Undecided
 from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.arrivals import Arrival, add_instance, touch
 from rtseg_daemon.ledger.events import raise_alarm
+from rtseg_daemon.ledger.loss import is_lost_connection
 from rtseg_daemon.ledger.reception import Recorded, enter
 from rtseg_daemon.ledger.recognition import Recognised, Repeat, recognise
 from rtseg_daemon.ledger.schema import Instance
@@ -152,7 +153,7 @@ class Intake:
                 "refused an object", status=f"{found.code:04X}", reason=found.comment, sop=short(sop_instance)
             )
             return found
-        return self._entered(lambda: self._enter(sender, spool, found))
+        return self._entered(spool, lambda: self._enter(sender, spool, found))
 
     def _keep_returned(self, sender: Sender, spool: Spool, sop_instance: str) -> Status:
         """Make a structure set that comes back durable, as it is, and record it."""
@@ -167,10 +168,13 @@ class Intake:
             log().info("a structure set came back", returned_set=kept.set_id, new=kept.new, size=spool.size)
             return Status(dimse.SUCCESS)
 
-        return self._entered(enter)
+        return self._entered(spool, enter)
 
-    def _entered(self, enter: Callable[[], Status]) -> Status:
-        """What `enter` answers, or the refusal where storage or ledger fail it."""
+    def _entered(self, spool: Spool, enter: Callable[[], Status]) -> Status:
+        """What `enter` answers, or the refusal where storage or ledger fail it.
+
+        Where the database server is away, nobody can say whether the ledger has the object. So its file stays.
+        """
         try:
             return enter()
         except Undecided as error:
@@ -179,6 +183,7 @@ class Intake:
         except OSError as error:
             return self._storage_failed(error)
         except (SQLAlchemyError, StateError) as error:
+            spool.kept = spool.is_placed and is_lost_connection(error)
             log().error("the ledger cannot be written; the object is refused", exc_info=error)
             return NO_LEDGER
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from rtseg_daemon.storage import Layout, damage, sync_folder
 
 NUMBERS = itertools.count()
+PART = ".part"
 PIECE_BYTES = 2**20
 """Gathered before it is written: a CT image is smaller, and threads meet at Python's lock less often."""
 BLOCK_BYTES = 4096
@@ -63,7 +64,7 @@ class Spool:
     """
 
     def __init__(self, folder: Path, head: bytes) -> None:
-        self.path = folder / f"{os.getpid()}-{next(NUMBERS)}.part"
+        self.path = folder / f"{os.getpid()}-{next(NUMBERS)}{PART}"
         self._fd, self._direct = create(self.path)
         self._inode = os.fstat(self._fd).st_ino
         self.kept = False
@@ -115,6 +116,11 @@ class Spool:
         """The file system takes no such blocks after all."""
         fcntl.fcntl(self._fd, fcntl.F_SETFL, fcntl.fcntl(self._fd, fcntl.F_GETFL) & ~os.O_DIRECT)
         self._direct = False
+
+    @property
+    def is_placed(self) -> bool:
+        """Whether it has its lasting name."""
+        return self.path.suffix != PART
 
     @property
     def sha256(self) -> str:

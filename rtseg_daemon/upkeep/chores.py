@@ -22,9 +22,10 @@ from rtseg_daemon.bundles import digests, models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import LedgerError, RtsegError
 from rtseg_daemon.ledger.associations import listener
-from rtseg_daemon.ledger.engine import database_file, reading, writing
+from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.loss import loss, quick_check
+from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably

@@ -11,9 +11,10 @@ from pathlib import Path
 from sqlalchemy import Engine, select
 
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.ledger.engine import database_file, reading
+from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job
+from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.ledger.states import InstanceState, JobState
 from rtseg_daemon.receive.unknown import unknown_files, unknown_results, unknown_returned
 from rtseg_daemon.storage import Layout, damage, is_locked

@@ -8,6 +8,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.errors import MadeWay
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.logs import log
 
 BEAT_SECONDS = 1.0
@@ -20,10 +21,9 @@ class Heartbeat:
         yields: whether it makes way as soon as another job waits.
     """
 
-    def __init__(self, engine: Engine, job_id: int, owner: str, *, yields: bool = False) -> None:
+    def __init__(self, engine: Engine, lease: Lease, *, yields: bool = False) -> None:
         self.engine = engine
-        self.job_id = job_id
-        self.owner = owner
+        self.lease = lease
         self.yields = yields
         self.stage = ""
         self.at = float("-inf")
@@ -38,10 +38,10 @@ class Heartbeat:
         self.stage, self.at = stage, time.monotonic()
         try:
             with writing(self.engine) as session:
-                jobs.heartbeat(session, self.job_id, self.owner, stage)
+                jobs.heartbeat(session, self.lease, stage)
                 wanted = self.yields and jobs.somebody_waits(session)
         except SQLAlchemyError as error:
-            log().warning("a heartbeat could not be written", job=self.job_id, exc_info=error)
+            log().warning("a heartbeat could not be written", job=self.lease.job_id, exc_info=error)
             return
         if wanted:
-            raise MadeWay(f"job {self.job_id} makes way")
+            raise MadeWay(f"job {self.lease.job_id} makes way")

@@ -22,6 +22,7 @@ from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.feedback_tables import SeriesGeometry
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.superseding import predecessor
@@ -33,6 +34,7 @@ from rtseg_daemon.storage import Layout, check_files
 from rtseg_daemon.work import case
 from rtseg_daemon.work.ahead import Ahead, ReadJob
 from rtseg_daemon.work.heartbeat import Heartbeat
+from rtseg_daemon.work.kept_lease import kept
 from rtseg_daemon.work.loaded import Loaded
 from rtseg_daemon.work.painter import Painter
 
@@ -61,37 +63,44 @@ class Desk:
         return Layout(self.config.storage.directory)
 
 
-def run_job(desk: Desk, job_id: int) -> None:
-    """The whole step: a job that `desk.owner` has claimed ends SEGMENTED, HELD or FAILED.
+def run_job(desk: Desk, lease: Lease) -> None:
+    """The whole step: a job that `desk.owner` has claimed, by this lease, ends SEGMENTED, HELD or FAILED.
 
     Whatever it throws ends the job and not the worker, with two exceptions. A ledger or disk that cannot be written for
     long raises SQLAlchemyError or OSError. A card that failed raises CardLost: the worker must end, and the job is then
     taken up again.
     """
-    log().info("job started", job=job_id)
+    log().info("job started", job=lease.job_id)
+    with kept(desk.engine, lease):
+        run_leased(desk, lease)
+
+
+def run_leased(desk: Desk, lease: Lease) -> None:
+    """`run_job` while somebody keeps the lease."""
     try:
-        contour(desk, job_id)
+        contour(desk, lease)
     except LeaseLost:
-        log().warning("the job was taken away; its result is dropped", job=job_id)
+        log().warning("the job was taken away; its result is dropped", job=lease.job_id)
     except SeriesError as error:
         # a release changes nothing about images that are no volume, and must not look as if it did
-        hold(desk, job_id, str(error), releasable=error.precondition in RELEASABLE)
+        hold(desk, lease, str(error), releasable=error.precondition in RELEASABLE)
     except CardLost:
         raise
     except MadeWay:
-        make_way(desk, job_id)
+        make_way(desk, lease)
     except RtsegError as error:
-        fail(desk, job_id, str(error))
+        fail(desk, lease, str(error))
     except Exception as error:  # noqa: BLE001 - the world is met here: a job that breaks must not break the next
-        log().error("a job broke", job=job_id, exc_info=error)
-        fail(desk, job_id, f"an error that nobody foresaw: {describe(error)}; report it, then retry the job")
+        log().error("a job broke", job=lease.job_id, exc_info=error)
+        fail(desk, lease, f"an error that nobody foresaw: {describe(error)}; report it, then retry the job")
 
 
-def contour(desk: Desk, job_id: int) -> None:
+def contour(desk: Desk, lease: Lease) -> None:
     """From the job's files to its entry in the ledger. Raises RtsegError for what ends a job without a result.
 
     Files are compared with their digests beside that. Nothing made of a damaged one goes on.
     """
+    job_id = lease.job_id
     job, files, older = what_it_takes(desk, job_id)
     route = desk.config.route_named(job.route)
     if route is None and not job.no_send:
@@ -100,12 +109,12 @@ def contour(desk: Desk, job_id: int) -> None:
     with ThreadPoolExecutor(1) as beside:
         checking = beside.submit(check_files, files, "have the series sent again, then retry the job")
         try:
-            result = process(desk, job, files, options)
+            result = process(desk, lease, job, files, options)
         finally:
             checking.result()  # a damaged file is the reason, whatever came of it
     if result.dataset is not None:
         result = write(desk, job_id, result, options)
-    if settle(job_id, lambda: finish(desk, job_id, result, route)) and result.dataset is not None and not job.shadow:
+    if settle(job_id, lambda: finish(desk, lease, result, route)) and result.dataset is not None and not job.shadow:
         paint(desk, job_id, result, options)
 
 
@@ -128,13 +137,15 @@ def options_for(job: Job, route: Route | None, older: str | None = None) -> case
     return options if route is None else replace(options, rejected=route.rejected, rings=route.rings)
 
 
-def process(desk: Desk, job: Job, files: list[tuple[Path, str]], options: case.Options) -> case.CaseResult:
+def process(
+    desk: Desk, lease: Lease, job: Job, files: list[tuple[Path, str]], options: case.Options
+) -> case.CaseResult:
     """The case with the job's bundles. Raises ConfigError where its route may not send what they make."""
     bundles = bundles_for(desk.config, job.bundle)
     route = desk.config.route_named(job.route)
     for fault in [] if job.no_send else research_faults(bundles, route):
         raise ConfigError(f"{fault}; mend the route and restart, then retry the job, or rerun it with --no-send")
-    beat = Heartbeat(desk.engine, job.id, desk.owner, yields=job.shadow)
+    beat = Heartbeat(desk.engine, lease, yields=job.shadow)
     loaded = desk.loaded.aside() if job.shadow else desk.loaded
     paths = [path for path, _ in files]
     ready = desk.ahead.take(read_job(job, files, bundles, options))
@@ -148,7 +159,7 @@ def process(desk: Desk, job: Job, files: list[tuple[Path, str]], options: case.O
 
         return case.process_case(paths, bundles, load_and_look_ahead, options, beat, ready)
 
-    return loaded.run(bundles, process_with, partial(note, desk, job.id))
+    return loaded.run(bundles, process_with, partial(note, desk, lease.job_id))
 
 
 def read_job(job: Job, files: list[tuple[Path, str]], bundles: Sequence[Bundle], options: case.Options) -> ReadJob:
@@ -203,8 +214,9 @@ def write(desk: Desk, job_id: int, result: case.CaseResult, options: case.Option
     return case.checked(result, folder / RTSTRUCT, options)
 
 
-def finish(desk: Desk, job_id: int, result: case.CaseResult, route: Route | None) -> None:
+def finish(desk: Desk, lease: Lease, result: case.CaseResult, route: Route | None) -> None:
     """SEGMENTED with its deliveries, or HELD by a gate, in one transaction."""
+    job_id = lease.job_id
     outcome = outcome_of(desk.layout, job_id, result)
     with writing(desk.engine) as session:
         for line in result.notes:
@@ -215,10 +227,10 @@ def finish(desk: Desk, job_id: int, result: case.CaseResult, route: Route | None
             session.merge(row)
         if result.held:
             reason = "; ".join(result.reasons)
-            jobs.hold(session, job_id, reason, releasable=result.releasable, owner=desk.owner, outcome=outcome)
+            jobs.hold(session, job_id, reason, releasable=result.releasable, lease=lease, outcome=outcome)
         else:
             destinations = route.destinations if route else ()
-            jobs.finish_segmentation(session, job_id, desk.owner, outcome, destinations)
+            jobs.finish_segmentation(session, lease, outcome, destinations)
     log().info("job held" if result.held else "job segmented", job=job_id, seconds=outcome.seconds)
 
 
@@ -246,37 +258,37 @@ def outcome_of(layout: Layout, job_id: int, result: case.CaseResult) -> jobs.Out
     )
 
 
-def hold(desk: Desk, job_id: int, reason: str, *, releasable: bool) -> None:
+def hold(desk: Desk, lease: Lease, reason: str, *, releasable: bool) -> None:
     """HELD without a result."""
 
     def write_hold() -> None:
         with writing(desk.engine) as session:
-            jobs.hold(session, job_id, reason, releasable=releasable, owner=desk.owner)
-        log().info("job held", job=job_id)
+            jobs.hold(session, lease.job_id, reason, releasable=releasable, lease=lease)
+        log().info("job held", job=lease.job_id)
 
-    settle(job_id, write_hold)
+    settle(lease.job_id, write_hold)
 
 
-def make_way(desk: Desk, job_id: int) -> None:
+def make_way(desk: Desk, lease: Lease) -> None:
     """QUEUED again, for a shadow's job that another one must not wait for."""
 
     def write_way() -> None:
         with writing(desk.engine) as session:
-            jobs.make_way(session, job_id, desk.owner)
-        log().info("a shadow's job made way", job=job_id)
+            jobs.make_way(session, lease)
+        log().info("a shadow's job made way", job=lease.job_id)
 
-    settle(job_id, write_way)
+    settle(lease.job_id, write_way)
 
 
-def fail(desk: Desk, job_id: int, reason: str) -> None:
+def fail(desk: Desk, lease: Lease, reason: str) -> None:
     """FAILED, with the reason for whoever looks at it."""
 
     def write_failure() -> None:
         with writing(desk.engine) as session:
-            jobs.fail(session, job_id, reason, owner=desk.owner)
-        log().error("job failed", job=job_id)
+            jobs.fail(session, lease.job_id, reason, lease=lease)
+        log().error("job failed", job=lease.job_id)
 
-    settle(job_id, write_failure)
+    settle(lease.job_id, write_failure)
 
 
 def settle(job_id: int, do_write: Callable[[], None]) -> bool:

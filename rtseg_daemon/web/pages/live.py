@@ -1,19 +1,19 @@
 """Pages that are open learn within a second that the ledger has changed: one watcher for all, by server-sent events.
 
-The watcher asks SQLite for its count of commits (`PRAGMA data_version`), which reads no table. It runs only while
-somebody listens. Listeners are bounded in number and in time, and keep no queue: they are told that something changed,
+The watcher asks the database for a number that every commit changes, which reads no table. It runs only while somebody
+listens. Listeners are bounded in number and in time, and keep no queue: they are told that something changed,
 and the page asks for itself.
 """
 
 import asyncio
-import sqlite3
+import contextlib
 import threading
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import StreamingResponse
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.web.people.guard import Viewer
@@ -28,31 +28,34 @@ COMMENT_SECONDS = 15.0
 LONGEST_SECONDS = 600.0
 """A page that listens longer connects anew, and is asked again who it is."""
 MOST = 64
-UNREADABLE = -1
+UNREADABLE = ""
+QUESTIONS = {"sqlite": "PRAGMA data_version", "postgresql": "SELECT pg_current_snapshot()"}
 
 
 class Pulse:
-    """A number that is another one after each commit to the ledger by somebody else. For one thread."""
+    """Something that is another after each commit to the ledger by somebody else. For one thread.
+
+    SQLite counts its commits, for each connection apart, so that one is kept. PostgreSQL names the transactions that a
+    reader would not see. Whoever writes is one of them until the commit. Other databases of the same server count too.
+    """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.counted = engine.dialect.name == "sqlite"
-        self.connection = engine.raw_connection() if self.counted else None
-        """Kept, since SQLite counts the commits of others for each connection apart."""
+        self.question = QUESTIONS[engine.dialect.name]
+        self.connection = engine.raw_connection()
+        self.connection.detach()  # from the pool, whose next user would find it in another mode
+        if engine.dialect.name == "postgresql":
+            self.connection.driver_connection.autocommit = True  # type: ignore[union-attr]
 
-    def ask(self) -> int:
-        if self.connection is None:
-            with self.engine.connect() as connection:
-                return int(connection.execute(text("SELECT coalesce(max(id), 0) FROM event")).scalar() or 0)
+    def ask(self) -> str:
         cursor = self.connection.cursor()
         try:
-            return int(cursor.execute("PRAGMA data_version").fetchone()[0])
+            cursor.execute(self.question)
+            return str(cursor.fetchone()[0])  # type: ignore[index]
         finally:
             cursor.close()
 
     def close(self) -> None:
-        if self.connection is not None:
-            self.connection.close()
+        self.connection.close()
 
 
 @dataclass
@@ -93,7 +96,10 @@ class Watcher:
             try:
                 pulse = pulse or Pulse(self.engine)
                 now = pulse.ask()
-            except (SQLAlchemyError, sqlite3.Error):
+            except (SQLAlchemyError, self.engine.dialect.loaded_dbapi.Error):
+                if pulse is not None:
+                    with contextlib.suppress(self.engine.dialect.loaded_dbapi.Error):
+                        pulse.close()
                 pulse, now = None, UNREADABLE
             if now != last:
                 if not loop.is_closed():

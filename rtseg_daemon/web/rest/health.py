@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import RtsegError
-from rtseg_daemon.ledger.engine import database_file
 from rtseg_daemon.ledger.loss import hindrance, loss
+from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.upkeep.health import process_problems, pulse_problems, storage_problems
 from rtseg_daemon.upkeep.standing import observed
 from rtseg_daemon.web.place import Here

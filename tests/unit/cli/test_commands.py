@@ -19,6 +19,7 @@ from rtseg_daemon.config.file import load_config
 from rtseg_daemon.demo.play import DemoError, make_room
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, writing
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.migrate import upgrade
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import last_instance_id
@@ -65,11 +66,11 @@ class Desk:
             if state != "QUEUED":
                 jobs.claim_job(session, "w")
             if state == "HELD":
-                jobs.hold(session, job.id, "two slices are missing", owner="w")
+                jobs.hold(session, job.id, "two slices are missing", lease=Lease(job.id, "w", 1))
             if state == "FAILED":
-                jobs.fail(session, job.id, "no engine", owner="w")
+                jobs.fail(session, job.id, "no engine", lease=Lease(job.id, "w", 1))
             if state == "SEGMENTED":
-                jobs.finish_segmentation(session, job.id, "w", OUTCOME, ["tps"])
+                jobs.finish_segmentation(session, Lease(job.id, "w", 1), OUTCOME, ["tps"])
             return job.id
 
 

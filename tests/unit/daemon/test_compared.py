@@ -16,6 +16,7 @@ from rtseg_daemon.daemon import compared
 from rtseg_daemon.daemon.compared import compare_storage
 from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Alarm, Instance, Job, Series
 from rtseg_daemon.ledger.series import associations_of
@@ -368,7 +369,7 @@ def test_a_delivered_job_is_not_touched_by_what_is_found(clinic: Clinic) -> None
     with writing(clinic.engine) as session:
         jobs.claim_job(session, "w")
         outcome = jobs.Outcome("d", [], rtstruct_path="results/1/RTSTRUCT.dcm", rtstruct_sha256="x")
-        jobs.finish_segmentation(session, 1, "w", outcome, [])
+        jobs.finish_segmentation(session, Lease(1, "w", 1), outcome, [])
         session.get_one(Job, 1).state = JobState.DELIVERED
     clinic.save()
     clinic.room.put(clinic.images[17:])

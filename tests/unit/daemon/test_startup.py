@@ -22,7 +22,7 @@ from rtseg_daemon.daemon.startup import (
 from rtseg_daemon.daemon.supervisor import Supervisor
 from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import open_ledger, reading
-from rtseg_daemon.ledger.migrate import current_revision, newest_revision, require_current
+from rtseg_daemon.ledger.migrate import require_current
 from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep.chores import Upkeep
@@ -198,21 +198,6 @@ def test_a_schema_newer_than_this_version_is_refused(tmp_path: Path, layout: Lay
     connection.close()
     with pytest.raises(LedgerError, match="schema 9999 is newer than this version"):
         prepare_ledger(config, layout)
-
-
-def test_the_migrations_make_exactly_the_schema_of_the_models(tmp_path: Path) -> None:
-    from alembic.autogenerate import compare_metadata
-    from alembic.runtime.migration import MigrationContext
-
-    from rtseg_daemon.ledger.migrate import upgrade
-    from rtseg_daemon.ledger.schema import Base
-
-    engine = open_ledger(f"sqlite:///{tmp_path / 'a.db'}")
-    upgrade(engine)
-    assert current_revision(engine) == newest_revision()
-    with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
-    engine.dispose()
 
 
 def test_every_connection_is_durable_and_checks_foreign_keys(tmp_path: Path) -> None:

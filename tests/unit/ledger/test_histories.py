@@ -13,6 +13,7 @@ import rtseg_daemon
 from rtseg_daemon.ledger import decisions, deliveries, jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Delivery, Event, Job
 from rtseg_daemon.ledger.states import DELIVERY_TRANSITIONS, JOB_TRANSITIONS, DeliveryState, JobState
 from tests.unit.ledger.test_jobs import MARKED, OUTCOME, claim, new_job
@@ -29,7 +30,7 @@ def eventful_life(ledger: Engine) -> tuple[int, int, int]:
     job_id = new_job(ledger, at=next(seconds))
     claim(ledger)
     with writing(ledger) as session:
-        job = jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["a", "b"], at=next(seconds))
+        job = jobs.finish_segmentation(session, Lease(job_id, "w1", 1), OUTCOME, ["a", "b"], at=next(seconds))
         series_id, (a, b) = job.series_id, [one.id for one in job.deliveries]
     with writing(ledger) as session:
         jobs.hold_undelivered(session, series_id, "new slices", releasable=True, at=next(seconds))
@@ -93,7 +94,10 @@ def test_an_attempt_that_is_brought_forward_leaves_an_event_and_changes_no_state
     claim(ledger)
     with writing(ledger) as session:
         later, due = [
-            one.id for one in jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["a", "b"], at=10.0).deliveries
+            one.id
+            for one in jobs.finish_segmentation(
+                session, Lease(job_id, "w1", 1), OUTCOME, ["a", "b"], at=10.0
+            ).deliveries
         ]
         deliveries.begin_delivery(session, later, at=11.0)
         deliveries.record_again(

@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.errors import LeaseLost, StateError
-from rtseg_daemon.ledger import decisions, deliveries, jobs, moves
+from rtseg_daemon.ledger import decisions, deliveries, jobs, moves, orphans
 from rtseg_daemon.ledger.arrivals import Arrival
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import events_of
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Delivery, Job
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JOB_TRANSITIONS, DeliveryState, JobState
@@ -73,7 +74,7 @@ def test_every_transition_leaves_an_event(ledger: Engine) -> None:
     job_id = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["tps"])
+        jobs.finish_segmentation(session, Lease(job_id, "w1", 1), OUTCOME, ["tps"])
     with reading(ledger) as session:
         steps = [(event.from_state, event.to_state) for event in events_of(session, "job", job_id)]
     assert steps == [(None, "QUEUED"), ("QUEUED", "RUNNING"), ("RUNNING", "SEGMENTED")]
@@ -98,9 +99,9 @@ def test_a_worker_whose_job_was_cancelled_cannot_finish_it(ledger: Engine) -> No
     with writing(ledger) as session:
         jobs.cancel(session, job_id, "anna")
     with writing(ledger) as session, pytest.raises(LeaseLost):
-        jobs.heartbeat(session, job_id, "w1", "infer")
+        jobs.heartbeat(session, Lease(job_id, "w1", 1), "infer")
     with writing(ledger) as session, pytest.raises(LeaseLost):
-        jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["tps"])
+        jobs.finish_segmentation(session, Lease(job_id, "w1", 1), OUTCOME, ["tps"])
 
 
 def test_a_poison_job_fails_after_max_attempts_and_keeps_the_reason(ledger: Engine) -> None:
@@ -108,7 +109,7 @@ def test_a_poison_job_fails_after_max_attempts_and_keeps_the_reason(ledger: Engi
     for attempt in range(1, 4):
         assert claim(ledger, f"w{attempt}") is not None
         with writing(ledger) as session:
-            jobs.worker_lost(session, f"w{attempt}", "the worker was killed by signal 9", 3)
+            orphans.worker_lost(session, f"w{attempt}", "the worker was killed by signal 9", 3)
     with reading(ledger) as session:
         job = session.get_one(Job, job_id)
     assert job.state is JobState.FAILED
@@ -121,7 +122,7 @@ def test_a_restart_of_the_daemon_costs_no_attempt(ledger: Engine) -> None:
     job_id = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        assert jobs.requeue_all_running(session) == 1
+        assert orphans.requeue_own(session, None) == 1
     with reading(ledger) as session:
         job = session.get_one(Job, job_id)
         assert (job.state, job.attempts, job.lease_owner) == (JobState.QUEUED, 0, None)
@@ -153,7 +154,7 @@ def test_a_held_job_without_result_is_released_to_the_queue(ledger: Engine) -> N
     job_id = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        jobs.hold(session, job_id, "slices missing", owner="w1")
+        jobs.hold(session, job_id, "slices missing", lease=Lease(job_id, "w1", 1))
         job = decisions.release(session, job_id, "anna", "looked at it", ["tps"])
         assert (job.state, job.released_by) == (JobState.QUEUED, "anna")
 
@@ -162,7 +163,7 @@ def test_a_held_job_with_result_is_released_to_its_destinations(ledger: Engine) 
     job_id = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        jobs.hold(session, job_id, "sides swapped", owner="w1", outcome=OUTCOME)
+        jobs.hold(session, job_id, "sides swapped", lease=Lease(job_id, "w1", 1), outcome=OUTCOME)
         decisions.release(session, job_id, "anna", "looked at it", ["tps"], marked=MARKED)
         job = session.get_one(Job, job_id)
         assert (job.rtstruct_path, job.rtstruct_sop_instance_uid) == (MARKED.rtstruct_path, "2.25.1")
@@ -178,7 +179,7 @@ def test_a_stored_structure_set_is_not_released_without_its_mark(
     job_id = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        jobs.hold(session, job_id, "sides swapped", owner="w1", outcome=OUTCOME)
+        jobs.hold(session, job_id, "sides swapped", lease=Lease(job_id, "w1", 1), outcome=OUTCOME)
     with writing(ledger) as session, pytest.raises(StateError, match="look at it and release it again"):
         decisions.release(session, job_id, "anna", "looked at it", ["tps"], marked=marked)
     assert state_of(ledger, job_id) is JobState.HELD
@@ -196,7 +197,7 @@ def test_retry_of_a_failed_delivery_does_not_infer_again(ledger: Engine) -> None
     job_id = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        job = jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["tps"])
+        job = jobs.finish_segmentation(session, Lease(job_id, "w1", 1), OUTCOME, ["tps"])
         moves.move_job(session, job_id, JobState.DELIVERING, what="sending")
         job.deliveries[0].state = DeliveryState.FAILED
         session.flush()
@@ -210,7 +211,7 @@ def test_a_retry_wakes_no_delivery_that_nobody_would_send(ledger: Engine) -> Non
     job_id = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        job = jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["tps", "gone"])
+        job = jobs.finish_segmentation(session, Lease(job_id, "w1", 1), OUTCOME, ["tps", "gone"])
         moves.move_job(session, job_id, JobState.DELIVERING, what="sending")
         for delivery in job.deliveries:
             delivery.state = DeliveryState.FAILED

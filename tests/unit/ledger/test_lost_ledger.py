@@ -10,11 +10,18 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.ledger.engine import database_file, open_ledger, reading, writing
+from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.loss import LedgerGone, LedgerUnreachable, hindrance, loss, quick_check
 from rtseg_daemon.ledger.migrate import require_current, upgrade
 from rtseg_daemon.ledger.schema import Alarm
+from rtseg_daemon.ledger.sqlite_file import database_file
+
+
+@pytest.fixture
+def ledger_kind() -> str:
+    """These are about the file. What may become of a database server: test_lost_connections.py."""
+    return "sqlite"
 
 
 def note(ledger: Engine, key: str) -> None:

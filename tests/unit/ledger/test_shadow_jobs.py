@@ -11,6 +11,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.found_jobs import Search, find_jobs, routes_and_bundles
 from rtseg_daemon.ledger.job_deliveries import add_deliveries
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
@@ -65,7 +66,7 @@ def test_a_shadows_job_that_makes_way_waits_again_free_of_charge(ledger: Engine,
     with writing(ledger) as session:
         jobs.claim_job(session, "w")
         assert not jobs.somebody_waits(session)
-        jobs.make_way(session, shadow, "w")
+        jobs.make_way(session, Lease(shadow, "w", 1))
         job = session.get_one(Job, shadow)
         assert (job.state, job.attempts, job.lease_owner) == (JobState.QUEUED, 0, None)
         assert not jobs.somebody_waits(session), "another shadow is nobody"

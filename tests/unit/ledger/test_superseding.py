@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger import decisions, deliveries, jobs, moves, superseding, views
 from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Alarm, Job
 from rtseg_daemon.ledger.series import hold_series, last_instance_id
 from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState
@@ -24,7 +25,7 @@ def test_a_newer_job_cancels_the_undelivered_one_and_alarms_about_the_delivered_
     assert state_of(ledger, first) is JobState.CANCELLED
     claim(ledger)
     with writing(ledger) as session:
-        jobs.finish_segmentation(session, second, "w1", OUTCOME, ["tps"])
+        jobs.finish_segmentation(session, Lease(second, "w1", 1), OUTCOME, ["tps"])
         moves.move_job(session, second, JobState.DELIVERING, what="sending")
         moves.move_job(session, second, JobState.DELIVERED, what="delivered")
         receive(session, arrival(3))
@@ -47,7 +48,7 @@ def job_on_the_wire(ledger: Engine) -> tuple[int, int]:
     job_id = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        delivery = jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["a"]).deliveries[0].id
+        delivery = jobs.finish_segmentation(session, Lease(job_id, "w1", 1), OUTCOME, ["a"]).deliveries[0].id
         deliveries.begin_delivery(session, delivery)
     return job_id, delivery
 
@@ -57,7 +58,7 @@ def job_partly_sent(ledger: Engine) -> int:
     job_id = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        delivery = jobs.finish_segmentation(session, job_id, "w1", OUTCOME, ["a", "b"]).deliveries[0].id
+        delivery = jobs.finish_segmentation(session, Lease(job_id, "w1", 1), OUTCOME, ["a", "b"]).deliveries[0].id
         deliveries.begin_delivery(session, delivery)
         deliveries.record_sent(session, delivery, 0, None)
     return job_id
@@ -78,7 +79,7 @@ def test_a_failed_job_is_cancelled_by_a_newer_one_and_cannot_be_sent_any_more(le
     first = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        jobs.fail(session, first, "no engine", owner="w1")
+        jobs.fail(session, first, "no engine", lease=Lease(first, "w1", 1))
         newer_job(session, first, 2)
     assert state_of(ledger, first) is JobState.CANCELLED
 
@@ -87,7 +88,7 @@ def test_what_a_newer_job_supersedes_is_neither_retried_nor_run_again_to_be_sent
     first = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a", "b"])
+        job = jobs.finish_segmentation(session, Lease(first, "w1", 1), OUTCOME, ["a", "b"])
         for delivery, fate in zip(job.deliveries, ("sent", "refused"), strict=True):
             deliveries.begin_delivery(session, delivery.id)
             if fate == "sent":
@@ -132,7 +133,7 @@ def test_a_job_of_which_nothing_was_ever_sent_fails_when_its_only_destination_is
     first = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        job = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["gone"])
+        job = jobs.finish_segmentation(session, Lease(first, "w1", 1), OUTCOME, ["gone"])
         deliveries.record_failed(session, job.deliveries[0].id, None, "not configured", "not configured")
     assert state_of(ledger, first) is JobState.FAILED
     with writing(ledger) as session:
@@ -152,7 +153,7 @@ def test_nothing_is_sent_while_newer_slices_wait_for_the_sweep(ledger: Engine) -
     first = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        delivery = jobs.finish_segmentation(session, first, "w1", OUTCOME, ["a"]).deliveries[0]
+        delivery = jobs.finish_segmentation(session, Lease(first, "w1", 1), OUTCOME, ["a"]).deliveries[0]
         assert deliveries.due_deliveries(session, "a", 1e9, 60) == [delivery]
         receive(session, arrival(2))
         assert deliveries.due_deliveries(session, "a", 1e9, 60) == []
@@ -224,7 +225,7 @@ def test_a_job_that_goes_nowhere_waits_for_nothing(ledger: Engine) -> None:
     first = new_job(ledger)
     claim(ledger)
     with writing(ledger) as session:
-        jobs.finish_segmentation(session, first, "w1", OUTCOME, [])
+        jobs.finish_segmentation(session, Lease(first, "w1", 1), OUTCOME, [])
         assert views.status_shape(session, 1e9, None, [])["oldest_waiting_seconds"] is None
         new = decisions.rerun(session, first, "anna")
         new.created_at = 1e9 - 5

@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Job, Series
 from rtseg_daemon.ledger.series import hold_series
 from rtseg_daemon.ledger.urgency import Need, Waiting, waiting_jobs, waiting_series, worst_first
@@ -67,7 +68,7 @@ def test_rejected_organs_wait_until_somebody_has_looked(ledger: Engine) -> None:
     with writing(ledger) as session:
         jobs.claim_job(session, "w")
         outcome = jobs.Outcome("d", [], flags={"Larynx": "REJECT", "Brainstem": "OK"})
-        jobs.finish_segmentation(session, job_id, "w", outcome, [])
+        jobs.finish_segmentation(session, Lease(job_id, "w", 1), outcome, [])
     assert needs(ledger) == [(Need.REJECT, job_id, "Larynx was rejected")]
     with writing(ledger) as session:
         jobs.record_event(session, "job", job_id, "reviewed", who="anna")

@@ -13,10 +13,11 @@ import pytest
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import LedgerError, StorageError
-from rtseg_daemon.ledger.engine import database_file, open_ledger, reading, writing
+from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.migrate import require_current, upgrade
 from rtseg_daemon.ledger.schema import Alarm
+from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep import chores
 from rtseg_daemon.upkeep.backup import INTERVAL_SECONDS, back_up, is_due, prune, stamp

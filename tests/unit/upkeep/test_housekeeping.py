@@ -21,6 +21,7 @@ from rtseg_daemon.ledger.associations import resume_listening
 from rtseg_daemon.ledger.deliveries import begin_delivery, record_sent
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.migrate import require_current
 from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job, Series
@@ -74,7 +75,7 @@ def stored_job(ledger: Engine, layout: Layout, series: int) -> int:
             rtstruct_path=f"results/{job.id}/RTSTRUCT.dcm",
             rtstruct_sha256=hashlib.sha256(b"result").hexdigest(),
         )
-        jobs.finish_segmentation(session, job.id, "w", outcome, ["tps"], at=OLD)
+        jobs.finish_segmentation(session, Lease(job.id, "w", 1), outcome, ["tps"], at=OLD)
         return job.id
 
 
@@ -306,7 +307,7 @@ def test_jobs_for_research_are_no_findings_after_retention(ledger: Engine, confi
         look = decisions.rerun(session, first, "anna", no_send=True, at=OLD)
         jobs.claim_job(session, "w", at=OLD)
         made = jobs.Outcome("d", [], rtstruct_path=f"results/{look.id}/RTSTRUCT.dcm", rtstruct_sha256="x")
-        jobs.finish_segmentation(session, look.id, "w", made, [], at=OLD)
+        jobs.finish_segmentation(session, Lease(look.id, "w", 1), made, [], at=OLD)
     assert [f.subject for f in doctor.examine(ledger, config, repair=False)] == [f"job {look.id}"], "to be looked at"
     assert remove_old(ledger, layout) == 1
     assert doctor.examine(ledger, config, repair=False) == []

@@ -4,6 +4,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Alarm, Series
 from rtseg_daemon.ledger.states import SeriesState
 from rtseg_daemon.storage import Layout
@@ -47,7 +48,7 @@ def test_a_look_without_sending_does_not_count_as_contours(ledger: Engine, layou
     with writing(ledger) as session:
         look = decisions.rerun(session, job, "anna", no_send=True)
         jobs.claim_job(session, "w")
-        jobs.finish_segmentation(session, look.id, "w", jobs.Outcome("digest", []), [])
+        jobs.finish_segmentation(session, Lease(look.id, "w", 1), jobs.Outcome("digest", []), [])
     assert lateness.raise_late(ledger, 1800, OLD + 1900) == 1
 
 

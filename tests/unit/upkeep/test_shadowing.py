@@ -12,6 +12,7 @@ from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger import decisions, jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Alarm, Job, Series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.storage import Layout
@@ -176,5 +177,5 @@ def test_retention_leaves_the_files_that_a_shadow_is_being_made_of(ledger: Engin
         jobs.claim_job(session, "w", at=OLD)
     assert remove_old(ledger, layout) == 0
     with writing(ledger) as session:
-        jobs.fail(session, shadow, "no engine", owner="w")
+        jobs.fail(session, shadow, "no engine", lease=Lease(shadow, "w", 1))
     assert remove_old(ledger, layout) == 1

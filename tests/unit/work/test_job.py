@@ -18,7 +18,7 @@ from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError, StateError
 from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.jobs import worker_lost
+from rtseg_daemon.ledger.orphans import worker_lost
 from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.upkeep.activation import activate
@@ -204,11 +204,12 @@ def test_a_job_cancelled_in_mid_inference_leaves_nothing_to_send(
 
 
 def test_a_beat_of_a_lost_job_stops_the_work(bench: Bench, ledger: Engine) -> None:
-    claim(bench.desk)
-    beat = Heartbeat(ledger, bench.job, bench.desk.owner)
+    lease = claim(bench.desk)
+    assert lease is not None
+    beat = Heartbeat(ledger, lease)
     beat("infer")
     with writing(ledger) as session:
-        jobs.worker_lost(session, bench.desk.owner, "hung", 3)
+        worker_lost(session, bench.desk.owner, "hung", 3)
     with pytest.raises(LeaseLost):
         beat("masks")
 

@@ -90,7 +90,7 @@ def test_a_shadow_at_work_makes_way_for_a_job_that_comes_and_is_done_later(
     assert wanted is not None
     run_job(candidate.desk, wanted)
     with reading(ledger) as session:
-        assert (views.find_job(session, wanted).run, views.find_job(session, wanted).shadow) == (2, False)
+        assert (views.find_job(session, wanted.job_id).run, views.find_job(session, wanted.job_id).shadow) == (2, False)
     assert candidate.run()["state"] == "SEGMENTED"
     assert claim(candidate.desk) is None
 

@@ -15,6 +15,7 @@ import yaml
 from rtseg_daemon.ledger import supervision
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.jobs import Outcome, claim_job, create_job, finish_segmentation
+from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
@@ -114,7 +115,7 @@ def segmented(place: Place) -> int:
         job = create_job(session, series, last_instance_id(session, series), "tiny", "all")
         claim_job(session, "worker-0-1")
         outcome = Outcome("d", [], rois=rois, seconds={"infer": 3.5}, rtstruct_path="results/1/RTSTRUCT.dcm")
-        finish_segmentation(session, job.id, "worker-0-1", outcome, ["tps"])
+        finish_segmentation(session, Lease(job.id, "worker-0-1", 1), outcome, ["tps"])
         return job.id
 
 
