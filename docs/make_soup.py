@@ -67,6 +67,11 @@ DIRECT = {
         "for: see docs/security.md; that part of it is not used",
     ),
     "sqlalchemy": Reason("the ledger", "very wide use", "transaction modes of SQLite: set by hand, tested by kills"),
+    "psycopg": Reason(
+        "the ledger in PostgreSQL; not installed without the extra `postgresql`",
+        "the driver of PostgreSQL for Python, by its long-standing makers",
+        "commits of connections that ended: tested by ended connections and restarted servers",
+    ),
     "alembic": Reason("migrations of the ledger", "by SQLAlchemy's makers", "a backup is taken before each"),
     "apscheduler": Reason("puts periodic chores into a queue", "wide use", "4.x is another design: pinned below"),
     "pydantic": Reason("checks configuration and bundles", "very wide use", "unknown keys: forbidden"),

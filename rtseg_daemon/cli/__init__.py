@@ -57,6 +57,7 @@ class Commands(LaterGroup):
         LaterCommand(
             "restore", f"{HERE}.copies:restore", "Put a backup in the ledger's place. The daemon must be stopped."
         ),
+        LaterCommand("ledger", f"{HERE}.ledgers:app", "The ledger's database."),
         LaterCommand("alarms", f"{HERE}.alarms:app", "Alarms: what people were told, and who has seen it."),
         LaterCommand(
             "quality",

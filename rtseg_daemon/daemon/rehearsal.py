@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from rtseg_daemon.assemble.routing import matches
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
@@ -12,8 +14,12 @@ from rtseg_daemon.ct.headers import read_header
 from rtseg_daemon.ct.series import list_series
 from rtseg_daemon.dicom.association import Local, Peer, Waits
 from rtseg_daemon.dicom.probe import asked
-from rtseg_daemon.errors import DeliveryError, RtsegError, SeriesError, StorageError
+from rtseg_daemon.errors import DeliveryError, LedgerError, RtsegError, SeriesError, StorageError
+from rtseg_daemon.ledger.engine import open_ledger
+from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.ledger.schema import Series
+from rtseg_daemon.ledger.server import doubts, facts_of, faults, in_words
+from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.storage import Layout, write_durably
 
 WAITS = Waits(connect=5.0, associate=10.0, answer=10.0)
@@ -32,6 +38,8 @@ class CheckResult:
 def rehearse(config: Config) -> Iterator[CheckResult]:
     """Try the storage, then every destination and query peer."""
     yield tried("storage", lambda: try_storage(config))
+    if database_file(config.database_url) is None:
+        yield tried("database", lambda: try_database(config))
     local = Local(config.dicom.ae_title, config.dicom.tls)
     for kind, peers in (("destination", config.destinations), ("query", config.query)):
         for peer in peers:
@@ -52,6 +60,20 @@ def ask(local: Local, peer: Peer) -> str:
     if trouble is not None:
         raise DeliveryError(f"{peer.host}:{peer.port}: {trouble.what}; {trouble.remedy}")
     return f"{peer.ae_title} at {peer.host}:{peer.port} answers"
+
+
+def try_database(config: Config) -> str:
+    """Ask the PostgreSQL server whether it can hold a ledger. Raises LedgerError naming every fault."""
+    engine = open_ledger(config.database_url)
+    try:
+        facts = facts_of(engine)
+    except SQLAlchemyError as error:
+        raise LedgerError(f"{engine.url}: {hindrance(error)}; mend database.url, or the server") from error
+    finally:
+        engine.dispose()
+    if found := [*faults(facts), *doubts(facts)]:
+        raise LedgerError(f"{engine.url}: {'; '.join(found)}")
+    return in_words(facts)
 
 
 def try_storage(config: Config) -> str:

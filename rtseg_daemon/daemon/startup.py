@@ -16,6 +16,7 @@ from rtseg_daemon.dicom.tls import server_context
 from rtseg_daemon.errors import BundleError, ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
+from rtseg_daemon.ledger.server import require_fit
 from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep.backup import back_up
@@ -118,13 +119,14 @@ def wait_for_port(host: str, port: int, wait_seconds: float = 10.0) -> None:
 def prepare_ledger(config: Config, layout: Layout) -> Engine:
     """Open the ledger and bring it to this version's schema, after a backup if it holds anything.
 
-    The storage lock must be held. Raises LedgerError for a schema newer than this version, and where there is no ledger
-    though there are images of one.
+    The storage lock must be held. Raises LedgerError for a schema newer than this version, for a database that cannot
+    hold a ledger, and where there is no ledger though there are images of one.
     """
     file = database_file(config.database_url)
     if file is not None and not file.exists():
         refuse_to_forget(layout, str(file))
     engine = open_ledger(config.database_url)
+    require_fit(engine)
     if current_revision(engine) is None:
         refuse_to_forget(layout, str(engine.url))
     if needs_upgrade(engine):

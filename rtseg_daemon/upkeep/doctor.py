@@ -14,6 +14,7 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job
+from rtseg_daemon.ledger.server import doubts, facts_of, faults
 from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.ledger.states import InstanceState, JobState
 from rtseg_daemon.receive.unknown import unknown_files, unknown_results, unknown_returned
@@ -44,6 +45,7 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy
     findings = [*ledger_integrity(engine)]
     if findings:
         return findings
+    findings += server_doubts(engine)
     findings += free_space(layout, config.storage.minimum_free_gb)
     findings += instances_without_file(engine, layout)
     findings += results_without_file(engine, layout)
@@ -55,9 +57,11 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy
 
 
 def ledger_integrity(engine: Engine) -> Iterator[Discrepancy]:
-    """SQLite's own checks (pages, indices, foreign keys)."""
+    """SQLite's own checks (pages, indices, foreign keys), or what is wrong with a PostgreSQL server."""
     file = database_file(engine.url)
     if file is None:
+        facts = facts_of(engine)
+        yield from (Discrepancy("ledger", facts.database, line) for line in faults(facts))
         return
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as connection:
         try:
@@ -69,6 +73,13 @@ def ledger_integrity(engine: Engine) -> Iterator[Discrepancy]:
         yield Discrepancy("ledger", str(file), f"{line}; restore a backup")
     for table, row, parent, _ in rows:
         yield Discrepancy("ledger", table, f"row {row} refers to a missing row of {parent}")
+
+
+def server_doubts(engine: Engine) -> Iterator[Discrepancy]:
+    """What should be otherwise at a PostgreSQL server, though it works."""
+    if database_file(engine.url) is None:
+        facts = facts_of(engine)
+        yield from (Discrepancy("database", facts.database, line) for line in doubts(facts))
 
 
 def free_space(layout: Layout, minimum_gb: float) -> Iterator[Discrepancy]:

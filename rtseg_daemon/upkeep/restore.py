@@ -46,7 +46,7 @@ def restore(source: Path, ledger: Path, layout: Layout) -> Restored:
         raise LedgerError(f"there is no backup at {source}; those of this daemon are in {layout.backup}")
     if ledger.exists() and source.samefile(ledger):
         raise LedgerError(f"{source} is the present ledger; name a backup, see {layout.backup}")
-    lock = locked(layout)
+    lock = locked(layout, "a ledger is not restored under a running daemon")
     try:
         fresh = ledger.with_name(f"{ledger.name}.restoring")
         copy_ledger(source, fresh)
@@ -66,14 +66,14 @@ def restore(source: Path, ledger: Path, layout: Layout) -> Restored:
     return Restored(ledger, source, schema, before)
 
 
-def locked(layout: Layout) -> int:
-    """The storage lock, which no daemon may hold."""
+def locked(layout: Layout, why: str) -> int:
+    """The storage lock, which no daemon may hold. `why` ends the sentence where one does."""
     if not layout.directory.is_dir():
         raise StorageError(f"storage.directory {layout.directory} is not there; make it for the service user first")
     try:
         return lock_storage(layout, wait_seconds=0.0)
     except StorageError as error:
-        raise StorageError(f"{error}: a ledger is not restored under a running daemon") from error
+        raise StorageError(f"{error}: {why}") from error
 
 
 def schema_of(copy: Path, source: Path) -> str:
