@@ -1,12 +1,14 @@
 """What three readings of the papers' losses change, at the budget of the comparisons in docs/results.md.
 
-    python bench/losses.py --train SET --validation SET --work DIR [--seeds 2] [--steps 300] [--log FILE]
+    python bench/losses.py --train SET --validation SET --work DIR [--seeds 2] [--steps 300] [--question NAME]
+        [--log FILE]
 
 Each question trains the recipe's own member twice from the same seed: once as the code reads the paper, once as it read
 it before. AnatomyNet's background was weighed by all cases (equations 4 to 6 of seed 003 weigh it by those with all
 organs). FocusNet's Dice left the background out (equation 2 of seed 004 has it). Its last stage trained the small
 organs' network on boxes around the true centres (in use they stand where SOL-Net finds them). Both runs are measured by
-`rtseg-train score`, and each finished run stays, so that the command goes on where it was stopped.
+`rtseg-train score`, and each finished run stays, so that the command goes on where it was stopped. Questions can be
+asked side by side, each by a process of its own.
 """
 
 import argparse
@@ -154,10 +156,11 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--question", action="append", choices=[one.name for one in QUESTIONS], help="not all of them")
     parser.add_argument("--log", type=Path)
     asked = parser.parse_args()
     for seed in range(1, asked.seeds + 1):
-        for question in QUESTIONS:
+        for question in (one for one in QUESTIONS if not asked.question or one.name in asked.question):
             line = json.dumps({**answer(question, seed, asked), "cores": os.cpu_count()})
             if asked.log:
                 with asked.log.open("a") as log:
