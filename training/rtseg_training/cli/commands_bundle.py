@@ -319,6 +319,7 @@ def results_command(
     questions: Annotated[Path | None, typer.Option(help="Comparisons to add, e.g. training/comparisons.yaml")] = None,
     logs: Annotated[Path, typer.Option(help="Folder of the scored runs that they name.")] = Path("training/runs"),
     other: Annotated[list[Path] | None, typer.Option(help="A further bundle to list (repeatable).")] = None,
+    stress: Annotated[list[Path] | None, typer.Option(help="Folder that stress wrote (repeatable).")] = None,
 ) -> None:
     """Write down what was measured, from the logs and reports of the runs that measured it.
 
@@ -328,9 +329,14 @@ def results_command(
     for path in (runs, report / "cases.csv", report / "levels.csv"):
         if not path.exists():
             raise ExportError(f"{path} is missing; --runs and --report are what train and export or calibrate wrote")
+    for folder in stress or []:
+        if not (folder / "stress.md").is_file():
+            raise ExportError(f"{folder / 'stress.md'} is missing; --stress is what `rtseg-train stress --out` wrote")
     asked = load_questions(questions) if questions else []
     others = [open_bundle(folder.resolve()) for folder in other or []]
-    page = results(open_bundle(bundle.resolve()), runs, report, command or [], out.parent, others, asked, logs)
+    page = results(
+        open_bundle(bundle.resolve()), runs, report, command or [], out.parent, others, asked, logs, stress or []
+    )
     out.write_text(page)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from rtseg_daemon.bundles import Bundle
 from rtseg_training.bundle.card import calibration_lines, member_lines, organ_lines
+from rtseg_training.bundle.foretelling import WRONG_TRUTH, wrong_truth
 from rtseg_training.compare.questions import Question, comparison_lines
 from rtseg_training.measure.tables import organs_in, read_csv
 
@@ -71,6 +72,34 @@ def bad_lines(report: Path) -> list[str]:
     return lines
 
 
+def wrong_lines(report: Path) -> list[str]:
+    """The contours that taught the calibration nothing, since they cannot be of their organ."""
+    rows = [row for row in read_csv(report / "cases.csv") if "true_ml" in row]
+    lines = [
+        f"Nothing is learned of an organ that is drawn with more than {WRONG_TRUTH:g} times its median volume here, or "
+        "with less than the inverse of that: the contour is of something else, or of a part.",
+        "",
+        "| case | organ | drawn ml | median ml | found ml | DSC |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in sorted(wrong_truth(rows), key=lambda row: (str(row["organ"]), str(row["case"]))):
+        median = np.median([float(one["true_ml"]) for one in rows if one["organ"] == row["organ"]])
+        volumes = " | ".join(f"{float(v):.1f}" for v in (row["true_ml"], median, row["volume_ml"]))
+        lines.append(f"| {row['case']} | {row['organ']} | {volumes} | {float(row['dice']):.2f} |")
+    return lines
+
+
+def stress_lines(folders: Sequence[Path]) -> list[str]:
+    """What `rtseg-train stress` printed, one table after the other."""
+    lines = [
+        "Copies of cases with one fault each. Held are those that wait for a person. Unacceptable are organs with a "
+        "DSC below the bundle's limit, silent are those of them that say OK."
+    ]
+    for folder in folders:
+        lines += ["", (folder / "stress.md").read_text(encoding="utf-8").strip()]
+    return lines
+
+
 FIGURES = {
     "dice.png": "Dice per organ",
     "entropy.png": "error rate per level of vote entropy (seed 001, Fig. 12)",
@@ -112,6 +141,7 @@ def further(others: Sequence[Bundle], questions: Sequence[Question], logs: Path)
 def results(
     bundle: Bundle, runs: Path, report: Path, commands: Sequence[str], page: Path,
     others: Sequence[Bundle] = (), questions: Sequence[Question] = (), logs: Path = Path(),
+    stress: Sequence[Path] = (),
 ) -> str:  # fmt: skip
     """The page as Markdown, for the folder `page`."""
     known = bundle.provenance
@@ -130,6 +160,8 @@ def results(
         ],
         ["## Calibration", "", *calibration_lines(bundle)],
         ["### Bad organs", "", *bad_lines(report)],
+        ["### Contours left out", "", *wrong_lines(report)],
+        *([["## Faulty copies", "", *stress_lines(stress)]] if stress else []),
         ["## Figures", "", *figure_lines(report, page)],
         *further(others, questions, logs),
     ]
