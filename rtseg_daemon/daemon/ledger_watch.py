@@ -17,6 +17,8 @@ class LedgerWatch:
     """Hears of every use of the ledger. `lost` is the reason once nothing but a person can mend it."""
 
     direct: DirectAlarms
+    place: str = "the disk of storage.directory (full? read-only? away?)"
+    """Where a person is to look."""
     now: Callable[[], float] = time.monotonic
     failing_since: float | None = None
     lost: str | None = None
@@ -40,7 +42,7 @@ class LedgerWatch:
                 "ledger",
                 "ledger:cannot be written",
                 f"the ledger cannot be written ({hindrance(error)}); nothing is received or delivered until it can: "
-                "look at the disk of storage.directory (full? read-only? away?)",
+                f"look at {self.place}",
             )
 
     def lose(self, reason: str) -> None:

@@ -136,6 +136,8 @@ class Supervisor:
 
     def __post_init__(self) -> None:
         self.ledger = LedgerWatch(self.direct)
+        if self.upkeep.engine.dialect.name == "postgresql":
+            self.ledger.place = "the database server of database.url (down? full? network?)"
         timeout = self.upkeep.config.jobs.timeout_seconds
         self.watch = Watch(timeout, stall_seconds=max(60.0, timeout / 3))
         self.housekeeper = Housekeeper(self.upkeep, chores_for(self.upkeep.config))

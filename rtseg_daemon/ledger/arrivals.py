@@ -75,7 +75,10 @@ def make_room(engine: Engine) -> None:
     """Let SQLite's log have its full length from the start: a commit then changes no file's size, which costs less.
 
     The log is written from its beginning again after some 1000 pages. It keeps its length while the daemon runs.
+    PostgreSQL does so by itself.
     """
+    if engine.dialect.name != "sqlite":
+        return
     for value in ("0" * ROOM_BYTES, ""):
         with writing(engine) as session:
             session.merge(Setting(key="room", value=value))
