@@ -4,6 +4,7 @@ import difflib
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -14,7 +15,8 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.values import without_version
 from rtseg_daemon.dicom.tls import server_context
 from rtseg_daemon.errors import BundleError, ConfigError, LedgerError, StorageError
-from rtseg_daemon.ledger.engine import open_ledger
+from rtseg_daemon.ledger import one_daemon
+from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
 from rtseg_daemon.ledger.server import require_fit
 from rtseg_daemon.ledger.sqlite_file import database_file
@@ -126,14 +128,33 @@ def prepare_ledger(config: Config, layout: Layout) -> Engine:
     if file is not None and not file.exists():
         refuse_to_forget(layout, str(file))
     engine = open_ledger(config.database_url)
+    try:
+        prepare(engine, config, layout, file)
+    except Exception:
+        engine.dispose()
+        raise
+    return engine
+
+
+def prepare(engine: Engine, config: Config, layout: Layout, file: Path | None) -> None:
+    """The same for a ledger that is open, in `file` or a server. Raises as `prepare_ledger`."""
     require_fit(engine)
     if current_revision(engine) is None:
         refuse_to_forget(layout, str(engine.url))
+    else:
+        take_ledger(engine, config)
     if needs_upgrade(engine):
         if file is not None and current_revision(engine) is not None:
             back_up(file, layout.backup, label="before-migration")
         upgrade(engine)
-    return engine
+    take_ledger(engine, config)
+
+
+def take_ledger(engine: Engine, config: Config) -> None:
+    """Raise LedgerError where another daemon works on a ledger in PostgreSQL. A file is guarded by the storage lock."""
+    if engine.dialect.name == "postgresql":
+        with writing(engine) as session:
+            one_daemon.take(session, config.host_name, str(config.storage.directory))
 
 
 def refuse_to_forget(layout: Layout, ledger: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.children import FROZEN_SECONDS, Child, Modules, children_of
@@ -26,8 +27,8 @@ from rtseg_daemon.daemon.startup import (
 )
 from rtseg_daemon.daemon.watch import Watch
 from rtseg_daemon.daemon.web_start import check_web, invite_first_admin, require_accounts
-from rtseg_daemon.errors import ConfigError, RtsegError
-from rtseg_daemon.ledger import supervision
+from rtseg_daemon.errors import ConfigError, LedgerError, RtsegError
+from rtseg_daemon.ledger import one_daemon, supervision
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.leases import is_of_host
@@ -148,7 +149,7 @@ class Supervisor:
         return None if self.upkeep.engine.dialect.name == "sqlite" else self.upkeep.config.host_name
 
     def run(self) -> None:
-        """Startup, main loop, shutdown. Raises LedgerLost where the ledger is gone or damaged."""
+        """Startup, main loop, shutdown. Raises LedgerLost where the ledger is gone, damaged or another daemon's."""
         with writing(self.upkeep.engine) as session:
             supervision.forget_processes(session, self.own_host)
             requeue_own(session, self.own_host)
@@ -264,7 +265,17 @@ class Supervisor:
         """Say for `status` how everything is. This also finds out that the ledger cannot be written."""
         with writing(self.upkeep.engine) as session:
             supervision.note_pulse(session, self.pulse())
+            try:
+                self._take_ledger(session)
+            except LedgerError as error:
+                self.ledger.lose(str(error))
+                return
         self.ledger.used()
+
+    def _take_ledger(self, session: Session) -> None:
+        """Say that this daemon works on the ledger. Raises LedgerError where another one does."""
+        if self.own_host is not None:
+            one_daemon.take(session, self.own_host, str(self.upkeep.layout.directory))
 
     def _tell_overdue_chores(self) -> None:
         for name, seconds in self.housekeeper.overdue().items():
@@ -324,3 +335,5 @@ class Supervisor:
         with writing(self.upkeep.engine) as session:
             requeue_own(session, self.own_host)
             supervision.forget_processes(session, self.own_host)
+            if self.ledger.lost is None:
+                one_daemon.leave(session)

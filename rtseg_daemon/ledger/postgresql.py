@@ -30,6 +30,7 @@ CONNECTION = {
     "keepalives_count": 3,
     "tcp_user_timeout": 25_000,  # ms until data that nobody confirms ends the connection
     "application_name": "rtseg-daemon",
+    "client_encoding": "utf8",  # without it a database in SQL_ASCII cannot even be asked
 }
 """What libpq is told, unless the URL says otherwise."""
 SNAPSHOT = {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
