@@ -1,6 +1,7 @@
 """Fixtures that every level of tests uses."""
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,8 +45,11 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture
 def ledger_kind() -> str:
-    """Which database holds the ledger. Folders whose tests ask the ledger itself run them on both."""
-    return "sqlite"
+    """Which database holds the ledger. Folders whose tests ask the ledger itself run them on both.
+
+    `RTSEG_LEDGER=postgresql pytest tests/unit/upkeep` runs others there too. Those that are about the file then fail.
+    """
+    return os.environ.get("RTSEG_LEDGER", "sqlite")
 
 
 @pytest.fixture
