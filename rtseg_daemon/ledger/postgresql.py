@@ -5,6 +5,8 @@ is still true when it writes, and numbers grow in the order of the commits. Here
 transaction that writes takes it first, and holds it to its end.
 """
 
+import json
+from functools import cache
 from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, event, make_url
@@ -62,7 +64,13 @@ def is_meant(url: URL) -> bool:
 
 def options_for(url: URL) -> dict[str, Any]:
     """The arguments of `create_engine` for a PostgreSQL database."""
-    return OPTIONS | {"connect_args": {key: value for key, value in CONNECTION.items() if key not in url.query}}
+    connection = {key: value for key, value in CONNECTION.items() if key not in url.query}
+    return OPTIONS | {"json_serializer": json_without_nul, "connect_args": connection}
+
+
+def json_without_nul(value: Any) -> str:
+    """JSON that PostgreSQL can also look into: see `without_nul`."""
+    return json.dumps(value).replace("\\u0000", "\\ufffd")
 
 
 def prepare(engine: Engine) -> None:
@@ -82,6 +90,20 @@ def be_impatient(engine: Engine, seconds: int) -> None:
 
 def _set_up(connection: Any, _record: Any) -> None:
     _set(connection, SETTINGS)
+    connection.adapters.register_dumper(str, without_nul())
+
+
+@cache
+def without_nul() -> type:
+    """How psycopg writes a text. Strangers' texts may hold NUL, which PostgreSQL's cannot: it becomes U+FFFD."""
+    # psycopg, which one machine with SQLite does not have
+    from psycopg.types.string import StrDumper
+
+    class WithoutNul(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\ufffd") if "\0" in obj else obj)
+
+    return WithoutNul
 
 
 def _set(connection: Any, settings: dict[str, str]) -> None:

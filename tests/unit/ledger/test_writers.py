@@ -5,13 +5,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, select, text
 from sqlalchemy.exc import DBAPIError
 
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.events import raise_alarm, record_event
-from rtseg_daemon.ledger.schema import Alarm, Event, Job, Series, Setting
+from rtseg_daemon.ledger.schema import Alarm, Event, Instance, Job, Series, Setting
 from tests.arrivals import receive
 from tests.unit.ledger.test_jobs import arrival
 
@@ -115,3 +115,15 @@ def test_numbers_from_outside_may_be_as_large_as_people_type_them(ledger: Engine
         series = session.get_one(Series, receive(session, arrival(1)).series_id)
         series.expected_count = 2**40
         session.flush()
+
+
+def test_a_text_with_a_nul_costs_nothing_but_that(ledger: Engine) -> None:
+    """A stranger's PatientID may hold one. SQLite keeps it, PostgreSQL's texts cannot."""
+    with writing(ledger) as session:
+        receive(session, arrival(1, patient_id="A\0B", facts={"scanner": "C\0D", "other": 1}))
+    with reading(ledger) as session:
+        series, instance = session.query(Series).one(), session.query(Instance).one()
+        assert series.patient_id in ("A\0B", "A\ufffdB")
+        assert session.query(Series).where(Series.patient_id == "A\0B").count() == 1
+        assert instance.facts in ({"scanner": "C\0D", "other": 1}, {"scanner": "C\ufffdD", "other": 1})
+        assert (session.scalar(select(Instance.facts["scanner"].as_string())) or "").startswith("C")
