@@ -64,13 +64,12 @@ def consenting(path: Path | None) -> frozenset[str] | None:
 
 def wanted(session: Session, layout: Layout, only: Collection[str] | None) -> tuple[list[Wanted], list[str]]:
     """The cases, and a line for each case that is left out and why. No line names a patient."""
+    counting = select(ReturnedRoi.set_id).where(ReturnedRoi.counts, ReturnedRoi.organ.is_not(None))
     query = (
         select(ReturnedSet)
-        .join(ReturnedRoi, ReturnedRoi.set_id == ReturnedSet.id)
         .options(joinedload(ReturnedSet.series))
-        .where(ReturnedRoi.counts, ReturnedRoi.organ.is_not(None), ReturnedSet.series_id.is_not(None))
+        .where(ReturnedSet.id.in_(counting), ReturnedSet.series_id.is_not(None))
         .order_by(ReturnedSet.series_id, ReturnedSet.id)
-        .distinct()
     )
     by_series: dict[int, list[ReturnedSet]] = {}
     for row in session.scalars(query):

@@ -42,9 +42,9 @@ class Pulse:
     def __init__(self, engine: Engine) -> None:
         self.question = QUESTIONS[engine.dialect.name]
         self.connection = engine.raw_connection()
-        self.connection.detach()  # from the pool, whose next user would find it in another mode
         if engine.dialect.name == "postgresql":
-            self.connection.driver_connection.autocommit = True  # type: ignore[union-attr]
+            self.connection.dbapi_connection.autocommit = True  # type: ignore[union-attr]
+        self.connection.detach()  # from the pool, whose next user would find it in that mode
 
     def ask(self) -> str:
         cursor = self.connection.cursor()
