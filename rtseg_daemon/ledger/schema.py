@@ -278,7 +278,7 @@ class Process(Base):
 
     __tablename__ = "process"
 
-    host: Mapped[str] = mapped_column(primary_key=True)
+    host: Mapped[str] = mapped_column(primary_key=True, default="")
     name: Mapped[str] = mapped_column(primary_key=True)
     pid: Mapped[int | None]
     state: Mapped[str]
