@@ -53,10 +53,16 @@ def predict_dice(
 
 def interval(dice: float, scale: float, spread: Spread) -> tuple[float, float]:
     """The COVERAGE interval around a predicted Dice, as much on either side as errors of that side ask for."""
+    low, high = reach_of(spread)
+    return min(1.0, max(0.0, dice + low * scale)), min(1.0, max(0.0, dice + high * scale))
+
+
+def reach_of(spread: Spread) -> tuple[float, float]:
+    """Where the COVERAGE interval begins and ends, in scales of the error from the prediction."""
     levels = (np.arange(len(spread.residuals)) + 0.5) / len(spread.residuals)
     tail = (1 - COVERAGE) / 2
-    low, high = np.interp([tail, 1 - tail], levels, spread.residuals) * scale
-    return min(1.0, max(0.0, dice + float(low))), min(1.0, max(0.0, dice + float(high)))
+    low, high = np.interp([tail, 1 - tail], levels, spread.residuals)
+    return float(low), float(high)
 
 
 def unacceptable(calibration: Calibration | None, figures: Mapping[str, float], acceptable: float) -> float | None:

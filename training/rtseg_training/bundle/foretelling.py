@@ -11,7 +11,7 @@ import numpy as np
 
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.calibration import Calibration, Spread
-from rtseg_daemon.segment.prediction import FEATURES, interval, probability_below
+from rtseg_daemon.segment.prediction import COVERAGE, FEATURES, interval, probability_below, reach_of
 from rtseg_training.errors import CalibrationError
 from rtseg_training.measure import statistics as st
 from rtseg_training.measure.evaluate import TableRow
@@ -20,11 +20,13 @@ from rtseg_training.measure.regression import Linear, fit_scale, fit_share, grou
 ATTENTION = 0.10
 """Share of the unaltered organs that a doubt may mark. A flag on everything is read by nobody."""
 PENALTIES = ((0.3, 3.0), (1.0, 10.0), (3.0, 30.0), (3.0, 300.0), (10.0, 100.0))
-SCALE_PENALTY = (30.0, 300.0)
+SCALE_PENALTY = (300.0, 3000.0)
 COPY_WEIGHT = 0.5
 OWN_RESIDUALS = 15.0
 """Other organs' errors count together as so many of an organ's own."""
 LEVELS = 40
+LEAST_REACH = 1e-3
+"""Scales of the error. An interval that does not go to one side at all is no measure of errors to that side."""
 MINIMUM_CASES = 8
 MINIMUM_OF_ORGAN = 5
 WRONG_TRUTH = 2.0
@@ -139,12 +141,30 @@ def out_of_fold(known: Known, groups: int, penalty: tuple[float, float]) -> Arra
     return out
 
 
+def scale_line(known: Known, errors: Array, chosen: Array, groups: int) -> Linear:
+    """How the size of the error follows from the figures, on the chosen rows."""
+    x, group, weight = known.x[chosen], known.group[chosen], known.weight[chosen]
+    return fit_scale(x, errors[chosen], group, weight, groups, SCALE_PENALTY)
+
+
+def sizes_of(line: Linear, known: Known, chosen: Array) -> Array:
+    """The size of each chosen row's error by such a line."""
+    return np.asarray(np.exp(np.clip(line.raw(known.x[chosen], known.group[chosen]), -5, 0)))
+
+
 def spreads_of(known: Known, errors: Array, chosen: Array, groups: int) -> list[Spread]:
-    """For each organ how far predictions err, from the errors of the chosen rows."""
-    line = fit_scale(known.x[chosen], errors[chosen], known.group[chosen], known.weight[chosen], groups, SCALE_PENALTY)
-    plain = chosen & known.plain
-    scale = np.exp(np.clip(line.raw(known.x[plain], known.group[plain]), -5, 0))
-    levels = group_levels(errors[plain] / scale, known.group[plain], groups, LEVELS, OWN_RESIDUALS)
+    """For each organ how far predictions err, from the errors of the chosen rows.
+
+    Each error is set against the size that the other folds of the chosen rows expect of it: a line that has seen the
+    error itself would call it small.
+    """
+    line, plain = scale_line(known, errors, chosen, groups), chosen & known.plain
+    expected = np.ones(len(errors))
+    for number in np.unique(known.fold[chosen]):
+        held = chosen & (known.fold == number)
+        rest = chosen & ~held
+        expected[held] = sizes_of(scale_line(known, errors, rest if rest.any() else held, groups), known, held)
+    levels = group_levels(errors[plain] / expected[plain], known.group[plain], groups, LEVELS, OWN_RESIDUALS)
     return [
         Spread(
             intercept=round(float(line.intercepts[k]), 5),
@@ -152,6 +172,24 @@ def spreads_of(known: Known, errors: Array, chosen: Array, groups: int) -> list[
             residuals=[round(float(value), 4) for value in levels[k]],
         )
         for k in range(groups)
+    ]
+
+
+def widened(spreads: Sequence[Spread], known: Known, predicted: Array, chosen: Array) -> list[Spread]:
+    """The spreads made wider or narrower by one factor, so that their intervals hold COVERAGE of the chosen plain
+    rows.
+
+    As in split conformal prediction (Lei et al., J. Am. Stat. Assoc. 113:1094, 2018) the factor is a quantile of how
+    far the truth lies out, counted in the reach of the interval to that side.
+    """
+    plain = chosen & known.plain
+    error = (known.y - predicted)[plain] / scales_by(spreads, known, plain)
+    low, high = np.asarray([reach_of(spread) for spread in spreads])[known.group[plain]].T
+    out = np.where(error > 0, error / np.maximum(high, LEAST_REACH), error / np.minimum(low, -LEAST_REACH))
+    factor = float(np.quantile(out, COVERAGE))
+    return [
+        spread.model_copy(update={"residuals": [round(value * factor, 4) for value in spread.residuals]})
+        for spread in spreads
     ]
 
 
@@ -182,7 +220,7 @@ def fit(
     scale, low, high, risk = (np.empty(len(known.y)) for _ in range(4))
     for number in np.unique(known.fold):
         held = known.fold == number
-        spreads = spreads_of(known, known.y - predicted, ~held, groups)
+        spreads = widened(spreads_of(known, known.y - predicted, ~held, groups), known, predicted, ~held)
         scale[held] = scales_by(spreads, known, held)
         for i in np.flatnonzero(held):
             spread = spreads[known.group[i]]
@@ -198,6 +236,7 @@ def calibrations(fitted: Fitted, groups: int) -> list[Calibration]:
     every = np.ones(len(known.y), bool)
     line = line_of(known, every, groups, fitted.penalty)
     spreads = spreads_of(known, known.y - fitted.predicted, every, groups)
+    spreads = widened(spreads, known, fitted.predicted, every)
     return [
         Calibration(
             intercept=round(float(line.intercepts[k]), 6),

@@ -11,12 +11,15 @@ from rtseg_training.bundle.foretelling import (
     known_rows,
     patient_of,
     quality,
+    scales_by,
+    spreads_of,
+    widened,
     wrong_truth,
 )
 from rtseg_training.errors import CalibrationError
 from rtseg_training.measure.evaluate import TableRow
 
-from rtseg_daemon.segment.prediction import predict_dice, unacceptable
+from rtseg_daemon.segment.prediction import interval, predict_dice, unacceptable
 
 ORGANS = ["Parotid_L", "Larynx"]
 LIMITS = [0.6, 0.5]
@@ -100,6 +103,24 @@ def test_copies_teach_failures_that_unaltered_patients_do_not_show() -> None:
     assert alone is not None
     assert abs(taught - 0.18) < 0.1
     assert abs(taught - 0.18) < abs(alone - 0.18) + 1e-9
+
+
+def test_intervals_that_hold_too_seldom_are_made_wider_by_what_they_lack() -> None:
+    rows = rows_of(200)
+    fitted = fit(rows, ORGANS, folds(rows), LIMITS)
+    known, every = fitted.known, np.ones(len(fitted.known.y), bool)
+    right = spreads_of(known, known.y - fitted.predicted, every, 2)
+    narrow = [s.model_copy(update={"residuals": [r / 3 for r in s.residuals]}) for s in right]
+    again = widened(narrow, known, fitted.predicted, every)
+    scale = scales_by(again, known, every)
+    held = [
+        low <= y <= high
+        for y, (low, high) in (
+            (known.y[i], interval(float(fitted.predicted[i]), float(scale[i]), again[known.group[i]]))
+            for i in range(len(known.y))
+        )
+    ]
+    assert np.mean(held) == pytest.approx(0.9, abs=0.02)
 
 
 def test_a_wrong_contour_is_listed_and_teaches_nothing() -> None:
