@@ -15,7 +15,11 @@ WRITERS = 0x72747365676C
 """The lock that a transaction that writes holds, by its number: `rtsegl` in ASCII. Locks belong to one database."""
 LOCK_WAIT_SECONDS = 30
 LONGEST_IDLE_SECONDS = 60
-"""In a transaction. A host that vanished while it held the lock keeps the others waiting no longer than this."""
+"""Between two statements of a writer. A host that vanished while it held the lock keeps others waiting no longer."""
+BEGIN_WRITING = (
+    f"SELECT set_config('idle_in_transaction_session_timeout', '{LONGEST_IDLE_SECONDS}s', true), "
+    f"pg_advisory_xact_lock({WRITERS})"
+)
 ADVICE = (
     "write sqlite:////FOLDER/rtseg.db or postgresql://USER@HOST/DATABASE (pip install 'rtseg-daemon[postgresql]'), or "
     "leave it out"
@@ -43,7 +47,6 @@ DURABLE = (
 SETTINGS = {
     "synchronous_commit": DURABLE,  # acknowledged is on disk. A stricter setting of the site's stays
     "lock_timeout": f"'{LOCK_WAIT_SECONDS}s'",
-    "idle_in_transaction_session_timeout": f"'{LONGEST_IDLE_SECONDS}s'",
     "tcp_keepalives_idle": "'10'",
     "tcp_keepalives_interval": "'5'",
     "tcp_keepalives_count": "'3'",
@@ -114,4 +117,4 @@ def _set(connection: Any, settings: dict[str, str]) -> None:
 
 def _begin(connection: Connection) -> None:
     if connection.get_execution_options().get("write", False):
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({WRITERS})")
+        connection.exec_driver_sql(BEGIN_WRITING)

@@ -70,6 +70,7 @@ def copied(source: Engine, target: Engine, progress: Progress) -> dict[str, int]
         source.execution_options(write=True).begin() as reading,
         target.execution_options(write=True).begin() as writing,
     ):
+        writing.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = 0")  # while the file is read
         command.upgrade(alembic_config(writing), "head")
         return copy_all(reading, writing, progress)
 

@@ -96,6 +96,14 @@ def test_a_writer_waits_for_another_and_not_for_ever(ledger: Engine) -> None:
     impatient.dispose()
 
 
+def test_a_reader_may_take_its_time_and_a_writer_that_vanished_may_not(ledger: Engine) -> None:
+    shown = text("SHOW idle_in_transaction_session_timeout")
+    with writing(ledger) as session:
+        assert session.scalar(shown) == "1min"
+    with reading(ledger) as session:
+        assert session.scalar(shown) == "0", "the writer's limit ended with its transaction"
+
+
 def test_a_message_of_the_server_is_told_without_the_values_of_a_statement(ledger: Engine) -> None:
     with writing(ledger) as session:
         raise_alarm(session, "test", "PATIENT", "x")
