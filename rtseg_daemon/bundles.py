@@ -59,6 +59,7 @@ class OrganClass(StrictModel):
         side: where the organ lies of the patient's midline, or `none` for organs on it.
         acceptable: Dice below which a contour of this organ is not acceptable. Clinical, or a site's own.
         runs_on: whether the organ goes on beyond the lower end of every scan, so that an end inside the scan is early.
+        early_end_mm: how far above the lower end of the scan it may end all the same.
         prior: how the organ looks in the population, or None if unknown.
         review_below, reject_below: thresholds on the predicted Dice, of a calibration without a spread.
     """
@@ -78,6 +79,7 @@ class OrganClass(StrictModel):
     calibration: Calibration | None = None
     acceptable: float = Field(default=0.6, gt=0, lt=1)
     runs_on: bool = False
+    early_end_mm: float = 25.0
     prior: OrganPrior | None = None
 
     @property

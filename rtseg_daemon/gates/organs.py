@@ -20,8 +20,12 @@ PAIR_RATIO = 2.0
 """Left and right organs whose volumes differ by more than this factor are implausible."""
 
 
-EARLY_END_MM = 25.0
-"""An organ that runs on beyond the scan and ends further than this inside it ends too early."""
+TISSUE_HU = -300
+TISSUE_CM2 = 10.0
+"""A slice with less tissue is not of the patient: some CTs are padded with air to a number of slices."""
+
+AT_THE_END_MM = 10.0
+"""An organ cut off so near to the end of what was scanned is cut off by the scan."""
 
 ODD_HU = 4.0
 """Standard deviations from the population's median HU from which on it may be another tissue."""
@@ -36,29 +40,38 @@ def judge_organs(organs: Sequence[Organ], bundle: Bundle, volume: Volume) -> tup
     classes = {organ.name: organ for organ in bundle.classes}
     found = {organ.name: organ for organ in organs if organ.found}
     middle = midline_x(volume) if any(c.side != "none" for c in bundle.classes) else 0.0
+    shown = patient_slices(volume)
     judged: list[Organ] = []
     findings: list[Finding] = []
     for organ in organs:
         rule = classes[organ.name]
-        reasons = [*organ_reasons(organ, rule, found, volume), *doubt_reasons(organ, rule, bundle)]
+        reasons = [*organ_reasons(organ, rule, found, volume, shown), *doubt_reasons(organ, rule, bundle)]
         reasons += across_midline(organ, rule, found, middle)
         if bundle.research:
             reasons.append((Flag.REVIEW, "this bundle is for research only"))
-        judged.append(replace(flagged(organ, reasons), notes=(*organ.notes, *ends_of_scan(organ, volume.shape[0]))))
+        judged.append(replace(flagged(organ, reasons), notes=(*organ.notes, *ends_of_scan(organ, shown))))
         findings += wrong_side(organ, rule, found, middle)
     findings += wrong_region(judged, bundle)
     findings += [Finding("flag", f"{o.name}: {'; '.join(o.reasons)}") for o in judged if o.flag is not Flag.OK]
     return judged, verdict_of(findings)
 
 
+def patient_slices(volume: Volume) -> tuple[int, int]:
+    """Indices of the lowest and the highest slice that show a patient, or of all where none does."""
+    pixel_cm2 = volume.spacing_mm[1] * volume.spacing_mm[2] / 100
+    tissue = (volume.array[:, ::2, ::2] > TISSUE_HU).sum(axis=(1, 2)) * 4 * pixel_cm2
+    shown = np.flatnonzero(tissue >= TISSUE_CM2)
+    return (int(shown[0]), int(shown[-1])) if shown.size else (0, volume.shape[0] - 1)
+
+
 def organ_reasons(
-    organ: Organ, rule: OrganClass, found: dict[str, Organ], volume: Volume
+    organ: Organ, rule: OrganClass, found: dict[str, Organ], volume: Volume, shown: tuple[int, int]
 ) -> Iterable[tuple[Flag, str]]:
     """Everything worth a reviewer's look about one organ but its stated uncertainty."""
     if organ.box is None or organ.mask is None:
         yield Flag.REJECT, "not found; draw it by hand if it is in the scan"
         return
-    yield from place_reasons(organ, rule, volume)
+    yield from place_reasons(organ, rule, volume.spacing_mm[0], shown)
     yield from size_reasons(organ, rule, found)
     yield from tissue_reasons(organ, rule, found)
 
@@ -70,26 +83,29 @@ def filled_slices(organ: Organ) -> Array:
     return np.asarray(organ.box.start[0] + np.flatnonzero(organ.mask.any(axis=(1, 2))))
 
 
-def ends_of_scan(organ: Organ, slices: int) -> Iterable[str]:
-    """A note for each end of the scan that the organ reaches: it may go on where nothing was scanned."""
+def ends_of_scan(organ: Organ, shown: tuple[int, int]) -> Iterable[str]:
+    """A note for each end of the scan that the organ reaches: it may go on where nothing was scanned.
+
+    `shown` are the lowest and the highest slice that show a patient.
+    """
     if not organ.found:
         return
     filled = filled_slices(organ)
-    if filled[0] == 0:
+    if filled[0] <= shown[0]:
         yield "reaches the lower end of the scan"
-    if filled[-1] == slices - 1:
+    if filled[-1] >= shown[1]:
         yield "reaches the upper end of the scan"
 
 
-def place_reasons(organ: Organ, rule: OrganClass, volume: Volume) -> Iterable[tuple[Flag, str]]:
-    """An early end, skipped slices, stray parts."""
+def place_reasons(organ: Organ, rule: OrganClass, step_mm: float, shown: tuple[int, int]) -> Iterable[tuple[Flag, str]]:
+    """An early end, skipped slices, stray parts. `shown` as in `ends_of_scan`, slices `step_mm` apart."""
     assert organ.mask is not None
     filled = filled_slices(organ)
-    above = float(filled[0]) * volume.spacing_mm[0]
-    if rule.runs_on and above > EARLY_END_MM:
+    above, below = float(filled[0] - shown[0]) * step_mm, float(shown[1] - filled[-1]) * step_mm
+    end, gap = ("lower", above) if organ.cut == "inferior" else ("upper", below)
+    if rule.runs_on and above > rule.early_end_mm:
         yield Flag.REVIEW, f"ends {above:.0f} mm above the lower end of the scan"
-    elif organ.cut:
-        end = "lower" if organ.cut == "inferior" else "upper"
+    elif organ.cut and gap > AT_THE_END_MM:
         yield Flag.REVIEW, f"cut off at the {end} end of the region that is contoured"
     skipped = int(filled[-1] - filled[0]) + 1 - filled.size
     if skipped:

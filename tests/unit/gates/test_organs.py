@@ -73,7 +73,7 @@ def test_two_of_a_pair_on_one_side_of_the_midline_are_looked_at() -> None:
 
 
 def test_an_organ_cut_off_by_the_networks_region_is_flagged() -> None:
-    found = only(organ("SpinalCord", 28, cut="inferior"), CORD)
+    found = only(organ("SpinalCord", 28, z=5, cut="inferior"), CORD)
     assert (found.flag, found.reasons) == (Flag.REVIEW, ("cut off at the lower end of the region that is contoured",))
 
 
@@ -117,6 +117,25 @@ def test_a_cord_that_ends_more_than_25_mm_inside_the_scan_is_reviewed(z: int, fl
     found = only(organ("SpinalCord", 28, z=z), CORD.model_copy(update={"runs_on": True}))
     assert found.flag is flag
     assert found.reasons == (() if flag is Flag.OK else ("ends 27 mm above the lower end of the scan",))
+
+
+def test_slices_of_air_below_and_above_the_patient_are_no_scan() -> None:
+    """The patient begins 4 slices above the lowest one and ends 3 below the highest."""
+    padded = ct()
+    padded.array[:4] = padded.array[17:] = -1000
+    rule = CORD.model_copy(update={"runs_on": True})
+    for found in (organ("SpinalCord", 28, z=12, cut=""), organ("SpinalCord", 28, z=4, cut="inferior")):
+        (judged,), _ = judge_organs([found], bundle(rule), padded)
+        assert judged.flag is Flag.OK, judged.reasons
+    (judged,), _ = judge_organs([organ("SpinalCord", 28, z=13)], bundle(rule), padded)
+    assert judged.reasons == ("ends 27 mm above the lower end of the scan",)
+    assert 'note="reaches the upper end of the scan"' in judged.comment
+
+
+def test_an_esophagus_may_end_higher_than_a_cord() -> None:
+    rule = CORD.model_copy(update={"runs_on": True, "early_end_mm": 40.0})
+    assert only(organ("SpinalCord", 28, z=13), rule).flag is Flag.OK
+    assert only(organ("SpinalCord", 28, z=14), rule).flag is Flag.REVIEW
 
 
 def test_an_organ_that_need_not_run_on_may_end_anywhere() -> None:

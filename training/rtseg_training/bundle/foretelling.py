@@ -18,7 +18,7 @@ from rtseg_training.measure.evaluate import TableRow
 from rtseg_training.measure.regression import Linear, fit_scale, fit_share, group_levels
 
 ATTENTION = 0.10
-"""Share of the unaltered organs that a doubt may mark. A flag on everything is read by nobody."""
+"""Share of the organs found in unaltered cases that a doubt may mark. A flag on everything is read by nobody."""
 PENALTIES = ((0.3, 3.0), (1.0, 10.0), (3.0, 30.0), (3.0, 300.0), (10.0, 100.0))
 SCALE_PENALTY = (300.0, 3000.0)
 COPY_WEIGHT = 0.5
@@ -40,13 +40,15 @@ BESIDE = "beside"
 
 @dataclass(frozen=True)
 class Known:
-    """Rows of organs that were found and whose truth is believed, as vectors.
+    """Rows of organs that were found, as vectors.
 
     Args:
         names: of the figures, the columns of `x` `(n, p)`.
         y, group, patient, fold, weight: Dice, organ number, patient, its fold and the weight in the fit `(n,)`.
-        plain: whether the case is unaltered.
+        plain: whether the case is unaltered and its truth believed.
         own: whether besides the row is of the bundle itself: what is measured, is measured on these.
+        doubted: whether the row is the bundle's own of an unaltered case, and its truth is not believed. Nothing is
+            learned of it (weight 0), but a flag on it is read like every other.
     """
 
     rows: list[TableRow]
@@ -59,6 +61,7 @@ class Known:
     weight: Array
     plain: Array
     own: Array
+    doubted: Array
 
 
 @dataclass(frozen=True)
@@ -101,13 +104,22 @@ def known_rows(rows: Sequence[TableRow], organs: Sequence[str], fold_of_case: Ma
     A patient whose contour of an organ is wrong teaches nothing of that organ, unaltered or not.
     """
     wrong = {(patient_of(row), row["organ"]) for row in wrong_truth(rows)}
-    usable = [row for row in rows if float(row["volume_ml"]) > 0 and (patient_of(row), row["organ"]) not in wrong]
+
+    def is_doubted(row: TableRow) -> bool:
+        return (patient_of(row), row["organ"]) in wrong
+
+    usable = [
+        row
+        for row in rows
+        if float(row["volume_ml"]) > 0 and not (is_doubted(row) and (row.get("fault") or row.get(BESIDE)))
+    ]
     names = [name for name in FEATURES if usable and all(name in row for row in usable)]
     if len({patient_of(row) for row in usable if not row.get("fault")}) < MINIMUM_CASES or not names:
         raise CalibrationError(
             f"a calibration needs at least {MINIMUM_CASES} validation cases with organs found in them"
         )
-    plain = np.asarray([not row.get("fault") for row in usable])
+    doubted = np.asarray([is_doubted(row) for row in usable])
+    plain = np.asarray([not row.get("fault") for row in usable]) & ~doubted
     others = np.asarray([bool(row.get(BESIDE)) for row in usable])
     columns = [[float(row[name]) for name in names] for row in usable]
     if others.any():
@@ -121,9 +133,10 @@ def known_rows(rows: Sequence[TableRow], organs: Sequence[str], fold_of_case: Ma
         group=np.asarray([organs.index(str(row["organ"])) for row in usable]),
         patient=patient,
         fold=np.asarray([fold_of_case[name] for name in patient]),
-        weight=np.where(plain, 1.0, COPY_WEIGHT),
+        weight=np.where(doubted, 0.0, np.where(plain, 1.0, COPY_WEIGHT)),
         plain=plain,
         own=plain & ~others,
+        doubted=doubted,
     )
 
 
@@ -226,7 +239,7 @@ def fit(
             spread = spreads[known.group[i]]
             low[i], high[i] = interval(float(predicted[i]), float(scale[i]), spread)
             risk[i] = probability_below(acceptable[known.group[i]], float(predicted[i]), float(scale[i]), spread)
-    review = float(np.quantile(risk[known.own], 1 - ATTENTION))
+    review = float(np.quantile(risk[known.own | known.doubted], 1 - ATTENTION))
     return Fitted(known, penalty, predicted, scale, low, high, risk, float(np.clip(review, 0.01, CERTAINTY)))
 
 
@@ -277,7 +290,7 @@ def quality(fitted: Fitted, organs: Sequence[str], acceptable: Sequence[float]) 
     flagged, failed = fitted.risk[plain] >= fitted.review_above, y < limits
     figures = {
         "organs": float(plain.sum()),
-        "copies": float((~known.plain).sum()),
+        "copies": float((~known.plain & ~known.doubted).sum()),
         "organs_beside": float((known.plain & ~known.own).sum()),
         "bad_organs": float(bad.sum()),
         "unacceptable_organs": float(failed.sum()),

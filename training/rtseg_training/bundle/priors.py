@@ -126,6 +126,7 @@ def with_rules(bundle: Bundle, acceptable: Mapping[str, float]) -> Bundle:
             update={
                 "acceptable": acceptable.get(organ.name, acceptable_dice(organ.name)),
                 "runs_on": organ.name in RUNS_ON,
+                "early_end_mm": RUNS_ON.get(organ.name, organ.early_end_mm),
             }
         )
         for organ in bundle.classes

@@ -28,8 +28,9 @@ def weighted_mean(scores: Mapping[str, float]) -> float | None:
     return sum(scores[name] * weight for name, weight in known.items()) / sum(known.values())
 
 
-RUNS_ON = frozenset({"SpinalCord", "SpinalCanal", "Esophagus"})
-"""Organs that go on beyond the lower end of every head-and-neck scan."""
+RUNS_ON = {"SpinalCord": 25.0, "SpinalCanal": 25.0, "Esophagus": 60.0}
+"""Organs that go on beyond the lower end of every head-and-neck scan, and how far above it in mm they may end all the
+same. Clinics leave the esophagus sooner: in the 12 validation patients of OpenKBP with one by up to 60 mm."""
 
 HARD = frozenset({"Larynx", "Esophagus"})
 """Large organs of which observers agree less on where they end."""

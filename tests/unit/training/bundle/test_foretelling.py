@@ -130,7 +130,9 @@ def test_a_wrong_contour_is_listed_and_teaches_nothing() -> None:
     copy = dict(rows[0]) | {"case": "p0: noise", "fault": "noise", "true_ml": 41.0}
     assert [(row["case"], row["organ"]) for row in wrong_truth(rows)] == [("p0", "Parotid_L"), ("p1", "Larynx")]
     known = known_rows([*rows, copy], ORGANS, folds(rows))
-    assert len(known.y) == len(rows) - 2  # nor does its copy
+    assert len(known.y) == len(rows)  # its copy is left out
+    assert [row["case"] for row, weight in zip(known.rows, known.weight, strict=True) if weight == 0] == ["p0", "p1"]
+    assert not known.plain[known.doubted].any()
 
 
 def test_other_members_teach_and_are_not_measured() -> None:
