@@ -345,7 +345,7 @@ def gains(y: Array, predicted: Array, pairwise: Array, short: Array, bad: Array,
     def risk_at_85(at: Array) -> float:
         return risk_at(pairwise[at], y[at]) - risk_at(predicted[at], y[at])
 
-    found = {}
+    found: dict[str, float] = {}
     for figure in (auroc_half, auroc, aurc, risk_at_85):
         low, high = st.bootstrap_of(figure, patient)
         name = f"gain_{figure.__name__}"
