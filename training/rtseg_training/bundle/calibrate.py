@@ -147,9 +147,7 @@ def middle_of(values: Sequence[float]) -> tuple[float, float]:
 def add_predictions(fitted: Fitted) -> None:
     """Put the out-of-fold predictions into the rows, for the table."""
     found = zip(fitted.known.rows, fitted.predicted, fitted.low, fitted.high, fitted.risk, strict=True)
-    for (row, p, low, high, risk), doubted in zip(found, fitted.known.doubted, strict=True):
-        if doubted:
-            continue
+    for row, p, low, high, risk in found:
         row |= {"predicted": float(p), "low": float(low), "high": float(high), "unacceptable": float(risk)}
 
 
