@@ -93,7 +93,7 @@ def stress_lines(folders: Sequence[Path]) -> list[str]:
     """What `rtseg-train stress` printed, one table after the other."""
     lines = [
         "Copies of cases with one fault each. Held are those that wait for a person. Unacceptable are organs with a "
-        "DSC below the bundle's limit, silent are those of them that say OK."
+        "DSC below the bundle's limit, silent are those of them that say OK. A bundle without calibration flags all."
     ]
     for folder in folders:
         lines += ["", (folder / "stress.md").read_text(encoding="utf-8").strip()]
