@@ -56,6 +56,10 @@ class LeaseLost(RtsegError):
     """The job this worker held was taken from it. Its result is thrown away."""
 
 
+class DutyLost(RtsegError):
+    """Work that one host does for all was taken over by another host. What was about to be written is not."""
+
+
 class MadeWay(RtsegError):
     """A shadow's job was at work and somebody waits for another one. It is done later, from the beginning."""
 
@@ -66,6 +70,14 @@ class FeedbackError(RtsegError):
 
 class StorageError(RtsegError):
     """The storage directory cannot be used, another daemon uses it, or a file in it is damaged. The message says so."""
+
+
+class ExchangeError(RtsegError):
+    """A file could not be fetched from another host, or brought there. The message names the host and the reason."""
+
+
+class HostAway(ExchangeError):
+    """Another host does not answer now. What needs its files waits, and is tried again."""
 
 
 class DeliveryError(RtsegError):

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import threading
 import time
@@ -17,9 +18,13 @@ FOLDERS = ("incoming", "series", "results", "returned", "backup", "quarantine", 
 
 @dataclass(frozen=True)
 class Layout:
-    """Folders under `storage.directory`. All are 0700 and hold nothing named after a patient."""
+    """Folders under `storage.directory`. All are 0700 and hold nothing named after a patient.
+
+    `host` is whose directory it is among several hosts that each have one, empty where there is one directory alone.
+    """
 
     directory: Path
+    host: str = ""
 
     @property
     def incoming(self) -> Path:
@@ -58,6 +63,16 @@ class Layout:
     @property
     def lock(self) -> Path:
         return self.directory / "lock"
+
+    @property
+    def shelves(self) -> Path:
+        """Files of other hosts, a folder for each process."""
+        return self.directory / "shelves"
+
+    @property
+    def identity(self) -> Path:
+        """Tells this storage from every other."""
+        return self.directory / "storage-id"
 
     @property
     def metrics(self) -> Path:
@@ -188,3 +203,12 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def identity_of(layout: Layout) -> str:
+    """What tells this storage directory from every other: written once, at random."""
+    try:
+        return layout.identity.read_text(encoding="ascii").strip()
+    except FileNotFoundError:
+        write_durably(layout.identity, secrets.token_hex(16).encode())
+        return layout.identity.read_text(encoding="ascii").strip()

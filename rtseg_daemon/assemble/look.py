@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from sqlalchemy import select
@@ -19,6 +18,7 @@ from rtseg_daemon.ledger import associations, refusals
 from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.series import associations_of, kept_instances
 from rtseg_daemon.ledger.states import UNDELIVERED, UNFINISHED, JobState, SeriesState
+from rtseg_daemon.stored import Stored, image
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Look:
         facts: what its completeness is decided by.
         route: the first that takes it.
         rivals: it and the other reconstructions of its study, where the route prefers one. Else empty.
-        files: its images and their digests.
+        files: its images.
         overtaken: undelivered jobs that were made before the newest slices came, and are not held.
         untold: whether images of it were refused, and nobody was told.
         patient: its PatientID.
@@ -43,7 +43,7 @@ class Look:
     facts: SeriesFacts
     route: Route | None = None
     rivals: tuple[Candidate, ...] = ()
-    files: tuple[tuple[Path, str], ...] = ()
+    files: tuple[Stored, ...] = ()
     overtaken: tuple[int, ...] = ()
     untold: bool = False
     patient: str = ""
@@ -62,7 +62,7 @@ def look(session: Session, series: Series, config: Config, clock: QuietClock) ->
         facts,
         route,
         rivals=rivals_of(session, series, instances, facts.silence_seconds, config, clock),
-        files=tuple((config.storage.directory / one.path, one.sha256) for one in instances),
+        files=tuple(image(one) for one in instances),
         overtaken=tuple(job.id for job in series.jobs if is_overtaken(job, newest)),
         untold=facts.refused > 0 and not refusals.alarmed(session, series.id),
         patient=series.patient_id,

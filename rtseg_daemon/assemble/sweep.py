@@ -32,7 +32,8 @@ from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.series import hold_series, last_instance_id, open_series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.logs import log
-from rtseg_daemon.storage import damage
+from rtseg_daemon.storage import Layout, damage
+from rtseg_daemon.stored import Files, OwnFiles, digested
 
 OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"
 
@@ -40,8 +41,9 @@ CLOCK = QuietClock()
 SHELF = HeaderShelf()
 
 
-def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK) -> None:
-    """Look at every open series once. `now` is written into the ledger."""
+def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK, files: Files | None = None) -> None:
+    """Look at every open series once. `now` is written into the ledger. `files` reads headers where images lie."""
+    files = files or OwnFiles(Layout(config.storage.directory))
     with reading(engine) as session:
         ids = [series.id for series in open_series(session)]
     clock.forget_all_but(ids)
@@ -50,7 +52,7 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
         try:
             with reading(engine) as session:
                 found = look(session, session.get_one(Series, series_id), config, clock)
-            look_at(engine, config, found, now)
+            look_at(engine, config, found, now, files)
         except (RtsegError, OSError) as error:
             log().error("a series cannot be assembled now; trying again", series=series_id, exc_info=error)
         except SQLAlchemyError:
@@ -59,15 +61,16 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK)
             log().critical("a series breaks its assembly; trying again", series=series_id, exc_info=error)
 
 
-def look_at(engine: Engine, config: Config, found: Look, now: float) -> None:
+def look_at(engine: Engine, config: Config, found: Look, now: float, files: Files) -> None:
     """Decide about one series and act on it."""
     if irregularity(found.facts.slices):
         facts = replace(found.facts, tolerance=tolerance_of(found.route, config))
         found = replace(found, facts=facts)
     plan = plan_for(found, patience_of(config))
-    if plan.jobs and not SHELF.fill(found.series_id, found.heard, [path for path, _ in found.files]):
+    images = digested(files, found.files) if plan.jobs else []
+    if plan.jobs and not SHELF.fill(found.series_id, found.heard, [path for path, _ in images]):
         plan = Plan(hold_jobs=bool(found.overtaken))  # the next sweep reads on
-    verdicts = {name: judge(found.series_id, found.files, config, name) for name in plan.jobs}
+    verdicts = {name: judge(found.series_id, images, config, name) for name in plan.jobs}
     if plan.writes:
         with writing(engine) as session:
             carry_out(session, found, plan, verdicts, now)

@@ -67,6 +67,7 @@ class Commands(LaterGroup):
         LaterCommand("feedback", f"{HERE}.feedback:app", "Structure sets that came back."),
         LaterCommand("models", f"{HERE}.models:app", "Model bundles."),
         LaterCommand("config", f"{HERE}.configuration:app", "The configuration."),
+        LaterCommand("drain", f"{HERE}.hosts:drain", "Let one of several hosts take no more jobs."),
         LaterCommand("users", f"{HERE}.users:app", "Accounts of the dashboard."),
         LaterCommand("tokens", f"{HERE}.tokens:app", "Tokens, by which programs ask the dashboard."),
     )

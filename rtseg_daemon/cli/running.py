@@ -84,6 +84,13 @@ def print_status(shape: dict[str, Any]) -> None:
     print_table("destinations", columns, [[d[column] for column in columns] for d in shape["destinations"]])
     facts = ("name", "pid", "state", "restarts", "since", "detail")
     print_table("processes", facts, [[process[fact] for fact in facts] for process in shape["processes"]])
+    if shape["hosts"]:
+        told = ("name", "state", "version", "address", "jobs", "duties", "seen_at")
+        rows = [
+            [", ".join(map(str, v)) if isinstance(v := host[one], list) else v for one in told]
+            for host in shape["hosts"]
+        ]
+        print_table("hosts", told, rows)
     seen = ("calling_ae", "called_ae", "host", "count", "last_at", "reason")
     if shape["rejected_callers"]:
         rows = [[caller[fact] for fact in seen] for caller in shape["rejected_callers"]]

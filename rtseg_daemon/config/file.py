@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from rtseg_daemon.config.cluster import Cluster
 from rtseg_daemon.config.contradictions import foreign_modalities, hidden_routes, own_addresses, too_short_kept
 from rtseg_daemon.config.renames import wrong_names
 from rtseg_daemon.config.sections import (
@@ -56,6 +57,7 @@ class Config(Section):
     bundles: dict[str, BundleWishes] = Field(default_factory=dict)
     compute: Compute = Compute()
     jobs: Jobs = Jobs()
+    cluster: Cluster = Cluster()
     delivery: DeliverySection = DeliverySection()
     web: Web = Web()
     feedback: Feedback = Feedback()
@@ -72,6 +74,11 @@ class Config(Section):
     def host_name(self) -> str:
         """What this daemon calls itself in the ledger."""
         return self.database.host_name or socket.gethostname()
+
+    @property
+    def files_host(self) -> str:
+        """Whose the files are that this daemon receives and makes. Empty where no others are served."""
+        return "" if self.cluster.tls is None else self.host_name
 
     @property
     def destination_names(self) -> list[str]:
@@ -136,6 +143,8 @@ def contradictions(config: Config) -> Iterator[tuple[Loc, str]]:
         yield ("destinations", index, "port"), message
     for message in too_short_kept(config.storage, config.series):
         yield ("storage", "keep_days"), message
+    if config.cluster.tls is not None and config.database.url is None:
+        yield ("cluster", "tls"), "files go between hosts that share a ledger; name its PostgreSQL in database.url"
     if config.feedback.poll and not config.query:
         yield ("feedback", "poll"), "there is nobody to ask; add a query peer under `query`, or say `poll: false`"
 
@@ -147,6 +156,7 @@ def port_clashes(config: Config) -> Iterator[tuple[Loc, str]]:
     listeners: list[tuple[Loc, int]] = [(("dicom", "port"), port) for port in config.dicom.plain_ports]
     listeners += [(("dicom", "tls", "port"), tls.port)] if tls else []
     listeners += [(("web", "port"), config.web.port)] if config.web.enabled else []
+    listeners += [(("cluster", "port"), config.cluster.port)] if config.cluster.tls else []
     for loc, port in listeners:
         if port in used:
             yield loc, f"port {port} is already taken by {used[port]}"

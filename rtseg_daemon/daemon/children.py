@@ -163,6 +163,7 @@ class Modules:
     worker: str = "rtseg_daemon.daemon.worker"
     deliverer: str = "rtseg_daemon.daemon.deliverer"
     web: str = "rtseg_daemon.daemon.web"
+    files: str = "rtseg_daemon.daemon.files"
     feedback: str = "rtseg_daemon.daemon.feedback"
 
 
@@ -179,6 +180,8 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
     found.append(Child("deliverer", modules.deliverer, common, lock))
     if config.measures_contours:
         found.append(Child("feedback", modules.feedback, common, lock, WORKER_FROZEN_SECONDS))
+    if config.files_host:
+        found.append(Child("files", modules.files, common, lock))
     if config.web.enabled:
         found.append(Child("web", modules.web, common, lock))
     return found

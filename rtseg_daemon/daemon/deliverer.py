@@ -13,11 +13,13 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.bundles import models_of, readable_bundles, research_faults
+from rtseg_daemon.cluster.place import files_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger import deliveries
+from rtseg_daemon.ledger.duties import OnDuty, duty_owner
 from rtseg_daemon.ledger.engine import can_be_read, open_ledger, reading, writing
 from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.logs import configure, log
@@ -49,13 +51,26 @@ def deliver(config: Config, stop: threading.Event) -> None:
     engine = open_ledger(config.database_url, existing=True)
     give_up_unknown(engine, config.destination_names)
     give_up_research(engine, config)
-    couriers = [Courier(engine, config, destination, stop) for destination in config.destinations]
+    couriers = [courier_of(engine, config, index, stop) for index in range(len(config.destinations))]
     for courier in couriers:
         courier.start()
     show_life(lambda: can_be_read(engine))
     stop.wait()
     for courier in couriers:
         courier.join()
+
+
+def courier_of(engine: Engine, config: Config, index: int, stop: threading.Event) -> Courier:
+    """The courier of one destination. Of several hosts one at a time sends to it."""
+    destination = config.destinations[index]
+    duty = OnDuty(
+        engine,
+        f"deliver to {destination.name}",
+        duty_owner("deliverer", config.host_name),
+        alone=engine.dialect.name == "sqlite",
+    )
+    files = files_of(config, engine, f"deliverer-{index}")
+    return Courier(engine, config, destination, stop, files=files, duty=duty)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

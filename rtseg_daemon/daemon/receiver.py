@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from rtseg_daemon.cluster.place import files_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.deliver.event_reports import take_event_report
@@ -70,10 +71,10 @@ def receive(config: Config, stop: threading.Event, show: Callable[[Callable[[], 
     os.umask(0o077)
     sys.setswitchinterval(SWITCH_SECONDS)
     engine = open_ledger(config.database_url, existing=True)
-    store = ObjectStore(Layout(config.storage.directory))
+    store = ObjectStore(Layout(config.storage.directory, config.files_host))
     left = store.clear_incoming()
     with writing(engine) as session:
-        died = resume_listening(session, pid=os.getpid())
+        died = resume_listening(session, host=config.files_host, pid=os.getpid())
     make_room(engine)
     commits = GroupCommit(engine, store.sync)
     limits, comparison = limits_of(config), Comparison(Decoder())
@@ -82,7 +83,13 @@ def receive(config: Config, stop: threading.Event, show: Callable[[Callable[[], 
         Callers(config.dicom.ae_title, config.dicom.allowed_callers),
         Door(config.dicom.max_associations, config.dicom.max_per_caller),
         Intake(
-            store, commits, limits, config.storage.minimum_free_gb, comparison, config.feedback.max_object_mb * 10**6
+            store,
+            commits,
+            limits,
+            config.storage.minimum_free_gb,
+            comparison,
+            config.feedback.max_object_mb * 10**6,
+            files_of(config, engine, "receiver"),
         ),
         limits,
         supported_contexts(commitment),

@@ -4,6 +4,7 @@ import difflib
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -15,12 +16,12 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.values import without_version
 from rtseg_daemon.dicom.tls import server_context
 from rtseg_daemon.errors import BundleError, ConfigError, LedgerError, StorageError
-from rtseg_daemon.ledger import one_daemon
+from rtseg_daemon.ledger import hosts
 from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
 from rtseg_daemon.ledger.server import require_fit
 from rtseg_daemon.ledger.sqlite_file import database_file
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import Layout, identity_of
 from rtseg_daemon.upkeep.backup import back_up
 
 
@@ -141,20 +142,24 @@ def prepare(engine: Engine, config: Config, layout: Layout, file: Path | None) -
     require_fit(engine)
     if current_revision(engine) is None:
         refuse_to_forget(layout, str(engine.url))
-    else:
-        take_ledger(engine, config)
     if needs_upgrade(engine):
         if file is not None and current_revision(engine) is not None:
             back_up(file, layout.backup, label="before-migration")
         upgrade(engine)
-    take_ledger(engine, config)
+    register_host(engine, config, layout)
 
 
-def take_ledger(engine: Engine, config: Config) -> None:
-    """Raise LedgerError where another daemon works on a ledger in PostgreSQL. A file is guarded by the storage lock."""
+def register_host(engine: Engine, config: Config, layout: Layout) -> None:
+    """Say to the other daemons of a ledger in PostgreSQL who this is. A file is guarded by the storage lock.
+
+    Raises LedgerError where another one works under this name, or could not get this one's files.
+    """
     if engine.dialect.name == "postgresql":
+        address = config.cluster.shown_address if config.files_host else ""
         with writing(engine) as session:
-            one_daemon.take(session, config.host_name, str(config.storage.directory))
+            hosts.register(
+                session, config.host_name, storage=identity_of(layout), version=version("rtseg-daemon"), address=address
+            )
 
 
 def refuse_to_forget(layout: Layout, ledger: str) -> None:

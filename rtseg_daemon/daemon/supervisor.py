@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
+from rtseg_daemon.cluster.place import files_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.children import FROZEN_SECONDS, Child, Modules, children_of
 from rtseg_daemon.daemon.compared import compare_storage
@@ -27,8 +27,9 @@ from rtseg_daemon.daemon.startup import (
 )
 from rtseg_daemon.daemon.watch import Watch
 from rtseg_daemon.daemon.web_start import check_web, invite_first_admin, require_accounts
-from rtseg_daemon.errors import ConfigError, LedgerError, RtsegError
-from rtseg_daemon.ledger import one_daemon, supervision
+from rtseg_daemon.errors import ConfigError, RtsegError
+from rtseg_daemon.ledger import hosts, supervision
+from rtseg_daemon.ledger.duties import duty_owner, lay_down
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.leases import is_of_host
@@ -83,7 +84,7 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
 
 def run(config: Config, config_file: Path, modules: Modules, stop: threading.Event, direct: DirectAlarms) -> int:
     """From the start to the end of everything that `serve` runs. Raises as it does."""
-    layout = Layout(config.storage.directory)
+    layout = Layout(config.storage.directory, config.files_host)
     layout.create()
     bundles = list(routed_bundles(config))
     check_shadows(config)
@@ -100,7 +101,14 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     compare_storage(engine, layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
     config = admitted(engine, config, time.time())
-    upkeep = Upkeep(config, layout, engine, receiver_pid=lambda: children[0].pid)
+    upkeep = Upkeep(
+        config,
+        layout,
+        engine,
+        receiver_pid=lambda: children[0].pid,
+        duty_owner="" if engine.dialect.name == "sqlite" else duty_owner("supervisor", config.host_name),
+        files=files_of(config, engine, "supervisor"),
+    )
     audit_trail.note_start(upkeep.engine, config_file, Trail(config.audit_file), time.time())
     log().info(
         "started",
@@ -265,17 +273,9 @@ class Supervisor:
         """Say for `status` how everything is. This also finds out that the ledger cannot be written."""
         with writing(self.upkeep.engine) as session:
             supervision.note_pulse(session, self.pulse())
-            try:
-                self._take_ledger(session)
-            except LedgerError as error:
-                self.ledger.lose(str(error))
-                return
+            if self.own_host is not None:
+                hosts.show(session, self.own_host)
         self.ledger.used()
-
-    def _take_ledger(self, session: Session) -> None:
-        """Say that this daemon works on the ledger. Raises LedgerError where another one does."""
-        if self.own_host is not None:
-            one_daemon.take(session, self.own_host, str(self.upkeep.layout.directory))
 
     def _tell_overdue_chores(self) -> None:
         for name, seconds in self.housekeeper.overdue().items():
@@ -333,7 +333,9 @@ class Supervisor:
 
     def _say_goodbye(self) -> None:
         with writing(self.upkeep.engine) as session:
+            if self.upkeep.duty_owner:
+                lay_down(session, self.upkeep.duty_owner)
             requeue_own(session, self.own_host)
             supervision.forget_processes(session, self.own_host)
-            if self.ledger.lost is None:
-                one_daemon.leave(session)
+            if self.own_host is not None:
+                hosts.leave(session, self.own_host)

@@ -5,17 +5,20 @@ Run as `python -m rtseg_daemon.daemon.worker --config FILE --name NAME --device 
 
 import argparse
 import threading
+import time
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.bundles import models_of
+from rtseg_daemon.cluster.place import files_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.errors import CardLost
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
+from rtseg_daemon.ledger.hosts import is_draining
 from rtseg_daemon.ledger.leases import Lease, lease_of, new_owner
 from rtseg_daemon.ledger.wake import JOBS, Bell
 from rtseg_daemon.logs import configure, log
@@ -66,10 +69,12 @@ def claim(desk: Desk) -> Lease | None:
     """The oldest job waiting, leased, or None if there is none or the ledger cannot be written now."""
     try:
         with reading(desk.engine) as session:
-            if jobs.next_waiting(session) is None:
+            if jobs.next_waiting(session) is None or is_draining(session, desk.config.host_name):
                 return None
+        now = time.monotonic()
+        off = [job_id for job_id, until in desk.waiting_for_host.items() if until > now]
         with writing(desk.engine) as session:
-            job = jobs.claim_job(session, desk.owner)
+            job = jobs.claim_job(session, desk.owner, but=off)
             return lease_of(job) if job else None
     except SQLAlchemyError as error:
         log().error("no job can be claimed now; trying again", exc_info=error)
@@ -80,7 +85,9 @@ def desk_of(config: Config, name: str, device: str) -> Desk:
     """What the worker `name` on `device` works with. Nothing is loaded yet."""
     compute = config.compute.model_copy(update={"device": device})
     loaded = Loaded(compute, Layout(config.storage.directory).engine_cache)
-    return Desk(open_ledger(config.database_url, existing=True), config, loaded, new_owner(name, config.host_name))
+    engine = open_ledger(config.database_url, existing=True)
+    files = files_of(config, engine, name)
+    return Desk(engine, config, loaded, new_owner(name, config.host_name), files)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -33,6 +33,7 @@ from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.dicom.wire import PeerError, PeerFault
 from rtseg_daemon.errors import ContextRefused, NotDecompressed, RtsegError, StateError, Withdrawn
 from rtseg_daemon.ledger import deliveries
+from rtseg_daemon.ledger.duties import OnDuty
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.retry import really_waited
 from rtseg_daemon.ledger.schema import Delivery
@@ -40,6 +41,7 @@ from rtseg_daemon.ledger.superseding import refuse_unsendable
 from rtseg_daemon.ledger.wake import DELIVERIES, Bell
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.stored import Files, OwnFiles
 
 IDLE_SECONDS = 0.5
 LONGEST_IDLE_SECONDS = 2.0
@@ -58,12 +60,17 @@ class Courier(threading.Thread):
         destination: DestinationPeer,
         stop: threading.Event,
         waits: Waits = Waits(),
+        files: Files | None = None,
+        duty: OnDuty | None = None,
     ) -> None:
         super().__init__(name=f"courier-{destination.name}", daemon=True)
         self.engine = engine
         self.settings = config.delivery
-        self.layout = Layout(config.storage.directory)
+        self.files = files or OwnFiles(Layout(config.storage.directory))
         self.destination = destination
+        self.duty = duty or OnDuty(engine, f"deliver to {destination.name}", "", alone=True)
+        self.duty_token: int | None = None
+        """That of the last turn: with another one somebody else has sent in between."""
         self.local = Local(config.dicom.ae_title, config.dicom.tls)
         self.decompressor = Decompressor()
         self.stop = stop
@@ -98,7 +105,11 @@ class Courier(threading.Thread):
         self.unsettled = False
 
     def turn(self) -> bool:
-        """Send what is due, or probe. Returns False if there was nothing to send."""
+        """Send what is due, or probe. Returns False if there was nothing to send, or another host sends."""
+        if not self.duty.ours():
+            return False
+        if self.duty.token != self.duty_token:
+            self.unsettled, self.duty_token = True, self.duty.token
         if self.unsettled:
             self.resume()
         parcel_id = self.next_due()
@@ -140,7 +151,7 @@ class Courier(threading.Thread):
             deliveries.begin_delivery(session, delivery_id)
         try:
             with reading(self.engine) as session:
-                parcel = pack(session.get_one(Delivery, delivery_id), self.destination, self.layout.directory)
+                parcel = pack(session.get_one(Delivery, delivery_id), self.destination, self.files)
             status, comment = self.send(parcel)
         except Withdrawn as error:
             return self.withdraw(delivery_id, str(error))

@@ -14,6 +14,7 @@ from rtseg_daemon.ledger.schema import Delivery, Instance
 from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.rtstruct.renamed import for_destination
 from rtseg_daemon.storage import check_files
+from rtseg_daemon.stored import Files, digested, image, result
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,23 @@ class Parcel:
         return [*(path for _, _, path in self.images), self.rtstruct]
 
 
-def pack(delivery: Delivery, destination: DestinationPeer, folder: Path) -> Parcel:
-    """Which files this delivery still has to send, from the storage `folder`.
+def pack(delivery: Delivery, destination: DestinationPeer, files: Files) -> Parcel:
+    """Which files this delivery still has to send, wherever they are stored.
 
     Raises StorageError if one is not as received or judged, StructureSetError if the destination's own file is wrong.
     """
     job, session = delivery.job, object_session(delivery)
     assert session is not None
-    assert job.rtstruct_path is not None
     images: list[Instance] = []
     if destination.send_images:
         kept, done = kept_instances(session, job.series_id, up_to=job.last_instance_id), set(delivery.images_sent)
         images = [instance for instance in kept if instance.sop_instance_uid not in done]
-    files = [(folder / one.path, one.sha256) for one in images]
-    check_files(files, "have the series sent again, then retry the job")
-    check_files([(folder / job.rtstruct_path, job.rtstruct_sha256 or "")], f"`rtseg-daemon jobs rerun {job.id}`")
-    rtstruct = own_file(folder / job.rtstruct_path, destination)
-    parts = tuple((one.sop_class_uid, one.sop_instance_uid, folder / one.path) for one in images)
+    found = digested(files, [image(one) for one in images])
+    check_files(found, "have the series sent again, then retry the job")
+    judged = digested(files, [result(job)])
+    check_files(judged, f"`rtseg-daemon jobs rerun {job.id}`")
+    rtstruct = own_file(judged[0][0], destination)
+    parts = tuple((one.sop_class_uid, one.sop_instance_uid, path) for one, (path, _) in zip(images, found, strict=True))
     return Parcel(delivery.id, parts, rtstruct, identity(rtstruct))
 
 

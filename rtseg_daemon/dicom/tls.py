@@ -1,4 +1,4 @@
-"""DICOM over TLS, both ways: 1.2 at least, forward secrecy and authenticated encryption, certificates on both sides.
+"""TLS for DICOM and between hosts: 1.2 at least, forward secrecy, authenticated encryption, certificates on both sides.
 
 The profile is BCP 195 as in DICOM PS3.15 B.12 (RFC 8996, RFC 9325). Changed certificate files are read again.
 """
@@ -9,8 +9,8 @@ import ssl
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
-from rtseg_daemon.config.sections import Tls
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.logs import log
 
@@ -30,7 +30,20 @@ class Certificate:
     ends: float = float("inf")
 
 
-def strict(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
+class Certified(Protocol):
+    """Where our certificate, its key and the partners' CA lie, as a section of the configuration names them."""
+
+    @property
+    def certificate(self) -> Path: ...
+
+    @property
+    def key(self) -> Path: ...
+
+    @property
+    def ca(self) -> Path: ...
+
+
+def strict(context: ssl.SSLContext, tls: Certified, section: str) -> ssl.SSLContext:
     """Our certificate, the partners' CA and the profile set on `context`. Raises ConfigError for unusable files."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(CIPHERS)
@@ -41,7 +54,7 @@ def strict(context: ssl.SSLContext, tls: Tls) -> ssl.SSLContext:
         context.load_verify_locations(tls.ca)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"dicom.tls: {unusable(tls)} cannot be used ({error}); check certificate, key and ca"
+            f"{section}: {unusable(tls)} cannot be used ({error}); check certificate, key and ca"
         ) from error
     return context
 
@@ -51,25 +64,25 @@ def no_password() -> str:
     raise ssl.SSLError("the key is protected by a passphrase")
 
 
-def unusable(tls: Tls) -> str:
+def unusable(tls: Certified) -> str:
     """The first of the three files that is not there, or all of them."""
     missing = [str(path) for path in (tls.certificate, tls.key, tls.ca) if not path.is_file()]
     return missing[0] if missing else f"{tls.certificate}, {tls.key} or {tls.ca}"
 
 
-def server_context(tls: Tls) -> ssl.SSLContext:
+def server_context(tls: Certified, section: str = "dicom.tls") -> ssl.SSLContext:
     """For the listener: clients must show a certificate of the CA."""
-    return strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls)
+    return strict(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), tls, section)
 
 
-def client_context(tls: Tls) -> ssl.SSLContext:
+def client_context(tls: Certified, section: str = "dicom.tls") -> ssl.SSLContext:
     """For sending and asking: the partner's certificate must be of the CA and name the host that was called."""
-    context = strict(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls)
+    context = strict(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), tls, section)
     context.check_hostname = True
     return context
 
 
-def stamp_of(tls: Tls) -> Stamp:
+def stamp_of(tls: Certified) -> Stamp:
     """Changes when any of the three files does."""
     found = []
     for path in (tls.certificate, tls.key, tls.ca):
@@ -82,11 +95,12 @@ def stamp_of(tls: Tls) -> Stamp:
 class ServerTls:
     """The listener's side: one context, made anew when its files have changed."""
 
-    tls: Tls
+    tls: Certified
+    section: str = "dicom.tls"
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self.context = server_context(self.tls)
+        self.context = server_context(self.tls, self.section)
         self.stamp = stamp_of(self.tls)
 
     def current(self) -> ssl.SSLContext:
@@ -95,7 +109,7 @@ class ServerTls:
             try:
                 stamp = stamp_of(self.tls)
                 if stamp != self.stamp:
-                    self.context, self.stamp = server_context(self.tls), stamp
+                    self.context, self.stamp = server_context(self.tls, self.section), stamp
                     log().info("certificates read again")
             except (OSError, ConfigError) as error:
                 log().error("changed certificates cannot be used; the old ones stay", exc_info=error)

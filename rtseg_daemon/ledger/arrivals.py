@@ -45,6 +45,7 @@ class Arrival:
         geometry_sha256: digest of position, orientation, spacing, matrix and rescale.
         pixel_sha256: digest of the decoded pixels, or None where nobody decoded them (then the raw bytes' digest
             serves).
+        host: which of several hosts has the file.
         facts: what assembly wants to know without opening the file again (position, ImageType, ...), but no names. Its
             `identity` has digests of the single parts, to tell which of them differ.
     """
@@ -68,6 +69,7 @@ class Arrival:
     pixel_sha256: str | None = None
     body_part: str = ""
     description: str = ""
+    host: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
 
@@ -102,6 +104,7 @@ def add_instance(session: Session, series_id: int, arrival: Arrival, state: Inst
             "facts": arrival.facts,
             "state": state,
             "received_at": arrival.received_at,
+            "host": arrival.host,
         },
     )
 

@@ -1,6 +1,6 @@
 """The life of a job: every change is guarded by the state it comes from and writes its event in its transaction."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.job_deliveries import add_deliveries, stop_deliveries
 from rtseg_daemon.ledger.leases import LEASE_SECONDS, Lease, database_time, renew
 from rtseg_daemon.ledger.moves import move_job
-from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import UNDELIVERED, UNFINISHED, JobState, SeriesState
 from rtseg_daemon.ledger.wake import JOBS, tell
 
@@ -49,6 +49,7 @@ def create_job(
     if existing is not None:
         return existing
     moment = or_now(at)
+    newest = session.get(Instance, last_instance_id)
     job = Job(
         series_id=series_id,
         last_instance_id=last_instance_id,
@@ -59,6 +60,7 @@ def create_job(
         shadow=shadow,
         supersedes_id=supersedes,
         state=JobState.QUEUED,
+        host=newest.host if newest is not None else "",  # where its result is kept: beside its last image
         created_at=moment,
         updated_at=moment,
     )
@@ -85,10 +87,30 @@ def make_way(session: Session, lease: Lease, *, at: float | None = None) -> Job:
     return move_job(session, lease.job_id, JobState.QUEUED, what="made way", who=lease.owner, lease=lease, at=at)
 
 
-def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
-    """Lease the next QUEUED job (see `next_waiting`) to the worker `owner`, or None if there is nothing to do."""
+def put_off(session: Session, lease: Lease, reason: str, *, at: float | None = None) -> Job:
+    """QUEUED again, free of charge: what the job needs is not there now. Raises LeaseLost."""
+    what, detail = "put off", {"reason": reason}
+    return move_job(
+        session,
+        lease.job_id,
+        JobState.QUEUED,
+        what=what,
+        who=lease.owner,
+        lease=lease,
+        detail=detail,
+        at=at,
+        error=reason,
+    )
+
+
+def claim_job(session: Session, owner: str, *, but: Collection[int] = (), at: float | None = None) -> Job | None:
+    """Lease the next QUEUED job (see `next_waiting`) to the worker `owner`, or None if there is nothing to do.
+
+    `but` are jobs that this worker has put off.
+    """
     moment = or_now(at)
-    job_id = session.scalar(WAITING.with_for_update(skip_locked=True))  # passed over: a row that a person holds in psql
+    waiting = WAITING.where(Job.id.not_in(but)) if but else WAITING
+    job_id = session.scalar(waiting.with_for_update(skip_locked=True))  # passed over: a row that a person holds in psql
     if job_id is None:
         return None
     return move_job(

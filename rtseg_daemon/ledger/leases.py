@@ -8,7 +8,7 @@ import os
 import secrets
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, and_, func, literal, true, update
+from sqlalchemy import ColumnElement, and_, func, literal, select, true, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import LeaseLost
@@ -69,6 +69,11 @@ def database_time(session: Session, at: float | None = None) -> ColumnElement[fl
     if at is None and session.get_bind().dialect.name == "postgresql":
         return func.extract("epoch", func.clock_timestamp()).cast(Job.lease_until.type)
     return literal(or_now(at))
+
+
+def database_moment(session: Session) -> float:
+    """This moment by the database's clock, in seconds since 1970."""
+    return float(session.scalars(select(database_time(session))).one())
 
 
 def renew(session: Session, lease: Lease, *, at: float | None = None, **values: object) -> None:

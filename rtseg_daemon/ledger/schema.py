@@ -35,6 +35,8 @@ class IncomingAssociation(Base):
     opened_at: Mapped[float]
     ended_at: Mapped[float | None]
     ending: Mapped[Ending] = mapped_column(default=Ending.OPEN, index=True)
+    host: Mapped[str] = mapped_column(default="", server_default="")
+    """Which of several hosts accepted it."""
 
 
 class Series(Base):
@@ -113,6 +115,8 @@ class Instance(Base):
     facts: Mapped[dict[str, Any]] = mapped_column(default=dict)
     state: Mapped[InstanceState] = mapped_column(default=InstanceState.KEPT)
     received_at: Mapped[float]
+    host: Mapped[str] = mapped_column(default="", server_default="")
+    """Which of several hosts has the file. Empty where all share one storage, or there is one."""
 
     series: Mapped[Series] = relationship(back_populates="instances")
 
@@ -165,6 +169,8 @@ class Job(Base):
     rtstruct_path: Mapped[str | None]
     rtstruct_sop_instance_uid: Mapped[str | None]
     rtstruct_sha256: Mapped[str | None]
+    host: Mapped[str] = mapped_column(default="", server_default="")
+    """Which of several hosts keeps the result, as `Instance.host`."""
     created_at: Mapped[float]
     updated_at: Mapped[float]
 

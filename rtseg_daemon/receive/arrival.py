@@ -18,8 +18,8 @@ class Written(Protocol):
     def size(self) -> int: ...
 
 
-def arrival_of(found: Examined, written: Written, sender: Sender, path: str = "") -> Arrival:
-    """An object as it enters the ledger now. `path` is empty where it has no lasting name yet."""
+def arrival_of(found: Examined, written: Written, sender: Sender, path: str = "", host: str = "") -> Arrival:
+    """An object as it enters the ledger of `host` now. `path` is empty where it has no lasting name yet."""
     return Arrival(
         association_id=sender.association_id,
         sop_instance_uid=found.sop_instance_uid,
@@ -39,5 +39,6 @@ def arrival_of(found: Examined, written: Written, sender: Sender, path: str = ""
         geometry_sha256=found.geometry_sha256,
         body_part=found.body_part,
         description=found.description,
+        host=host,
         facts=found.facts,
     )

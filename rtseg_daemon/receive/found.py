@@ -103,7 +103,7 @@ class Entry:
 
     def _enter(self, session: Session, one: Found, sender: Sender, same: bool | None = None) -> bool:
         """Enter one file. False where its pixels must be compared first. `same` says what came of that."""
-        arrival = arrival_of(one.examined, one, sender)
+        arrival = arrival_of(one.examined, one, sender, host=self.layout.host)
         seen = recognise(session, arrival)
         known, repeat = seen.known, seen.repeat
         if self._in_quarantine(one) and repeat not in (Repeat.IDENTITY_DIFFERS, Repeat.CONTENT_DIFFERS):
@@ -120,7 +120,9 @@ class Entry:
             return True
         path = self._place(one, quarantine=repeat is not Repeat.NEW)
         recorded = enter(
-            session, arrival_of(one.examined, one, sender, self.layout.relative(path)), Recognised(repeat, known)
+            session,
+            arrival_of(one.examined, one, sender, self.layout.relative(path), self.layout.host),
+            Recognised(repeat, known),
         )
         self.result.images += 1
         self.result.series.add(recorded.series_id)
@@ -137,7 +139,7 @@ class Entry:
 
     def _compare_and_enter(self, one: Found, sender: Sender) -> None:
         with reading(self.engine) as session:
-            known = recognise(session, arrival_of(one.examined, one, sender)).known
+            known = recognise(session, arrival_of(one.examined, one, sender, host=self.layout.host)).known
             kept = self.layout.directory / known.path if known is not None else None
         try:
             same = kept is None or self.comparison.compare("", kept, one.path).same

@@ -13,7 +13,7 @@ from rtseg_daemon.dicom.contexts import STRUCTURE_SETS, is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.part10 import file_head, is_uid
 from rtseg_daemon.dicom.wire import PeerFault, PeerLimits
-from rtseg_daemon.errors import StateError, Undecided
+from rtseg_daemon.errors import ExchangeError, StateError, Undecided
 from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.arrivals import Arrival, add_instance, touch
 from rtseg_daemon.ledger.events import raise_alarm
@@ -32,6 +32,7 @@ from rtseg_daemon.receive.examine import Examined, examine, is_ct, named_series
 from rtseg_daemon.receive.group_commit import GroupCommit
 from rtseg_daemon.receive.sender import MOST_REFUSED, Sender, enter_refusals
 from rtseg_daemon.receive.store import FULL, ObjectStore, Spool
+from rtseg_daemon.stored import Files, OwnFiles, Stored, image
 
 OWED_SECONDS = 1.0
 """Until it is tried again to note an end that the ledger would not take."""
@@ -52,9 +53,11 @@ class Intake:
         minimum_free_gb: float,
         comparison: Comparison | None = None,
         returned_bytes: int = 0,
+        files: Files | None = None,
     ) -> None:
         self.comparison = comparison or Comparison(Decoder())
         self.store = store
+        self.files = files or OwnFiles(store.layout)
         self.commits = commits
         self.limits = limits
         self.minimum_free_gb = minimum_free_gb
@@ -85,7 +88,9 @@ class Intake:
         else:
             sender.uncounted = True
         with contextlib.suppress(SQLAlchemyError, OSError):
-            sender.association_id = self.commits.submit(lambda session: enter_refusals(session, sender))
+            sender.association_id = self.commits.submit(
+                lambda session: enter_refusals(session, sender, self.store.layout.host)
+            )
             sender.refused.clear()
 
     def _take(
@@ -204,10 +209,14 @@ class Intake:
 
     def _settled(self, doubt: "Doubt", spool: Spool, peer: str) -> "Doubt":
         """The doubt with an answer. Raises Undecided where the images cannot be compared now, and OSError."""
-        if not self.store.intact(doubt.path, doubt.sha256):
+        stored = doubt.stored
+        if self.files.keeps(stored.host) and not self.store.intact(stored.path, stored.sha256):
             # a kept file that was damaged tells nothing. This copy of the same patient and place mends it
             return replace(doubt, answer=Compared(same=True))
-        kept = self.store.layout.directory / doubt.path
+        try:
+            (kept,) = self.files.at_hand([stored])
+        except ExchangeError as error:
+            raise Undecided(str(error)) from error
         return replace(doubt, answer=self.comparison.compare(peer, kept, spool.path, doubt.pixel_sha256))
 
     def _record(
@@ -217,12 +226,12 @@ class Intake:
 
         Returns a Doubt where only the pixels can tell a duplicate from a contradiction and nobody has compared them.
         """
-        arrival = arrival_of(found, spool, sender)
+        arrival = arrival_of(found, spool, sender, host=self.store.layout.host)
         seen = recognise(session, arrival)
         if seen.repeat is Repeat.UNDECIDED:
             assert seen.known is not None
-            if settled is None or settled.answer is None or settled.path != seen.known.path:
-                return Doubt(seen.known.path, seen.known.sha256, digest_in(seen.known))
+            if settled is None or settled.answer is None or settled.stored != image(seen.known):
+                return Doubt(image(seen.known), digest_in(seen.known))
             answer = settled.answer
             seen.known.pixel_sha256 = answer.kept_pixels or seen.known.pixel_sha256
             arrival = replace(arrival, pixel_sha256=answer.our_pixels or None)
@@ -231,7 +240,7 @@ class Intake:
         if seen.open_series_id in sender.noted:
             return self._record_ordinary(session, sender, arrival, seen.open_series_id)
         if arrival.association_id is None:
-            opened = associations.open_association(session, sender.calling_ae, sender.host)
+            opened = associations.open_association(session, sender.calling_ae, sender.host, host=self.store.layout.host)
             arrival = replace(arrival, association_id=opened)
         return enter(session, arrival, seen)
 
@@ -240,7 +249,7 @@ class Intake:
         if seen.repeat is not Repeat.DUPLICATE:
             return self.store.place(spool, quarantine=seen.repeat is not Repeat.NEW)
         known = seen.known
-        if known is None or self.store.intact(known.path, known.sha256):
+        if known is None or not self.files.keeps(known.host) or self.store.intact(known.path, known.sha256):
             return ""
         known.path = self.store.place(spool, quarantine=False)
         known.sha256, known.size = spool.sha256, spool.size
@@ -270,7 +279,7 @@ class Intake:
 
     def _note_end(self, sender: Sender, ending: Ending) -> bool:
         def note(session: Session) -> None:
-            association_id = enter_refusals(session, sender)
+            association_id = enter_refusals(session, sender, self.store.layout.host)
             for series_id, moment in sender.brought.items():
                 touch(session, series_id, association_id, moment)
             associations.end_association(session, association_id, ending)
@@ -300,13 +309,12 @@ class Doubt:
     """One UID came twice, and only the pixels can tell what the second image is.
 
     Args:
-        path, sha256: the object that is kept.
+        stored: the object that is kept.
         pixel_sha256: digest of its pixel values, empty where nobody has made one.
         answer: what came of the comparison, once it was made.
     """
 
-    path: str
-    sha256: str
+    stored: Stored
     pixel_sha256: str = ""
     answer: Compared | None = None
 

@@ -44,11 +44,14 @@ class Sender:
         return abs(moment - self.noted[series_id]) >= NOTE_SECONDS
 
 
-def enter_refusals(session: Session, sender: Sender) -> int:
-    """Enter what this association did not get kept. Returns the association's row, made where there is none yet."""
+def enter_refusals(session: Session, sender: Sender, host: str = "") -> int:
+    """Enter what this association, which `host` accepted, did not get kept.
+
+    Returns the association's row, made where there is none yet.
+    """
     association_id = sender.association_id
     if association_id is None:
-        association_id = associations.open_association(session, sender.calling_ae, sender.host)
+        association_id = associations.open_association(session, sender.calling_ae, sender.host, host=host)
     for series_uid, sop_uid in sender.refused:
         refusals.note_refusal(session, association_id, series_uid, sop_uid)
     return association_id

@@ -22,6 +22,7 @@ from rtseg_daemon.bundles import digests, models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import LedgerError, RtsegError
 from rtseg_daemon.ledger.associations import listener
+from rtseg_daemon.ledger.duties import OnDuty
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.loss import loss, quick_check
@@ -29,6 +30,7 @@ from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.ledger.views import status_shape
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, write_durably
+from rtseg_daemon.stored import Files
 from rtseg_daemon.upkeep import (
     activation,
     alarms,
@@ -59,6 +61,10 @@ class Upkeep:
     engine: Engine
     receiver_pid: Callable[[], int | None]
     """Asks for the receiver's process that lives now, or None while there is none."""
+    duty_owner: str = ""
+    """This daemon among several hosts. Empty where the ledger is this machine's alone."""
+    files: Files | None = None
+    """Where images can be read. None stands for the storage alone."""
     finished: dict[str, float] = field(default_factory=dict)
     """Chore -> when it last ended without an error, in seconds since 1970."""
     charted: list[watch.Stamp] = field(default_factory=list)
@@ -76,6 +82,8 @@ class Chore:
     work: Callable[[Upkeep], None]
     at_start: bool = False
     """Whether the first turn is at once."""
+    for_all: bool = False
+    """Whether one of several hosts does it for all that share the ledger."""
 
     @property
     def patience_seconds(self) -> float:
@@ -85,14 +93,14 @@ class Chore:
 
 def sweep_series(upkeep: Upkeep) -> None:
     CLOCK.listening = listens(upkeep)
-    sweep(upkeep.engine, upkeep.config, time.time())
+    sweep(upkeep.engine, upkeep.config, time.time(), files=upkeep.files)
 
 
 def listens(upkeep: Upkeep) -> bool:
     """Whether the receiver that lives now has begun to listen: until then silence means nothing."""
     pid = upkeep.receiver_pid()
     with reading(upkeep.engine) as session:
-        return pid is not None and pid == listener(session)
+        return pid is not None and pid == listener(session, upkeep.config.files_host)
 
 
 def watch_lateness(upkeep: Upkeep) -> None:
@@ -178,12 +186,12 @@ def watch_drift(upkeep: Upkeep) -> None:
 def chores_for(config: Config) -> tuple[Chore, ...]:
     """The periodic work. The sweep keeps step with the quiet time, so that a short one is not slept over."""
     return (
-        Chore("sweep", min(5.0, max(0.25, config.series.quiet_seconds / 8)), sweep_series),
-        Chore("lateness", 30.0, watch_lateness),
-        Chore("shadows", 5.0, shadow),
+        Chore("sweep", min(5.0, max(0.25, config.series.quiet_seconds / 8)), sweep_series, for_all=True),
+        Chore("lateness", 30.0, watch_lateness, for_all=True),
+        Chore("shadows", 5.0, shadow, for_all=True),
         Chore("metrics", 15.0, write_metrics),
-        Chore("drift", DRIFT_SECONDS, watch_drift),
-        Chore("alarms", 5.0, send_alarms),
+        Chore("drift", DRIFT_SECONDS, watch_drift, for_all=True),
+        Chore("alarms", 5.0, send_alarms, for_all=True),
         Chore("retention", 3600.0, remove_old),
         Chore(BACKUP, 300.0, back_up_ledger, at_start=True),
         Chore("certificates", 3600.0, watch_certificates),
@@ -218,6 +226,9 @@ class Hand(threading.Thread):
         self.upkeep = upkeep
         self.due = threading.Event()
         self.over = False
+        self.duty = OnDuty(
+            upkeep.engine, chore.name, upkeep.duty_owner, alone=not (chore.for_all and upkeep.duty_owner)
+        )
         self.well_at = time.monotonic()
         """When the chore last ended without an error, or was begun with."""
 
@@ -239,7 +250,8 @@ class Hand(threading.Thread):
     def _turn(self) -> None:
         name = self.chore.name
         try:
-            self.chore.work(self.upkeep)
+            if self.duty.ours():
+                self.chore.work(self.upkeep)
             self.upkeep.finished[name] = time.time()
             self.well_at = time.monotonic()
         except (SQLAlchemyError, OSError, RtsegError) as error:

@@ -41,7 +41,7 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy
     """Everything that is wrong. With `repair`, orphaned files move to quarantine and unfinished ones are deleted.
     What is missing or altered can only be sent again. A broken ledger is all that is reported where there is one.
     """
-    layout = Layout(config.storage.directory)
+    layout = Layout(config.storage.directory, config.files_host)
     findings = [*ledger_integrity(engine)]
     if findings:
         return findings
@@ -91,7 +91,9 @@ def free_space(layout: Layout, minimum_gb: float) -> Iterator[Discrepancy]:
 
 def instances_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
     """Acknowledged objects whose file is gone or has another digest."""
-    query = select(Instance.id, Instance.path, Instance.sha256).where(Instance.state != InstanceState.REMOVED)
+    query = select(Instance.id, Instance.path, Instance.sha256).where(
+        Instance.state != InstanceState.REMOVED, Instance.host == layout.host
+    )
     with reading(engine) as session:
         rows = session.execute(query).all()
     for number, path, digest in rows:
@@ -110,7 +112,7 @@ def results_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy
         Instance.series_id == Job.series_id, Instance.id <= Job.last_instance_id, Instance.state == InstanceState.KEPT
     )
     query = select(Job.id, Job.rtstruct_path, Job.rtstruct_sha256).where(
-        Job.rtstruct_path.is_not(None), Job.state.not_in(done), kept.exists()
+        Job.rtstruct_path.is_not(None), Job.state.not_in(done), Job.host == layout.host, kept.exists()
     )
     with reading(engine) as session:
         rows = session.execute(query).all()

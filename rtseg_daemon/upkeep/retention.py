@@ -77,7 +77,7 @@ def _remove(engine: Engine, layout: Layout, series_id: int, before: float, now: 
         series = session.get_one(Series, series_id)
         if not removable(series, before):
             return
-        removed = _mark_removed(session, series, now)
+        removed = _mark_removed(session, series, layout.host, now)
         jobs = list(series.jobs)
     delete_files(engine, layout, removed)
     for job in jobs:
@@ -85,16 +85,21 @@ def _remove(engine: Engine, layout: Layout, series_id: int, before: float, now: 
     log().info("retention removed a series", series=series_id, files=len(removed))
 
 
-def _mark_removed(session: Session, series: Series, now: float) -> list[Removed]:
+def _mark_removed(session: Session, series: Series, host: str, now: float) -> list[Removed]:
+    """REMOVED for the images of this host, and for the series when no other host has any of it."""
     kept = [instance for instance in series.instances if instance.state is InstanceState.KEPT]
-    for instance in kept:
+    ours = [instance for instance in kept if instance.host == host]
+    for instance in ours:
         instance.state = InstanceState.REMOVED
     session.flush()
+    removed = [(instance.sop_instance_uid, instance.path) for instance in ours]
+    if len(ours) < len(kept):
+        return removed
     for job in series.jobs:
         if job.shadow and job.state is JobState.QUEUED:
             cancel(session, job.id, who="daemon", why="its images were removed", at=now)
     move_series(session, series.id, SeriesState.REMOVED, what="removed by retention", at=now)
-    return [(instance.sop_instance_uid, instance.path) for instance in kept]
+    return removed
 
 
 def delete_files(engine: Engine, layout: Layout, removed: Sequence[Removed]) -> None:

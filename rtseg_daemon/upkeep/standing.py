@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger import supervision, views
 from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.host_views import host_shapes
 from rtseg_daemon.ledger.loss import quick_check
 from rtseg_daemon.segment.engines.making import being_made, making_shape
 from rtseg_daemon.storage import Layout, is_locked
@@ -37,6 +38,7 @@ def observed(engine: Engine, config: Config, *, deep: bool = False) -> tuple[dic
         names, free = config.destination_names, round(layout.free_gb(), 1)
         shape = views.status_shape(session, time.time(), free, names, running)
         pulse = supervision.last_pulse(session)
+        shape["hosts"] = host_shapes(session)
     facts = Observations(
         running=shape["running"],
         processes=shape["processes"],

@@ -1,6 +1,7 @@
 """One job by its number: read, contour, write, enter in the ledger. Any launcher can call `run_job`."""
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,16 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
 from rtseg_daemon.ct.geometry import geometry_of
 from rtseg_daemon.ct.preconditions import RELEASABLE
-from rtseg_daemon.errors import CardLost, ConfigError, LeaseLost, MadeWay, RtsegError, SeriesError
+from rtseg_daemon.errors import (
+    CardLost,
+    ConfigError,
+    HostAway,
+    LeaseLost,
+    MadeWay,
+    RtsegError,
+    SeriesError,
+    StorageError,
+)
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
@@ -31,6 +41,7 @@ from rtseg_daemon.logs import describe, log
 from rtseg_daemon.segment.entropy_map import save_entropy_map
 from rtseg_daemon.segment.pipeline import Segmenter, Stages, unheard
 from rtseg_daemon.storage import Layout, check_files
+from rtseg_daemon.stored import Files, digested, image
 from rtseg_daemon.work import case
 from rtseg_daemon.work.ahead import Ahead, ReadJob
 from rtseg_daemon.work.heartbeat import Heartbeat
@@ -39,6 +50,8 @@ from rtseg_daemon.work.loaded import Loaded
 from rtseg_daemon.work.painter import Painter
 
 RTSTRUCT = "RTSTRUCT.dcm"
+AWAY_SECONDS = 15.0
+"""Until a job is tried again whose files lie on a host that did not answer."""
 PATIENCE_SECONDS = 300.0
 """How long a finished result waits for a full disk or a busy ledger before the worker gives up and dies."""
 
@@ -49,14 +62,18 @@ class Desk:
 
     Args:
         owner: the name under which it leases jobs.
+        files: reads a series wherever its files lie.
     """
 
     engine: Engine
     config: Config
     loaded: Loaded
     owner: str
+    files: Files
     ahead: Ahead = field(default_factory=Ahead)
     painter: Painter = field(default_factory=Painter)
+    waiting_for_host: dict[int, float] = field(default_factory=dict)
+    """Jobs that were put off, and until when (monotonic seconds)."""
 
     @property
     def layout(self) -> Layout:
@@ -88,6 +105,8 @@ def run_leased(desk: Desk, lease: Lease) -> None:
         raise
     except MadeWay:
         make_way(desk, lease)
+    except HostAway as error:
+        put_off(desk, lease, str(error))
     except RtsegError as error:
         fail(desk, lease, str(error))
     except Exception as error:  # noqa: BLE001 - the world is met here: a job that breaks must not break the next
@@ -112,10 +131,25 @@ def contour(desk: Desk, lease: Lease) -> None:
             result = process(desk, lease, job, files, options)
         finally:
             checking.result()  # a damaged file is the reason, whatever came of it
+    at_home = desk.files.keeps(job.host)
     if result.dataset is not None:
         result = write(desk, job_id, result, options)
-    if settle(job_id, lambda: finish(desk, lease, result, route)) and result.dataset is not None and not job.shadow:
+        if not at_home:
+            bring_home(desk, lease, job, result, options)
+    finished = settle(job_id, lambda: finish(desk, lease, result, route))
+    if not at_home:
+        shutil.rmtree(desk.layout.result(job_id), ignore_errors=True)
+    elif finished and result.dataset is not None and not job.shadow:
         paint(desk, job_id, result, options)
+
+
+def bring_home(desk: Desk, lease: Lease, job: Job, result: case.CaseResult, options: case.Options) -> None:
+    """Everything made of a case goes to the host that received it, and is durable there before the ledger says so."""
+    folder = desk.layout.result(lease.job_id)
+    if not job.shadow:
+        paint(desk, lease.job_id, result, options)
+        desk.painter.finish()
+    settle(lease.job_id, lambda: desk.files.bring(job.host, lease.job_id, lease.token, sorted(folder.iterdir())))
 
 
 def what_it_takes(desk: Desk, job_id: int) -> tuple[Job, list[tuple[Path, str]], str | None]:
@@ -124,8 +158,9 @@ def what_it_takes(desk: Desk, job_id: int) -> tuple[Job, list[tuple[Path, str]],
         job = session.get_one(Job, job_id)
         job.series  # noqa: B018 - loaded while the session is there
         instances = kept_instances(session, job.series_id, up_to=job.last_instance_id)
-        files = [(desk.layout.directory / instance.path, instance.sha256) for instance in instances]
-        return job, files, predecessor(session, job)
+        stored = [image(one) for one in instances]
+        older = predecessor(session, job)
+    return job, digested(desk.files, stored), older
 
 
 def options_for(job: Job, route: Route | None, older: str | None = None) -> case.Options:
@@ -280,6 +315,18 @@ def make_way(desk: Desk, lease: Lease) -> None:
     settle(lease.job_id, write_way)
 
 
+def put_off(desk: Desk, lease: Lease, reason: str) -> None:
+    """QUEUED again, and not for this worker at once: a host whose files it needs does not answer."""
+
+    def write_back() -> None:
+        with writing(desk.engine) as session:
+            jobs.put_off(session, lease, reason)
+        log().warning("job put off", job=lease.job_id, reason=reason)
+
+    desk.waiting_for_host[lease.job_id] = time.monotonic() + AWAY_SECONDS
+    settle(lease.job_id, write_back)
+
+
 def fail(desk: Desk, lease: Lease, reason: str) -> None:
     """FAILED, with the reason for whoever looks at it."""
 
@@ -304,7 +351,7 @@ def settle(job_id: int, do_write: Callable[[], None]) -> bool:
         except LeaseLost:
             log().warning("the job was taken away; its result is dropped", job=job_id)
             return False
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, OSError, HostAway, StorageError) as error:
             if time.monotonic() > deadline:
                 raise
             log().error("the result cannot be written now; trying again", job=job_id, exc_info=error)

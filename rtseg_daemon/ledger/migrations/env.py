@@ -2,9 +2,9 @@
 
 from alembic import context
 
-from rtseg_daemon.ledger import comparison_tables, feedback_tables, people, schema
+from rtseg_daemon.ledger import cluster_tables, comparison_tables, feedback_tables, people, schema
 
-KNOWN = (comparison_tables, feedback_tables, people)
+KNOWN = (cluster_tables, comparison_tables, feedback_tables, people)
 """Imported so that their tables are known."""
 
 connection = context.config.attributes["connection"]

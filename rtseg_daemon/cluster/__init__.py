@@ -1,0 +1,1 @@
+"""Several machines: files that go from host to host, and who does what."""

@@ -1,0 +1,67 @@
+"""Files wherever they lie: those of this host from its storage, those of others fetched from them once."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtseg_daemon.cluster.exchange import Exchange
+from rtseg_daemon.cluster.shelf import Shelf
+from rtseg_daemon.errors import ExchangeError, HostAway
+from rtseg_daemon.logs import log
+from rtseg_daemon.storage import Layout
+from rtseg_daemon.stored import Stored
+
+AT_ONCE = 4
+"""Files that come at the same time: a long way between two hosts is waited for less often."""
+
+
+@dataclass(frozen=True)
+class HostFiles:
+    """What one process of one host of several works with.
+
+    Args:
+        host: this host's name in the ledger.
+        address_of: where another host answers, by its name. Raises ExchangeError for one that nobody knows.
+    """
+
+    layout: Layout
+    host: str
+    shelf: Shelf
+    exchange: Exchange
+    address_of: Callable[[str], str]
+
+    def at_hand(self, stored: Sequence[Stored]) -> list[Path]:
+        """A path for each file, in their order. What lies elsewhere is fetched and compared with its digest.
+
+        A file that its host has no more, or not as it was, is on no shelf. Its path leads to nothing, as that of a file
+        that was lost here does. Raises HostAway naming a host that does not answer, StorageError where the files are
+        too many for this one.
+        """
+        theirs = {one.sha256: one for one in stored if not self.keeps(one.host)}
+        missing = [one for digest, one in theirs.items() if self.shelf.find(digest) is None]
+        if missing:
+            self.shelf.make_room(sum(one.size for one in missing), theirs.keys())
+            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch") as threads:
+                list(threads.map(self._fetch, missing))
+        return [
+            self.layout.directory / one.path if self.keeps(one.host) else self.shelf.place(one.sha256) for one in stored
+        ]
+
+    def keeps(self, host: str) -> bool:
+        """Whether it is this host. What came from a time before hosts had names is."""
+        return host in ("", self.host)
+
+    def bring(self, host: str, job_id: int, token: int, paths: Sequence[Path]) -> None:
+        """Leave files of a job's result at its home. Raises as `Exchange.bring` does."""
+        for path in paths:
+            self.exchange.bring(self.address_of(host), job_id, token, path)
+
+    def _fetch(self, one: Stored) -> None:
+        try:
+            with self.shelf.receiving(one.sha256) as part:
+                self.exchange.fetch(self.address_of(one.host), one, part)
+        except HostAway:
+            raise
+        except ExchangeError as error:
+            log().error("a file of another host is not as it was received", file=one.key, reason=str(error))

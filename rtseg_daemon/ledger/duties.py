@@ -1,0 +1,102 @@
+"""Duties: work that one host at a time does for all, and that another takes over when its owner is heard of no more.
+
+A duty is a lease. Its token grows with every new owner, so that one who was away, and does not know it yet, can write
+nothing: `Duties.writing` looks at the token in the transaction that writes.
+"""
+
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sqlalchemy import Engine, update
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.errors import DutyLost
+from rtseg_daemon.ledger.cluster_tables import Duty
+from rtseg_daemon.ledger.engine import writing
+from rtseg_daemon.ledger.leases import database_moment
+
+DUTY_SECONDS = 30.0
+"""How long a duty outlives the last sign of its owner. Another takes it over within two of these."""
+
+
+def duty_owner(process: str, host: str) -> str:
+    """A process's name for its duties, another one at every start: `ct-host/deliverer-4711-9f3a1c`."""
+    return f"{host}/{process}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+def take(session: Session, name: str, owner: str, seconds: float = DUTY_SECONDS) -> int | None:
+    """Take a duty that is free, or keep one's own. Returns its token, or None while it is another's."""
+    now = database_moment(session)
+    duty = session.get(Duty, name)
+    if duty is None:
+        duty = Duty(name=name, owner=owner, token=1, until=now + seconds)
+        session.add(duty)
+    elif duty.owner == owner:
+        duty.until = now + seconds
+    elif duty.until > now:
+        return None
+    else:
+        duty.owner, duty.token, duty.until = owner, duty.token + 1, now + seconds
+    return duty.token
+
+
+def require(session: Session, name: str, owner: str, token: int) -> None:
+    """Raise DutyLost unless the duty still has this owner and token. Its time may have run out meanwhile."""
+    duty = session.get(Duty, name)
+    if duty is None or (duty.owner, duty.token) != (owner, token):
+        raise DutyLost(f"{name} is now the duty of {duty.owner if duty else 'nobody'}")
+
+
+def lay_down(session: Session, owner: str) -> None:
+    """Every duty of this owner is free at once."""
+    session.execute(update(Duty).where(Duty.owner == owner).values(until=0.0))
+
+
+@dataclass
+class OnDuty:
+    """One duty as one process sees it. Asked before every piece of work, it writes three times in its lease at most.
+
+    Args:
+        owner: host and process, another one at every start.
+        alone: whether the ledger is this machine's alone. Then every duty is ours, and nothing is written.
+    """
+
+    engine: Engine
+    name: str
+    owner: str
+    alone: bool = False
+    seconds: float = DUTY_SECONDS
+    token: int | None = None
+    asked_at: float = field(default=float("-inf"))
+
+    def lay_down(self) -> None:
+        """Somebody else may take it over at once: this process ends in order."""
+        if self.token is not None:
+            self.token, self.asked_at = None, float("-inf")
+            with writing(self.engine) as session:
+                lay_down(session, self.owner)
+
+    def ours(self) -> bool:
+        """Whether the work is ours now. Raises SQLAlchemyError where the ledger cannot be asked."""
+        if self.alone:
+            return True
+        if time.monotonic() - self.asked_at >= self.seconds / 3:
+            self.token = None  # until we know
+            with writing(self.engine) as session:
+                token = take(session, self.name, self.owner, self.seconds)
+            self.token, self.asked_at = token, time.monotonic()
+        return self.token is not None
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """`engine.writing`, as long as the work is ours. Raises DutyLost where another has taken it over."""
+        with writing(self.engine) as session:
+            if not self.alone:
+                if self.token is None:
+                    raise DutyLost(f"{self.name} is another host's duty")
+                require(session, self.name, self.owner, self.token)
+            yield session

@@ -1,0 +1,43 @@
+"""Hosts and duties as programs read them."""
+
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from rtseg_daemon.ledger.cluster_tables import Duty, Host
+from rtseg_daemon.ledger.hosts import SILENT_SECONDS, hosts
+from rtseg_daemon.ledger.leases import database_moment, of_host
+from rtseg_daemon.ledger.schema import Job
+from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.ledger.views import moment
+
+
+def jobs_on(session: Session, host: str) -> list[int]:
+    """Numbers of the jobs that a host is at."""
+    query = select(Job.id).where(Job.state == JobState.RUNNING, of_host(host)).order_by(Job.id)
+    return list(session.scalars(query))
+
+
+def host_shape(session: Session, host: Host) -> dict[str, Any]:
+    """One host as `status --json` shows it. `state`: up, draining, or away where it was not seen for a minute."""
+    silent = max(0.0, database_moment(session) - host.seen_at)
+    away = "away" if silent > SILENT_SECONDS else ""
+    return {
+        "name": host.name,
+        "state": away or ("draining" if host.draining else "up"),
+        "draining": host.draining,
+        "version": host.version,
+        "address": host.address,
+        "started_at": moment(host.started_at),
+        "seen_at": moment(host.seen_at),
+        "jobs": jobs_on(session, host.name),
+        "duties": list(
+            session.scalars(select(Duty.name).where(Duty.owner.startswith(f"{host.name}/", autoescape=True)))
+        ),
+    }
+
+
+def host_shapes(session: Session) -> list[dict[str, Any]]:
+    """All hosts, by name. Empty where one machine works alone and never said its name."""
+    return [host_shape(session, host) for host in hosts(session)]

@@ -1,0 +1,88 @@
+"""A worker reads every file of a series, wherever it was received."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rtseg_daemon.cluster.exchange import Exchange
+from rtseg_daemon.cluster.files import HostFiles
+from rtseg_daemon.cluster.shelf import Shelf
+from rtseg_daemon.errors import HostAway, StorageError
+from rtseg_daemon.storage import Layout, damage
+from rtseg_daemon.stored import Stored
+from tests.certificates import Authority
+from tests.hosts import Room, answering, tls_of
+
+
+def stored(folder: Path, host: str, number: int, room: Room | None = None) -> Stored:
+    """A file of 1000 bytes in a host's storage, known to its ledger."""
+    content = bytes([number]) * 1000
+    one = Stored(f"image/{number}", f"series/{number}.dcm", hashlib.sha256(content).hexdigest(), len(content), host)
+    path = folder / one.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    if room is not None:
+        room.files[number] = path
+    return one
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("ca") / "hosts")
+
+
+@pytest.fixture
+def other(authority: Authority, tmp_path: Path) -> Iterator[tuple[Room, str]]:
+    (tmp_path / "other").mkdir()
+    room = Room(tmp_path / "other")
+    with answering(room, tls_of(authority, "other")) as address:
+        yield room, address
+
+
+@pytest.fixture
+def files(authority: Authority, other: tuple[Room, str], tmp_path: Path) -> HostFiles:
+    exchange = Exchange(tls_of(authority, "own"))
+    shelf = Shelf(tmp_path / "own" / "shelf", 10_000)
+    return HostFiles(Layout(tmp_path / "own"), "own", shelf, exchange, {"other": other[1]}.__getitem__)
+
+
+def test_a_series_that_arrived_in_parts_at_two_hosts_is_read_as_one(
+    files: HostFiles, other: tuple[Room, str], tmp_path: Path
+) -> None:
+    parts = [stored(tmp_path / "own", "own", n) for n in (1, 2)]
+    parts += [stored(tmp_path / "other", "other", n, other[0]) for n in (3, 4, 5)]
+    paths = files.at_hand(parts)
+    assert [path.read_bytes()[0] for path in paths] == [1, 2, 3, 4, 5]
+    assert all(path.is_relative_to(files.layout.series) for path in paths[:2])
+    other[0].files.clear()
+    assert files.at_hand(parts) == paths, "what was fetched once is not asked for again"
+
+
+def test_what_was_fetched_before_goes_when_the_shelf_is_full(
+    files: HostFiles, other: tuple[Room, str], tmp_path: Path
+) -> None:
+    first = [stored(tmp_path / "other", "other", n, other[0]) for n in range(8)]
+    then = [stored(tmp_path / "other", "other", n, other[0]) for n in range(10, 18)]
+    files.at_hand(first)
+    assert all(path.is_file() for path in files.at_hand(then))
+    assert len(list(files.shelf.folder.iterdir())) == 10
+    with pytest.raises(StorageError, match="raise cluster"):
+        files.at_hand(first + then)
+
+
+def test_a_file_that_its_host_has_lost_is_one_that_is_not_there(
+    files: HostFiles, other: tuple[Room, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = files.at_hand([lost := stored(tmp_path / "other", "other", 1)])
+    assert damage(path, lost.sha256) == "is missing"
+    told = capsys.readouterr()
+    assert f"host {other[1]}: this host has no file of image 1" in told.out + told.err
+
+
+def test_a_host_that_is_away_is_not_a_lost_file(files: HostFiles, tmp_path: Path) -> None:
+    away = replace(files, address_of=lambda _host: "127.0.0.1:9")
+    with pytest.raises(HostAway):
+        away.at_hand([stored(tmp_path / "other", "other", 1)])
