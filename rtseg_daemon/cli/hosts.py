@@ -22,7 +22,9 @@ def drain(
     config: ConfigFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let a host take no more jobs, before its maintenance. It goes on receiving, and ends the job that it is at.
+    """Let one of several hosts take no more jobs.
+
+    It goes on receiving, and ends the job that it is at.
 
     Example: rtseg-daemon drain ct-node-2 --why "new driver" --wait
     """

@@ -78,7 +78,7 @@ def test_connections_that_are_killed_all_the_time_lose_nothing_that_was_acknowle
     kills, chance = [0], random.Random(24)
 
     def kill() -> None:
-        while not done.wait(chance.uniform(0.3, 1.5)):
+        while not (kills[0] and done.wait(chance.uniform(0.3, 1.5))):
             postgres.do(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
                 "WHERE application_name = 'rtseg-daemon' AND state != 'idle'"

@@ -287,7 +287,7 @@ def test_the_description_is_for_who_may_ask_and_names_everything(place: Place) -
 def test_a_ledger_that_is_locked_is_told_and_nothing_is_changed(
     place: Place, job: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(web, "BUSY_MS", 50)
+    monkeypatch.setattr(web, "PATIENCE_SECONDS", 0.05)
     impatient = Place(place.config, place.layout, web.opened(place.config), place.now)
     client = program(impatient, Role.OPERATOR)
     client.get("/api/v1/jobs")
