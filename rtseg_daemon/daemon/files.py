@@ -7,24 +7,23 @@ import argparse
 import asyncio
 import ssl
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
-from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.cluster.app import exchange_app
 from rtseg_daemon.cluster.exchange import SECTION
 from rtseg_daemon.cluster.holdings import LedgerHoldings
 from rtseg_daemon.config.cluster import HostTls
 from rtseg_daemon.config.file import load_config
-from rtseg_daemon.daemon.http import Server, answer, listening
+from rtseg_daemon.daemon.http import Server, answer, exit_status, listening
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.dicom.tls import ServerTls
-from rtseg_daemon.errors import ConfigError, RtsegError
+from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.engine import can_be_read, open_ledger
-from rtseg_daemon.ledger.loss import hindrance
-from rtseg_daemon.logs import configure, log
+from rtseg_daemon.logs import configure
 from rtseg_daemon.storage import Layout
 
 GOODBYE_SECONDS = 5
@@ -62,30 +61,27 @@ def settings(holdings: LedgerHoldings, tls: HostTls) -> uvicorn.Config:
     return found
 
 
+def give(config_file: Path, stop: threading.Event) -> None:
+    """Give and take files until `stop`. Raises what `exit_status` knows."""
+    config = load_config(config_file)
+    configure(config.logging, "files")
+    tls = config.cluster.tls
+    if tls is None:
+        raise ConfigError("cluster.tls is not there; without certificates no host gives files to another")
+    engine = open_ledger(config.database_url, existing=True)
+    holdings = LedgerHoldings(engine, Layout(config.storage.directory), config.host_name)
+    show_life(lambda: can_be_read(engine))
+    listener = listening(config.cluster.host, config.cluster.port, "the server of files")
+    asyncio.run(answer(Server(settings(holdings, tls)), listener, stop))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The process, until SIGTERM."""
     parser = argparse.ArgumentParser(prog="rtseg_daemon.daemon.files")
     parser.add_argument("--config", type=Path, required=True)
     stop = follow_supervisor()
-    try:
-        config = load_config(parser.parse_args(arguments).config)
-        configure(config.logging, "files")
-        tls = config.cluster.tls
-        if tls is None:
-            raise ConfigError("cluster.tls is not there; without certificates no host gives files to another")
-        engine = open_ledger(config.database_url, existing=True)
-        holdings = LedgerHoldings(engine, Layout(config.storage.directory), config.host_name)
-        show_life(lambda: can_be_read(engine))
-        listener = listening(config.cluster.host, config.cluster.port, "the server of files")
-        asyncio.run(answer(Server(settings(holdings, tls)), listener, stop))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (SQLAlchemyError, RtsegError) as error:
-        reason = hindrance(error) if isinstance(error, SQLAlchemyError) else str(error)
-        log().critical("no files can be given to other hosts", exc_info=error, reason=reason)
-        return 1
-    return 0
+    file = parser.parse_args(arguments).config
+    return exit_status(lambda: give(file, stop), "no files can be given to other hosts")
 
 
 if __name__ == "__main__":

@@ -3,12 +3,16 @@
 import asyncio
 import contextlib
 import socket
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import uvicorn
+from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.errors import StorageError
+from rtseg_daemon.errors import ConfigError, RtsegError, StorageError
+from rtseg_daemon.ledger.loss import hindrance
+from rtseg_daemon.logs import log
 
 TICK_SECONDS = 0.1
 
@@ -37,3 +41,17 @@ async def answer(server: Server, listener: socket.socket, stop: threading.Event)
         await asyncio.sleep(TICK_SECONDS)
     server.should_exit = True
     await serving
+
+
+def exit_status(serve: Callable[[], None], trouble: str) -> int:
+    """Serve, and say as a process does how it ended: 0, 2 for a mistake in the configuration, 1 with `trouble`."""
+    try:
+        serve()
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except (SQLAlchemyError, RtsegError) as error:
+        reason = hindrance(error) if isinstance(error, SQLAlchemyError) else str(error)
+        log().critical(trouble, exc_info=error, reason=reason)
+        return 1
+    return 0

@@ -5,24 +5,20 @@ Run as `python -m rtseg_daemon.daemon.web --config FILE` by the supervisor.
 
 import argparse
 import asyncio
-import contextlib
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import uvicorn
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.config.web import Web
+from rtseg_daemon.daemon.http import Server, answer, exit_status, listening
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
-from rtseg_daemon.errors import ConfigError, RtsegError, StorageError
 from rtseg_daemon.ledger.engine import be_impatient, can_be_read, open_ledger
-from rtseg_daemon.ledger.loss import hindrance
-from rtseg_daemon.logs import configure, log
+from rtseg_daemon.logs import configure
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.web.app import make_app
 from rtseg_daemon.web.place import Place
@@ -33,26 +29,8 @@ PATIENCE_SECONDS = 5
 """A person waits less long for a ledger that others write than a worker does."""
 KEEP_ALIVE_SECONDS = 15
 GOODBYE_SECONDS = 2
-TICK_SECONDS = 0.1
 RENEW_SECONDS = 1.0
 """How soon a certificate that was replaced is shown."""
-
-
-class Server(uvicorn.Server):
-    """uvicorn without its own handling of signals: the supervisor's child has one already."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-def listening(web: Web) -> socket.socket:
-    """The open port. Raises StorageError where another program has it."""
-    try:
-        family = socket.AF_INET6 if ":" in web.host else socket.AF_INET
-        return socket.create_server((web.host, web.port), family=family, backlog=128)
-    except OSError as error:
-        raise StorageError(f"the dashboard cannot listen on {web.host}:{web.port}: {error.strerror}") from error
 
 
 def opened(config: Config) -> Engine:
@@ -97,14 +75,12 @@ async def serve(place: Place, listener: socket.socket, stop: threading.Event) ->
         asyncio.run_coroutine_threadsafe(asyncio.sleep(0), loop).result()
 
     show_life(works)
-    serving = asyncio.create_task(server.serve(sockets=[listener]))
     renewing = asyncio.create_task(renew(renewed)) if renewed is not None else None
-    while not stop.is_set() and not serving.done():
-        await asyncio.sleep(TICK_SECONDS)
-    if renewing is not None:
-        renewing.cancel()
-    server.should_exit = True
-    await serving
+    try:
+        await answer(server, listener, stop)
+    finally:
+        if renewing is not None:
+            renewing.cancel()
 
 
 async def renew(renewed: Renewed) -> None:
@@ -114,26 +90,23 @@ async def renew(renewed: Renewed) -> None:
         await asyncio.to_thread(renewed.look)
 
 
+def show(config_file: Path, stop: threading.Event) -> None:
+    """Show the dashboard until `stop`. Raises what `exit_status` knows."""
+    config = load_config(config_file)
+    configure(config.logging, "web")
+    place = Place(config, Layout(config.storage.directory), opened(config))
+    listener = listening(config.web.host, config.web.port, "the dashboard")
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        runner.run(serve(place, listener, stop))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The dashboard's process, until SIGTERM."""
     parser = argparse.ArgumentParser(prog="rtseg_daemon.daemon.web")
     parser.add_argument("--config", type=Path, required=True)
     stop = follow_supervisor()
-    try:
-        config = load_config(parser.parse_args(arguments).config)
-        configure(config.logging, "web")
-        place = Place(config, Layout(config.storage.directory), opened(config))
-        listener = listening(config.web)
-        with asyncio.Runner(loop_factory=Loop) as runner:
-            runner.run(serve(place, listener, stop))
-    except ConfigError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except (SQLAlchemyError, RtsegError) as error:
-        reason = hindrance(error) if isinstance(error, SQLAlchemyError) else str(error)
-        log().critical("the dashboard cannot be shown", exc_info=error, reason=reason)
-        return 1
-    return 0
+    file = parser.parse_args(arguments).config
+    return exit_status(lambda: show(file, stop), "the dashboard cannot be shown")
 
 
 if __name__ == "__main__":

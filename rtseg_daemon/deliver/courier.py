@@ -31,7 +31,7 @@ from rtseg_daemon.dicom.association import Association, Local, Message, Waits, a
 from rtseg_daemon.dicom.contexts import COMMITMENT
 from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.dicom.wire import PeerError, PeerFault
-from rtseg_daemon.errors import ContextRefused, NotDecompressed, RtsegError, StateError, Withdrawn
+from rtseg_daemon.errors import ContextRefused, DutyLost, NotDecompressed, RtsegError, StateError, Withdrawn
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.duties import OnDuty
 from rtseg_daemon.ledger.engine import reading, writing
@@ -90,7 +90,7 @@ class Courier(threading.Thread):
     def _guarded(self, work: Callable[[], bool]) -> bool:
         try:
             return work()
-        except (SQLAlchemyError, OSError, StateError) as error:
+        except (SQLAlchemyError, OSError, StateError, DutyLost) as error:
             log().error("delivery paused; trying again", destination=self.destination.name, exc_info=error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the queue must go on
             log().critical("delivery broke; trying again", destination=self.destination.name, exc_info=error)
@@ -146,8 +146,8 @@ class Courier(threading.Thread):
                 log().info("destination answers", destination=name, woken=woken)
 
     def attempt(self, delivery_id: int) -> None:
-        """One attempt, from SENDING to what came of it."""
-        with writing(self.engine) as session:
+        """One attempt, from SENDING to what came of it. Raises DutyLost where another host sends by now."""
+        with self.duty.writing() as session:
             deliveries.begin_delivery(session, delivery_id)
         try:
             with reading(self.engine) as session:

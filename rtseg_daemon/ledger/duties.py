@@ -1,7 +1,7 @@
 """Duties: work that one host at a time does for all, and that another takes over when its owner is heard of no more.
 
 A duty is a lease. Its token grows with every new owner, so that one who was away, and does not know it yet, can write
-nothing: `Duties.writing` looks at the token in the transaction that writes.
+nothing: `OnDuty.writing` looks at the token in the transaction that writes.
 """
 
 import os
