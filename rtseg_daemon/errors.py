@@ -80,6 +80,10 @@ class HostAway(ExchangeError):
     """Another host does not answer now. What needs its files waits, and is tried again."""
 
 
+class ClusterError(RtsegError):
+    """Ray cannot be used now. The message names its address, and says what to look at."""
+
+
 class DeliveryError(RtsegError):
     """A structure set could not be sent. The message says what the destination or the network answered."""
 

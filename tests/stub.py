@@ -92,7 +92,7 @@ def main(arguments: Sequence[str]) -> int:
     retry.LONGEST_RESTART_SECONDS = float(os.environ.get("STUB_RESTART_SECONDS", retry.LONGEST_RESTART_SECONDS))
     if "STUB_TEMPLATE" in os.environ:
         children.subprocess = SimpleNamespace(Popen=Forked, PIPE=subprocess.PIPE)  # type: ignore[assignment]
-    return serve(Path(arguments[2]), Modules(worker="tests.stub"))
+    return serve(Path(arguments[2]), Modules(worker="tests.stub", card="tests.stub_card:StubCard"))
 
 
 if __name__ == "__main__":

@@ -91,6 +91,9 @@ def print_status(shape: dict[str, Any]) -> None:
             for host in shape["hosts"]
         ]
         print_table("hosts", told, rows)
+    if shape["cards"]:
+        told = ("node", "card", "state", "since", "job", "version", "detail")
+        print_table("cards in Ray", told, [[card[one] for one in told] for card in shape["cards"]])
     seen = ("calling_ae", "called_ae", "host", "count", "last_at", "reason")
     if shape["rejected_callers"]:
         rows = [[caller[fact] for fact in seen] for caller in shape["rejected_callers"]]

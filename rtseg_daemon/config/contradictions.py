@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterator, Sequence
 
-from rtseg_daemon.config.sections import DestinationPeer, Dicom, Match, Route, SeriesSection, Storage
+from rtseg_daemon.config.sections import Compute, DestinationPeer, Dicom, Match, Route, SeriesSection, Storage
 
 LOOPBACK = frozenset(("localhost", "127.0.0.1", "::1"))
 SHORTEST_KEPT_HOURS = 1.0
@@ -61,3 +61,20 @@ def too_short_kept(storage: Storage, series: SeriesSection) -> Iterator[str]:
 def waits_minutes(series: SeriesSection) -> tuple[float, ...]:
     """How long what of a series is waited for."""
     return series.quiet_seconds / 60.0, series.gap_wait_seconds / 60.0, series.abandon_minutes, series.late_minutes
+
+
+def unusable_cluster(compute: Compute, gives_files: bool, ledger: str | None) -> Iterator[tuple[str, str]]:
+    """Yield (key, message) where cards in Ray could do nothing: they reach ledger and files over the network alone.
+
+    Args:
+        gives_files: whether hosts give each other files (`cluster.tls`).
+        ledger: `database.url`.
+    """
+    if compute.cluster is None:
+        if compute.cluster_token is not None:
+            yield "cluster_token", "is the token of a Ray cluster; name it in compute.cluster, or take the token out"
+        return
+    if ledger is None or not ledger.startswith("postgresql"):
+        yield "cluster", "cards in Ray need a ledger that they reach; name its PostgreSQL in database.url"
+    if not gives_files:
+        yield "cluster", "cards in Ray fetch images from this host, and bring results to it; set cluster.tls"

@@ -13,7 +13,13 @@ from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from rtseg_daemon.config.cluster import Cluster
-from rtseg_daemon.config.contradictions import foreign_modalities, hidden_routes, own_addresses, too_short_kept
+from rtseg_daemon.config.contradictions import (
+    foreign_modalities,
+    hidden_routes,
+    own_addresses,
+    too_short_kept,
+    unusable_cluster,
+)
 from rtseg_daemon.config.renames import wrong_names
 from rtseg_daemon.config.sections import (
     Alarms,
@@ -145,6 +151,8 @@ def contradictions(config: Config) -> Iterator[tuple[Loc, str]]:
         yield ("storage", "keep_days"), message
     if config.cluster.tls is not None and config.database.url is None:
         yield ("cluster", "tls"), "files go between hosts that share a ledger; name its PostgreSQL in database.url"
+    for key, message in unusable_cluster(config.compute, config.cluster.tls is not None, config.database.url):
+        yield ("compute", key), message
     if config.feedback.poll and not config.query:
         yield ("feedback", "poll"), "there is nobody to ask; add a query peer under `query`, or say `poll: false`"
 

@@ -16,6 +16,7 @@ from rtseg_daemon.config.values import (
     Name,
     Names,
     Port,
+    RayAddress,
     Regex,
     Seconds,
     VersionName,
@@ -234,11 +235,15 @@ class Models(Section):
 
 
 class Compute(Section):
+    """What contours. `cluster`: where Ray answers that has further cards. `cluster_token`: a file with its token."""
+
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     backend: Literal["auto", "torch", "openvino"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     threads: Annotated[int, Field(ge=0)] = 0
     devices: tuple[Annotated[str, Field(pattern=r"^(cpu|cuda:\d+)$")], ...] = ()
+    cluster: RayAddress | None = None
+    cluster_token: Path | None = None
 
 
 class Jobs(Section):

@@ -12,6 +12,8 @@ JOINER = "+"
 VERSION_MARK = "@"
 """Between a bundle's name and one of its versions, where not the one that serves is meant: `han-oar@1.4`."""
 
+RAY_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+
 
 def without_version(names: str) -> str:
     """`han-oar+han-gtv` of `han-oar@1.4+han-gtv`."""
@@ -91,10 +93,19 @@ def time_of_day(value: object) -> object:
     raise ValueError('a time of day is written "07:30"')
 
 
+def check_ray_address(value: str) -> str:
+    """`auto`, `HOST:PORT` or `ray://HOST:PORT`. Raises ValueError."""
+    host, _, port = value.removeprefix("ray://").rpartition(":")
+    if value != "auto" and not (RAY_HOST.fullmatch(host) and port.isdecimal() and 0 < int(port) < 65536):
+        raise ValueError('write auto, HOST:PORT, or ray://HOST:PORT (docs/cluster.md, "Ray")')
+    return value
+
+
 AeTitle = Annotated[str, AfterValidator(check_ae_title)]
 Regex = Annotated[str, AfterValidator(check_regex)]
 Fingerprint = Annotated[str, AfterValidator(check_fingerprint)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+RayAddress = Annotated[str, AfterValidator(check_ray_address)]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
 Channel = Annotated[int, Field(ge=0, le=255)]
 Seconds = Annotated[float, Field(gt=0)]

@@ -157,7 +157,7 @@ def gpu_nodes() -> int:
 
 @dataclass(frozen=True)
 class Modules:
-    """Which module each child runs."""
+    """Which module each child runs, and the class of an actor in Ray."""
 
     receiver: str = "rtseg_daemon.daemon.receiver"
     worker: str = "rtseg_daemon.daemon.worker"
@@ -165,6 +165,8 @@ class Modules:
     web: str = "rtseg_daemon.daemon.web"
     files: str = "rtseg_daemon.daemon.files"
     feedback: str = "rtseg_daemon.daemon.feedback"
+    launcher: str = "rtseg_daemon.daemon.launcher"
+    card: str = "rtseg_daemon.daemon.card:Card"
 
 
 def children_of(config: Config, config_file: Path, lock: int, visible: str | None, modules: Modules) -> list[Child]:
@@ -182,6 +184,8 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
         found.append(Child("feedback", modules.feedback, common, lock, WORKER_FROZEN_SECONDS))
     if config.files_host:
         found.append(Child("files", modules.files, common, lock))
+    if config.compute.cluster is not None:
+        found.append(Child("launcher", modules.launcher, (*common, "--card", modules.card), lock))
     if config.web.enabled:
         found.append(Child("web", modules.web, common, lock))
     return found

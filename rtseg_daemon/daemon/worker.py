@@ -15,6 +15,7 @@ from rtseg_daemon.bundles import models_of
 from rtseg_daemon.cluster.place import files_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
+from rtseg_daemon.daemon.permits import ALWAYS, Permit, WhileRayRests
 from rtseg_daemon.errors import CardLost
 from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
@@ -35,16 +36,27 @@ CARD_LOST_STATUS = 3
 """Exit status of a worker whose card failed: the supervisor starts another and charges the job one attempt."""
 
 
-def work(desk: Desk, stop: threading.Event) -> None:
-    """Load the bundles of all routes, then job after job until stopped. The job at hand is finished first."""
-    models = models_of(desk.config)
-    names = list(dict.fromkeys(name for route in desk.config.routes for name in route.everything))
-    stamps: dict[str, Hashable] = {name: stamp(models, name) for name in names}
-    desk.loaded.warm(desk.config, names)
+def work(desk: Desk, stop: threading.Event, permit: Permit = ALWAYS) -> None:
+    """Job after job until stopped, as long as `permit` is given. The job at hand is finished first.
+
+    The bundles of all routes are loaded before the first job where `permit.warm`, else by the jobs that need them. They
+    are let go when the permit is not given for `permit.patience_seconds`.
+    """
+    stamps: dict[str, Hashable] | None = None
+    given_at = time.monotonic()
     bell = Bell(desk.engine, JOBS)
     while not stop.is_set():
-        stamps = follow(desk.loaded, desk.config, stamps)
-        lease = claim(desk)
+        given, lease = is_given(desk, permit), None
+        if given:
+            given_at = time.monotonic()
+            if permit.warm:
+                stamps = load(desk) if stamps is None else follow(desk.loaded, desk.config, stamps)
+                permit.note(True)
+            lease = claim(desk, permit)
+        elif given is not None and time.monotonic() - given_at >= permit.patience_seconds:
+            stamps = None
+            permit.note(False)
+            desk.loaded.let_go()
         if lease is None:
             bell.wait(stop, IDLE_SECONDS, LONGEST_IDLE_SECONDS)
             continue
@@ -53,6 +65,27 @@ def work(desk: Desk, stop: threading.Event) -> None:
         except CardLost as error:
             log().error("this worker ends, the next one takes the job up again", job=lease.job_id, reason=str(error))
             raise SystemExit(CARD_LOST_STATUS) from error
+
+
+def is_given(desk: Desk, permit: Permit) -> bool | None:
+    """Whether jobs may be taken now. None where the ledger does not tell."""
+    if permit is ALWAYS:
+        return True
+    try:
+        with reading(desk.engine) as session:
+            return permit.given(session)
+    except SQLAlchemyError as error:
+        log().error("the ledger does not say whether jobs may be taken; trying again", exc_info=error)
+        return None
+
+
+def load(desk: Desk) -> dict[str, Hashable]:
+    """Load the bundles of all routes. Returns their stamps."""
+    names = list(dict.fromkeys(name for route in desk.config.routes for name in route.everything))
+    models = models_of(desk.config)
+    stamps: dict[str, Hashable] = {name: stamp(models, name) for name in names}
+    desk.loaded.warm(desk.config, names)
+    return stamps
 
 
 def follow(loaded: Loaded, config: Config, stamps: Mapping[str, Hashable]) -> dict[str, Hashable]:
@@ -65,8 +98,8 @@ def follow(loaded: Loaded, config: Config, stamps: Mapping[str, Hashable]) -> di
     return now
 
 
-def claim(desk: Desk) -> Lease | None:
-    """The oldest job waiting, leased, or None if there is none or the ledger cannot be written now."""
+def claim(desk: Desk, permit: Permit = ALWAYS) -> Lease | None:
+    """The oldest job waiting, leased, or None if there is none, none may be taken, or the ledger cannot be written."""
     try:
         with reading(desk.engine) as session:
             if jobs.next_waiting(session) is None or is_draining(session, desk.config.host_name):
@@ -74,6 +107,8 @@ def claim(desk: Desk) -> Lease | None:
         now = time.monotonic()
         off = [job_id for job_id, until in desk.waiting_for_host.items() if until > now]
         with writing(desk.engine) as session:
+            if not permit.given(session):
+                return None
             job = jobs.claim_job(session, desk.owner, but=off)
             return lease_of(job) if job else None
     except SQLAlchemyError as error:
@@ -81,13 +116,13 @@ def claim(desk: Desk) -> Lease | None:
         return None
 
 
-def desk_of(config: Config, name: str, device: str) -> Desk:
-    """What the worker `name` on `device` works with. Nothing is loaded yet."""
+def desk_of(config: Config, name: str, device: str, owner: str | None = None) -> Desk:
+    """What the worker `name` on `device` works with, and leases jobs as `owner`. Nothing is loaded yet."""
     compute = config.compute.model_copy(update={"device": device})
     loaded = Loaded(compute, Layout(config.storage.directory).engine_cache)
     engine = open_ledger(config.database_url, existing=True)
     files = files_of(config, engine, name)
-    return Desk(engine, config, loaded, new_owner(name, config.host_name), files)
+    return Desk(engine, config, loaded, owner or new_owner(name, config.host_name), files)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -101,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     configure(config.logging, options.name)
     stop = follow_supervisor()
     show_life(Layout(config.storage.directory).free_bytes)  # the supervisor times the steps of a job by themselves
-    work(desk_of(config, options.name, options.device), stop)
+    permit = ALWAYS if config.compute.cluster is None else WhileRayRests()
+    work(desk_of(config, options.name, options.device), stop, permit)
 
 
 if __name__ == "__main__":

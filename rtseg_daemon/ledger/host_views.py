@@ -5,6 +5,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.ledger.cards import cards_in_ray
 from rtseg_daemon.ledger.cluster_tables import Duty, Host
 from rtseg_daemon.ledger.hosts import SILENT_SECONDS, hosts
 from rtseg_daemon.ledger.leases import database_moment, of_host
@@ -36,6 +37,31 @@ def host_shape(session: Session, host: Host) -> dict[str, Any]:
             session.scalars(select(Duty.name).where(Duty.owner.startswith(f"{host.name}/", autoescape=True)))
         ),
     }
+
+
+def card_shapes(session: Session) -> list[dict[str, Any]]:
+    """Every card in Ray as `status --json` shows it. `state`: ready, starting, refused, silent, or away with its head.
+
+    `job` is the number of the job that it is at, or None.
+    """
+    seen = cards_in_ray(session)
+    if seen is None:
+        return []
+    query = select(Job.lease_owner, Job.id).where(Job.state == JobState.RUNNING)
+    at_work = dict(session.execute(query).tuples())
+    return [
+        {
+            "node": card.node,
+            "card": card.number,
+            "kind": card.kind,
+            "state": card.state if seen.head == "up" else seen.head,
+            "since": moment(card.since if seen.head == "up" else seen.since),
+            "job": at_work.get(card.owner),
+            "version": card.version,
+            "detail": card.detail if seen.head == "up" else seen.detail,
+        }
+        for card in seen.cards
+    ]
 
 
 def host_shapes(session: Session) -> list[dict[str, Any]]:

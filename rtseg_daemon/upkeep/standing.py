@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger import supervision, views
 from rtseg_daemon.ledger.engine import reading
-from rtseg_daemon.ledger.host_views import host_shapes
+from rtseg_daemon.ledger.host_views import card_shapes, host_shapes
 from rtseg_daemon.ledger.loss import quick_check
 from rtseg_daemon.segment.engines.making import being_made, making_shape
 from rtseg_daemon.storage import Layout, is_locked
@@ -39,6 +39,7 @@ def observed(engine: Engine, config: Config, *, deep: bool = False) -> tuple[dic
         shape = views.status_shape(session, time.time(), free, names, running)
         pulse = supervision.last_pulse(session)
         shape["hosts"] = host_shapes(session)
+        shape["cards"] = card_shapes(session)
     facts = Observations(
         running=shape["running"],
         processes=shape["processes"],

@@ -1,5 +1,7 @@
 """The bundles that a worker keeps loaded between its jobs, and what it tries when memory runs out."""
 
+import gc
+import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -72,6 +74,18 @@ class Loaded:
         A shadow's bundle has the name of the one that serves, whose place it must not take.
         """
         return Loaded(self.compute, self.cache)
+
+    def let_go(self) -> None:
+        """Nothing stays loaded, and the card's memory is free for other processes."""
+        if not self.segmenters:
+            return
+        self.segmenters.clear()
+        self.resident.clear()
+        gc.collect()
+        torch = sys.modules.get("torch")  # an engine loaded it, or nothing of it holds memory
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+        log().info("bundles are let go")
 
     def run(
         self, bundles: Sequence[Bundle], process: Callable[[case.Load], case.CaseResult], note: Note

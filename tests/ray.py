@@ -1,0 +1,91 @@
+"""A Ray for tests: a head with one card on 127.0.0.1, whose parts are stopped by their numbers."""
+
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.world import ROOT, free_port
+
+LOCAL = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Ray listens on 127.0.0.1 alone with this."""
+
+
+def require_ray() -> None:
+    """Skip where it is not installed, unless RTSEG_REQUIRE_RAY=1."""
+    if find_spec("ray") is None:
+        message = "ray is not installed (pip install 'rtseg-daemon[cluster]')"
+        if os.environ.get("RTSEG_REQUIRE_RAY") == "1":
+            pytest.fail(message)
+        pytest.skip(message)
+
+
+class Head:
+    """A head that is a node too. `environment` is that of its actors."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        require_ray()
+        self.folder = Path(tempfile.mkdtemp(prefix="rtseg-ray-", dir="/tmp"))  # a socket's path may have 107 letters
+        self.token = self.folder / "token"
+        self.token.write_text(secrets.token_hex(32))
+        self.port, self.client_port = free_port(), free_port()
+        self.environment = os.environ | environment | LOCAL
+        self.environment |= {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
+        self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
+        self.starts = 0
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.starts += 1
+        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--node-ip-address=127.0.0.1"]
+        command += [f"--port={self.port}", f"--ray-client-server-port={self.client_port}"]
+        command += ["--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats"]
+        command += ['--resources={"rtseg_card": 1}', "--num-cpus=0", "--num-gpus=0", "--object-store-memory=80000000"]
+        command += [f"--temp-dir={self.folder / str(self.starts)}"]
+        log = self.folder / "start.log"
+        with log.open("ab") as file:
+            done = subprocess.run(
+                command, env=self.environment, cwd=ROOT, stdout=file, stderr=file, timeout=90, check=False
+            )
+        assert done.returncode == 0, log.read_text()
+
+    def processes(self, part: str = "") -> list[int]:
+        """Numbers of this Ray's processes, by their environment. With `part` those whose command line has it."""
+        mark = f"RAY_AUTH_TOKEN_PATH={self.token}".encode()
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                ours = mark in (path / "environ").read_bytes().split(b"\0")
+                told = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            except OSError:
+                continue
+            if ours and "rtseg_daemon.cluster" not in told and part in told:
+                found.append(int(path.name))
+        return found
+
+    def kill(self, part: str = "") -> None:
+        """As `kill -9` does, and wait until they are gone."""
+        deadline = time.monotonic() + 20
+        while numbers := self.processes(part):
+            for number in numbers:
+                try:
+                    os.kill(number, signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def end(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
