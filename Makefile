@@ -47,7 +47,7 @@ $(SUPPLY)/.ready: Makefile
 
 lock: $(SUPPLY)/.ready  ## Pin every dependency with hashes in requirements.lock
 	$(SUPPLY)/bin/uv pip compile --quiet --generate-hashes --no-annotate --no-emit-package $(UNWANTED) --python-version 3.11 -c constraints.txt \
-		--custom-compile-command 'make lock' --extra training --extra dev -o requirements.lock pyproject.toml requirements.in
+		--custom-compile-command 'make lock' --extra training --extra dev --extra cluster -o requirements.lock pyproject.toml requirements.in
 
 install-locked:  ## A .venv of exactly what requirements.lock pins; any other file is refused
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

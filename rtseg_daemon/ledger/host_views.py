@@ -48,7 +48,7 @@ def card_shapes(session: Session) -> list[dict[str, Any]]:
     if seen is None:
         return []
     query = select(Job.lease_owner, Job.id).where(Job.state == JobState.RUNNING)
-    at_work = dict(session.execute(query).tuples())
+    at_work = {row.lease_owner: row.id for row in session.execute(query)}
     return [
         {
             "node": card.node,
