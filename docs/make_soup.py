@@ -175,7 +175,7 @@ def soup() -> str:
     ours, by = asked_by_us(), brought()
     others, tools = sorted(by.keys() - set(ours)), sorted(set(asked_by_us("dev", "training")) - set(ours))
     count = len(ours) + len(others)
-    return TEXT.format(ours=rows(ours), others=rows(others, by=by), tools=rows(tools), count=count)
+    return TEXT.format(ours=rows(ours), others=rows(others, by=by), tools=rows(tools), count=count, ray=locked()["ray"])
 
 
 TEXT = """# Software of unknown provenance
@@ -206,6 +206,12 @@ ones below are watched because a patient's contours or the listener depend on th
 | name | version | licence | purpose | why trusted | known anomalies watched |
 |---|---|---|---|---|---|
 {tools}
+
+## Not installed unless asked for
+
+`ray` {ray} (Apache-2.0, extra `cluster`) starts the workers of cards on other hosts. It is trusted because of its wide
+use, and because it never holds a job, an image or a result. Watched: it runs any program for whoever has its token
+([cluster.md](cluster.md), "Ray"), and a call to a head that is away ends its process, so it has one of its own.
 
 ## Outside Python
 

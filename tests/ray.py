@@ -47,6 +47,14 @@ class Head:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
+        """Ray itself gives a start up after 30 s, which a crowded machine may take."""
+        for _ in range(3):
+            if self.tried():
+                return
+            self.kill()
+        pytest.fail((self.folder / "start.log").read_text())
+
+    def tried(self) -> bool:
         self.starts += 1
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--node-ip-address=127.0.0.1"]
         command += [f"--port={self.port}", f"--ray-client-server-port={self.client_port}"]
@@ -58,7 +66,7 @@ class Head:
             done = subprocess.run(
                 command, env=self.environment, cwd=ROOT, stdout=file, stderr=file, timeout=90, check=False
             )
-        assert done.returncode == 0, log.read_text()
+        return done.returncode == 0
 
     def processes(self, part: str = "") -> list[int]:
         """Numbers of this Ray's processes: all write their logs to its folder. With `part` those that are called so."""

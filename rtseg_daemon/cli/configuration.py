@@ -10,6 +10,7 @@ from rtseg_daemon.daemon.flagged_names import doubtful_names
 from rtseg_daemon.daemon.rehearsal import rehearse, routes_of
 from rtseg_daemon.daemon.startup import (
     check_certificates,
+    check_cluster,
     check_directory,
     check_shadows,
     routed_bundles,
@@ -51,6 +52,7 @@ def check_config(
     settings = require_config(file or config)
     check_directory(settings)
     check_certificates(settings)
+    check_cluster(settings)
     check_web(settings.web)
     check_accounts(settings)
     try:

@@ -1,5 +1,6 @@
 """The line to the process that talks to Ray (`ray_process`): one question, one answer, each within its time."""
 
+import importlib.util
 import json
 import os
 import queue
@@ -34,6 +35,8 @@ class RayLine:
 
     def __init__(self, card: str, environment: Mapping[str, str]) -> None:
         self.replies: queue.Queue[str] = queue.Queue()
+        self.head: dict[str, Any] = {}
+        """Once it is connected: where, and to which version of Ray."""
         self.process = subprocess.Popen(
             [sys.executable, "-m", MODULE, "--card", card],
             stdin=subprocess.PIPE,
@@ -88,12 +91,41 @@ def token_variables(compute: Compute) -> dict[str, str]:
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(compute.cluster_token)}
 
 
+def require_ray() -> None:
+    """Raise ClusterError where Ray is not installed."""
+    if importlib.util.find_spec("ray") is None:
+        raise ClusterError("Ray is not installed; `pip install 'rtseg-daemon[cluster]'`, or leave compute.cluster out")
+
+
 def connected(compute: Compute, card: str) -> RayLine:
     """A line to the Ray of `compute.cluster`, whose cards are actors of the class `card`. Raises ClusterError."""
+    require_ray()
     line = RayLine(card, environment_for(compute))
     try:
-        line.ask("connect", CONNECT_SECONDS, address=compute.cluster)
+        line.head = line.ask("connect", CONNECT_SECONDS, address=compute.cluster)
     except ClusterError:
         line.close()
         raise
     return line
+
+
+def described(compute: Compute) -> str:
+    """What a person wants to know of the Ray of `compute.cluster`. Raises ClusterError for what is wrong with it."""
+    line = connected(compute, card="")
+    try:
+        found = line.ask("nodes")
+    finally:
+        line.close()
+    where = line.head["head"]
+    if found["open"]:
+        raise ClusterError(
+            f"the Ray head at {where} asks for no token, and lets everybody run programs who reaches it; start head "
+            "and nodes with RAY_AUTH_MODE=token, and name the token in compute.cluster_token"
+        )
+    if not found["nodes"]:
+        raise ClusterError(
+            f"no node of the Ray at {where} has a card; start nodes with GPUs, or with "
+            "--resources '{\"rtseg_card\": 1}'"
+        )
+    cards = ", ".join(f"{node['cards']} on {node['name']}" for node in found["nodes"])
+    return f"Ray {line.head['ray']} at {where} answers; cards: {cards}"

@@ -21,7 +21,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayError
 from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from rtseg_daemon.cluster.ray_probe import require_head
+from rtseg_daemon.cluster.ray_probe import lets_everybody_in, require_head
 from rtseg_daemon.errors import ClusterError
 
 NAMESPACE = "rtseg-daemon"
@@ -59,6 +59,11 @@ class Cards:
         if refs:
             ray.wait(refs, num_returns=len(refs), timeout=ANSWER_SECONDS)
         return {"nodes": nodes, "cards": {name: self.answer(name) for name in list(self.asked)}}
+
+    def nodes(self) -> dict[str, Any]:
+        """The same without a word to any actor, and whether the head asks for a token: for a person who checks."""
+        found = [node for node in map(node_shape, ray.nodes()) if node["cards"]]
+        return {"nodes": found, "open": lets_everybody_in(self.head)}
 
     def answer(self, name: str) -> dict[str, Any]:
         """What an actor said, or why it says nothing."""

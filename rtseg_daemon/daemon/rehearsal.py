@@ -8,6 +8,7 @@ from pathlib import Path
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.assemble.routing import matches
+from rtseg_daemon.cluster.ray_line import described as described_ray
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
 from rtseg_daemon.ct.headers import read_header
@@ -40,6 +41,8 @@ def rehearse(config: Config) -> Iterator[CheckResult]:
     yield tried("storage", lambda: try_storage(config))
     if database_file(config.database_url) is None:
         yield tried("database", lambda: try_database(config))
+    if config.compute.cluster is not None:
+        yield tried("ray", lambda: described_ray(config.compute))
     local = Local(config.dicom.ae_title, config.dicom.tls)
     for kind, peers in (("destination", config.destinations), ("query", config.query)):
         for peer in peers:

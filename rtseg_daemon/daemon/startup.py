@@ -1,6 +1,7 @@
 """What must be true before any child starts: intact bundles, a free port, a ledger of this version's schema."""
 
 import difflib
+import os
 import socket
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -12,10 +13,11 @@ from sqlalchemy import Engine
 from rtseg_daemon.anatomy.called import likely, meaning_of
 from rtseg_daemon.anatomy.sides import twin_of
 from rtseg_daemon.bundles import Bundle, at_site, bundle_names, load_bundle, models_of, research_fault
+from rtseg_daemon.cluster.ray_line import require_ray
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.values import without_version
 from rtseg_daemon.dicom.tls import server_context
-from rtseg_daemon.errors import BundleError, ConfigError, LedgerError, StorageError
+from rtseg_daemon.errors import BundleError, ClusterError, ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger import hosts
 from rtseg_daemon.ledger.engine import open_ledger, writing
 from rtseg_daemon.ledger.migrate import current_revision, needs_upgrade, upgrade
@@ -79,6 +81,19 @@ def check_certificates(config: Config) -> None:
     """Raise ConfigError where a certificate, key or CA is not usable, so that the listener could not start."""
     if config.dicom.tls is not None:
         server_context(config.dicom.tls)
+
+
+def check_cluster(config: Config) -> None:
+    """Raise ConfigError where there are to be cards in Ray, and Ray is not installed or its token cannot be read."""
+    if config.compute.cluster is None:
+        return
+    try:
+        require_ray()
+    except ClusterError as error:
+        raise ConfigError(f"compute.cluster: {error}") from error
+    token = config.compute.cluster_token
+    if token is not None and not os.access(token, os.R_OK):
+        raise ConfigError(f"compute.cluster_token: {token} cannot be read; give it to this user, for it alone (0600)")
 
 
 def unknown_organs(config: Config, bundles: Sequence[Bundle]) -> Iterator[str]:

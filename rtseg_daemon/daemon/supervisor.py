@@ -18,6 +18,7 @@ from rtseg_daemon.daemon.flagged_names import doubtful_names
 from rtseg_daemon.daemon.ledger_watch import LedgerWatch
 from rtseg_daemon.daemon.startup import (
     check_certificates,
+    check_cluster,
     check_shadows,
     prepare_ledger,
     routed_bundles,
@@ -89,6 +90,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     bundles = list(routed_bundles(config))
     check_shadows(config)
     check_certificates(config)
+    check_cluster(config)
     check_web(config.web)
     check_channels(config.alarms)
     for line in (*unknown_organs(config, bundles), *doubtful_names(config, bundles), *uncalibrated(bundles)):

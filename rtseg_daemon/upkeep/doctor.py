@@ -10,7 +10,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
+from rtseg_daemon.cluster.ray_line import described
 from rtseg_daemon.config.file import Config
+from rtseg_daemon.config.sections import Compute
+from rtseg_daemon.errors import ClusterError
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job
@@ -46,6 +49,7 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy
     if findings:
         return findings
     findings += server_doubts(engine)
+    findings += ray_faults(config.compute)
     findings += free_space(layout, config.storage.minimum_free_gb)
     findings += instances_without_file(engine, layout)
     findings += results_without_file(engine, layout)
@@ -80,6 +84,15 @@ def server_doubts(engine: Engine) -> Iterator[Discrepancy]:
     if database_file(engine.url) is None:
         facts = facts_of(engine)
         yield from (Discrepancy("database", facts.database, line) for line in doubts(facts))
+
+
+def ray_faults(compute: Compute) -> Iterator[Discrepancy]:
+    """What is wrong with the Ray of `compute.cluster`."""
+    if compute.cluster is not None:
+        try:
+            described(compute)
+        except ClusterError as error:
+            yield Discrepancy("ray", compute.cluster, str(error))
 
 
 def free_space(layout: Layout, minimum_gb: float) -> Iterator[Discrepancy]:

@@ -1,14 +1,18 @@
 """A daemon with a card in a real Ray: where jobs run as actor, head and launcher come and go."""
 
+import socket
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rtseg_daemon.cluster.ray_line import described
+from rtseg_daemon.cluster.ray_probe import lets_everybody_in
 from rtseg_daemon.config.file import load_config
+from rtseg_daemon.config.sections import Compute
+from rtseg_daemon.errors import ClusterError
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.host_views import card_shapes
 from tests.certificates import Authority
@@ -55,14 +59,6 @@ class Site:
 
         wait_for(there, seconds, lambda: f"{self.cards()}\n{self.daemon.tail()}")
 
-    def wait_for_claim(self, job: int, seconds: float = 60) -> None:
-        """Until somebody stands still with the job in mid-inference."""
-
-        def at_it() -> bool:
-            return any(one["id"] == job and one["state"] == "RUNNING" and one["stage"] for one in self.daemon.jobs())
-
-        wait_for(at_it, seconds, self.daemon.tail)
-
 
 @pytest.fixture(scope="module")
 def site(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
@@ -92,11 +88,10 @@ def site(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     )
     daemon = Daemon(config, folder / "daemon.log", environment=LOCAL | {"STUB_HANG": str(hang)})
     try:
-        with tps.running(), ThreadPoolExecutor(1) as beside:
-            starting = beside.submit(head.start)
-            daemon.start()
-            starting.result()
+        head.start()
+        with tps.running():
             try:
+                daemon.start()
                 yield Site(daemon, head, tps, hang)
             finally:
                 hang.unlink(missing_ok=True)
@@ -116,11 +111,41 @@ def test_a_job_runs_on_the_card_in_ray_and_its_result_comes_home(site: Site, tmp
     assert list((site.daemon.config.parent / "node" / "storage" / "results").iterdir()) == []
 
 
+def test_config_check_says_what_is_wrong_with_a_head_in_one_sentence(site: Site, tmp_path: Path) -> None:
+    def said(cluster: str, token: Path = site.head.token) -> str:
+        compute = Compute(cluster=cluster, cluster_token=token)
+        try:
+            return described(compute)
+        except ClusterError as error:
+            return str(error)
+
+    other = tmp_path / "token"
+    other.write_text("0" * 64)
+    client, closed = f"ray://127.0.0.1:{site.head.client_port}", f"127.0.0.1:{free_port()}"
+    assert said(client) == f"Ray 2.60.0 at {client} answers; cards: 1 on {socket.gethostname()}"
+    assert said(site.head.address, other).startswith(f"the Ray head at {site.head.address} refuses our token; let")
+    assert said(client, other).startswith(f"the Ray head at {client} refuses our token; let compute.cluster_token")
+    assert said(closed).startswith(f"no Ray head answers at {closed}; is it up")
+
+
+def test_ray_listens_on_the_address_named_and_everybody_needs_the_token(site: Site) -> None:
+    inodes = {
+        link.readlink().name
+        for number in site.head.processes()
+        for link in Path(f"/proc/{number}/fd").iterdir()
+        if link.is_symlink()
+    }
+    rows = [line.split() for file in ("tcp", "tcp6") for line in Path(f"/proc/net/{file}").read_text().splitlines()[1:]]
+    listening = [row[1].partition(":")[0] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in inodes]
+    assert set(listening) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert not lets_everybody_in(site.head.address)
+    assert not lets_everybody_in(f"ray://127.0.0.1:{site.head.client_port}")
+
+
 def test_a_card_whose_process_is_killed_starts_anew_and_its_job_is_finished_once(site: Site, tmp_path: Path) -> None:
     site.hang.touch()
     number = site.send(tmp_path / "ct")
     site.wait_for_card("ready", number)
-    site.wait_for_claim(number)
     site.head.kill("ray::StubCard")
     site.hang.unlink()
     job = site.daemon.wait_for_state("DELIVERED", 60, job=number)
@@ -139,7 +164,7 @@ def test_while_the_head_is_away_running_jobs_end_and_new_ones_start_on_workers_o
     site.wait_for_card("ready")
     site.hang.touch()
     running = site.send(tmp_path / "running")
-    site.wait_for_claim(running)
+    site.wait_for_card("ready", running)
     site.head.kill("gcs_server")
     site.wait_for_card("away", running)
     site.hang.unlink()
