@@ -6,6 +6,7 @@ Nothing of a job passes through Ray. The launcher says every second that it is o
 import fcntl
 import os
 import re
+import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -124,9 +125,7 @@ class Followed(OnBehalf):
     def end_if_lonely(self) -> None:
         """End the actor for good where no launcher came for long: the daemons have no cards in Ray any more."""
         if time.monotonic() - self.asked_at > LONELY_SECONDS:
-            # only a process of Ray's has it
-            import ray
-
+            ray: Any = sys.modules["ray"]  # an actor's process has it
             log().warning("no launcher asks for this card any more; it ends")
             ray.kill(ray.get_runtime_context().current_actor, no_restart=True)
 

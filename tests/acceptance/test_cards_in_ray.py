@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rtseg_daemon.cluster.ray_line import described
-from rtseg_daemon.cluster.ray_probe import lets_everybody_in
+from rtseg_daemon.cluster.ray_probe import lets_everybody_in, require_head
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import ClusterError
@@ -111,21 +111,22 @@ def test_a_job_runs_on_the_card_in_ray_and_its_result_comes_home(site: Site, tmp
     assert list((site.daemon.config.parent / "node" / "storage" / "results").iterdir()) == []
 
 
-def test_config_check_says_what_is_wrong_with_a_head_in_one_sentence(site: Site, tmp_path: Path) -> None:
-    def said(cluster: str, token: Path = site.head.token) -> str:
-        compute = Compute(cluster=cluster, cluster_token=token)
-        try:
-            return described(compute)
-        except ClusterError as error:
-            return str(error)
-
-    other = tmp_path / "token"
-    other.write_text("0" * 64)
+def test_config_check_says_what_is_wrong_with_a_head_in_one_sentence(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client, closed = f"ray://127.0.0.1:{site.head.client_port}", f"127.0.0.1:{free_port()}"
-    assert said(client) == f"Ray 2.60.0 at {client} answers; cards: 1 on {socket.gethostname()}"
-    assert said(site.head.address, other).startswith(f"the Ray head at {site.head.address} refuses our token; let")
-    assert said(client, other).startswith(f"the Ray head at {client} refuses our token; let compute.cluster_token")
-    assert said(closed).startswith(f"no Ray head answers at {closed}; is it up")
+    found = described(Compute(cluster=client, cluster_token=site.head.token))
+    assert found == f"Ray 2.60.0 at {client} answers; cards: 1 on {socket.gethostname()}"
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", site.head.token.read_text())
+    require_head(site.head.address)
+    require_head(client)
+    with pytest.raises(ClusterError, match=f"no Ray head answers at {closed}; is it up"):
+        require_head(closed)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    for address in (site.head.address, client):
+        with pytest.raises(ClusterError, match=f"the Ray head at {address} refuses our token; let compute.cluster_tok"):
+            require_head(address)
 
 
 def test_ray_listens_on_the_address_named_and_everybody_needs_the_token(site: Site) -> None:

@@ -334,3 +334,40 @@ def test_feedback_is_taken_from_callers_that_say_so_or_by_polling() -> None:
     assert not parse_config(callers % "false", HERE).takes_feedback
     peer = "query: [{name: pacs, ae_title: PACS, host: 127.0.0.1, port: 104}]"
     assert parse_config(f"feedback: {{poll: true}}\n{peer}", HERE).takes_feedback
+
+
+CLUSTER = "cluster: {tls: {certificate: a.crt, key: a.key, ca: ca.crt}}\n"
+POSTGRESQL = "database: {url: 'postgresql://rtseg@db/rtseg'}\n"
+
+
+@pytest.mark.parametrize("address", ["auto", "10.0.3.20:6379", "ray://head.hospital.local:10001", "[fd00::2]:6379"])
+def test_cards_in_ray_are_named_by_the_address_of_its_head(address: str) -> None:
+    config = parse_config(f"{CLUSTER}{POSTGRESQL}compute: {{cluster: '{address}', cluster_token: ray-token}}\n", HERE)
+    assert config.compute.cluster == address
+    assert config.compute.cluster_token == HERE.parent / "ray-token"
+
+
+@pytest.mark.parametrize("address", ["head", "http://head:10001", "ray://head", "head:0", "ray://a b:1", "head:70000"])
+def test_what_is_no_address_of_ray_is_refused_by_name(address: str) -> None:
+    message = mistake(f"{CLUSTER}{POSTGRESQL}compute:\n  cluster: '{address}'\n")
+    assert "line 4: compute.cluster: write auto, HOST:PORT, or ray://HOST:PORT" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (CLUSTER + POSTGRESQL, None),
+        (POSTGRESQL, "fetch images from this host, and bring results to it; set cluster.tls"),
+        (CLUSTER + "database: {url: 'sqlite:////x.db'}\n", "need a ledger that they reach; name its PostgreSQL in"),
+    ],
+)
+def test_cards_in_ray_need_a_ledger_and_files_that_they_reach(text: str, said: str | None) -> None:
+    whole = text + "compute: {cluster: auto}\n"
+    if said is None:
+        assert parse_config(whole, HERE).compute.cluster == "auto"
+    else:
+        assert said in mistake(whole)
+
+
+def test_a_token_without_a_ray_is_a_mistake() -> None:
+    assert "compute.cluster_token: is the token of a Ray cluster" in mistake("compute: {cluster_token: a}\n")

@@ -10,17 +10,19 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from rtseg_daemon.config.file import load_config
-from rtseg_daemon.daemon.children import Child
+from rtseg_daemon.config.file import Config, load_config
+from rtseg_daemon.daemon import startup
+from rtseg_daemon.daemon.children import Child, Modules, children_of
 from rtseg_daemon.daemon.startup import (
     check_certificates,
+    check_cluster,
     prepare_ledger,
     routed_bundles,
     unknown_organs,
     wait_for_port,
 )
 from rtseg_daemon.daemon.supervisor import Supervisor
-from rtseg_daemon.errors import ConfigError, LedgerError, StorageError
+from rtseg_daemon.errors import ClusterError, ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.migrate import require_current
 from rtseg_daemon.ledger.schema import Alarm
@@ -37,6 +39,36 @@ def layout(tmp_path: Path) -> Layout:
     layout = Layout(tmp_path / "storage")
     layout.create()
     return layout
+
+
+def test_cards_in_ray_are_not_begun_without_ray_or_its_token(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def asking(token: Path | None) -> Config:
+        compute = config.compute.model_copy(update={"cluster": "auto", "cluster_token": token})
+        return config.model_copy(update={"compute": compute})
+
+    check_cluster(config)
+    monkeypatch.setattr(startup, "require_ray", lambda: None)
+    check_cluster(asking(None))
+    with pytest.raises(ConfigError, match=r"compute\.cluster_token: .*/token cannot be read"):
+        check_cluster(asking(tmp_path / "token"))
+
+    def missing() -> None:
+        raise ClusterError("Ray is not installed")
+
+    monkeypatch.setattr(startup, "require_ray", missing)
+    with pytest.raises(ConfigError, match=r"compute\.cluster: Ray is not installed"):
+        check_cluster(asking(None))
+
+
+def test_a_launcher_runs_where_there_are_cards_in_ray_and_nowhere_else(config: Config, tmp_path: Path) -> None:
+    def names(config: Config) -> list[str]:
+        return [child.name for child in children_of(config, tmp_path / "config.yaml", 0, "", Modules())]
+
+    compute = config.compute.model_copy(update={"cluster": "auto", "device": "cpu"})
+    assert "launcher" not in names(config)
+    assert "launcher" in names(config.model_copy(update={"compute": compute}))
 
 
 def test_a_port_in_use_is_named() -> None:
