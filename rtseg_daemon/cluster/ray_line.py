@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +19,9 @@ MODULE = "rtseg_daemon.cluster.ray_process"
 CONNECT_SECONDS = 60.0
 """Ray is loaded, and a client's own server started at the head."""
 ANSWER_SECONDS = 15.0
+PORT_SECONDS = 5.0
 GONE = "ended"
+NO_HEAD = "no Ray head answers at {}; is it up (`ray start --head`), and does the firewall let us there?"
 
 
 class Line(Protocol):
@@ -97,9 +100,23 @@ def require_ray() -> None:
         raise ClusterError("Ray is not installed; `pip install 'rtseg-daemon[cluster]'`, or leave compute.cluster out")
 
 
+def require_port(address: str) -> None:
+    """Raise ClusterError where nobody listens there: asked without Ray, as long as its head is away.
+
+    `auto` is left to Ray.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host:
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), PORT_SECONDS).close()
+        except OSError as error:
+            raise ClusterError(NO_HEAD.format(address)) from error
+
+
 def connected(compute: Compute, card: str) -> RayLine:
     """A line to the Ray of `compute.cluster`, whose cards are actors of the class `card`. Raises ClusterError."""
     require_ray()
+    require_port(str(compute.cluster))
     line = RayLine(card, environment_for(compute))
     try:
         line.head = line.ask("connect", CONNECT_SECONDS, address=compute.cluster)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import grpc
 
+from rtseg_daemon.cluster.ray_line import NO_HEAD
 from rtseg_daemon.errors import ClusterError
 
 PROBE_SECONDS = 5.0
@@ -19,9 +20,7 @@ def require_head(address: str) -> None:
         return
     code = status(address, token())
     if code in NOBODY:
-        raise ClusterError(
-            f"no Ray head answers at {address}; is it up (`ray start --head`), and does the firewall let us there?"
-        )
+        raise ClusterError(NO_HEAD.format(address))
     if code is grpc.StatusCode.UNAUTHENTICATED:
         raise ClusterError(
             f"the Ray head at {address} refuses our token; let compute.cluster_token name the file that the head uses"

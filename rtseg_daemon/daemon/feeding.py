@@ -13,7 +13,7 @@ from rtseg_daemon.daemon.placing import Place, judged, lost_owners, places, supe
 from rtseg_daemon.daemon.watch import Watch
 from rtseg_daemon.errors import ClusterError
 from rtseg_daemon.ledger import supervision
-from rtseg_daemon.ledger.cards import HOST_MARK, REFUSED, Card, CardsInRay, cards_in_ray, note_cards
+from rtseg_daemon.ledger.cards import HOST_MARK, READY, REFUSED, Card, CardsInRay, cards_in_ray, note_cards
 from rtseg_daemon.ledger.duties import OnDuty
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.events import raise_alarm
@@ -151,7 +151,9 @@ class Feeding:
             for place in wanted
         )
         lost = lost_owners(self.seen.cards, cards)
-        patience = now + PATIENCE_SECONDS if lost and self.seen.head == "up" else self.seen.patience_until
+        took_jobs = {card.owner for card in self.seen.cards if card.state == READY}
+        worth_waiting = self.seen.head == "up" and any(owner in took_jobs for owner, _ in lost)
+        patience = now + PATIENCE_SECONDS if worth_waiting else self.seen.patience_until
         since = self.seen.since if self.seen.head == "up" else now
         seen = CardsInRay("up", since, self.address, "", patience, cards)
         if seen == self.seen:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rtseg_daemon.dicom.validity import EndOfCertificate
+from rtseg_daemon.ledger.cards import REFUSED, SILENT, CardsInRay
 from rtseg_daemon.ledger.supervision import Pulse
 
 SILENT_SECONDS = 20.0
@@ -30,6 +31,7 @@ class Observations:
         ledger: why the ledger cannot be used, empty where it can.
         certificates: our own and the CA's ends.
         stopped: process ids among ours that are stopped by a signal.
+        ray: cards in Ray, where this daemon has any.
         unsent: alarms that a channel did not take, and its last answer.
     """
 
@@ -42,6 +44,7 @@ class Observations:
     certificates: Sequence[EndOfCertificate] = ()
     stopped: frozenset[int] = field(default_factory=frozenset)
     unsent: tuple[int, str] = (0, "")
+    ray: CardsInRay | None = None
 
 
 def problems(facts: Observations) -> list[str]:
@@ -102,7 +105,18 @@ def alarm_problems(facts: Observations) -> Iterator[str]:
         yield f"{alarms} not sent yet ({why}); mend that, and see with: rtseg-daemon alarms test"
 
 
-LOOKS = (storage_problems, process_problems, pulse_problems, certificate_problems, alarm_problems)
+def ray_problems(facts: Observations) -> Iterator[str]:
+    if facts.ray is None:
+        return
+    if facts.ray.head == "away":
+        yield f"the cards in Ray are away, and workers of the daemons take their jobs: {facts.ray.detail}"
+        return
+    for card in facts.ray.cards:
+        if card.state in (REFUSED, SILENT):
+            yield f"card {card.number} of {card.node} in Ray takes no jobs: {card.detail}"
+
+
+LOOKS = (storage_problems, process_problems, pulse_problems, certificate_problems, ray_problems, alarm_problems)
 
 
 def stopped(pids: Iterable[int | None]) -> frozenset[int]:

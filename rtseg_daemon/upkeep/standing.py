@@ -7,6 +7,7 @@ from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger import supervision, views
+from rtseg_daemon.ledger.cards import cards_in_ray
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.host_views import card_shapes, host_shapes
 from rtseg_daemon.ledger.loss import quick_check
@@ -40,6 +41,7 @@ def observed(engine: Engine, config: Config, *, deep: bool = False) -> tuple[dic
         pulse = supervision.last_pulse(session)
         shape["hosts"] = host_shapes(session)
         shape["cards"] = card_shapes(session)
+        ray = cards_in_ray(session) if config.compute.cluster is not None else None
     facts = Observations(
         running=shape["running"],
         processes=shape["processes"],
@@ -48,6 +50,7 @@ def observed(engine: Engine, config: Config, *, deep: bool = False) -> tuple[dic
         read_only=layout.read_only(),
         certificates=[*own_ends(config.dicom.tls, time.time()), *web_ends(config.web, time.time())],
         stopped=stopped([process["pid"] for process in shape["processes"]] + [pulse.pid if pulse else None]),
+        ray=ray,
         unsent=(shape["unsent_alarms"], shape["unsent_alarms_error"] or ""),
     )
     return shape, facts

@@ -53,7 +53,7 @@ class Site:
         engine.dispose()
         return shapes
 
-    def wait_for_card(self, state: str, job: int | None = None, seconds: float = 60) -> None:
+    def wait_for_card(self, state: str, job: int | None = None, seconds: float = 120) -> None:
         def there() -> bool:
             return [(card["state"], card["job"]) for card in self.cards()] == [(state, job)]
 

@@ -76,8 +76,9 @@ def test_demo_connects_to_nobody(tmp_path: Path) -> None:
 ROOT = Path(__file__).parents[2]
 OPENING = re.compile(
     r"create_connection\(|sock\.connect\(|\.open\(request|client\.connect\(|create_engine\(|[^.\w]connected\(|httpx\.Client\("
+    r"|insecure_channel\(|ray\.init\("
 )
-"""How a connection is opened in this code: sockets, urllib, smtplib, SQLAlchemy, and our own `line.connected`."""
+"""How a connection is opened in this code: sockets, urllib, smtplib, SQLAlchemy, Ray, and our own `line.connected`."""
 
 LISTED = {
     "dicom/line.py": "destinations",
@@ -89,6 +90,9 @@ LISTED = {
     "upkeep/audit_trail.py": "audit.syslog",
     "ledger/engine.py": "database.url",
     "cluster/exchange.py": "cluster",
+    "cluster/ray_line.py": "compute.cluster",
+    "cluster/ray_probe.py": "compute.cluster",
+    "cluster/ray_process.py": "compute.cluster",
 }
 """Module that opens connections -> the key under which docs/security.md lists them."""
 
@@ -116,7 +120,7 @@ def hosts(model: type[BaseModel], path: str = "") -> Iterator[str]:
         key = f"{path}.{name}" if path else name
         for inner in models_in(field.annotation):
             yield from hosts(inner, key)
-        if name in ("host", "server", "webhook", "url"):
+        if name in ("host", "server", "webhook", "url") or key == "compute.cluster":
             yield key
 
 

@@ -1,15 +1,17 @@
 """The line to the process that talks to Ray: its environment, and what is said where Ray says nothing."""
 
+import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from rtseg_daemon.cluster import ray_line
-from rtseg_daemon.cluster.ray_line import RayLine, connected, environment_for
+from rtseg_daemon.cluster.ray_line import RayLine, connected, described, environment_for, require_port
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import ClusterError
-from tests.world import ROOT
+from tests.world import ROOT, free_port
 
 RAY = Compute(cluster="ray://head:10001", cluster_token=Path("/etc/rtseg/ray-token"))
 
@@ -67,3 +69,39 @@ def test_an_answer_an_error_a_silence_and_an_end_are_told_apart(
     finally:
         line.close()
     assert line.process.poll() is not None
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        ({"nodes": [{"name": "gpu1", "cards": 2}, {"name": "gpu2", "cards": 1}], "open": False}, None),
+        ({"nodes": [], "open": False}, "no node of the Ray at head:6379 has a card; start nodes with GPUs, or with"),
+        ({"nodes": [{"name": "gpu1", "cards": 2}], "open": True}, "the Ray head at head:6379 asks for no token, and"),
+    ],
+)
+def test_a_person_hears_of_the_cards_or_what_is_wrong(
+    found: dict[str, Any], said: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Played:
+        head = {"head": "head:6379", "ray": "2.60.0"}
+
+        def ask(self, do: str) -> dict[str, Any]:
+            return {"nodes": found}[do]
+
+        def close(self) -> None: ...
+
+    monkeypatch.setattr(ray_line, "connected", lambda compute, card: Played())
+    if said is None:
+        assert described(RAY) == "Ray 2.60.0 at head:6379 answers; cards: 2 on gpu1, 1 on gpu2"
+    else:
+        with pytest.raises(ClusterError, match=said):
+            described(RAY)
+
+
+def test_a_port_where_nobody_listens_is_told_without_ray() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    with pytest.raises(ClusterError, match=f"no Ray head answers at ray://{address}; is it up"):
+        require_port(f"ray://{address}")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        require_port(f"127.0.0.1:{listener.getsockname()[1]}")
+    require_port("auto")

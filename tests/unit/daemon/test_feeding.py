@@ -153,6 +153,18 @@ def test_the_job_of_a_card_whose_process_died_is_taken_up_at_once_and_workers_wa
     assert seen.fed
 
 
+def test_a_card_that_dies_again_and_again_before_it_is_ready_is_not_waited_for(
+    launcher: Callable[[str], Feeding], ray: PlayedRay, seen: Seen
+) -> None:
+    north = launcher("north")
+    ray.cards = {NAME: SAID | {"ready": False}}
+    north.turn()
+    before = seen.cards.patience_until
+    ray.cards = {NAME: SAID | {"owner": "card-0@ray:gpu1/8-def", "ready": False}}
+    north.turn()
+    assert seen.cards.patience_until == before
+
+
 def test_a_launcher_that_takes_over_finds_what_died_meanwhile(
     launcher: Callable[[str], Feeding], ray: PlayedRay, seen: Seen
 ) -> None:

@@ -15,6 +15,7 @@ from rtseg_daemon.config.sections import DestinationPeer, Tls
 from rtseg_daemon.config.web import Web, WebTls
 from rtseg_daemon.dicom.validity import EndOfCertificate, end_of, ends_in
 from rtseg_daemon.errors import ConfigError
+from rtseg_daemon.ledger.cards import Card, CardsInRay
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.ledger.supervision import Pulse
@@ -27,6 +28,8 @@ DAY = 86400.0
 RECEIVER: dict[str, Any] = {"name": "receiver", "pid": 7, "state": "running", "detail": None}
 WELL = Observations(running=True, processes=[RECEIVER], pulse=Pulse(6, 100.0, {"receiver": 0.5}), now=103.0)
 
+REFUSED_CARD = Card("a-1", "gpu1", 1, "GPU", "refused", 0.0, detail="this node runs rtseg-daemon 0.9")
+
 
 def changed(**facts: Any) -> Observations:
     return Observations(**vars(WELL) | facts)
@@ -37,6 +40,8 @@ def changed(**facts: Any) -> Observations:
     [
         (changed(running=False), "rtseg-daemon serve"),
         (changed(read_only=True), "takes no writes"),
+        (changed(ray=CardsInRay("away", 0.0, "head:6379", "no Ray head answers")), "are away, and workers of the daem"),
+        (changed(ray=CardsInRay("up", 0.0, "head:6379", cards=(REFUSED_CARD,))), "card 1 of gpu1 in Ray takes no jobs"),
         (changed(ledger="the ledger is damaged"), "the ledger cannot be used: the ledger is damaged"),
         (changed(processes=[RECEIVER | {"state": "frozen", "detail": "no sign"}]), "receiver is frozen (no sign)"),
         (changed(stopped=frozenset({7})), "receiver is stopped by a signal; go on with: kill -CONT 7"),
