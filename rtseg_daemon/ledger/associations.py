@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.schema import IncomingAssociation, Series, Setting
-from rtseg_daemon.ledger.states import Ending
+from rtseg_daemon.ledger.states import Ending, SeriesState
 
 SINCE = "listening_since"
 
@@ -42,7 +42,9 @@ def resume_listening(session: Session, *, host: str = "", at: float | None = Non
         .values(ending=Ending.DIED, ended_at=moment)
     )
     count: int = session.connection().execute(died).rowcount
-    forgotten = update(Series).where(Series.counted_instance_id.is_not(None)).values(counted_instance_id=None)
+    here = [state for state in SeriesState if state is not SeriesState.REMOVED]  # named, so that an index finds them
+    counted = Series.state.in_(here) & Series.counted_instance_id.is_not(None)
+    forgotten = update(Series).where(counted).values(counted_instance_id=None)
     session.connection().execute(forgotten)  # what a PACS said before this silence began
     session.merge(Setting(key=of_host(SINCE, host), value=repr(moment)))
     session.merge(Setting(key=of_host("listener", host), value=str(pid or "")))

@@ -4,9 +4,10 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.ledger.bounded import each_value
 from rtseg_daemon.ledger.clock import or_now
 from rtseg_daemon.ledger.schema import Alarm, Event
 
@@ -26,10 +27,7 @@ def person(name: str) -> str:
 
 def people(session: Session) -> list[str]:
     """Who has done anything, sorted, without the daemon's own. By the index on `who`: one step per name."""
-    names = select(func.min(Event.who).label("who")).cte("names", recursive=True)
-    later = select(func.min(Event.who)).where(Event.who > names.c.who).scalar_subquery()
-    names = names.union_all(select(later).where(names.c.who.is_not(None)))
-    return [who for who in session.scalars(select(names.c.who)) if who is not None and not is_own(who)]
+    return [who for who in each_value(session, Event.who) if not is_own(who)]
 
 
 def record_event(

@@ -19,6 +19,7 @@ class ReturnedSet(Base):
         Index("returned_by_state", "state", "id"),
         Index("returned_of_series", "series_id", "id"),
         Index("returned_of_job", "job_id"),
+        Index("returned_by_time", "updated_at"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)

@@ -34,11 +34,7 @@ class EventSearch:
 
 def find_events(session: Session, search: EventSearch, limit: int = PAGE) -> tuple[Sequence[Event], bool]:
     """The page, and whether there are older ones."""
-    query = select(Event)
-    if search.who:
-        query = query.where(Event.who == search.who)
-    elif not search.everybody:
-        query = query.where(Event.who.in_(people(session)))
+    query = select(Event.id)
     if search.what:
         query = query.where(Event.what == search.what)
     if search.job is not None:
@@ -49,5 +45,12 @@ def find_events(session: Session, search: EventSearch, limit: int = PAGE) -> tup
         query = query.where(Event.at < search.before)
     if search.older is not None:
         query = query.where(Event.id < search.older)
-    found = session.scalars(query.order_by(Event.id.desc()).limit(limit + 1)).all()
-    return found[:limit], len(found) > limit
+    newest = query.order_by(Event.id.desc()).limit(limit + 1)
+    if search.everybody and not search.who:
+        queries = [newest]
+    else:  # one after the other: of all together the database would sort every event there ever was
+        queries = [newest.where(Event.who == who) for who in ([search.who] if search.who else people(session))]
+    numbers = [number for one in queries for number in session.scalars(one)]
+    found = sorted(numbers, reverse=True)[: limit + 1]
+    page = session.scalars(select(Event).where(Event.id.in_(found[:limit])).order_by(Event.id.desc())).all()
+    return page, len(found) > limit

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy import ColumnElement, String, cast, false, func, or_, select
 from sqlalchemy.orm import Session, joinedload
 
+from rtseg_daemon.ledger.bounded import each_value
 from rtseg_daemon.ledger.schema import Job, Series
 from rtseg_daemon.ledger.states import JobState
 
@@ -118,6 +119,8 @@ def literal(text: str) -> str:
 
 def routes_and_bundles(session: Session) -> tuple[list[str], list[str]]:
     """What may be chosen from: the routes and the bundles of all jobs."""
-    routes = session.scalars(select(Job.route).where(~Job.shadow).distinct()).all()
-    bundles = session.scalars(select(Job.bundle).where(~Job.shadow).distinct()).all()
+    routes = each_value(session, Job.route, ~Job.shadow)
+    bundles = {
+        bundle for route in routes for bundle in each_value(session, Job.bundle, ~Job.shadow, Job.route == route)
+    }
     return sorted(routes), sorted(bundles)

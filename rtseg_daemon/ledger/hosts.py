@@ -38,7 +38,7 @@ def register(session: Session, name: str, *, storage: str, version: str, address
             "share one give each other files: set cluster.tls on both, stop that one, or name another database in "
             "database.url"
         )
-    if address and not others:
+    if address and not others and (known is None or not known.address):
         adopt(session, name)
     draining = known is not None and known.draining
     host = Host(

@@ -1,6 +1,6 @@
 """Images that were offered and are not kept: a series short of one must not pass for whole."""
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.clock import or_now
@@ -80,9 +80,10 @@ def _key(series_id: int) -> str:
 
 def forget(session: Session, before: float) -> None:
     """Drop what is old and of no series that is here: a held one stays, however old, and still lacks its image."""
-    here = select(Series).where(Series.state != SeriesState.REMOVED).subquery()
-    carried = select(SeriesAssociation.association_id).join(here, here.c.id == SeriesAssociation.series_id)
-    needed = Refusal.series_instance_uid.in_(select(here.c.series_instance_uid)) | (
-        (Refusal.series_instance_uid == "") & Refusal.association_id.in_(carried)
+    here = Series.state != SeriesState.REMOVED
+    named = exists().where(Series.series_instance_uid == Refusal.series_instance_uid, here)
+    carried = exists().where(
+        SeriesAssociation.association_id == Refusal.association_id, Series.id == SeriesAssociation.series_id, here
     )
+    needed = named | ((Refusal.series_instance_uid == "") & carried)
     session.execute(delete(Refusal).where(Refusal.at < before, ~needed))

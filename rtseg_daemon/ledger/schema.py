@@ -10,6 +10,11 @@ from rtseg_daemon.ledger.states import DeliveryState, Ending, InstanceState, Job
 
 KEPT = text("state = 'KEPT'")
 REMOVED = text("state = 'REMOVED'")
+NO_SHADOW, WANTED = text("shadow = 0"), text("NOT shadow")
+"""The same, as SQLite and as PostgreSQL find it in a question."""
+SUPERSEDES = text("supersedes_id IS NOT NULL")
+UNSENT = text("sent_at IS NULL")
+UNSEEN = text("acknowledged_at IS NULL")
 
 
 class Base(DeclarativeBase):
@@ -73,6 +78,7 @@ class SeriesAssociation(Base):
     """Which associations carried slices of which series, duplicates included."""
 
     __tablename__ = "series_association"
+    __table_args__ = (Index("carried_by", "association_id"),)
 
     series_id: Mapped[int] = mapped_column(ForeignKey("series.id"), primary_key=True)
     association_id: Mapped[int] = mapped_column(ForeignKey("association.id"), primary_key=True)
@@ -127,9 +133,14 @@ class Job(Base):
     __tablename__ = "job"
     __table_args__ = (
         UniqueConstraint("series_id", "bundle", "last_instance_id", "run", name="one_job_per_run"),
-        Index("job_by_state", "state", "id"),
+        Index("job_by_state", "state", "id", "shadow"),
         Index("job_by_state_and_time", "state", "updated_at"),
         Index("job_of_series_sent", "series_id", "no_send"),
+        Index(
+            "job_by_source", "route", "bundle", "bundle_digest", "id", sqlite_where=NO_SHADOW, postgresql_where=WANTED
+        ),
+        Index("job_by_time", "created_at"),
+        Index("job_superseded", "supersedes_id", sqlite_where=SUPERSEDES, postgresql_where=SUPERSEDES),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -182,7 +193,11 @@ class Delivery(Base):
     """One job's RTSTRUCT on its way to one destination."""
 
     __tablename__ = "delivery"
-    __table_args__ = (UniqueConstraint("job_id", "destination"), Index("delivery_due", "destination", "state"))
+    __table_args__ = (
+        UniqueConstraint("job_id", "destination"),
+        Index("delivery_due", "destination", "state"),
+        Index("delivery_by_state", "state", "job_id"),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     job_id: Mapped[int] = mapped_column(ForeignKey("job.id"))
@@ -235,6 +250,10 @@ class Alarm(Base):
     """Something a person must know. One per `key`. Sent once by log, webhook and mail, until it is acknowledged."""
 
     __tablename__ = "alarm"
+    __table_args__ = (
+        Index("alarm_unsent", "id", sqlite_where=UNSENT, postgresql_where=UNSENT),
+        Index("alarm_unseen", "id", sqlite_where=UNSEEN, postgresql_where=UNSEEN),
+    )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     at: Mapped[float]

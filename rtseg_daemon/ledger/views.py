@@ -6,11 +6,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.anatomy.organ_line import whole_roi
 from rtseg_daemon.errors import StateError
+from rtseg_daemon.ledger.bounded import TO_BE_SENT
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.rejected_callers import rejected_since, rejected_totals
 from rtseg_daemon.ledger.schema import (
@@ -34,7 +35,7 @@ MOST_REJECTED = 10
 LONGEST_NUMBER = 18
 """Digits of a row's number. A longer one is larger than any."""
 """So many callers that were rejected are shown, the last ones."""
-WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.SEGMENTED, JobState.DELIVERING)
+WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
 
 
 PICTURE = "picture.png"
@@ -199,13 +200,8 @@ class Wanted:
 
 def all_series(session: Session, wanted: Wanted = Wanted()) -> list[tuple[Series, int]]:
     """Series, newest first, each with its number of KEPT instances."""
-    counted = (
-        select(Instance.series_id, func.count().label("count"))
-        .where(Instance.state == InstanceState.KEPT)
-        .group_by(Instance.series_id)
-        .subquery()
-    )
-    query = select(Series, func.coalesce(counted.c.count, 0)).outerjoin(counted, counted.c.series_id == Series.id)
+    kept = select(func.count()).where(Instance.series_id == Series.id, Instance.state == InstanceState.KEPT)
+    query = select(Series, kept.scalar_subquery())  # counted for what is shown alone
     if wanted.state is not None:
         query = query.where(Series.state == wanted.state)
     if wanted.patient_id is not None:
@@ -260,8 +256,7 @@ def status_shape(
     session: Session, now: float, free_gb: float | None, destinations: Sequence[str], running: bool = True
 ) -> JsonObject:
     """What `status --json` shows. `destinations` are the configured ones, `running` is False where no daemon lives."""
-    at_work = or_(Job.state != JobState.SEGMENTED, Job.deliveries.any())
-    oldest = session.scalar(select(func.min(Job.created_at)).where(Job.state.in_(WAITING), at_work, ~Job.shadow))
+    oldest = oldest_waiting(session)
     known = {row.name: row for row in session.scalars(select(Destination))}
     waiting_alarms = unsent(session)
     children = session.scalars(select(Process).order_by(Process.host, Process.name)).all() if running else []
@@ -278,6 +273,14 @@ def status_shape(
         "rejected_associations": rejected_totals(session),
         "rejected_callers": [rejected_shape(row) for row in rejected_since(session, now - DAY_SECONDS, MOST_REJECTED)],
     }
+
+
+def oldest_waiting(session: Session) -> float | None:
+    """When the oldest job was made that somebody waits for. None where there is none."""
+    made = select(func.min(Job.created_at)).where(~Job.shadow)
+    waiting = (Job.state.in_(WAITING), (Job.state == JobState.SEGMENTED) & Job.id.in_(TO_BE_SENT))
+    found = [session.scalar(made.where(one)) for one in waiting]
+    return min((at for at in found if at is not None), default=None)
 
 
 def rejected_shape(row: RejectedCaller) -> JsonObject:

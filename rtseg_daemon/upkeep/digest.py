@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm, was_raised
-from rtseg_daemon.ledger.schema import Alarm, Destination, Event, Job, Series
+from rtseg_daemon.ledger.schema import Alarm, Destination, Job, Series
 from rtseg_daemon.ledger.seen_alarms import DIGEST
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.storage import Layout
@@ -63,9 +63,7 @@ def is_due(at: time, local: datetime) -> bool:
 def day_of(session: Session, config: Config, layout: Layout, now: float) -> Day:
     """The facts, from the ledger and the storage."""
     since = now - DAY_SECONDS
-    delivered = select(func.count()).where(
-        Event.subject == "job", Event.to_state == str(JobState.DELIVERED), Event.at >= since
-    )
+    delivered = select(func.count()).where(Job.state == JobState.DELIVERED, Job.updated_at >= since)
     unseen = select(func.count()).where(Alarm.acknowledged_at.is_(None), Alarm.kind != DIGEST, Alarm.at >= since)
     down = select(Destination.name).where(Destination.up.is_(False), Destination.name.in_(config.destination_names))
     unrouted = select(Series.id).where(Series.state == SeriesState.UNROUTED, Series.updated_at >= since)

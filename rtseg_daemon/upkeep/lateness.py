@@ -4,16 +4,18 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, exists, or_, select
+from sqlalchemy import Engine, exists, select
 from sqlalchemy.orm import Session
 
+from rtseg_daemon.ledger.bounded import TO_BE_SENT
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.schema import Alarm, Delivery, Job, Series
 from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState, SeriesState
 
+WANTED = (SeriesState.OPEN, SeriesState.COMPLETE, SeriesState.HELD)  # named, so that an index finds them
 DONE = (JobState.DELIVERED, JobState.CANCELLED)
-UNFINISHED = tuple(state for state in JobState if state not in DONE)  # named, so that an index finds them
+UNFINISHED = tuple(state for state in JobState if state not in (*DONE, JobState.SEGMENTED))
 
 
 def raise_late(engine: Engine, late_seconds: float, now: float) -> int:
@@ -36,13 +38,14 @@ def raise_late(engine: Engine, late_seconds: float, now: float) -> int:
 
 def late_series(session: Session, before: float) -> Iterator[tuple[int, float, str]]:
     """(series, its last slice's time, how it stands) for every series that someone waits for since `before`."""
-    unwanted = [SeriesState.UNROUTED, SeriesState.REMOVED]
-    unfinished = Series.id.in_(select(Job.series_id).where(Job.state.in_(UNFINISHED), ~Job.shadow))
+    going = select(Job.series_id).where(Job.state.in_(UNFINISHED), ~Job.shadow)
+    unfinished = Series.id.in_(going.union(select(Job.series_id).where(Job.id.in_(TO_BE_SENT))))
     without_job = ~exists().where(Job.series_id == Series.id, ~Job.no_send)
     late = select(Series.id, Series.last_received_at, Series.state).where(
-        Series.last_received_at < before, Series.state.not_in(unwanted), or_(unfinished, without_job)
+        Series.last_received_at < before, Series.state.in_(WANTED)
     )
-    found = session.execute(late).all()
+    # one after the other: for both in one PostgreSQL would read every job
+    found = sorted({row for one in (unfinished, without_job) for row in session.execute(late.where(one))})
     jobs = newest_jobs(session, [number for number, *_ in found])
     for number, last, state in found:
         standing = how_it_stands(state, jobs.get(number, []))

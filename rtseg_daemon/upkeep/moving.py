@@ -12,7 +12,7 @@ from rtseg_daemon.errors import ConfigError, LedgerError
 from rtseg_daemon.ledger import postgresql
 from rtseg_daemon.ledger.copying import Progress, copy_all
 from rtseg_daemon.ledger.engine import open_ledger
-from rtseg_daemon.ledger.migrate import alembic_config, require_current
+from rtseg_daemon.ledger.migrate import alembic_config, require_own
 from rtseg_daemon.ledger.server import require_fit
 from rtseg_daemon.storage import Layout, sync_folder
 from rtseg_daemon.upkeep.backup import stamp
@@ -44,7 +44,7 @@ def move(file: Path, url: str, layout: Layout, progress: Progress) -> Moved:
     own(layout.lock, layout.directory)
     source = open_ledger(URL.create("sqlite", database=str(file)), existing=True)
     try:
-        require_current(source)
+        require_own(source)
         require_fit(target)
         refuse_full(target)
         rows = copied(source, target, progress)

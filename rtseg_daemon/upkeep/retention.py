@@ -6,6 +6,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger import refusals
+from rtseg_daemon.ledger.bounded import unsorted
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.jobs import cancel
@@ -58,9 +59,9 @@ def remove_old(engine: Engine, layout: Layout, keep_seconds: float, now: float, 
     if not clock_trusted(engine, now):
         return 0
     with reading(engine) as session:
-        query = select(Series).where(
-            Series.last_received_at < now - keep_seconds, Series.state.in_([*ENDED, SeriesState.HELD])
-        )
+        # by what is here: by time, everything that is gone would be looked at
+        here = select(Series).where(Series.state.in_([*ENDED, SeriesState.HELD]))
+        query = here.where(unsorted(Series.last_received_at) < now - keep_seconds)
         ids = [series.id for series in session.scalars(query) if removable(series, now - keep_seconds)]
     with writing(engine) as session:
         refusals.forget(session, now - keep_seconds)

@@ -13,6 +13,7 @@ from rtseg_daemon.bundles import models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
 from rtseg_daemon.errors import BundleError
+from rtseg_daemon.ledger.bounded import unsorted
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.jobs import create_job
@@ -67,13 +68,15 @@ def ready(session: Session, route: str, candidate: str, digest: str) -> Sequence
     )
     overtaken = exists().where(newer.series_id == Job.series_id, newer.id > Job.id, ~newer.shadow, ~newer.no_send)
     kept = exists().where(Instance.series_id == Job.series_id, Instance.state == InstanceState.KEPT)
+    # found by the series that are still here: by route, state or number every case would be looked at that ever was
+    state = unsorted(Job.state)
     query = (
         select(Job)
         .join(Series)
-        .where(Job.route == route, ~Job.shadow, ~Job.no_send, ~seen, ~overtaken, kept)
-        .where(or_(Job.state == JobState.DELIVERED, and_(Job.state == JobState.SEGMENTED, ~Job.deliveries.any())))
+        .where(unsorted(Job.route) == route, unsorted(Job.shadow).is_(False), ~Job.no_send, ~seen, ~overtaken, kept)
+        .where(or_(state == JobState.DELIVERED, and_(state == JobState.SEGMENTED, ~Job.deliveries.any())))
         .where(Series.state.in_((SeriesState.COMPLETE, SeriesState.HELD)), Series.releasable)
-        .order_by(Job.id.desc())
+        .order_by(unsorted(Job.id).desc())
         .limit(room)
     )
     return session.scalars(query).all()

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import Select, func, or_, select
+from sqlalchemy import Select, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from rtseg_daemon.config.values import JOINER, VERSION_MARK, without_version
+from rtseg_daemon.ledger.bounded import each_value
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet
 from rtseg_daemon.ledger.schema import Event, Instance, Job, Series
 from rtseg_daemon.upkeep.drift.chart import Point
@@ -89,7 +90,7 @@ def read_streams(session: Session, versions: Mapping[str, str], wanted: Wanted =
 def add_ours(session: Session, streams: Streams, versions: Mapping[str, str], wanted: Wanted) -> None:
     """What bundles contoured, which needs no feedback."""
     seen: set[tuple[str, str, str]] = set()
-    for jobs in in_batches([number for (number,) in session.execute(ours(wanted))]):
+    for jobs in in_batches(ours(session, wanted)):
         for job, at, rois, *named in session.execute(facts(jobs, Job.created_at, Job.rois).order_by(Job.id)):
             case = case_of(versions, job, *named)
             if not first_of_patient(case, seen):
@@ -167,20 +168,32 @@ def facts(jobs: Sequence[int] | Query, *columns: Any) -> Query:
     )  # fmt: skip
 
 
-def ours(wanted: Wanted) -> Query:
-    """The jobs whose results count: first runs that were to be sent and that no newer job has taken the place of."""
+def ours(session: Session, wanted: Wanted) -> list[int]:
+    """The jobs whose results count: first runs that were to be sent and that no newer job has taken the place of.
+
+    Of each version and route the first and the last ones, read off an index from its two ends.
+    """
     newer = aliased(Job)
-    replaced = select(newer.supersedes_id).where(newer.supersedes_id.is_not(None), ~newer.shadow)  # once, not per job
-    place = place_among(Job.id)
-    counting_jobs = (
-        select(Job.id.label("number"), *place)
-        .where(Job.bundle_digest.is_not(None), ~Job.no_send, ~Job.shadow, Job.run == 1)
-        .where(Job.id.not_in(replaced))
-        .where(*named(wanted.bundle), *before(Job.created_at, wanted.until))
-        .subquery()
-    )
-    ends = or_(counting_jobs.c.place <= FIRST, counting_jobs.c.rest <= LAST)
-    return select(counting_jobs.c.number).where(ends).order_by(counting_jobs.c.number)
+    replaced = exists().where(newer.supersedes_id == Job.id, ~newer.shadow)
+    found: set[int] = set()
+    for route, bundle, digest in sources(session, wanted.bundle):
+        query = (
+            select(Job.id)
+            .where(Job.route == route, Job.bundle == bundle, Job.bundle_digest == digest, ~Job.shadow)
+            .where(~Job.no_send, Job.run == 1, ~replaced, *before(Job.created_at, wanted.until))
+        )
+        found.update(session.scalars(query.order_by(Job.id).limit(FIRST)))
+        found.update(session.scalars(query.order_by(Job.id.desc()).limit(LAST)))
+    return sorted(found)
+
+
+def sources(session: Session, wanted: str) -> Iterator[tuple[str, str, str]]:
+    """(route, bundle, digest) of all jobs with a result, of one bundle where one is wanted."""
+    for route in each_value(session, Job.route, ~Job.shadow):
+        for bundle in each_value(session, Job.bundle, ~Job.shadow, Job.route == route, *named(wanted)):
+            of_it = (~Job.shadow, Job.route == route, Job.bundle == bundle)
+            for digest in each_value(session, Job.bundle_digest, *of_it):
+                yield route, bundle, digest
 
 
 def returned(wanted: Wanted) -> Query:

@@ -11,6 +11,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Alarm, Job
+from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.upkeep.drift.board import Chart, ChartAlarm, charts_of
 from rtseg_daemon.upkeep.drift.coverage import BELOW, coverage
 from rtseg_daemon.upkeep.drift.streams import Streams, read_streams
@@ -19,6 +20,9 @@ RECENT_SECONDS = 30 * 86400.0
 """What a chart alarmed longer ago is history: nobody is told when charts are looked at for the first time."""
 MOST_TOLD = 4
 """So many charts are named in one alarm."""
+
+WITH_RESULT = (JobState.SEGMENTED, JobState.DELIVERING, JobState.DELIVERED, JobState.HELD, JobState.FAILED)
+"""States of a job that may just have got its result. The newest of each is one step in an index."""
 
 Stamp = tuple[object, ...]
 Told = Sequence[tuple[ChartAlarm, str]]
@@ -48,8 +52,7 @@ class Subject:
 
 def stamp(session: Session) -> Stamp:
     """Changes when a result or something that came back is new."""
-    results = Job.bundle_digest.is_not(None)
-    jobs = session.execute(select(func.max(Job.id), func.count(Job.id)).where(results)).one()
+    jobs = [session.scalar(select(func.max(Job.updated_at)).where(Job.state == state)) for state in WITH_RESULT]
     sets = session.execute(select(func.max(ReturnedSet.id), func.max(ReturnedSet.updated_at))).one()
     return (*jobs, *sets)
 

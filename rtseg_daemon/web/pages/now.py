@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, joinedload
 
 from rtseg_daemon.assemble.arriving import arriving
+from rtseg_daemon.ledger.bounded import TO_BE_SENT
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.first import newest_event
 from rtseg_daemon.ledger.schema import Job, Series
@@ -56,8 +57,9 @@ def at_work(session: Session) -> Sequence[Job]:
     found: list[Job] = []
     for state in AT_WORK:
         query = select(Job).where(Job.state == state, ~Job.shadow).order_by(Job.id)
-        ordered = session.scalars(query.options(joinedload(Job.series)).limit(MOST))
-        found += [job for job in ordered if state is not JobState.SEGMENTED or job.deliveries]
+        if state is JobState.SEGMENTED:
+            query = query.where(Job.id.in_(TO_BE_SENT))
+        found += session.scalars(query.options(joinedload(Job.series)).limit(MOST))
     return found
 
 

@@ -24,7 +24,7 @@ from rtseg_daemon.daemon.startup import (
 from rtseg_daemon.daemon.supervisor import Supervisor
 from rtseg_daemon.errors import ClusterError, ConfigError, LedgerError, StorageError
 from rtseg_daemon.ledger.engine import open_ledger, reading
-from rtseg_daemon.ledger.migrate import require_current
+from rtseg_daemon.ledger.migrate import TOLERATED_KEY, require_current
 from rtseg_daemon.ledger.schema import Alarm
 from rtseg_daemon.storage import Layout, lock_storage
 from rtseg_daemon.upkeep.chores import Upkeep
@@ -222,11 +222,12 @@ def test_an_empty_ledger_is_made_and_an_old_one_is_backed_up_first(tmp_path: Pat
         prepare_ledger(config, layout)
 
 
-def test_a_schema_newer_than_this_version_is_refused(tmp_path: Path, layout: Layout) -> None:
+def test_a_newer_schema_that_has_changed_what_was_there_is_refused(tmp_path: Path, layout: Layout) -> None:
     config = load_config(write_config(tmp_path, 1))
     prepare_ledger(config, layout).dispose()
     with sqlite3.connect(layout.directory / "rtseg.db") as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute(f"UPDATE setting SET value = '9999' WHERE key = '{TOLERATED_KEY}'")
     connection.close()
     with pytest.raises(LedgerError, match="schema 9999 is newer than this version"):
         prepare_ledger(config, layout)

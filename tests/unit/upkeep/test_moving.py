@@ -60,6 +60,7 @@ def layout(tmp_path: Path, empty_ledger: bytes) -> Layout:
     engine = open_ledger(f"sqlite:///{file}")
     with engine.begin() as connection:
         connection.exec_driver_sql("PRAGMA defer_foreign_keys=ON")
+        connection.exec_driver_sql("DELETE FROM setting")
         for table in copying.tables():
             fill(connection, table)
     engine.dispose()
