@@ -16,9 +16,9 @@ from rtseg_daemon.errors import LeaseLost, StorageError
 from tests.certificates import Authority
 
 
-def tls_of(authority: Authority, name: str, san: str = "IP:127.0.0.1") -> HostTls:
-    """Certificate, key and CA of the host `name`."""
-    pair = authority.issue(name, san=san)
+def tls_of(authority: Authority, name: str, san: str = "IP:127.0.0.1", days: tuple[str, str] | None = None) -> HostTls:
+    """Certificate, key and CA of the host `name`. `days` as `Authority.issue` has them."""
+    pair = authority.issue(name, san=san, days=days)
     return HostTls(certificate=pair.certificate, key=pair.key, ca=authority.certificate)
 
 

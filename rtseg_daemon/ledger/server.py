@@ -15,6 +15,8 @@ FACTS = text(
     "current_setting('server_encoding') AS encoding, current_database() AS database, current_user AS account, "
     "current_schema() AS schema, current_schema() IS NOT NULL AND "
     "coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) AS may_create, "
+    "EXISTS (SELECT FROM pg_class JOIN pg_namespace AS place ON place.oid = relnamespace WHERE relkind = 'r' AND "
+    "place.nspname = current_schema() AND NOT pg_has_role(relowner, 'USAGE')) AS strangers_tables, "
     "pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS read_only, "
     "current_setting('fsync') = 'on' AS durable, extract(epoch FROM clock_timestamp())::float8 AS at"
 )
@@ -31,6 +33,7 @@ class ServerFacts:
     account: str
     schema: str | None
     may_create: bool
+    strangers_tables: bool
     read_only: bool
     durable: bool
     ahead_seconds: float
@@ -61,6 +64,11 @@ def faults(facts: ServerFacts) -> Iterator[str]:
         yield (
             f"user {facts.account} may not make tables in database {facts.database}; make the user its owner: `ALTER "
             f"DATABASE {facts.database} OWNER TO {facts.account}`"
+        )
+    elif facts.strangers_tables:
+        yield (
+            f"database {facts.database} has tables that belong to another user than {facts.account}; name their owner "
+            f"in database.url, or give them to this user: `REASSIGN OWNED BY ... TO {facts.account}`"
         )
 
 

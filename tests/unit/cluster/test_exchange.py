@@ -152,6 +152,35 @@ def test_a_host_whose_certificate_does_not_fit_is_not_trusted(
         exchange.fetch(address, IMAGE, tmp_path / "got")
 
 
+LAST_YEAR = ("20250101000000Z", "20250201000000Z")
+
+
+def test_a_host_whose_certificate_has_expired_is_not_trusted(
+    authority: Authority, exchange: Exchange, tmp_path: Path
+) -> None:
+    with (
+        answering(Room(tmp_path), tls_of(authority, "forgotten", days=LAST_YEAR)) as address,
+        pytest.raises(ExchangeError, match="certificate has expired"),
+    ):
+        exchange.fetch(address, IMAGE, tmp_path / "got")
+
+
+def test_a_host_of_another_authority_is_not_trusted(exchange: Exchange, tmp_path: Path) -> None:
+    with (
+        answering(Room(tmp_path), tls_of(Authority(tmp_path / "elsewhere"), "elsewhere")) as address,
+        pytest.raises(ExchangeError, match="certificate verify failed"),
+    ):
+        exchange.fetch(address, IMAGE, tmp_path / "got")
+
+
+def test_a_caller_whose_certificate_has_expired_is_not_answered(
+    place: tuple[Room, str], authority: Authority, tmp_path: Path
+) -> None:
+    late = tls_of(authority, "late", days=LAST_YEAR)
+    with pytest.raises(ExchangeError, match=r"does not answer .*do its certificate and cluster.tls.ca fit"):
+        Exchange(late).fetch(place[1], IMAGE, tmp_path / "got")
+
+
 def test_a_host_that_is_down_is_named(exchange: Exchange, tmp_path: Path) -> None:
     with pytest.raises(ExchangeError, match=r"host 127\.0\.0\.1:9 does not answer"):
         exchange.fetch("127.0.0.1:9", IMAGE, tmp_path / "got")

@@ -51,6 +51,25 @@ def test_a_user_without_rights_is_refused(postgres: Server) -> None:
     engine.dispose()
 
 
+def test_a_user_whom_the_tables_do_not_belong_to_is_refused(postgres: Server) -> None:
+    """Who may make tables may still not read those of somebody else, and could not migrate them."""
+    url = postgres.new_ledger()
+    postgres.do("DROP ROLE IF EXISTS successor", "CREATE ROLE successor LOGIN")
+    owner = open_ledger(url)
+    with owner.begin() as connection:
+        connection.exec_driver_sql("GRANT CREATE ON SCHEMA public TO successor")
+    engine = open_ledger(url.replace("rtseg@", "successor@"))
+    with pytest.raises(LedgerError, match="has tables that belong to another user than successor; name their owner"):
+        require_fit(engine)
+    with owner.begin() as connection:
+        connection.exec_driver_sql("GRANT rtseg TO successor")
+    require_fit(engine)
+    with owner.begin() as connection:
+        connection.exec_driver_sql("REVOKE rtseg FROM successor; REVOKE CREATE ON SCHEMA public FROM successor")
+    for one in (engine, owner):
+        one.dispose()
+
+
 def test_a_server_that_takes_no_changes_is_refused(postgres: Server) -> None:
     url = postgres.new_database()
     name = url.rpartition("/")[0] and url.split("@/")[1].partition("?")[0]
