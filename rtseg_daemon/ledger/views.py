@@ -237,9 +237,9 @@ def find_series(session: Session, name: str) -> Series:
 
 def counts(session: Session) -> JsonObject:
     """How many there are of each kind in each state. Shadows' jobs are counted by themselves."""
-    query = select(Job.state, func.count()).group_by(Job.state)
-    jobs = session.execute(query.where(~Job.shadow)).all()
-    shadows = session.execute(query.where(Job.shadow)).all()
+    all_of_them = session.execute(select(Job.state, Job.shadow, func.count()).group_by(Job.state, Job.shadow)).all()
+    jobs = [(state, count) for state, shadow, count in all_of_them if not shadow]
+    shadows = [(state, count) for state, shadow, count in all_of_them if shadow]
     series = session.execute(select(Series.state, func.count()).group_by(Series.state)).all()
     deliveries = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
     returned = session.execute(select(ReturnedSet.state, func.count()).group_by(ReturnedSet.state)).all()

@@ -14,6 +14,7 @@ from rtseg_daemon.cluster.ray_line import described
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import ClusterError
+from rtseg_daemon.ledger.bounded import on_disk
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job
@@ -104,13 +105,10 @@ def free_space(layout: Layout, minimum_gb: float) -> Iterator[Discrepancy]:
 
 def instances_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
     """Acknowledged objects whose file is gone or has another digest."""
-    query = select(Instance.id, Instance.path, Instance.sha256).where(
-        Instance.state != InstanceState.REMOVED, Instance.host == layout.host
-    )
     with reading(engine) as session:
-        rows = session.execute(query).all()
-    for number, path, digest in rows:
-        if problem := damage(layout.directory / path, digest):
+        rows = sorted(on_disk(session, Instance.id, Instance.path, Instance.sha256, Instance.host))
+    for number, path, digest, host in rows:
+        if host == layout.host and (problem := damage(layout.directory / path, digest)):
             yield Discrepancy("instance", f"instance {number}", image_problem(path, problem))
 
 
@@ -165,7 +163,7 @@ def not_compared(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
 def orphans(engine: Engine, layout: Layout, repair: bool) -> Iterator[Discrepancy]:
     """Files that the ledger does not know, and that no start takes up. Never acknowledged, or there twice."""
     with reading(engine) as session:
-        known = set(session.scalars(select(Instance.path).where(Instance.state != InstanceState.REMOVED)))
+        known = {path for (path,) in on_disk(session, Instance.path)}
         jobs = {str(number) for number in session.scalars(select(Job.id).where(Job.rtstruct_path.is_not(None)))}
     known |= {layout.relative(path) for path in (() if is_locked(layout) else unknown_files(engine, layout))}
     jobs |= {folder.name for folder in unknown_results(engine, layout)}
