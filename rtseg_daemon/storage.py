@@ -11,24 +11,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import StorageError
 
-FOLDERS = ("incoming", "series", "results", "returned", "backup", "quarantine", "engine-cache")
+SHARED_LOCK = "hosts/lock"
+"""Held by every daemon that shares the directory."""
+FOLDERS = ("series", "results", "returned", "backup", "quarantine", "engine-cache")
 
 
 @dataclass(frozen=True)
 class Layout:
     """Folders under `storage.directory`. All are 0700 and hold nothing named after a patient.
 
-    `host` is whose directory it is among several hosts that each have one, empty where there is one directory alone.
+    Args:
+        host: who writes to it, of several hosts. Empty where one works alone.
+        shared: whether all hosts have this one directory. What one alone writes to is then in a folder of its own.
     """
 
     directory: Path
     host: str = ""
+    shared: bool = False
+
+    @property
+    def own(self) -> Path:
+        """What no other host writes to."""
+        return self.directory / "hosts" / self.host if self.shared else self.directory
 
     @property
     def incoming(self) -> Path:
-        return self.directory / "incoming"
+        return self.own / "incoming"
 
     @property
     def series(self) -> Path:
@@ -58,11 +69,11 @@ class Layout:
     @property
     def viewer(self) -> Path:
         """Where the dashboard unpacks a CT. Its files have no name once they are open."""
-        return self.directory / "viewer"
+        return self.own / "viewer"
 
     @property
     def lock(self) -> Path:
-        return self.directory / "lock"
+        return self.own / "lock"
 
     @property
     def shelves(self) -> Path:
@@ -77,7 +88,7 @@ class Layout:
     @property
     def metrics(self) -> Path:
         """Numbers for a monitoring system."""
-        return self.directory / "metrics.prom"
+        return self.own / "metrics.prom"
 
     @property
     def restored(self) -> Path:
@@ -91,7 +102,7 @@ class Layout:
     def create(self) -> None:
         """Make the folders. Raises StorageError where that is not possible."""
         try:
-            for folder in (self.directory, *(self.directory / name for name in FOLDERS)):
+            for folder in (self.directory, *(self.directory / name for name in FOLDERS), self.own, self.incoming):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(
@@ -101,6 +112,10 @@ class Layout:
     def relative(self, path: Path) -> str:
         """`path` as the ledger stores it."""
         return path.relative_to(self.directory).as_posix()
+
+    def shown(self, path: str, host: str) -> str:
+        """Where a file of the ledger lies, for people and programs. Of another host: its name and the path there."""
+        return str(self.directory / path) if self.shared or host in ("", self.host) else f"{host}:{path}"
 
     def free_gb(self) -> float:
         """Free space in GB (10^9 bytes)."""
@@ -115,12 +130,24 @@ class Layout:
         return bool(os.statvfs(self.directory).f_flag & os.ST_RDONLY)
 
 
+def layout_of(config: Config) -> Layout:
+    """The storage directory of this daemon."""
+    return Layout(config.storage.directory, config.files_host, config.storage.shared)
+
+
 def lock_storage(layout: Layout, wait_seconds: float = 10.0) -> int:
     """Take the storage lock and return its file descriptor, which children inherit.
 
     The lock is free only when the supervisor and every child of it are gone. Raises StorageError after `wait_seconds`,
-    and at once where the lock's file cannot be written.
+    and at once where the lock's file cannot be written, or where another daemon thinks that it has the directory alone
+    or with others, and this one does not.
     """
+    if layout.shared:
+        _share(layout)
+    elif (layout.directory / "hosts").is_dir() and _taken(layout.directory / SHARED_LOCK, fcntl.LOCK_EX):
+        raise StorageError(
+            f"daemons of several hosts work on {layout.directory}; set storage.shared, or use another directory"
+        )
     try:
         descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
@@ -142,19 +169,34 @@ def lock_storage(layout: Layout, wait_seconds: float = 10.0) -> int:
             return descriptor
 
 
-def is_locked(layout: Layout) -> bool:
-    """Whether a daemon works on the storage now: rows that say so outlive one that was killed."""
+def _share(layout: Layout) -> None:
+    """Hold the directory together with others until this process ends. Raises StorageError where one has it alone."""
+    if _taken(layout.directory / "lock"):
+        raise StorageError(
+            f"a daemon works on {layout.directory} that has it for itself; set storage.shared there too, and restart it"
+        )
+    descriptor = os.open(layout.directory / SHARED_LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def _taken(lock: Path, mode: int = fcntl.LOCK_SH) -> bool:
+    """Whether somebody holds this lock so that it cannot be had in this mode."""
     try:
-        descriptor = os.open(layout.lock, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
         os.close(descriptor)
     return False
+
+
+def is_locked(layout: Layout) -> bool:
+    """Whether this host's daemon works on the storage now: rows that say so outlive one that was killed."""
+    return _taken(layout.lock)
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o600) -> None:

@@ -98,7 +98,7 @@ class World:
 
     def shape(self, job_id: int) -> dict[str, Any]:
         with reading(self.ledger) as session:
-            return views.job_detail(views.find_job(session, job_id), self.layout.directory)
+            return views.job_detail(views.find_job(session, job_id), self.layout.shown)
 
     def delivery(self, job_id: int = 1) -> dict[str, Any]:
         found: dict[str, Any] = self.shape(job_id)["deliveries"][0]

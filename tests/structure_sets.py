@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.uid import generate_uid
 
 from rtseg_daemon.anatomy.organ import Flag, Organ, Uncertainty
 from rtseg_daemon.anatomy.volume import Volume, bounding_box
@@ -130,3 +131,18 @@ def case_with_rings(folder: Path) -> Case:
 def destination(**wishes: Any) -> DestinationPeer:
     """A planning system that nobody calls."""
     return DestinationPeer(name="tps", ae_title="TPS", host="127.0.0.1", port=104, **wishes)
+
+
+def approved(ours: Dataset) -> Dataset:
+    """What a person saved: one organ renamed, one moved by 5 mm to the left, approved."""
+    by_a_person(ours)
+    ours.SOPInstanceUID = ours.file_meta.MediaStorageSOPInstanceUID = generate_uid(prefix=None)
+    ours.SeriesInstanceUID = generate_uid(prefix=None)
+    names = {int(roi.ROINumber): str(roi.ROIName) for roi in ours.StructureSetROISequence}
+    for roi in ours.StructureSetROISequence:
+        roi.ROIName = {"Brainstem": "Hirnstamm"}.get(str(roi.ROIName), roi.ROIName)
+    for item in ours.ROIContourSequence:
+        for contour in item.get("ContourSequence", []) if names[int(item.ReferencedROINumber)] == "SpinalCord" else []:
+            points = [float(value) for value in contour.ContourData]
+            contour.ContourData = [f"{v + 5.0:.2f}" if k % 3 == 0 else f"{v:.2f}" for k, v in enumerate(points)]
+    return ours

@@ -16,7 +16,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Forked:
         stdin: int,
         pass_fds: Sequence[int] = (),
         *,
+        env: Mapping[str, str] | None = None,
         place: str | None = None,
         log: int | None = None,
     ) -> None:
@@ -73,9 +74,14 @@ class Forked:
 
 
 @contextmanager
-def template(path: Path, environment: dict[str, str]) -> Iterator[Path]:
-    """A template process that listens at `path`, which is given; its children have `environment`."""
-    command = [sys.executable, "-m", "tests.template", str(path)]
+def template(
+    path: Path, environment: dict[str, str], within: Sequence[str] = (), also: Sequence[str] = ()
+) -> Iterator[Path]:
+    """A template process that listens at `path`, which is given; its children have `environment`.
+
+    `within` are words before its command, such as `ip netns exec NAME`; `also` are further modules that it imports.
+    """
+    command = [*within, sys.executable, "-m", "tests.template", str(path), *also]
     variables = os.environ | environment | {"STUB_TEMPLATE": str(path)}
     process = subprocess.Popen(command, env=variables, stdin=subprocess.PIPE)
     try:
@@ -90,9 +96,9 @@ def template(path: Path, environment: dict[str, str]) -> Iterator[Path]:
         process.stdin.close()
 
 
-def serve(path: Path) -> None:
+def serve(path: Path, also: Sequence[str] = ()) -> None:
     """Fork a child for every request, and tell its exit status when it has ended."""
-    for module in MODULES:
+    for module in (*MODULES, *also):
         importlib.import_module(module)
     reading_end, writing_end = os.pipe()
     os.set_blocking(writing_end, False)
@@ -154,4 +160,4 @@ def run(module: str, arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    serve(Path(sys.argv[1]))
+    serve(Path(sys.argv[1]), sys.argv[2:])

@@ -24,6 +24,7 @@ from rtseg_daemon.config.file import load_config
 from rtseg_daemon.ledger import views
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.supervision import processes
+from rtseg_daemon.storage import layout_of
 from tests.synthetic import write_series
 from tests.tiny import make_bundle
 
@@ -129,6 +130,7 @@ class Daemon:
     config: Path
     log: Path
     module: Sequence[str] = ("tests.stub",)
+    host: str = "127.0.0.1"
     environment: dict[str, str] = field(default_factory=dict)
     process: "subprocess.Popen[bytes] | None" = None
 
@@ -152,11 +154,11 @@ class Daemon:
         assert self.process is not None
         assert self.process.poll() is None, f"the daemon ended with {self.process.returncode}:\n{self.tail()}"
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", self.port)) != 0:
+            if probe.connect_ex((self.host, self.port)) != 0:
                 return False
         ae = AE(ae_title="PACS")
         ae.add_requested_context(Verification)
-        association = ae.associate("127.0.0.1", self.port, ae_title="RTSEG")
+        association = ae.associate(self.host, self.port, ae_title="RTSEG")
         if not association.is_established:
             return False
         association.release()
@@ -193,7 +195,7 @@ class Daemon:
         config = load_config(self.config)
         engine = open_ledger(config.database_url)
         with reading(engine) as session:
-            shapes = [views.job_shape(job, config.storage.directory) for job in views.all_jobs(session)]
+            shapes = [views.job_shape(job, layout_of(config).shown) for job in views.all_jobs(session)]
         engine.dispose()
         return shapes
 

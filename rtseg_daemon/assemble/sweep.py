@@ -32,7 +32,7 @@ from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.series import hold_series, last_instance_id, open_series
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.logs import log
-from rtseg_daemon.storage import Layout, damage
+from rtseg_daemon.storage import damage, layout_of
 from rtseg_daemon.stored import Files, OwnFiles, digested
 
 OVERTAKEN = "new slices of the series have come; it waits until the series is complete again"
@@ -43,7 +43,7 @@ SHELF = HeaderShelf()
 
 def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK, files: Files | None = None) -> None:
     """Look at every open series once. `now` is written into the ledger. `files` reads headers where images lie."""
-    files = files or OwnFiles(Layout(config.storage.directory))
+    files = files or OwnFiles(layout_of(config))
     with reading(engine) as session:
         ids = [series.id for series in open_series(session)]
     clock.forget_all_but(ids)

@@ -24,6 +24,7 @@ from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.ledger.events import person
 from rtseg_daemon.ledger.migrate import require_current
 from rtseg_daemon.ledger.sqlite_file import database_file
+from rtseg_daemon.storage import layout_of
 
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", envvar="RTSEG_CONFIG", help="The configuration file.", show_default=False)
@@ -68,6 +69,10 @@ class Open:
     @property
     def storage(self) -> Path:
         return self.config.storage.directory
+
+    def shown(self, path: str, host: str) -> str:
+        """Where a file of the ledger lies."""
+        return layout_of(self.config).shown(path, host)
 
 
 def require_config(path: Path | None) -> Config:

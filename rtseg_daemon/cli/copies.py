@@ -9,7 +9,7 @@ from rtseg_daemon.cli.common import AsJson, ConfigFile, open_existing, print_don
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import LedgerError
 from rtseg_daemon.ledger.sqlite_file import database_file
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import Layout, layout_of
 from rtseg_daemon.upkeep.backup import back_up, copy_ledger
 from rtseg_daemon.upkeep.restore import restore as restore_ledger
 
@@ -60,7 +60,7 @@ def restore(
     Example: rtseg-daemon restore /var/lib/rtseg/backup/rtseg-20260131T120000.db
     """
     settings = require_config(config)
-    done = restore_ledger(file, file_of(settings), Layout(settings.storage.directory))
+    done = restore_ledger(file, file_of(settings), layout_of(settings))
     kept = f"; the ledger before it is {done.set_aside}" if done.set_aside else ""
     shape = {
         "ledger": str(done.ledger),

@@ -37,7 +37,7 @@ def list_returned(config: ConfigFile = None, state: State = None, as_json: AsJso
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
         rows = returned.all_returned(session, state)
-        shapes = [returned_views.returned_shape(row, ledger.storage) for row in rows]
+        shapes = [returned_views.returned_shape(row, ledger.shown) for row in rows]
     if as_json:
         return print_json(shapes)
     columns = ("id", "state", "approval", "patient_id", "job", "rois", "measured", "counting", "received_at", "reasons")
@@ -57,7 +57,7 @@ def show(
     """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
-        shape = returned_views.returned_detail(session, returned.find_returned(session, set_id), ledger.storage)
+        shape = returned_views.returned_detail(session, returned.find_returned(session, set_id), ledger.shown)
     if as_json:
         return print_json(shape)
     print_facts({key: value for key, value in shape.items() if key not in ("contours", "events")})
@@ -121,13 +121,15 @@ def export(
 
     Example: rtseg-daemon feedback export --out sets/clinic
     """
-    # numpy and pydicom, which the other commands do not need
+    # numpy, pydicom and httpx, which the other commands do not need
+    from rtseg_daemon.cluster.place import files_of_command
     from rtseg_daemon.feedback import export as exporting
 
     ledger = open_existing(config)
     opened = exporting.open_key(key or out.resolve().parent / exporting.KEY_NAME)
-    desk = exporting.Desk(ledger.engine, ledger.config)
-    done = exporting.export(desk, out, opened, only or ledger.config.feedback.only, who(), dicom)
+    with files_of_command(ledger.config, ledger.engine) as files:
+        desk = exporting.Desk(ledger.engine, ledger.config, files)
+        done = exporting.export(desk, out, opened, only or ledger.config.feedback.only, who(), dicom)
     for line in done.left_out:
         typer.echo(line, err=True)
     shape = {"out": str(out), "key": str(opened.path)} | vars(done)

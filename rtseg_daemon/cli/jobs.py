@@ -1,5 +1,6 @@
 """`rtseg-daemon jobs ...`: see what was done, and decide about what waits for a person."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ def list_jobs(config: ConfigFile = None, state: State = None, shadow: Shadow = F
     """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
-        shapes = [views.job_shape(job, ledger.storage) for job in views.all_jobs(session, state, shadow=shadow)]
+        shapes = [views.job_shape(job, ledger.shown) for job in views.all_jobs(session, state, shadow=shadow)]
     if as_json:
         return print_json(shapes)
     columns = ("id", "state", "patient_id", "bundle", "route", "attempts", "updated_at", "error")
@@ -55,7 +56,7 @@ def show(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> N
     """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
-        shape = views.job_detail(views.find_job(session, job_id), ledger.storage)
+        shape = views.job_detail(views.find_job(session, job_id), ledger.shown)
     if as_json:
         return print_json(shape)
     nested = ("verdicts", "rois", "deliveries", "flags", "seconds")
@@ -141,7 +142,12 @@ def release(
     """
     if not why.strip():
         raise typer.BadParameter("say why", param_hint="--why")
-    tell(deciding.release(desk(config), job_id, why), as_json)
+    # httpx, which the other commands do not need
+    from rtseg_daemon.cluster.place import files_of_command
+
+    here = desk(config)
+    with files_of_command(here.config, here.engine) as files:
+        tell(deciding.release(replace(here, other_files=files), job_id, why), as_json)
 
 
 @app.command()

@@ -7,7 +7,7 @@ import typer
 
 from rtseg_daemon.cli.common import AsJson, ConfigFile, print_done, require_config
 from rtseg_daemon.cli.copies import file_of
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import layout_of
 from rtseg_daemon.upkeep.moving import move as move_ledger
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def move(
         if not as_json:
             print(f"{table}: {done} of {total}", file=sys.stderr)
 
-    done = move_ledger(file, to, Layout(settings.storage.directory), tell)
+    done = move_ledger(file, to, layout_of(settings), tell)
     shape = {"database": done.database, "rows": done.rows, "set_aside": str(done.set_aside)}
     line = (
         f"{sum(done.rows.values())} rows are in {done.database}, each compared with the file, which is now "

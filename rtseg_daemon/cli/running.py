@@ -11,7 +11,7 @@ from rtseg_daemon.errors import LedgerError
 from rtseg_daemon.ledger.loss import hindrance, loss
 from rtseg_daemon.one_thread import one_thread
 from rtseg_daemon.segment.engines.making import sentence
-from rtseg_daemon.storage import Layout, is_locked
+from rtseg_daemon.storage import is_locked, layout_of
 from rtseg_daemon.upkeep.doctor import YOUNG, examine
 from rtseg_daemon.upkeep.health import Observations, problems
 from rtseg_daemon.upkeep.standing import standing
@@ -43,7 +43,7 @@ def status(
     Example: rtseg-daemon status --check --json
     """
     settings = require_config(config)
-    layout = Layout(settings.storage.directory)
+    layout = layout_of(settings)
     running = is_locked(layout)
     try:
         shape = standing(open_existing(config).engine, settings, deep=check)

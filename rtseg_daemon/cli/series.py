@@ -56,7 +56,7 @@ def show(
     """
     ledger = open_existing(config)
     with reading(ledger.engine) as session:
-        shape = views.series_detail(views.find_series(session, name), ledger.storage)
+        shape = views.series_detail(views.find_series(session, name), ledger.shown)
     if as_json:
         return print_json(shape)
     print_facts({key: value for key, value in shape.items() if key not in ("instances", "quarantined")})

@@ -10,7 +10,7 @@ from typing import BinaryIO, Protocol
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from rtseg_daemon.cluster.exchange import SHA256
@@ -26,7 +26,10 @@ class Holdings(Protocol):
     """What this host has, and where it keeps what is brought. Called in threads."""
 
     def find(self, kind: str, number: int) -> Path | None:
-        """The file of this row of the ledger, if it lies here: `image` or `result`."""
+        """The file of this row of the ledger, if it lies here: `image`, `result` or `returned`."""
+
+    def beside(self, job_id: int) -> dict[str, Path]:
+        """What lies beside the structure set of a job that is at home here, by name. Empty for any other job."""
 
     def part(self, size: int) -> Path:
         """A new path on the results' disk to write `size` bytes to. Raises StorageError where there is no room."""
@@ -43,6 +46,17 @@ def exchange_app(holdings: Holdings) -> Starlette:
         path = await run_in_threadpool(holdings.find, kind, number)
         if path is None or not path.is_file():
             return PlainTextResponse(f"this host has no file of {kind[:12]} {number}", 404)
+        return FileResponse(path, media_type="application/octet-stream")
+
+    async def listed(request: Request) -> Response:
+        found = await run_in_threadpool(holdings.beside, request.path_params["job"])
+        return JSONResponse(await run_in_threadpool(lambda: [described(path) for path in found.values()]))
+
+    async def fetched_beside(request: Request) -> Response:
+        job_id, name = request.path_params["job"], request.path_params["name"]
+        path = (await run_in_threadpool(holdings.beside, job_id)).get(name)
+        if path is None:
+            return PlainTextResponse(f"this host has no such file beside the result of job {job_id}", 404)
         return FileResponse(path, media_type="application/octet-stream")
 
     async def brought(request: Request) -> Response:
@@ -73,9 +87,18 @@ def exchange_app(holdings: Holdings) -> Starlette:
     return Starlette(
         routes=[
             Route("/files/{kind}/{number:int}", fetched),
+            Route("/files/beside/{job:int}/{name}", fetched_beside),
+            Route("/results/{job:int}", listed),
             Route("/results/{job:int}/{token:int}/{name}", brought, methods=["PUT"]),
         ]
     )
+
+
+def described(path: Path) -> dict[str, str | int]:
+    """A file as another host needs to know it before it asks for it."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return {"name": path.name, "size": os.fstat(file.fileno()).st_size, "sha256": digest}
 
 
 async def written(pieces: AsyncIterator[bytes], part: Path, length: int) -> str:

@@ -1,6 +1,7 @@
 """Files fetched from and brought to other hosts: HTTPS, certificates on both sides, and a digest for every file."""
 
 import hashlib
+import json
 import logging
 import os
 import threading
@@ -18,6 +19,8 @@ from rtseg_daemon.errors import ExchangeError, HostAway, LeaseLost, StorageError
 from rtseg_daemon.stored import Stored
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # else it tells of every file
+MOST_LISTED_BYTES = 1 << 20
+"""Of a list of files. A result has a handful."""
 PIECE_BYTES = 1 << 20
 WAIT_SECONDS = 10.0
 """For a connection, and between two pieces of a file."""
@@ -49,6 +52,18 @@ class Exchange:
                 file.write(piece)
         if length > wanted.size or hashed.hexdigest() != wanted.sha256:
             raise ExchangeError(f"host {address} sent another file than {wanted.key} was; look at its disk")
+
+    def listed(self, address: str, job_id: int) -> list[Stored]:
+        """What lies beside the structure set of a job at home on the host `address`. Raises as `fetch` does."""
+        with self.asked("GET", address, f"/results/{job_id}") as answer:
+            told = read_bounded(answer, address)
+        try:
+            return [
+                Stored(f"beside/{job_id}/{one['name']}", "", str(one["sha256"]), int(one["size"]))
+                for one in json.loads(told)
+            ]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ExchangeError(f"host {address} answered what is no list of files; is it of this version?") from error
 
     def bring(self, address: str, job_id: int, token: int, path: Path) -> None:
         """Leave a file of a job's result at the host `address`. It is durable there when this returns.
@@ -96,3 +111,13 @@ class Exchange:
                 self._client = httpx.Client(verify=context, timeout=WAIT_SECONDS, trust_env=False)
                 self.stamp = stamp
             return self._client
+
+
+def read_bounded(answer: httpx.Response, address: str) -> bytes:
+    """A short answer. Raises ExchangeError for a long one."""
+    told = bytearray()
+    for piece in answer.iter_raw():
+        told += piece
+        if len(told) > MOST_LISTED_BYTES:
+            raise ExchangeError(f"host {address} answered what is no list of files; is it of this version?")
+    return bytes(told)

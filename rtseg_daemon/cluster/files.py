@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rtseg_daemon.cluster.exchange import Exchange
@@ -10,7 +10,7 @@ from rtseg_daemon.cluster.shelf import Shelf
 from rtseg_daemon.errors import ExchangeError, HostAway
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout
-from rtseg_daemon.stored import Stored
+from rtseg_daemon.stored import Stored, files_beside
 
 AT_ONCE = 4
 """Files that come at the same time: a long way between two hosts is waited for less often."""
@@ -47,6 +47,13 @@ class HostFiles:
         return [
             self.layout.directory / one.path if self.keeps(one.host) else self.shelf.place(one.sha256) for one in stored
         ]
+
+    def beside(self, host: str, job_id: int) -> dict[str, Path]:
+        """What lies beside the structure set of a job at home on `host`, by name. Raises as `at_hand` does."""
+        if self.keeps(host):
+            return files_beside(self.layout, job_id)
+        listed = [replace(one, host=host) for one in self.exchange.listed(self.address_of(host), job_id)]
+        return {one.key.rpartition("/")[2]: path for one, path in zip(listed, self.at_hand(listed), strict=True)}
 
     def keeps(self, host: str) -> bool:
         """Whether it is this host. What came from a time before hosts had names is."""

@@ -1,5 +1,10 @@
 """How a process of this host reads stored files, by what the configuration says of hosts."""
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sqlalchemy import Engine
 
 from rtseg_daemon.cluster.exchange import Exchange
@@ -9,16 +14,30 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import HostAway, StateError
 from rtseg_daemon.ledger import hosts
 from rtseg_daemon.ledger.engine import reading
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import layout_of
 from rtseg_daemon.stored import Files, OwnFiles
+
+COMMAND = "command-"
+"""How the names of shelves of commands begin."""
+
+
+@contextmanager
+def files_of_command(config: Config, engine: Engine) -> Iterator[Files]:
+    """Files for as long as one command runs. What was fetched for it goes with it."""
+    process = f"{COMMAND}{os.getpid()}"
+    try:
+        yield files_of(config, engine, process)
+    finally:
+        shutil.rmtree(layout_of(config).shelves / process, ignore_errors=True)
 
 
 def files_of(config: Config, engine: Engine, process: str) -> Files:
-    """Files of a host alone lie in its storage. Where there are several, those of others are fetched.
+    """Files of a host alone lie in its storage, and so do those of all hosts where they share one. Otherwise those of
+    others are fetched.
 
     `process` names the process among those of this host: each has a shelf of its own.
     """
-    layout, tls = Layout(config.storage.directory, config.files_host), config.cluster.tls
+    layout, tls = layout_of(config), config.cluster.tls
     if tls is None:
         return OwnFiles(layout)
 

@@ -15,6 +15,15 @@ PART = ".part"
 
 
 @dataclass(frozen=True)
+class Kept:
+    """A file on the shelf. `used_at`: nanoseconds since 1970."""
+
+    digest: str
+    size: int
+    used_at: int
+
+
+@dataclass(frozen=True)
 class Shelf:
     """A folder with a folder for each file, both named by its SHA-256: what a stage makes of it may lie beside it.
 
@@ -36,10 +45,11 @@ class Shelf:
         return self.folder / digest / digest
 
     def find(self, digest: str) -> Path | None:
-        """The file of this digest, or None. It counts as used now."""
+        """The file of this digest, or None. It counts as used now, which its folder's time tells and not its own."""
         path = self.place(digest)
         try:
-            os.utime(path)
+            path.stat()
+            os.utime(path.parent)
         except FileNotFoundError:
             return None
         return path
@@ -60,21 +70,21 @@ class Shelf:
 
         Raises StorageError where they would not fit beside these.
         """
-        there = sorted(self._files(), key=lambda one: one[1].st_mtime_ns)
-        total = sum(status.st_size for _, status in there) + size
-        for digest, status in there:
+        there = sorted(self._files(), key=lambda one: one.used_at)
+        total = sum(one.size for one in there) + size
+        for one in there:
             if total <= self.limit_bytes:
                 return
-            if digest not in needed:
-                shutil.rmtree(self.folder / digest, ignore_errors=True)
-                total -= status.st_size
+            if one.digest not in needed:
+                shutil.rmtree(self.folder / one.digest, ignore_errors=True)
+                total -= one.size
         if total > self.limit_bytes:
             raise StorageError(
                 f"files of other hosts need {total / 1e9:.1f} GB at once, and {self.limit_bytes / 1e9:.1f} GB are "
                 "theirs; raise cluster.cache_gb"
             )
 
-    def _files(self) -> Iterator[tuple[str, os.stat_result]]:
+    def _files(self) -> Iterator[Kept]:
         for path in self.folder.iterdir():
             with suppress(FileNotFoundError, NotADirectoryError):  # a file that is not whole yet
-                yield path.name, (path / path.name).stat()
+                yield Kept(path.name, (path / path.name).stat().st_size, path.stat().st_mtime_ns)

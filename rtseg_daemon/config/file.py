@@ -82,9 +82,19 @@ class Config(Section):
         return self.database.host_name or socket.gethostname()
 
     @property
+    def own_host(self) -> str | None:
+        """Whose jobs and processes are this daemon's own. None where the ledger is: a file on this machine."""
+        return None if self.database_url.startswith("sqlite") else self.host_name
+
+    @property
     def files_host(self) -> str:
-        """Whose the files are that this daemon receives and makes. Empty where no others are served."""
-        return "" if self.cluster.tls is None else self.host_name
+        """Whose the files are that this daemon receives and makes. Empty where it works alone."""
+        return self.host_name if self.cluster.tls is not None or self.storage.shared else ""
+
+    @property
+    def own_folder(self) -> Path:
+        """What this daemon alone writes to, also in a storage that several share."""
+        return self.storage.directory / "hosts" / self.host_name if self.storage.shared else self.storage.directory
 
     @property
     def destination_names(self) -> list[str]:
@@ -107,7 +117,7 @@ class Config(Section):
 
     @property
     def audit_file(self) -> Path:
-        return self.audit.file or self.storage.directory / "audit.log"
+        return self.audit.file or self.own_folder / "audit.log"
 
 
 def cross_check(config: Config) -> Iterator[tuple[Loc, str]]:
@@ -153,6 +163,10 @@ def contradictions(config: Config) -> Iterator[tuple[Loc, str]]:
         yield ("cluster", "tls"), "files go between hosts that share a ledger; name its PostgreSQL in database.url"
     for key, message in unusable_cluster(config.compute, config.cluster.tls is not None, config.database.url):
         yield ("compute", key), message
+    if config.storage.shared and config.database.url is None:
+        yield ("storage", "shared"), "several hosts need a ledger on a server; name its PostgreSQL in database.url"
+    if config.storage.shared and config.cluster.tls is not None:
+        yield ("storage", "shared"), "a storage that all hosts share needs no files sent; take cluster.tls out, or this"
     if config.feedback.poll and not config.query:
         yield ("feedback", "poll"), "there is nobody to ask; add a query peer under `query`, or say `poll: false`"
 

@@ -81,7 +81,14 @@ class Dicom(Section):
 
 
 class Storage(Section):
+    """Where images and results lie.
+
+    Args:
+        shared: whether several hosts have this one directory, as a file system that all of them mount.
+    """
+
     directory: Path = Path("/var/lib/rtseg")
+    shared: bool = False
     minimum_free_gb: Annotated[float, Field(ge=0)] = 5
     keep_days: Annotated[float, Field(gt=0)] = 14
 

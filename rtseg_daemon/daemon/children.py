@@ -182,7 +182,7 @@ def children_of(config: Config, config_file: Path, lock: int, visible: str | Non
     found.append(Child("deliverer", modules.deliverer, common, lock))
     if config.measures_contours:
         found.append(Child("feedback", modules.feedback, common, lock, WORKER_FROZEN_SECONDS))
-    if config.files_host:
+    if config.cluster.tls is not None:
         found.append(Child("files", modules.files, common, lock))
     if config.compute.cluster is not None:
         found.append(Child("launcher", modules.launcher, (*common, "--card", modules.card), lock))

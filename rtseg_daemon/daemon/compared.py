@@ -37,6 +37,8 @@ STORAGE = "(storage)"
 NO_NOTE = (
     "the storage holds what the ledger does not know (an older ledger was put back, or the machine stopped as it came)"
 )
+YOUNG_SECONDS = 3600.0
+"""In a storage that several hosts share, a file that is not in the ledger is left alone for so long."""
 REMEDY = (
     "have the PACS send again what came since the backup; decisions of people since then are lost, audit.log has them"
 )
@@ -45,7 +47,7 @@ REMEDY = (
 def compare_storage(engine: Engine, layout: Layout) -> None:
     """Enter what the ledger does not know, and tell people. Raises OSError and SQLAlchemyError."""
     note = restored_from(layout)
-    files = unknown_files(engine, layout)
+    files = [path for path in unknown_files(engine, layout) if not (layout.shared and is_young(path))]
     results = unknown_results(engine, layout)
     enter_returned(engine, layout)
     if files or results or note:
@@ -57,12 +59,22 @@ def compare_storage(engine: Engine, layout: Layout) -> None:
     layout.restored.unlink(missing_ok=True)
 
 
+def is_young(path: Path) -> bool:
+    """Whether another host may be about to enter a file that the ledger does not know yet."""
+    try:
+        return time.time() - path.stat().st_mtime < YOUNG_SECONDS
+    except FileNotFoundError:
+        return True
+
+
 def enter_returned(engine: Engine, layout: Layout) -> None:
     """Enter structure sets that came back and that the ledger does not know. They are looked into as if they came now.
 
     The machine may have stopped before one was acknowledged. Entering it then does no harm.
     """
     for path in unknown_returned(engine, layout):
+        if layout.shared and is_young(path):
+            continue
         with writing(engine) as session:
             set_id = enter_found(session, layout, path)
         log().warning("a structure set that came back was not in the ledger", returned_set=set_id)

@@ -11,11 +11,13 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from rtseg_daemon.cluster.place import files_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.feedback.looking import Desk
 from rtseg_daemon.feedback.loop import Loop
+from rtseg_daemon.ledger.duties import OnDuty, duty_owner
 from rtseg_daemon.ledger.engine import can_be_read, open_ledger
 from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.logs import configure, log
@@ -29,13 +31,15 @@ def work(config: Config, stop: threading.Event) -> None:
     """One set after the other until `stop`. Raises SQLAlchemyError where the ledger cannot be used at the start."""
     engine = open_ledger(config.database_url, existing=True)
     can_be_read(engine)
-    desk = Desk(engine, config)
-    loop = Loop(desk)
+    desk = Desk(engine, config, files_of(config, engine, "feedback"))
+    owner, alone = duty_owner("feedback", config.host_name), engine.dialect.name == "sqlite"
+    loop = Loop(desk, compares=OnDuty(engine, "compare candidates", owner, alone=alone))
     if config.feedback.poll:
         # pynetdicom, which only a process needs that asks query peers
         from rtseg_daemon.feedback.polling import Poll
 
-        Poll(desk, stop).start()
+        duty = OnDuty(engine, "poll for structure sets", owner, alone=alone)
+        Poll(desk, stop, duty=duty).start()
     show_life(lambda: can_be_read(engine))
     while not stop.is_set():
         try:
@@ -44,6 +48,7 @@ def work(config: Config, stop: threading.Event) -> None:
         except (SQLAlchemyError, OSError) as error:
             log().error("what came back cannot be worked on now; trying again", exc_info=error)
             stop.wait(TROUBLE_SECONDS)
+    loop.lay_down()
     engine.dispose()
 
 

@@ -24,7 +24,7 @@ from rtseg_daemon.dicom.tls import ServerTls
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.engine import can_be_read, open_ledger
 from rtseg_daemon.logs import configure
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import layout_of
 
 GOODBYE_SECONDS = 5
 """For a file on its way when the daemon stops."""
@@ -69,7 +69,7 @@ def give(config_file: Path, stop: threading.Event) -> None:
     if tls is None:
         raise ConfigError("cluster.tls is not there; without certificates no host gives files to another")
     engine = open_ledger(config.database_url, existing=True)
-    holdings = LedgerHoldings(engine, Layout(config.storage.directory), config.host_name)
+    holdings = LedgerHoldings(engine, layout_of(config), config.host_name)
     show_life(lambda: can_be_read(engine))
     listener = listening(config.cluster.host, config.cluster.port, "the server of files")
     asyncio.run(answer(Server(settings(holdings, tls)), listener, stop))

@@ -36,7 +36,7 @@ from rtseg_daemon.receive.intake import Intake
 from rtseg_daemon.receive.listener import Listener, ListeningSocket, open_port
 from rtseg_daemon.receive.session import Reception
 from rtseg_daemon.receive.store import ObjectStore
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import layout_of
 
 DRAIN_SECONDS = 10.0
 SWITCH_SECONDS = 0.0005
@@ -71,7 +71,7 @@ def receive(config: Config, stop: threading.Event, show: Callable[[Callable[[], 
     os.umask(0o077)
     sys.setswitchinterval(SWITCH_SECONDS)
     engine = open_ledger(config.database_url, existing=True)
-    store = ObjectStore(Layout(config.storage.directory, config.files_host))
+    store = ObjectStore(layout_of(config))
     left = store.clear_incoming()
     with writing(engine) as session:
         died = resume_listening(session, host=config.files_host, pid=os.getpid())

@@ -170,11 +170,22 @@ def register_host(engine: Engine, config: Config, layout: Layout) -> None:
     Raises LedgerError where another one works under this name, or could not get this one's files.
     """
     if engine.dialect.name == "postgresql":
-        address = config.cluster.shown_address if config.files_host else ""
+        address = address_of(config)
         with writing(engine) as session:
             hosts.register(
-                session, config.host_name, storage=identity_of(layout), version=version("rtseg-daemon"), address=address
+                session,
+                config.host_name,
+                storage=identity_of(layout),
+                version=version("rtseg-daemon"),
+                address=address,
             )
+
+
+def address_of(config: Config) -> str:
+    """Where other hosts get this one's files, empty where they cannot."""
+    if config.storage.shared:
+        return hosts.SHARED
+    return config.cluster.shown_address if config.cluster.tls is not None else ""
 
 
 def refuse_to_forget(layout: Layout, ledger: str) -> None:

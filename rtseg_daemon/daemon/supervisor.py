@@ -37,7 +37,7 @@ from rtseg_daemon.ledger.leases import is_of_host
 from rtseg_daemon.ledger.loss import LedgerLost, hindrance, loss
 from rtseg_daemon.ledger.orphans import expired, requeue_own, take_up_expired, worker_lost
 from rtseg_daemon.logs import configure, log
-from rtseg_daemon.storage import Layout, lock_storage
+from rtseg_daemon.storage import layout_of, lock_storage
 from rtseg_daemon.upkeep import audit_trail
 from rtseg_daemon.upkeep.audit_messages import Trail
 from rtseg_daemon.upkeep.canaries import admitted
@@ -85,7 +85,7 @@ def serve(config_file: Path, modules: Modules = Modules()) -> int:
 
 def run(config: Config, config_file: Path, modules: Modules, stop: threading.Event, direct: DirectAlarms) -> int:
     """From the start to the end of everything that `serve` runs. Raises as it does."""
-    layout = Layout(config.storage.directory, config.files_host)
+    layout = layout_of(config)
     layout.create()
     bundles = list(routed_bundles(config))
     check_shadows(config)
@@ -108,10 +108,10 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
         layout,
         engine,
         receiver_pid=lambda: children[0].pid,
-        duty_owner="" if engine.dialect.name == "sqlite" else duty_owner("supervisor", config.host_name),
+        duty_owner="" if config.own_host is None else duty_owner("supervisor", config.own_host),
         files=files_of(config, engine, "supervisor"),
     )
-    audit_trail.note_start(upkeep.engine, config_file, Trail(config.audit_file), time.time())
+    audit_trail.note_start(upkeep.engine, config_file, Trail(config.audit_file), time.time(), config.own_host)
     log().info(
         "started",
         bundles=[f"{bundle.name} {bundle.version}" for bundle in bundles],
@@ -151,19 +151,15 @@ class Supervisor:
             self.ledger.place = "the database server of database.url (down? full? network?)"
         timeout = self.upkeep.config.jobs.timeout_seconds
         self.watch = Watch(timeout, stall_seconds=max(60.0, timeout / 3))
+        self.own_host = self.upkeep.config.own_host
         self.housekeeper = Housekeeper(self.upkeep, chores_for(self.upkeep.config))
-
-    @property
-    def own_host(self) -> str | None:
-        """Whose jobs and processes are this daemon's own. None where the ledger is: a file on this machine."""
-        return None if self.upkeep.engine.dialect.name == "sqlite" else self.upkeep.config.host_name
 
     def run(self) -> None:
         """Startup, main loop, shutdown. Raises LedgerLost where the ledger is gone, damaged or another daemon's."""
         with writing(self.upkeep.engine) as session:
             supervision.forget_processes(session, self.own_host)
             requeue_own(session, self.own_host)
-            supervision.note_pulse(session, self.pulse())
+            supervision.note_pulse(session, self.pulse(), self.own_host)
         self.housekeeper.start()
         if self.upkeep.config.query:
             # pynetdicom: 8 MB that only a supervisor needs that asks a PACS
@@ -274,7 +270,7 @@ class Supervisor:
     def _note_pulse(self) -> None:
         """Say for `status` how everything is. This also finds out that the ledger cannot be written."""
         with writing(self.upkeep.engine) as session:
-            supervision.note_pulse(session, self.pulse())
+            supervision.note_pulse(session, self.pulse(), self.own_host)
             if self.own_host is not None:
                 hosts.show(session, self.own_host)
         self.ledger.used()

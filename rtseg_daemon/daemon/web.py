@@ -14,12 +14,13 @@ from pathlib import Path
 import uvicorn
 from sqlalchemy import Engine
 
+from rtseg_daemon.cluster.place import files_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.http import Server, answer, exit_status, listening
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.ledger.engine import be_impatient, can_be_read, open_ledger
 from rtseg_daemon.logs import configure
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import layout_of
 from rtseg_daemon.web.app import make_app
 from rtseg_daemon.web.place import Place
 from rtseg_daemon.web.safety.connections import Bounded, BoundedByProxy, Loop
@@ -94,7 +95,13 @@ def show(config_file: Path, stop: threading.Event) -> None:
     """Show the dashboard until `stop`. Raises what `exit_status` knows."""
     config = load_config(config_file)
     configure(config.logging, "web")
-    place = Place(config, Layout(config.storage.directory), opened(config))
+    engine = opened(config)
+    place = Place(
+        config,
+        layout_of(config),
+        engine,
+        other_files=files_of(config, engine, "web"),
+    )
     listener = listening(config.web.host, config.web.port, "the dashboard")
     with asyncio.Runner(loop_factory=Loop) as runner:
         runner.run(serve(place, listener, stop))

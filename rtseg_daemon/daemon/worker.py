@@ -23,7 +23,7 @@ from rtseg_daemon.ledger.hosts import is_draining
 from rtseg_daemon.ledger.leases import Lease, lease_of, new_owner
 from rtseg_daemon.ledger.wake import JOBS, Bell
 from rtseg_daemon.logs import configure, log
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import layout_of
 from rtseg_daemon.versions import stamp
 from rtseg_daemon.work.job import Desk, run_job
 from rtseg_daemon.work.loaded import Loaded
@@ -119,7 +119,7 @@ def claim(desk: Desk, permit: Permit = ALWAYS) -> Lease | None:
 def desk_of(config: Config, name: str, device: str, owner: str | None = None) -> Desk:
     """What the worker `name` on `device` works with, and leases jobs as `owner`. Nothing is loaded yet."""
     compute = config.compute.model_copy(update={"device": device})
-    loaded = Loaded(compute, Layout(config.storage.directory).engine_cache)
+    loaded = Loaded(compute, layout_of(config).engine_cache)
     engine = open_ledger(config.database_url, existing=True)
     files = files_of(config, engine, name)
     return Desk(engine, config, loaded, owner or new_owner(name, config.host_name), files)
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = load_config(options.config)
     configure(config.logging, options.name)
     stop = follow_supervisor()
-    show_life(Layout(config.storage.directory).free_bytes)  # the supervisor times the steps of a job by themselves
+    show_life(layout_of(config).free_bytes)  # the supervisor times the steps of a job by themselves
     permit = ALWAYS if config.compute.cluster is None else WhileRayRests()
     work(desk_of(config, options.name, options.device), stop, permit)
 

@@ -40,7 +40,7 @@ from rtseg_daemon.ledger.schema import Delivery
 from rtseg_daemon.ledger.superseding import refuse_unsendable
 from rtseg_daemon.ledger.wake import DELIVERIES, Bell
 from rtseg_daemon.logs import log
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import layout_of
 from rtseg_daemon.stored import Files, OwnFiles
 
 IDLE_SECONDS = 0.5
@@ -66,7 +66,7 @@ class Courier(threading.Thread):
         super().__init__(name=f"courier-{destination.name}", daemon=True)
         self.engine = engine
         self.settings = config.delivery
-        self.files = files or OwnFiles(Layout(config.storage.directory))
+        self.files = files or OwnFiles(layout_of(config))
         self.destination = destination
         self.duty = duty or OnDuty(engine, f"deliver to {destination.name}", "", alone=True)
         self.duty_token: int | None = None

@@ -6,7 +6,6 @@ What is measured outlives the files, so that a comparison over months needs none
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sqlalchemy import and_, exists, or_, select
@@ -26,10 +25,9 @@ from rtseg_daemon.ledger.schema import Job, Series
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.rtstruct.reading import read_structures
 from rtseg_daemon.storage import damage
+from rtseg_daemon.stored import Stored, result, returned
 
 RESULTS = (JobState.SEGMENTED, JobState.DELIVERING, JobState.DELIVERED, JobState.HELD)
-File = tuple[Path, str]
-"""Path and SHA-256."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +50,8 @@ class Plan:
 
     due: Due
     geometry: Geometry | None
-    file: File
-    other: File
+    file: Stored
+    other: Stored
     organs: Mapping[str, int | None]
 
 
@@ -66,7 +64,7 @@ def measure_one(desk: Desk) -> bool:
         return False
     found, trouble = {}, ""
     try:
-        found = dict(measured(plan))
+        found = dict(measured(desk, plan))
     except StructureSetError as error:
         trouble = str(error)
     with writing(desk.engine) as session:
@@ -144,20 +142,20 @@ def is_due(session: Session, due: Due) -> bool:
 def planned(desk: Desk, session: Session, due: Due) -> Plan:
     """Files, grid and organs of a pair. The grid is kept: a contour may be approved after the images are gone."""
     job = session.get_one(Job, due.job_id)
-    known.keep_geometry(session, desk.layout, job.series_id)
+    known.keep_geometry(session, desk.files, job.series_id)
     session.flush()
-    geometry = known.geometry_for(session, desk.layout, job.series_id, job.last_instance_id)
+    geometry = known.geometry_for(session, desk.files, job.series_id, job.last_instance_id, fetch=False)
     organs: dict[str, int | None]
     if due.other_job_id is not None:
         other = session.get_one(Job, due.other_job_id)
         organs = dict.fromkeys(sorted(contoured(job) & contoured(other)))
-        file = file_of(desk, other)
+        file = result(other)
     else:
-        returned = session.get_one(ReturnedSet, due.returned_set_id)
-        rois = [roi for roi in returned.rois if roi.counts and roi.organ in contoured(job)]
+        answer = session.get_one(ReturnedSet, due.returned_set_id)
+        rois = [roi for roi in answer.rois if roi.counts and roi.organ in contoured(job)]
         organs = {str(roi.organ): roi.number for roi in rois}
-        file = desk.layout.directory / returned.path, returned.sha256
-    return Plan(due, geometry, file_of(desk, job), file, organs)
+        file = returned(answer)
+    return Plan(due, geometry, result(job), file, organs)
 
 
 def contoured(job: Job) -> set[str]:
@@ -165,18 +163,14 @@ def contoured(job: Job) -> set[str]:
     return {str(roi["name"]) for roi in job.rois}
 
 
-def file_of(desk: Desk, job: Job) -> File:
-    return desk.layout.directory / str(job.rtstruct_path), job.rtstruct_sha256 or ""
-
-
-def measured(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
+def measured(desk: Desk, plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
     """(organ, difference) of every organ that either has. Raises StructureSetError where a file is gone or altered."""
-    ours = our_result(*plan.file, plan.geometry)
+    ours = our_result(*desk.file(plan.file), plan.geometry)
     if plan.due.other_job_id is not None:
-        result = our_result(*plan.other, plan.geometry)
-        others = {organ: result.organ(organ) for organ in plan.organs}
+        theirs_of = our_result(*desk.file(plan.other), plan.geometry)
+        others = {organ: theirs_of.organ(organ) for organ in plan.organs}
     else:
-        others = dict(approved(plan, ours.geometry))
+        others = dict(approved(desk, plan, ours.geometry))
     for organ, theirs in others.items():
         one = ours.organ(organ)
         if one is None and theirs is None:
@@ -191,9 +185,9 @@ def figures(ours: Ours, organ: str, one: Drawn | None, theirs: Drawn | None) -> 
     return difference(*masks, ours.geometry.grid, organ, contours).shape()
 
 
-def approved(plan: Plan, geometry: Geometry) -> Iterator[tuple[str, Drawn]]:
+def approved(desk: Desk, plan: Plan, geometry: Geometry) -> Iterator[tuple[str, Drawn]]:
     """The approved contours of a returned set that fit the CT, by organ."""
-    path, sha256 = plan.other
+    path, sha256 = desk.file(plan.other)
     if problem := damage(path, sha256):
         raise StructureSetError(f"the structure set that came back {problem}; nothing can be measured against it")
     structures = {one.number: one for one in read_structures(path)}

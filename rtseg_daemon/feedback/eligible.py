@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session, joinedload
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet
 from rtseg_daemon.ledger.series import kept_instances
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.stored import Stored, image, returned
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,7 @@ class Contour:
     """One approved contour that counts: the file and the number of its ROI, and whether it was left as we sent it."""
 
     organ: str
-    file: Path
-    sha256: str
+    file: Stored
     number: int
     untouched: bool
 
@@ -29,13 +28,13 @@ class Wanted:
     """One case that may be learned from.
 
     Args:
-        files: its images and their digests, empty where retention has removed them.
+        files: its images, empty where retention has removed them.
     """
 
     series_id: int
     series_uid: str
     patient_id: str
-    files: tuple[tuple[Path, str], ...]
+    files: tuple[Stored, ...]
     contours: tuple[Contour, ...]
 
     @property
@@ -45,7 +44,7 @@ class Wanted:
     @property
     def state(self) -> str:
         """The same for the same contours."""
-        return repr(sorted((one.organ, one.sha256, one.number, one.untouched) for one in self.contours))
+        return repr(sorted((one.organ, one.file.sha256, one.number, one.untouched) for one in self.contours))
 
 
 def consenting(path: Path | None) -> frozenset[str] | None:
@@ -62,7 +61,7 @@ def consenting(path: Path | None) -> frozenset[str] | None:
     return frozenset(line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#"))
 
 
-def wanted(session: Session, layout: Layout, only: Collection[str] | None) -> tuple[list[Wanted], list[str]]:
+def wanted(session: Session, only: Collection[str] | None) -> tuple[list[Wanted], list[str]]:
     """The cases, and a line for each case that is left out and why. No line names a patient."""
     counting = select(ReturnedRoi.set_id).where(ReturnedRoi.counts, ReturnedRoi.organ.is_not(None))
     query = (
@@ -80,7 +79,7 @@ def wanted(session: Session, layout: Layout, only: Collection[str] | None) -> tu
         if reason:
             left_out.append(f"series {series_id}: {reason}")
         else:
-            found.append(case_of(session, layout, rows))
+            found.append(case_of(session, rows))
     return found, left_out
 
 
@@ -102,7 +101,7 @@ def is_untouched(roi: ReturnedRoi) -> bool:
     return bool((roi.difference or {}).get("untouched_whole"))
 
 
-def case_of(session: Session, layout: Layout, rows: Sequence[ReturnedSet]) -> Wanted:
+def case_of(session: Session, rows: Sequence[ReturnedSet]) -> Wanted:
     """One case with its files."""
     series = rows[0].series
     assert series is not None
@@ -110,7 +109,7 @@ def case_of(session: Session, layout: Layout, rows: Sequence[ReturnedSet]) -> Wa
     up_to = job.last_instance_id if job is not None else None
     instances = kept_instances(session, series.id, up_to=up_to)
     contours = [
-        Contour(str(roi.organ), layout.directory / row.path, row.sha256, roi.number, is_untouched(roi))
+        Contour(str(roi.organ), returned(row), roi.number, is_untouched(roi))
         for row in rows
         for roi in row.rois
         if roi.counts and roi.organ is not None
@@ -119,6 +118,6 @@ def case_of(session: Session, layout: Layout, rows: Sequence[ReturnedSet]) -> Wa
         series.id,
         series.series_instance_uid,
         series.patient_id,
-        tuple((layout.directory / one.path, one.sha256) for one in instances),
+        tuple(image(one) for one in instances),
         tuple(contours),
     )

@@ -11,16 +11,17 @@ from pathlib import Path
 
 from rtseg_daemon.ct.geometry import geometry_of
 from rtseg_daemon.dicom.files import text
-from rtseg_daemon.errors import FeedbackError, SeriesError
+from rtseg_daemon.errors import ExchangeError, FeedbackError, SeriesError, StorageError
 from rtseg_daemon.feedback import deidentify
 from rtseg_daemon.feedback.eligible import Wanted, consenting, wanted
 from rtseg_daemon.feedback.looking import Desk
 from rtseg_daemon.feedback.patient_key import NAME as KEY_NAME
 from rtseg_daemon.feedback.patient_key import PatientKey, open_key
-from rtseg_daemon.feedback.training_case import Entry, case_name, masks_of, read_ct, write_case
+from rtseg_daemon.feedback.training_case import Entry, case_name, here, masks_of, read_ct, write_case
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.storage import write_durably
+from rtseg_daemon.stored import Files, Stored, digested
 
 __all__ = ["KEY_NAME", "Desk", "Exported", "export", "open_key"]
 
@@ -66,7 +67,7 @@ def export(desk: Desk, out: Path, key: PatientKey, only: Path | None, who: str, 
     out.mkdir(mode=0o700, parents=True, exist_ok=True)
     entries = earlier(out, key)
     with reading(desk.engine) as session:
-        cases, left_out = wanted(session, desk.layout, agreed)
+        cases, left_out = wanted(session, agreed)
     done = Exported(left_out=left_out)
     now: dict[str, Entry] = {}
     for case in cases:
@@ -77,14 +78,15 @@ def export(desk: Desk, out: Path, key: PatientKey, only: Path | None, who: str, 
             done.kept.append(name)
             continue
         try:
-            now[name] = made(case, name, out, key)
+            now[name] = made(case, desk.files, name, out, key)
             if dicom is not None:
-                write_dicom(case, dicom / name, key, desk.largest_bytes)
+                write_dicom(case, desk, dicom / name, key)
             done.added.append(name)
         except FeedbackError as error:
             done.left_out.append(f"series {case.series_id}: {error}")
             continue
-        key.record(out, name, case.patient_id, case.series_uid, [str(one.file) for one in case.contours])
+        drawn_in = [desk.layout.shown(one.file.path, one.file.host) for one in case.contours]
+        key.record(out, name, case.patient_id, case.series_uid, drawn_in)
     done.removed = sorted(entries.keys() - now.keys())
     for name in done.removed:
         key.forget(out, name)
@@ -121,10 +123,10 @@ def earlier(out: Path, key: PatientKey) -> dict[str, Entry]:
     return {str(entry["name"]): entry for entry in cases}
 
 
-def made(case: Wanted, name: str, out: Path, key: PatientKey) -> Entry:
+def made(case: Wanted, files: Files, name: str, out: Path, key: PatientKey) -> Entry:
     """Write one case. Raises FeedbackError where its images or contours cannot be used."""
-    series = read_ct(case)
-    masks = masks_of(case, geometry_of(series))
+    series = read_ct(case, files)
+    masks = masks_of(case, files, geometry_of(series))
     entry = write_case(name, series.volume, masks, out)
     facts = {"position": text(series.header, "PatientPosition"), "manufacturer": text(series.header, "Manufacturer")}
     return entry | {
@@ -136,21 +138,21 @@ def made(case: Wanted, name: str, out: Path, key: PatientKey) -> Entry:
     }
 
 
-def write_dicom(case: Wanted, folder: Path, key: PatientKey, largest_bytes: int) -> None:
+def write_dicom(case: Wanted, desk: Desk, folder: Path, key: PatientKey) -> None:
     """The images and structure sets of a case without whose they are. Raises FeedbackError for what cannot be read."""
     patient = deidentify.Patient(key, case.patient_id)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(mode=0o700, parents=True)
-    sets: dict[Path, dict[int, str]] = {}
+    sets: dict[Stored, dict[int, str]] = {}
     for contour in case.contours:
         sets.setdefault(contour.file, {})[contour.number] = contour.organ
     try:
-        for number, (path, _) in enumerate(case.files, 1):
+        for number, (path, _) in enumerate(digested(desk.files, case.files), 1):
             deidentify.write(deidentify.image(path, patient), folder / f"CT{number:04d}.dcm")
-        for number, (path, organs) in enumerate(sets.items(), 1):
-            found = deidentify.structure_set(path, patient, organs, largest_bytes)
+        for number, (file, organs) in enumerate(sets.items(), 1):
+            found = deidentify.structure_set(here(desk.files, file)[0], patient, organs, desk.largest_bytes)
             deidentify.write(found, folder / f"RS{number}.dcm")
-    except SeriesError as error:
+    except (SeriesError, ExchangeError, StorageError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise FeedbackError(str(error)) from error
 

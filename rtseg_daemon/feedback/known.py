@@ -15,7 +15,7 @@ from rtseg_daemon.ledger.feedback_tables import RoiName, SeriesGeometry
 from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.states import ARRIVED, InstanceState, JobState
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.stored import Files, image
 
 ASKED_AT_ONCE = 500
 MOST_IMAGES = 20_000
@@ -23,7 +23,7 @@ MOST_IMAGES = 20_000
 OF_A_SERIES = (InstanceState.KEPT, InstanceState.REMOVED)
 
 
-def candidates(session: Session, layout: Layout, said: Said) -> list[Candidate]:
+def candidates(session: Session, files: Files, said: Said) -> list[Candidate]:
     """Every series that the set names by an image, by its UID, or by its frame of reference."""
     numbers = series_of_images(session, said.drawn.keys() | said.listed)
     named = select(Series.id).where(Series.series_instance_uid.in_(list(said.series)[:ASKED_AT_ONCE]))
@@ -33,7 +33,7 @@ def candidates(session: Session, layout: Layout, said: Said) -> list[Candidate]:
         if said.patient_id:  # many series may have none
             near = near | (Series.patient_id == said.patient_id)
         numbers = set(session.scalars(select(Series.id).where(near)))
-    return [candidate(session, layout, session.get_one(Series, number)) for number in sorted(numbers)]
+    return [candidate(session, files, session.get_one(Series, number)) for number in sorted(numbers)]
 
 
 def series_of_images(session: Session, uids: Collection[str]) -> set[int]:
@@ -52,9 +52,9 @@ def batches(uids: Collection[str], most: int) -> Iterator[list[str]]:
         yield some
 
 
-def candidate(session: Session, layout: Layout, series: Series) -> Candidate:
+def candidate(session: Session, files: Files, series: Series) -> Candidate:
     """One series as far as pairing asks."""
-    geometry = geometry_for(session, layout, series.id)
+    geometry = geometry_for(session, files, series.id)
     images = select(Instance.sop_instance_uid).where(Instance.series_id == series.id, Instance.state.in_(OF_A_SERIES))
     contoured = select(Job.id).where(Job.series_id == series.id, Job.rtstruct_path.is_not(None), ~Job.shadow).limit(1)
     return Candidate(
@@ -69,11 +69,12 @@ def candidate(session: Session, layout: Layout, series: Series) -> Candidate:
 
 
 def geometry_for(
-    session: Session, layout: Layout, series_id: int, last_instance_id: int | None = None
+    session: Session, files: Files, series_id: int, last_instance_id: int | None = None, *, fetch: bool = True
 ) -> Geometry | None:
     """The geometry of a series, of the images of one job or the newest, from the ledger or else from its files.
 
-    None where neither has it: it was contoured by an earlier version, and its images are removed.
+    None where neither has it: it was contoured by an earlier version, and its images are removed. Files of other hosts
+    are asked for with `fetch` alone, since no transaction that writes may wait for a host.
     """
     query = select(SeriesGeometry).where(SeriesGeometry.series_id == series_id)
     if last_instance_id is not None:
@@ -81,19 +82,21 @@ def geometry_for(
     row = session.scalars(query.order_by(SeriesGeometry.last_instance_id.desc()).limit(1)).one_or_none()
     if row is not None:
         return Geometry.of_document(row.geometry)
-    files = [layout.directory / one.path for one in kept_instances(session, series_id, up_to=last_instance_id)]
+    stored = [image(one) for one in kept_instances(session, series_id, up_to=last_instance_id)]
+    if not fetch and not all(files.keeps(one.host) for one in stored):
+        return None
     try:
-        return geometry_of_files(files) if files else None
+        return geometry_of_files(files.at_hand(stored)) if stored else None
     except SeriesError:
         return None
 
 
-def keep_geometry(session: Session, layout: Layout, series_id: int) -> None:
+def keep_geometry(session: Session, files: Files, series_id: int) -> None:
     """Enter the geometry that each result of a series was made on, where only its files have it: they will go."""
     jobs = select(Job.last_instance_id).where(Job.series_id == series_id, Job.rtstruct_path.is_not(None)).distinct()
     for last in session.scalars(jobs).all():
         if session.get(SeriesGeometry, (series_id, last)) is None:
-            found = geometry_for(session, layout, series_id, last)
+            found = geometry_for(session, files, series_id, last, fetch=False)
             if found is not None:
                 session.add(SeriesGeometry(series_id=series_id, last_instance_id=last, geometry=found.document()))
 

@@ -23,7 +23,8 @@ from rtseg_daemon.ledger.moves import move_returned
 from rtseg_daemon.ledger.returned import find_returned
 from rtseg_daemon.ledger.states import Approval, ReturnedState
 from rtseg_daemon.logs import log
-from rtseg_daemon.storage import Layout, damage
+from rtseg_daemon.storage import Layout, damage, layout_of
+from rtseg_daemon.stored import Files, OwnFiles, Stored, digested
 
 DAY_SECONDS = 86400.0
 ALARM = "feedback"
@@ -35,10 +36,20 @@ class Desk:
 
     engine: Engine
     config: Config
+    other_files: Files | None = None
+    """Reads files of other hosts too. None where this host is alone."""
+
+    @property
+    def files(self) -> Files:
+        return self.other_files or OwnFiles(self.layout)
+
+    def file(self, stored: Stored) -> tuple[Path, str]:
+        """Path and SHA-256 of a stored file. Raises HostAway where the host that has it does not answer."""
+        return digested(self.files, [stored])[0]
 
     @property
     def layout(self) -> Layout:
-        return Layout(self.config.storage.directory)
+        return layout_of(self.config)
 
     @property
     def largest_bytes(self) -> int:
@@ -55,7 +66,7 @@ def look_at(desk: Desk, set_id: int) -> ReturnedState:
     except StructureSetError as error:
         return hold_apart(desk, set_id, str(error))
     with reading(desk.engine) as session:
-        pairing = paired(said, known.candidates(session, desk.layout, said))
+        pairing = paired(said, known.candidates(session, desk.files, said))
     with writing(desk.engine) as session:
         state = settle(desk, session, find_returned(session, set_id), said, pairing)
     log().info("a returned structure set was looked at", returned_set=set_id, state=str(state))
@@ -96,7 +107,7 @@ def settle(desk: Desk, session: Session, row: ReturnedSet, said: Said, pairing: 
             raise_alarm(session, ALARM, f"returned:{row.id}:patient", message)
         return move(session, row, ReturnedState.APART, *pairing.reasons)
     row.series_id = pairing.series_id
-    keep_geometry(session, desk.layout, pairing.series_id)
+    keep_geometry(session, desk.files, pairing.series_id)
     answer = answered(known.results(session, pairing.series_id), row.received_at)
     name_rois(session, desk.config, row, answer)
     state, reasons = next_state(row, answer, desk.config.feedback.days, time.time())

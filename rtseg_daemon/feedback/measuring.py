@@ -1,7 +1,6 @@
 """A paired structure set is named and measured, and its case is counted anew."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -23,15 +22,16 @@ from rtseg_daemon.ledger.returned import find_returned
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import ReturnedState
 from rtseg_daemon.logs import log
+from rtseg_daemon.stored import Stored, result
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be measured: the ROIs in the order of the file, and file, digest and grid of each result of ours."""
+    """What is to be measured: the ROIs in the order of the file, and the file and the grid of each result of ours."""
 
     row: ReturnedSet
     tasks: tuple[Task, ...]
-    files: dict[int, tuple[Path, str, Geometry | None]]
+    files: dict[int, tuple[Stored, Geometry | None]]
     explained_at: float
     """When a person last explained a name."""
 
@@ -49,7 +49,7 @@ def measure(desk: Desk, set_id: int) -> ReturnedState:
         return hold_apart(desk, set_id, "no result of ours is known to be delivered for its series any more")
     try:
         said = read(desk, plan.row, desk.layout.directory / plan.row.path)
-        results = {job_id: our_result(*files) for job_id, files in plan.files.items()}
+        results = {job_id: our_result(*desk.file(file), geometry) for job_id, (file, geometry) in plan.files.items()}
         found = measured(plan.tasks, said.structures, results, plan.main)
     except StructureSetError as error:
         return hold_apart(desk, set_id, str(error))
@@ -73,7 +73,7 @@ def planned(desk: Desk, session: Session, row: ReturnedSet) -> Plan:
     return Plan(
         row,
         tuple(tasks),
-        {job_id: files_of(desk, session, job_id) for job_id in sorted(wanted)},
+        {job_id: file_of(desk, session, job_id) for job_id in sorted(wanted)},
         last_explained(session),
     )
 
@@ -89,11 +89,11 @@ def task_for(one: Named, job_id: int | None) -> Task:
     return Task(one.roi.number, one.organ, job_id, one.rival, one.unknown, hint)
 
 
-def files_of(desk: Desk, session: Session, job_id: int) -> tuple[Path, str, Geometry | None]:
-    """A result's file, its digest, and the grid that it was made on."""
+def file_of(desk: Desk, session: Session, job_id: int) -> tuple[Stored, Geometry | None]:
+    """A result's file, and the grid that it was made on."""
     job = session.get_one(Job, job_id)
-    geometry = known.geometry_for(session, desk.layout, job.series_id, job.last_instance_id)
-    return desk.layout.directory / str(job.rtstruct_path), job.rtstruct_sha256 or "", geometry
+    geometry = known.geometry_for(session, desk.files, job.series_id, job.last_instance_id, fetch=False)
+    return result(job), geometry
 
 
 def nothing_fits(plan: Plan, found: dict[int, Measured]) -> str:

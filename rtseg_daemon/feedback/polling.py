@@ -21,6 +21,7 @@ from rtseg_daemon.dicom.statuses import told
 from rtseg_daemon.errors import ContextRefused, DeliveryError
 from rtseg_daemon.feedback.looking import DAY_SECONDS, Desk
 from rtseg_daemon.ledger import returned
+from rtseg_daemon.ledger.duties import OnDuty
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
@@ -28,7 +29,7 @@ from rtseg_daemon.ledger.returned import Came
 from rtseg_daemon.ledger.schema import Delivery, Job, Series
 from rtseg_daemon.ledger.states import ARRIVED, Approval
 from rtseg_daemon.logs import log
-from rtseg_daemon.storage import damage, sync_folder, write_durably
+from rtseg_daemon.storage import Layout, damage, sync_folder, write_durably
 
 TURN_SECONDS = 1.0
 AGAIN_SECONDS = DAY_SECONDS
@@ -47,6 +48,8 @@ class Poll(threading.Thread):
     polled_at: float = float("-inf")
     fetched: dict[str, float] = field(default_factory=dict)
     """SOP Instance UID to when it was fetched last."""
+    duty: OnDuty | None = None
+    """One host polls for all. None where this host is alone."""
 
     def __post_init__(self) -> None:
         super().__init__(name="poll", daemon=True)
@@ -56,7 +59,8 @@ class Poll(threading.Thread):
             if self.clock() - self.polled_at >= self.desk.config.feedback.poll_minutes * 60.0:
                 self.polled_at = self.clock()
                 try:
-                    self.turn()
+                    if self.duty is None or self.duty.ours():
+                        self.turn()
                 except (SQLAlchemyError, OSError) as error:
                     log().error("query peers could not be polled; trying again later", exc_info=error)
                 except Exception as error:  # noqa: BLE001 - a stranger's answer must not end the polling
@@ -133,18 +137,19 @@ class Poll(threading.Thread):
         layout, sha256 = self.desk.layout, hashlib.sha256(content).hexdigest()
         with reading(self.desk.engine) as session:
             row = returned.known(session, sop_instance, sha256)
-        if row is not None and (not row.path or not damage(layout.directory / row.path, sha256)):
+        if row is not None and (is_elsewhere(row, layout) or not damage(layout.directory / row.path, sha256)):
             return
         path = layout.returned / time.strftime("%Y-%m-%d", time.gmtime()) / f"{sha256}.dcm"
         write_durably(path, content)
         sync_folder(layout.returned)
-        came = Came(sop_instance, sha256, layout.relative(path), len(content), peer.ae_title, peer.host, "poll")
+        where, size, host = layout.relative(path), len(content), layout.host
+        came = Came(sop_instance, sha256, where, size, peer.ae_title, peer.host, "poll", host)
         with writing(self.desk.engine) as session:
             row = returned.known(session, sop_instance, sha256)
             if row is None:
                 row = returned.enter(session, came)
-            row.path = came.path
-        log().info("a structure set was fetched", returned_set=row.id, peer=peer.name, size=len(content))
+            row.path, row.host = came.path, came.host
+        log().info("a structure set was fetched", returned_set=row.id, peer=peer.name, size=size)
 
     def tell(self, peer: QueryPeer, reason: str) -> None:
         """In the log, and once a day to a person: what is not fetched is missing in every chart."""
@@ -153,6 +158,11 @@ class Poll(threading.Thread):
         message = f"structure sets cannot be fetched from query peer {peer.name}: {reason}"
         with writing(self.desk.engine) as session:
             raise_alarm(session, "feedback", f"poll:{peer.name}:{int(now // DAY_SECONDS)}", message, at=now)
+
+
+def is_elsewhere(row: ReturnedSet, layout: Layout) -> bool:
+    """Whether a set's file is another host's, or was removed by retention."""
+    return not row.path or row.host != layout.host
 
 
 def delivered_studies(session: Session, since: float) -> Sequence[str]:

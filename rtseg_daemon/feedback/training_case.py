@@ -13,11 +13,12 @@ from rtseg_daemon.ct.geometry import Geometry
 from rtseg_daemon.ct.headers import read_header, split_images
 from rtseg_daemon.ct.preconditions import RELEASABLE
 from rtseg_daemon.ct.series import CtSeries, series_of
-from rtseg_daemon.errors import FeedbackError, SeriesError, StorageError, StructureSetError
+from rtseg_daemon.errors import ExchangeError, FeedbackError, SeriesError, StorageError, StructureSetError
 from rtseg_daemon.feedback.contours import drawn_on
 from rtseg_daemon.feedback.eligible import Wanted
 from rtseg_daemon.rtstruct.reading import Structure, read_structures
 from rtseg_daemon.storage import check_files, damage, write_durably
+from rtseg_daemon.stored import Files, Stored, digested
 
 MOST_ORGANS = 64
 """One bit each."""
@@ -31,25 +32,26 @@ def case_name(series_uid: str) -> str:
     return "ct_" + hashlib.sha256(series_uid.encode()).hexdigest()[:12]
 
 
-def read_ct(case: Wanted) -> CtSeries:
+def read_ct(case: Wanted, files: Files) -> CtSeries:
     """The CT of a case. Raises FeedbackError where its images are gone, altered or no volume."""
     if not case.files:
         raise FeedbackError("retention has removed its images; export more often, or keep them longer")
     try:
-        check_files(list(case.files), "have the series sent again")
-        images, _ = split_images([read_header(path) for path, _ in case.files])
+        images_here = digested(files, case.files)
+        check_files(images_here, "have the series sent again")
+        images, _ = split_images([read_header(path) for path, _ in images_here])
         return series_of(images, allow=RELEASABLE)
-    except (SeriesError, StorageError) as error:
+    except (SeriesError, StorageError, ExchangeError) as error:
         raise FeedbackError(str(error)) from error
 
 
-def masks_of(case: Wanted, geometry: Geometry) -> dict[str, Array]:
+def masks_of(case: Wanted, files: Files, geometry: Geometry) -> dict[str, Array]:
     """The approved contours `(z, y, x)` on the CT's grid, by organ. Raises FeedbackError where a file is damaged."""
     found: dict[str, Array] = {}
-    read: dict[Path, dict[int, Structure]] = {}
+    read: dict[Stored, dict[int, Structure]] = {}
     for contour in case.contours:
         if contour.file not in read:
-            read[contour.file] = structures_in(contour.file, contour.sha256)
+            read[contour.file] = structures_in(*here(files, contour.file))
         structure = read[contour.file].get(contour.number)
         if structure is None:
             continue
@@ -60,6 +62,14 @@ def masks_of(case: Wanted, geometry: Geometry) -> dict[str, Array]:
     if not found:
         raise FeedbackError("none of its contours lies on its CT")
     return found
+
+
+def here(files: Files, stored: Stored) -> tuple[Path, str]:
+    """Path and SHA-256 of a file. Raises FeedbackError where the host that has it does not answer."""
+    try:
+        return digested(files, [stored])[0]
+    except (ExchangeError, StorageError) as error:
+        raise FeedbackError(str(error)) from error
 
 
 def structures_in(path: Path, sha256: str) -> dict[int, Structure]:

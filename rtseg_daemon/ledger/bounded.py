@@ -6,22 +6,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
-from rtseg_daemon.ledger.schema import KEPT, Delivery, Instance, Series
-from rtseg_daemon.ledger.states import DeliveryState, InstanceState, SeriesState
+from rtseg_daemon.ledger.schema import Delivery
+from rtseg_daemon.ledger.states import DeliveryState
 
 TO_BE_SENT = select(Delivery.job_id).where(Delivery.state.in_((DeliveryState.WAITING, DeliveryState.SENDING)))
 """Jobs of which something is still to be sent. A SEGMENTED job is done without: it was made for a look alone."""
-
-
-def on_disk(session: Session, *columns: InstrumentedAttribute[Any]) -> list[tuple[Any, ...]]:
-    """These columns of every image whose file is here, by the index of those that are kept.
-
-    What is in quarantine is of a series that nobody may release, and retention removes none of these.
-    """
-    here = [state for state in SeriesState if state is not SeriesState.REMOVED]
-    apart = select(*columns).join(Series, Series.id == Instance.series_id).where(Series.state.in_(here))
-    apart = apart.where(Instance.state == InstanceState.QUARANTINED)
-    return [tuple(row) for query in (select(*columns).where(KEPT), apart) for row in session.execute(query)]
 
 
 def unsorted(column: InstrumentedAttribute[Any]) -> ColumnElement[Any]:

@@ -40,6 +40,8 @@ class ReturnedSet(Base):
     calling_host: Mapped[str]
     came_by: Mapped[str]
     """store or poll."""
+    host: Mapped[str] = mapped_column(default="")
+    """Which of several hosts has its file, and looks into it. Empty where there is one."""
     received_at: Mapped[float]
     made_at: Mapped[str] = mapped_column(default="")
     """StructureSetDate and Time as the file says them, by a clock that may be years off: `20261127 153846`."""

@@ -11,6 +11,7 @@ from rtseg_daemon.ledger.hosts import SILENT_SECONDS, hosts
 from rtseg_daemon.ledger.leases import database_moment, of_host
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.ledger.supervision import processes
 from rtseg_daemon.ledger.views import moment
 
 
@@ -20,9 +21,26 @@ def jobs_on(session: Session, host: str) -> list[int]:
     return list(session.scalars(query))
 
 
+def worker_shapes(session: Session, host: str, now: float) -> list[dict[str, Any]]:
+    """Who works on a host, and at which job: its workers, and whoever else holds a lease there."""
+    running = select(Job).where(Job.state == JobState.RUNNING, of_host(host))
+    at_work = {str(job.lease_owner).partition("@")[0]: job for job in session.scalars(running)}
+    known = {child.name: child.state for child in processes(session, host) if child.name.startswith("worker")}
+    return [worker_shape(name, known.get(name, "running"), at_work.get(name), now) for name in sorted(known | at_work)]
+
+
+def worker_shape(name: str, state: str, job: Job | None, now: float) -> dict[str, Any]:
+    """One of them. `lease_seconds`: until somebody else may take its job up, unless it says more."""
+    if job is None:
+        return {"name": name, "state": state, "job": None, "stage": None, "lease_seconds": None}
+    left = None if job.lease_until is None else round(job.lease_until - now, 1)
+    return {"name": name, "state": state, "job": job.id, "stage": job.stage, "lease_seconds": left}
+
+
 def host_shape(session: Session, host: Host) -> dict[str, Any]:
     """One host as `status --json` shows it. `state`: up, draining, or away where it was not seen for a minute."""
-    silent = max(0.0, database_moment(session) - host.seen_at)
+    now = database_moment(session)
+    silent = max(0.0, now - host.seen_at)
     away = "away" if silent > SILENT_SECONDS else ""
     return {
         "name": host.name,
@@ -33,6 +51,7 @@ def host_shape(session: Session, host: Host) -> dict[str, Any]:
         "started_at": moment(host.started_at),
         "seen_at": moment(host.seen_at),
         "jobs": jobs_on(session, host.name),
+        "workers": worker_shapes(session, host.name, now),
         "duties": list(
             session.scalars(select(Duty.name).where(Duty.owner.startswith(f"{host.name}/", autoescape=True)))
         ),

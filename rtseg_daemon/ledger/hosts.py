@@ -8,15 +8,18 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.errors import LedgerError, StateError
 from rtseg_daemon.ledger.cluster_tables import Host
 from rtseg_daemon.ledger.events import record_event
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.leases import database_moment
 from rtseg_daemon.ledger.schema import IncomingAssociation, Instance, Job
 
+SHARED = "shared storage"
+"""The address of a host whose files lie where all hosts have them."""
 SILENT_SECONDS = 60.0
 """A host that was not seen for so long is taken for away."""
 
 
 def register(session: Session, name: str, *, storage: str, version: str, address: str = "") -> Host:
-    """A host starts.
+    """A host starts. `address` is where others get its files, SHARED where they have the same storage.
 
     Raises LedgerError where another storage directory works under its name, or another host could not get its files.
     """
@@ -31,12 +34,12 @@ def register(session: Session, name: str, *, storage: str, version: str, address
         )
     others = [one for one in hosts(session) if one.name != name]
     living = [one for one in others if now - one.seen_at < SILENT_SECONDS]
-    alone = next((one for one in living if not (one.address and address)), None)
+    alone = next((one for one in living if is_apart(one, storage, address)), None)
     if alone is not None:
         raise LedgerError(
             f"host {alone.name} works on this ledger, seen {max(0.0, now - alone.seen_at):.0f} s ago, and hosts that "
-            "share one give each other files: set cluster.tls on both, stop that one, or name another database in "
-            "database.url"
+            "share one give each other files: set cluster.tls on both (storage.shared where they have one directory), "
+            "stop that one, or name another database in database.url"
         )
     if address and not others and (known is None or not known.address):
         adopt(session, name)
@@ -53,9 +56,15 @@ def register(session: Session, name: str, *, storage: str, version: str, address
     return session.merge(host)
 
 
+def is_apart(other: Host, storage: str, address: str) -> bool:
+    """Whether a host and one with this storage and address could not get each other's files."""
+    sent = other.address and address and SHARED not in (other.address, address)
+    return other.storage != storage and not sent
+
+
 def adopt(session: Session, name: str) -> None:
     """Whatever came before hosts had names is this host's, which was the only one."""
-    for table in (Instance, Job, IncomingAssociation):
+    for table in (Instance, Job, IncomingAssociation, ReturnedSet):
         session.execute(update(table).where(table.host == "").values(host=name))
 
 

@@ -1,6 +1,6 @@
 """Structure sets that came back, in the ledger: entered once each, found again, listed."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -23,6 +23,7 @@ class Came:
     Args:
         path: relative to the storage.
         came_by: store, poll, or found (in the storage of a restored ledger).
+        host: which of several hosts has the file.
     """
 
     sop_instance_uid: str
@@ -32,6 +33,7 @@ class Came:
     calling_ae: str
     calling_host: str
     came_by: str
+    host: str = ""
 
 
 def known(session: Session, sop_instance_uid: str, sha256: str) -> ReturnedSet | None:
@@ -59,18 +61,12 @@ def note_again(session: Session, row: ReturnedSet, came: Came, *, at: float | No
     record_event(session, SUBJECT, row.id, "came again", detail={"by": came.came_by, "from": came.calling_ae}, at=at)
 
 
-def next_received(session: Session) -> int | None:
-    """The oldest set that nobody has looked into."""
-    return _oldest(session, ReturnedState.RECEIVED)
-
-
-def next_paired(session: Session) -> int | None:
-    """The oldest set that is to be measured."""
-    return _oldest(session, ReturnedState.PAIRED)
-
-
-def _oldest(session: Session, state: ReturnedState) -> int | None:
-    return session.scalar(select(ReturnedSet.id).where(ReturnedSet.state == state).order_by(ReturnedSet.id).limit(1))
+def next_in(session: Session, state: ReturnedState, host: str, but: Collection[int] = ()) -> int | None:
+    """The oldest set in this state whose file `host` has, none of those in `but`."""
+    query = select(ReturnedSet.id).where(
+        ReturnedSet.state == state, ReturnedSet.host == host, ReturnedSet.id.not_in(but)
+    )
+    return session.scalar(query.order_by(ReturnedSet.id).limit(1))
 
 
 def all_returned(

@@ -1,17 +1,15 @@
 """Structure sets that came back as programs read them: the shapes of `feedback list|show --json`."""
 
-from pathlib import Path
-
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet, RoiName
 from rtseg_daemon.ledger.returned import SUBJECT
-from rtseg_daemon.ledger.views import JsonObject, event_shape, moment
+from rtseg_daemon.ledger.views import JsonObject, Shown, event_shape, moment
 
 
-def returned_shape(row: ReturnedSet, storage: Path) -> JsonObject:
+def returned_shape(row: ReturnedSet, shown: Shown) -> JsonObject:
     """One set as `feedback list --json` shows it."""
     return {
         "id": row.id,
@@ -34,13 +32,13 @@ def returned_shape(row: ReturnedSet, storage: Path) -> JsonObject:
         "sop_instance_uid": row.sop_instance_uid,
         "study_instance_uid": row.study_instance_uid,
         "referenced_series": row.referenced_series,
-        "path": str(storage / row.path) if row.path else None,
+        "path": shown(row.path, row.host) if row.path else None,
     }
 
 
-def returned_detail(session: Session, row: ReturnedSet, storage: Path) -> JsonObject:
+def returned_detail(session: Session, row: ReturnedSet, shown: Shown) -> JsonObject:
     """One set as `feedback show --json` shows it: also its ROIs and what happened to it."""
-    return returned_shape(row, storage) | {
+    return returned_shape(row, shown) | {
         "contours": [roi_shape(roi) for roi in row.rois],
         "events": [event_shape(event) for event in events_of(session, SUBJECT, row.id)],
     }

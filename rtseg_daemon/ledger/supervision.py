@@ -50,9 +50,10 @@ def forget_processes(session: Session, host: str | None) -> None:
     session.execute(delete(Process).where(true() if host is None else Process.host == host))
 
 
-def processes(session: Session) -> Sequence[Process]:
-    """All children, by name."""
-    return session.scalars(select(Process).order_by(Process.host, Process.name)).all()
+def processes(session: Session, host: str | None = None) -> Sequence[Process]:
+    """All children by name, of one host or of all. Rows without a host are of the only one."""
+    query = select(Process).order_by(Process.host, Process.name)
+    return session.scalars(query if host is None else query.where(Process.host.in_(("", host)))).all()
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,17 @@ class Pulse:
 PULSE_KEY = "pulse"
 
 
-def note_pulse(session: Session, pulse: Pulse) -> None:
-    """Replace the last pulse."""
-    session.merge(Setting(key=PULSE_KEY, value=json.dumps(asdict(pulse))))
+def note_pulse(session: Session, pulse: Pulse, host: str | None = None) -> None:
+    """Replace the last pulse of the supervisor on `host`."""
+    session.merge(Setting(key=pulse_key(host), value=json.dumps(asdict(pulse))))
 
 
-def last_pulse(session: Session) -> Pulse | None:
-    """The supervisor's last pulse, or None if it never had one."""
-    setting = session.get(Setting, PULSE_KEY)
+def last_pulse(session: Session, host: str | None = None) -> Pulse | None:
+    """The last pulse of the supervisor on `host`, or None if it never had one."""
+    setting = session.get(Setting, pulse_key(host))
     return Pulse(**json.loads(setting.value)) if setting else None
+
+
+def pulse_key(host: str | None) -> str:
+    """Each host's supervisor has a clock of its own."""
+    return PULSE_KEY if host is None else f"{PULSE_KEY} {host}"

@@ -1,6 +1,6 @@
 """The ledger as programs read it: plain dictionaries, the shapes of every `--json`. Times are ISO 8601 in UTC."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +27,7 @@ from rtseg_daemon.ledger.schema import (
 )
 from rtseg_daemon.ledger.seen_alarms import unseen_count, unsent
 from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState, ReturnedState, SeriesState
+from rtseg_daemon.ledger.supervision import processes
 
 JsonObject = dict[str, Any]
 
@@ -39,6 +40,8 @@ WAITING = (JobState.QUEUED, JobState.RUNNING, JobState.DELIVERING)
 
 
 PICTURE = "picture.png"
+Shown = Callable[[str, str], str]
+"""From a path in the ledger and the host that has the file to how it is told: `storage.Layout.shown`."""
 """The page to review a result by, beside its structure set. It comes after that, and goes with it."""
 
 
@@ -49,7 +52,7 @@ def moment(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def job_shape(job: Job, storage: Path) -> JsonObject:
+def job_shape(job: Job, shown: Shown) -> JsonObject:
     """One job as `jobs list --json` shows it."""
     return {
         "id": job.id,
@@ -65,15 +68,15 @@ def job_shape(job: Job, storage: Path) -> JsonObject:
         "created_at": moment(job.created_at),
         "updated_at": moment(job.updated_at),
         "error": job.error,
-        "rtstruct_path": str(storage / job.rtstruct_path) if job.rtstruct_path else None,
+        "rtstruct_path": shown(job.rtstruct_path, job.host) if job.rtstruct_path else None,
         "rtstruct_sop_instance_uid": job.rtstruct_sop_instance_uid,
         "flags": job.flags,
     }
 
 
-def job_detail(job: Job, storage: Path) -> JsonObject:
+def job_detail(job: Job, shown: Shown) -> JsonObject:
     """One job as `jobs show --json` shows it: also verdicts, organs, times and deliveries."""
-    return job_shape(job, storage) | {
+    return job_shape(job, shown) | {
         "bundle_digest": job.bundle_digest,
         "series_id": job.series_id,
         "stage": job.stage if job.state is JobState.RUNNING else None,
@@ -86,14 +89,14 @@ def job_detail(job: Job, storage: Path) -> JsonObject:
         "rois": [whole_roi(roi) for roi in job.rois],
         "seconds": job.seconds,
         "rtstruct_sha256": job.rtstruct_sha256,
-        "picture_path": picture_of(job, storage),
+        "picture_path": picture_of(job, shown),
         "deliveries": [delivery_shape(delivery) for delivery in job.deliveries],
     }
 
 
-def picture_of(job: Job, storage: Path) -> str | None:
+def picture_of(job: Job, shown: Shown) -> str | None:
     """Path of the page to review a job's result by, or None where it is not drawn (yet) or was removed."""
-    path = (storage / job.rtstruct_path).with_name(PICTURE) if job.rtstruct_path else None
+    path = Path(shown(job.rtstruct_path, job.host)).with_name(PICTURE) if job.rtstruct_path else None
     return str(path) if path is not None and path.is_file() else None
 
 
@@ -134,22 +137,22 @@ def series_shape(series: Series, instances: int) -> JsonObject:
     }
 
 
-def series_detail(series: Series, storage: Path) -> JsonObject:
+def series_detail(series: Series, shown: Shown) -> JsonObject:
     """One series as `series show --json` shows it: also its instances and jobs."""
     kept = [instance for instance in series.instances if instance.state is InstanceState.KEPT]
     held_back = [instance for instance in series.instances if instance.state is InstanceState.QUARANTINED]
     return series_shape(series, len(kept)) | {
-        "instances": [instance_shape(instance, storage) for instance in kept],
-        "quarantined": [instance_shape(instance, storage) for instance in held_back],
+        "instances": [instance_shape(instance, shown) for instance in kept],
+        "quarantined": [instance_shape(instance, shown) for instance in held_back],
         "jobs": [job.id for job in series.jobs if not job.shadow],
         "shadow_jobs": [job.id for job in series.jobs if job.shadow],
     }
 
 
-def instance_shape(instance: Instance, storage: Path) -> JsonObject:
+def instance_shape(instance: Instance, shown: Shown) -> JsonObject:
     return {
         "sop_instance_uid": instance.sop_instance_uid,
-        "path": str(storage / instance.path),
+        "path": shown(instance.path, instance.host),
         "sha256": instance.sha256,
     }
 
@@ -237,9 +240,9 @@ def find_series(session: Session, name: str) -> Series:
 
 def counts(session: Session) -> JsonObject:
     """How many there are of each kind in each state. Shadows' jobs are counted by themselves."""
-    all_of_them = session.execute(select(Job.state, Job.shadow, func.count()).group_by(Job.state, Job.shadow)).all()
-    jobs = [(state, count) for state, shadow, count in all_of_them if not shadow]
-    shadows = [(state, count) for state, shadow, count in all_of_them if shadow]
+    query = select(Job.state, func.count()).group_by(Job.state)
+    jobs = session.execute(query.where(~Job.shadow)).all()
+    shadows = session.execute(query.where(Job.shadow)).all()
     series = session.execute(select(Series.state, func.count()).group_by(Series.state)).all()
     deliveries = session.execute(select(Delivery.state, func.count()).group_by(Delivery.state)).all()
     returned = session.execute(select(ReturnedSet.state, func.count()).group_by(ReturnedSet.state)).all()
@@ -253,13 +256,21 @@ def counts(session: Session) -> JsonObject:
 
 
 def status_shape(
-    session: Session, now: float, free_gb: float | None, destinations: Sequence[str], running: bool = True
+    session: Session,
+    now: float,
+    free_gb: float | None,
+    destinations: Sequence[str],
+    running: bool = True,
+    host: str | None = None,
 ) -> JsonObject:
-    """What `status --json` shows. `destinations` are the configured ones, `running` is False where no daemon lives."""
+    """What `status --json` shows. `destinations` are the configured ones, `running` is False where no daemon lives.
+
+    Processes are those of `host`, of several.
+    """
     oldest = oldest_waiting(session)
     known = {row.name: row for row in session.scalars(select(Destination))}
     waiting_alarms = unsent(session)
-    children = session.scalars(select(Process).order_by(Process.host, Process.name)).all() if running else []
+    children = processes(session, host) if running else []
     return counts(session) | {
         "oldest_waiting_seconds": None if oldest is None else round(max(0.0, now - oldest), 1),
         "disk": {"free_gb": free_gb},
@@ -299,6 +310,7 @@ def rejected_shape(row: RejectedCaller) -> JsonObject:
 def process_shape(process: Process) -> JsonObject:
     return {
         "name": process.name,
+        "host": process.host or None,
         "pid": process.pid,
         "state": process.state,
         "restarts": process.restarts,

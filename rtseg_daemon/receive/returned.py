@@ -32,11 +32,11 @@ def enter(session: Session, store: ObjectStore, sender: Sender, spool: Spool, so
 
     The same bytes again only mend a file that was lost or altered.
     """
-    came = Came(sop_instance, spool.sha256, "", spool.size, sender.calling_ae, sender.host, "store")
+    came = Came(sop_instance, spool.sha256, "", spool.size, sender.calling_ae, sender.host, "store", store.layout.host)
     row = returned.known(session, sop_instance, spool.sha256)
     if row is not None:
         returned.note_again(session, row, came)
-        if store.intact(row.path, row.sha256):
+        if row.host != store.layout.host or store.intact(row.path, row.sha256):
             return Kept(row.id, "", new=False)
         row.path = store.place_in(store.layout.returned, spool)
         return Kept(row.id, row.path, new=False)
@@ -60,5 +60,5 @@ def enter_found(session: Session, layout: Layout, path: Path) -> int | None:
     if sha256 != path.stem or returned.known(session, sop_instance, sha256) is not None:
         return None
     size, at = path.stat().st_size, path.stat().st_mtime
-    came = Came(sop_instance, sha256, layout.relative(path), size, "", "", "found")
+    came = Came(sop_instance, sha256, layout.relative(path), size, "", "", "found", layout.host)
     return returned.enter(session, came, at=at).id

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from sqlalchemy import Engine, select
 
-from rtseg_daemon.ledger.bounded import on_disk
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job
+from rtseg_daemon.ledger.states import InstanceState
 from rtseg_daemon.storage import Layout
 
 NAME = re.compile(r"[0-9a-f]{64}\.dcm")
@@ -26,8 +26,10 @@ def unknown_files(engine: Engine, layout: Layout) -> list[Path]:
         layout.relative(path): path for folder in (layout.series, layout.quarantine) for path in objects_in(folder)
     }
     with reading(engine) as session:
-        for (path,) in on_disk(session, Instance.path) if found else ():
-            found.pop(path, None)
+        for state in (InstanceState.KEPT, InstanceState.QUARANTINED):
+            if found:
+                for path in session.scalars(select(Instance.path).where(Instance.state == state)):
+                    found.pop(path, None)
     return sorted(found.values(), key=lambda path: (layout.quarantine in path.parents, path.stat().st_mtime, path.name))
 
 

@@ -55,15 +55,16 @@ ASSOCIATIONS_OPEN = "audit_association_open"
 DAEMON = Participant("rtseg-daemon", audit_messages.APPLICATION)
 
 
-def note_start(engine: Engine, config_file: Path, trail: Trail, now: float) -> None:
-    """Application start, and a changed configuration where the file is not the one of the last start."""
+def note_start(engine: Engine, config_file: Path, trail: Trail, now: float, host: str | None = None) -> None:
+    """Application start, and a changed configuration where the file is not the one of the last start on `host`."""
+    key = CONFIG_SEEN if host is None else f"{CONFIG_SEEN} {host}"
     digest = hashlib.sha256(config_file.read_bytes()).hexdigest()
     messages = [
         AuditMessage(audit_messages.APPLICATION_ACTIVITY, "E", now, [DAEMON], kind=audit_messages.APPLICATION_START)
     ]
     with writing(engine) as session:
-        before = remembered(session, CONFIG_SEEN)
-        session.merge(Setting(key=CONFIG_SEEN, value=digest))
+        before = remembered(session, key)
+        session.merge(Setting(key=key, value=digest))
     if before and before != digest:
         thing = audit_messages.Thing(f"configuration {digest[:16]}", ("12", "URI"), "2", "13", f"was {before[:16]}")
         messages.append(

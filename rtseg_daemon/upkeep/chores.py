@@ -112,7 +112,7 @@ def write_metrics(upkeep: Upkeep) -> None:
     now, config = time.time(), upkeep.config
     free = upkeep.layout.free_bytes()
     with reading(upkeep.engine) as session:
-        status = status_shape(session, now, round(free / 1e9, 1), config.destination_names)
+        status = status_shape(session, now, round(free / 1e9, 1), config.destination_names, host=config.own_host)
         late = sum(1 for _ in lateness.late_series(session, now - config.series.late_minutes * 60.0))
     text = metrics_text(Measurements(status, late, free, dict(upkeep.finished), now))
     write_durably(upkeep.layout.metrics, text.encode())
@@ -197,7 +197,7 @@ def chores_for(config: Config) -> tuple[Chore, ...]:
         Chore("certificates", 3600.0, watch_certificates),
         Chore("ledger check", 600.0, check_ledger),
         Chore("bundle versions", 5.0, tell_activations, at_start=True),
-        Chore("audit", 5.0, write_audit),
+        Chore("audit", 5.0, write_audit, for_all=True),
         Chore("audit collector", 30.0, forward_audit),
     )
 

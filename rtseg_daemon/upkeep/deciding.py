@@ -19,7 +19,8 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.first import refuse_second
 from rtseg_daemon.ledger.schema import Delivery, Job
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import Layout, layout_of
+from rtseg_daemon.stored import Files, OwnFiles
 from rtseg_daemon.upkeep import activation
 
 REVIEWED = "reviewed"
@@ -33,11 +34,21 @@ class Desk:
     engine: Engine
     config: Config
     who: str
+    other_files: Files | None = None
+    """Reads and brings files of other hosts too. None where this host is alone."""
+
+    @property
+    def layout(self) -> Layout:
+        return layout_of(self.config)
+
+    @property
+    def files(self) -> Files:
+        return self.other_files or OwnFiles(self.layout)
 
     def shape(self, session: Session, job: Job) -> views.JsonObject:
         """How the job stands once the transaction is committed."""
         session.flush()
-        return views.job_shape(job, self.config.storage.directory)
+        return views.job_shape(job, self.layout.shown)
 
 
 def rerun(
@@ -101,7 +112,8 @@ def release(desk: Desk, job_id: int, why: str, *, as_of: int | None = None) -> v
     """Let a HELD job go on. Where its structure set is stored, that is sent, marked as released.
 
     Raises ValueError without a reason, StateError where it may not go, BundleError for research that would be sent,
-    StorageError or StructureSetError where the stored file is damaged or cannot be marked.
+    StorageError or StructureSetError where the stored file is damaged or cannot be marked, HostAway where the host that
+    has it does not answer.
     """
     if not why.strip():
         raise ValueError("say why")
@@ -111,7 +123,7 @@ def release(desk: Desk, job_id: int, why: str, *, as_of: int | None = None) -> v
 
     with reading(desk.engine) as session:
         refuse_second(session, job_id, as_of)
-    marked = marked_structure_set(desk.engine, Layout(desk.config.storage.directory), job_id)
+    marked = marked_structure_set(desk.engine, desk.files, job_id)
     with writing(desk.engine) as session:
         refuse_second(session, job_id, as_of)
         job = views.find_job(session, job_id)

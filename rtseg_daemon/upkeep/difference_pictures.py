@@ -29,6 +29,7 @@ from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.views import JsonObject
 from rtseg_daemon.rtstruct.reading import boxed
 from rtseg_daemon.storage import write_durably
+from rtseg_daemon.stored import image
 from rtseg_daemon.work.cuts import Cut, axial, framed, long_plane
 from rtseg_daemon.work.planes import show_contour, show_letters, show_pixels, window_of
 
@@ -74,12 +75,12 @@ def shown_case(desk: Desk, case: JsonObject) -> Shown:
         returned = approved_plan(desk, session, case["job_a"], organ)
         job = session.get_one(Job, case["job_a"])
         images = kept_instances(session, job.series_id, up_to=job.last_instance_id)
-        files = [desk.layout.directory / image.path for image in images]
-    series = load_series(files, allow=RELEASABLE)
-    ours = our_result(*plan.file, plan.geometry)
-    drawn = {"A": ours.organ(organ), "B": our_result(*plan.other, plan.geometry).organ(organ)}
+        stored = [image(one) for one in images]
+    series = load_series(desk.files.at_hand(stored), allow=RELEASABLE)
+    ours = our_result(*desk.file(plan.file), plan.geometry)
+    drawn = {"A": ours.organ(organ), "B": our_result(*desk.file(plan.other), plan.geometry).organ(organ)}
     if returned is not None:
-        drawn["approved"] = dict(approved(returned, ours.geometry)).get(organ)
+        drawn["approved"] = dict(approved(desk, returned, ours.geometry)).get(organ)
     return arranged(series, organ, drawn)
 
 

@@ -14,7 +14,6 @@ from rtseg_daemon.cluster.ray_line import described
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import ClusterError
-from rtseg_daemon.ledger.bounded import on_disk
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job
@@ -22,7 +21,7 @@ from rtseg_daemon.ledger.server import doubts, facts_of, faults
 from rtseg_daemon.ledger.sqlite_file import database_file
 from rtseg_daemon.ledger.states import InstanceState, JobState
 from rtseg_daemon.receive.unknown import unknown_files, unknown_results, unknown_returned
-from rtseg_daemon.storage import Layout, damage, is_locked
+from rtseg_daemon.storage import Layout, damage, is_locked, layout_of
 from rtseg_daemon.upkeep.case_files import image_problem, result_problem
 
 SETTLED_SECONDS = 3600.0
@@ -45,7 +44,7 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy
     """Everything that is wrong. With `repair`, orphaned files move to quarantine and unfinished ones are deleted.
     What is missing or altered can only be sent again. A broken ledger is all that is reported where there is one.
     """
-    layout = Layout(config.storage.directory, config.files_host)
+    layout = layout_of(config)
     findings = [*ledger_integrity(engine)]
     if findings:
         return findings
@@ -105,10 +104,13 @@ def free_space(layout: Layout, minimum_gb: float) -> Iterator[Discrepancy]:
 
 def instances_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
     """Acknowledged objects whose file is gone or has another digest."""
+    query = select(Instance.id, Instance.path, Instance.sha256).where(
+        Instance.state != InstanceState.REMOVED, Instance.host == layout.host
+    )
     with reading(engine) as session:
-        rows = sorted(on_disk(session, Instance.id, Instance.path, Instance.sha256, Instance.host))
-    for number, path, digest, host in rows:
-        if host == layout.host and (problem := damage(layout.directory / path, digest)):
+        rows = session.execute(query).all()
+    for number, path, digest in rows:
+        if problem := damage(layout.directory / path, digest):
             yield Discrepancy("instance", f"instance {number}", image_problem(path, problem))
 
 
@@ -135,7 +137,9 @@ def results_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy
 def returned_without_file(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
     """Structure sets that came back, were acknowledged, and are gone or altered."""
     with reading(engine) as session:
-        query = select(ReturnedSet.id, ReturnedSet.path, ReturnedSet.sha256).where(ReturnedSet.path != "")
+        query = select(ReturnedSet.id, ReturnedSet.path, ReturnedSet.sha256).where(
+            ReturnedSet.path != "", ReturnedSet.host == layout.host
+        )
         rows = session.execute(query).all()
     for number, path, digest in rows:
         if problem := damage(layout.directory / path, digest):
@@ -163,7 +167,7 @@ def not_compared(engine: Engine, layout: Layout) -> Iterator[Discrepancy]:
 def orphans(engine: Engine, layout: Layout, repair: bool) -> Iterator[Discrepancy]:
     """Files that the ledger does not know, and that no start takes up. Never acknowledged, or there twice."""
     with reading(engine) as session:
-        known = {path for (path,) in on_disk(session, Instance.path)}
+        known = set(session.scalars(select(Instance.path).where(Instance.state != InstanceState.REMOVED)))
         jobs = {str(number) for number in session.scalars(select(Job.id).where(Job.rtstruct_path.is_not(None)))}
     known |= {layout.relative(path) for path in (() if is_locked(layout) else unknown_files(engine, layout))}
     jobs |= {folder.name for folder in unknown_results(engine, layout)}

@@ -2,10 +2,7 @@
 
 from pathlib import Path
 
-from sqlalchemy import Engine
-
 from rtseg_daemon.bundles import Bundle
-from rtseg_daemon.config.file import Config
 from rtseg_daemon.feedback.candidates import measure_all
 from rtseg_daemon.feedback.looking import Desk
 from rtseg_daemon.ledger.engine import reading
@@ -15,12 +12,11 @@ from rtseg_daemon.upkeep.difference_pictures import draw_all
 
 
 def measured_comparison(
-    engine: Engine, config: Config, a: Bundle, b: Bundle, since: float = 0.0, pictures: Path | None = None
+    desk: Desk, a: Bundle, b: Bundle, since: float = 0.0, pictures: Path | None = None
 ) -> JsonObject:
     """`comparison` once all that is due is measured, with pictures of what differs most where a folder is named."""
-    desk = Desk(engine, config)
     measure_all(desk)
-    with reading(engine) as session:
+    with reading(desk.engine) as session:
         shape = comparison(session, a, b, since)
     if pictures is None:
         return shape | {"pictures": []}

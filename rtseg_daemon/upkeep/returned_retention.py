@@ -36,10 +36,13 @@ def remove_old_sets(engine: Engine, layout: Layout, keep_seconds: float, now: fl
         gone = or_(ReturnedSet.series_id.is_(None), Series.state == SeriesState.REMOVED)
         query = select(ReturnedSet.id).outerjoin(Series, ReturnedSet.series_id == Series.id)
         query = query.where(ReturnedSet.received_at < now - keep_seconds, ReturnedSet.path != "", gone)
+        query = query.where(ReturnedSet.host == layout.host)
         old = session.scalars(query.where(ReturnedSet.state.in_(DECIDED))).all()
     for set_id in old:
         with writing(engine) as session:
             row = session.get_one(ReturnedSet, set_id)
+            if not row.path:  # another host was faster
+                continue
             path, row.path = layout.directory / row.path, ""
             record_event(session, SUBJECT, row.id, "removed by retention", at=now)
         path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.host_views import card_shapes, host_shapes
 from rtseg_daemon.ledger.loss import quick_check
 from rtseg_daemon.segment.engines.making import being_made, making_shape
-from rtseg_daemon.storage import Layout, is_locked
+from rtseg_daemon.storage import is_locked, layout_of
 from rtseg_daemon.upkeep.certificates import own_ends, web_ends
 from rtseg_daemon.upkeep.health import Observations, problems, stopped
 
@@ -23,7 +23,7 @@ def standing(engine: Engine, config: Config, *, deep: bool = False) -> dict[str,
     Raises LedgerError or SQLAlchemyError where the ledger cannot be read.
     """
     shape, facts = observed(engine, config, deep=deep)
-    cache = Layout(config.storage.directory).engine_cache
+    cache = layout_of(config).engine_cache
     pids = {process["pid"] for process in shape["workers"] if process["pid"] is not None}
     compiling = [making_shape(making, facts.now) for making in being_made(cache, pids, facts.now)]
     return shape | {"compiling": compiling, "problems": problems(facts)}
@@ -31,14 +31,14 @@ def standing(engine: Engine, config: Config, *, deep: bool = False) -> dict[str,
 
 def observed(engine: Engine, config: Config, *, deep: bool = False) -> tuple[dict[str, Any], Observations]:
     """`views.status_shape`, and the facts by which it is judged. Raises as `standing`."""
-    layout = Layout(config.storage.directory)
+    layout = layout_of(config)
     running = is_locked(layout)
     if deep:
         quick_check(engine)
     with reading(engine) as session:
         names, free = config.destination_names, round(layout.free_gb(), 1)
-        shape = views.status_shape(session, time.time(), free, names, running)
-        pulse = supervision.last_pulse(session)
+        shape = views.status_shape(session, time.time(), free, names, running, config.own_host)
+        pulse = supervision.last_pulse(session, config.own_host)
         shape["hosts"] = host_shapes(session)
         shape["cards"] = card_shapes(session)
         ray = cards_in_ray(session) if config.compute.cluster is not None else None

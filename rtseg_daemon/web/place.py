@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 from rtseg_daemon.bundles import models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.stored import Files, OwnFiles
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,13 @@ class Place:
     layout: Layout
     engine: Engine
     now: Callable[[], float] = time.time
+    other_files: Files | None = None
+    """Reads files of other hosts too. None where this host is alone."""
+
+    @property
+    def files(self) -> Files:
+        """Where stored files can be read."""
+        return self.other_files or OwnFiles(self.layout)
 
     @property
     def models(self) -> Path:

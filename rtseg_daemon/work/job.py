@@ -40,7 +40,7 @@ from rtseg_daemon.ledger.views import PICTURE
 from rtseg_daemon.logs import describe, log
 from rtseg_daemon.segment.entropy_map import save_entropy_map
 from rtseg_daemon.segment.pipeline import Segmenter, Stages, unheard
-from rtseg_daemon.storage import Layout, check_files
+from rtseg_daemon.storage import Layout, check_files, layout_of
 from rtseg_daemon.stored import Files, digested, image
 from rtseg_daemon.work import case
 from rtseg_daemon.work.ahead import Ahead, ReadJob
@@ -77,7 +77,7 @@ class Desk:
 
     @property
     def layout(self) -> Layout:
-        return Layout(self.config.storage.directory)
+        return layout_of(self.config)
 
 
 def run_job(desk: Desk, lease: Lease) -> None:

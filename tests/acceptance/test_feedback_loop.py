@@ -3,14 +3,12 @@
 from pathlib import Path
 
 import pytest
-from pydicom import Dataset
-from pydicom.uid import generate_uid
 
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.ledger.engine import open_ledger, reading
 from rtseg_daemon.ledger.returned import all_returned
 from tests.peers import storescu
-from tests.structure_sets import by_a_person
+from tests.structure_sets import approved
 from tests.world import Daemon, Tps, patient, send, wait_for, write_config
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
@@ -19,21 +17,6 @@ CALLERS = [
     {"ae_title": "PACS", "host": "127.0.0.1"},
     {"ae_title": "TPS", "host": "127.0.0.1", "feedback": True},
 ]
-
-
-def approved(ours: Dataset) -> Dataset:
-    """What a person saved: one organ renamed, one moved by 5 mm to the left, approved."""
-    by_a_person(ours)
-    ours.SOPInstanceUID = ours.file_meta.MediaStorageSOPInstanceUID = generate_uid(prefix=None)
-    ours.SeriesInstanceUID = generate_uid(prefix=None)
-    names = {int(roi.ROINumber): str(roi.ROIName) for roi in ours.StructureSetROISequence}
-    for roi in ours.StructureSetROISequence:
-        roi.ROIName = {"Brainstem": "Hirnstamm"}.get(str(roi.ROIName), roi.ROIName)
-    for item in ours.ROIContourSequence:
-        for contour in item.get("ContourSequence", []) if names[int(item.ReferencedROINumber)] == "SpinalCord" else []:
-            points = [float(value) for value in contour.ContourData]
-            contour.ContourData = [f"{v + 5.0:.2f}" if k % 3 == 0 else f"{v:.2f}" for k, v in enumerate(points)]
-    return ours
 
 
 def states(daemon: Daemon) -> list[str]:

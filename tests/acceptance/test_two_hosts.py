@@ -1,17 +1,37 @@
 """Two daemons, each with its storage, and one ledger: what one has received the other contours, and it comes home."""
 
 import hashlib
+import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, update
 
+from rtseg_daemon.cluster.place import files_of
+from rtseg_daemon.config.file import load_config
+from rtseg_daemon.ledger.engine import open_ledger, reading, writing
+from rtseg_daemon.ledger.returned import all_returned
+from rtseg_daemon.ledger.schema import Delivery, Job
+from rtseg_daemon.ledger.states import JobState
+from rtseg_daemon.storage import layout_of
+from rtseg_daemon.web.place import Place
 from tests.certificates import Authority
+from tests.dashboard import logged_in
+from tests.peers import storescu
 from tests.postgres import Server
+from tests.structure_sets import approved
 from tests.world import Daemon, Tps, free_port, patient, send, wait_for, write_config
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")]
+
+
+CALLERS = [
+    {"ae_title": "PACS", "host": "127.0.0.1"},
+    {"ae_title": "TPS", "host": "127.0.0.1", "feedback": True},
+]
 
 
 @dataclass
@@ -41,6 +61,7 @@ def department(postgres: Server, tmp_path_factory: pytest.TempPathFactory) -> It
             tps.port,
             database={"url": url, "host_name": name},
             cluster={"port": free_port(), "tls": tls},
+            dicom={"port": free_port(), "allowed_callers": CALLERS},
             series={"quiet_seconds": 2},
         )
         daemons.append(Daemon(config, place / "daemon.log"))
@@ -80,6 +101,71 @@ def test_what_a_drained_host_receives_another_contours_and_the_result_comes_home
     fetched = {path.read_bytes() for path in (department.storage(south) / "shelves" / "worker-0").glob("*/*")}
     assert fetched == images
     assert north.command("drain", "north", "--why", "done", "--undo").returncode == 0
+
+
+@contextmanager
+def seen_from(daemon: Daemon) -> Iterator[Place]:
+    """The dashboard of a host, in this process."""
+    config = load_config(daemon.config)
+    engine = open_ledger(config.database_url)
+    yield Place(config, layout_of(config), engine, other_files=files_of(config, engine, "test"))
+    engine.dispose()
+
+
+def came_back(place: Place) -> list[str]:
+    """States of the sets that came back."""
+    with reading(place.engine) as session:
+        return [str(row.state) for row in all_returned(session)]
+
+
+def test_a_case_of_another_host_is_looked_at_as_if_it_were_here(department: Department) -> None:
+    shown = []
+    for daemon in (department.north, department.south):
+        with seen_from(daemon) as place, logged_in(place) as person:
+            answers = [person.get(f"/cases/1/{part}") for part in ("volume", "contours", "slices/axial/7", "entropy/0")]
+            assert [answer.status_code for answer in answers] == [200] * 4, [answer.text[:200] for answer in answers]
+            shown.append([answer.content for answer in answers])
+            files = person.get("/cases/1/files").text
+            assert "All 21 files were read, and are what was stored" in files
+            assert "north: series/" in files
+            assert "digest is right" in person.get("/cases/1").text
+    assert shown[0] == shown[1]
+    (job,) = department.south.jobs()
+    assert job["rtstruct_path"].startswith("north:results/1/")
+
+
+def test_what_a_person_releases_at_another_host_is_marked_at_home_and_delivered(department: Department) -> None:
+    with seen_from(department.south) as place:
+        with writing(place.engine) as session:
+            session.execute(delete(Delivery))
+            session.execute(update(Job).values(state=JobState.HELD, error="the test holds it", releasable=True))
+        held = Path(department.north.jobs()[0]["rtstruct_path"])
+        done = department.south.command("jobs", "release", "1", "--why", "looked at it")
+        assert done.returncode == 0, done.stderr
+        job = department.south.wait_for_state("DELIVERED", 60)
+    marked = Path(department.north.jobs()[0]["rtstruct_path"])
+    assert marked.parent == held.parent
+    assert marked != held
+    sent = next(d for d in department.tps.structure_sets if d.SOPInstanceUID == job["rtstruct_sop_instance_uid"])
+    assert all("released" in roi.ROIDescription for roi in sent.StructureSetROISequence)
+    assert not list((department.storage(department.south) / "shelves").glob("command-*"))
+
+
+def test_what_comes_back_at_another_host_than_its_series_is_measured(department: Department, tmp_path: Path) -> None:
+    file = tmp_path / "approved.dcm"
+    approved(department.tps.structure_sets[-1]).save_as(file, enforce_file_format=True)
+    storescu(department.south.port, [file], calling="TPS")
+    with seen_from(department.south) as place:
+        wait_for(lambda: came_back(place) == ["MEASURED"], 90, department.south.tail)
+    (row,) = department.north.ask("feedback", "list")
+    assert row["path"].startswith("south:returned/")
+    assert Path(department.south.ask("feedback", "list")[0]["path"]).is_file()
+    with seen_from(department.north) as place:
+        out = tmp_path / "sets"
+        done = department.north.command("feedback", "export", "--out", str(out), "--json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["added"]
+        assert place.files.keeps("north")
 
 
 def test_a_series_that_arrives_in_parts_at_both_is_one_series(department: Department, tmp_path: Path) -> None:

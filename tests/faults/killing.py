@@ -49,8 +49,13 @@ class Pacs(threading.Thread):
 
     number: int
     folder: Path
-    port: int
+    where: Callable[[], tuple[str, int]]
+    """Host and port for the next attempt."""
     crowded: Callable[[], bool]
+    answer_seconds: int = 20
+    """How long an answer is waited for."""
+    most: int | None = None
+    """So many series at most."""
     acknowledged: dict[str, str] = field(default_factory=dict)
     finished: list[str] = field(default_factory=list)
     cut_off: int = 0
@@ -64,7 +69,7 @@ class Pacs(threading.Thread):
 
     def run(self) -> None:
         """Until told that it is over; the series at hand is sent to its end."""
-        while not self.over.is_set():
+        while not self.over.is_set() and (self.most is None or len(self.finished) < self.most):
             if self.crowded():
                 time.sleep(0.1)
                 continue
@@ -78,8 +83,10 @@ class Pacs(threading.Thread):
 
     def send(self, files: list[Path]) -> bool:
         """True if every file was acknowledged and the association released; each acknowledgement is remembered."""
-        command = [program("storescu"), "-v", "-aet", f"PACS{self.number}", "-aec", "RTSEG", "-to", "5", "-td", "20"]
-        command += ["127.0.0.1", str(self.port), *map(str, files)]
+        waits = ["-to", "5", "-td", str(self.answer_seconds)]
+        command = [program("storescu"), "-v", "-aet", f"PACS{self.number}", "-aec", "RTSEG", *waits]
+        host, port = self.where()
+        command += [host, str(port), *map(str, files)]
         done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=120, check=False)
         sent = None
         for line in (done.stdout + done.stderr).splitlines():
@@ -214,7 +221,10 @@ def load(folder: Path, port: int, tps: Storescp) -> Iterator[list[Pacs]]:
     def crowded() -> bool:
         return sum(len(sender.finished) for sender in senders) - len(tps.files) >= BACKLOG
 
-    senders += [Pacs(number, folder / f"pacs{number}", port, crowded) for number in range(SENDERS)]
+    def here() -> tuple[str, int]:
+        return "127.0.0.1", port
+
+    senders += [Pacs(number, folder / f"pacs{number}", here, crowded) for number in range(SENDERS)]
     for sender in senders:
         sender.start()
     try:

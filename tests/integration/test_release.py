@@ -19,6 +19,7 @@ from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.states import Ending, JobState
 from rtseg_daemon.logs import configure
 from rtseg_daemon.storage import Layout, damage
+from rtseg_daemon.stored import OwnFiles
 from rtseg_daemon.work import case
 from rtseg_daemon.work.job import run_job
 from rtseg_daemon.work.release import marked_structure_set
@@ -61,7 +62,7 @@ class Station:
     def release(self) -> Job:
         """As `jobs release` does."""
         number = self.job().id
-        marked = marked_structure_set(self.ledger, self.layout, number)
+        marked = marked_structure_set(self.ledger, OwnFiles(self.layout), number)
         with writing(self.ledger) as session:
             decisions.release(session, number, "anna", "looked at it", ["tps"], marked=marked)
         return self.job()
@@ -201,8 +202,8 @@ def test_a_release_given_twice_is_the_same_object(station: Station) -> None:
     station.work()
     with writing(station.ledger) as session:
         jobs.hold_undelivered(session, 1, "looked odd", releasable=True)
-    first = marked_structure_set(station.ledger, station.layout, station.job().id)
-    assert first == marked_structure_set(station.ledger, station.layout, station.job().id)
+    first = marked_structure_set(station.ledger, OwnFiles(station.layout), station.job().id)
+    assert first == marked_structure_set(station.ledger, OwnFiles(station.layout), station.job().id)
 
 
 def test_a_rerun_of_what_reception_held_is_held_again(station: Station) -> None:

@@ -52,8 +52,7 @@ class Subject:
 
 def stamp(session: Session) -> Stamp:
     """Changes when a result or something that came back is new."""
-    newest = [select(func.max(column)) for column in (Job.id, Job.updated_at)]  # a clock that was set back hides no job
-    jobs = [session.scalar(query.where(Job.state == state)) for state in WITH_RESULT for query in newest]
+    jobs = [session.scalar(select(func.max(Job.updated_at)).where(Job.state == state)) for state in WITH_RESULT]
     sets = session.execute(select(func.max(ReturnedSet.id), func.max(ReturnedSet.updated_at))).one()
     return (*jobs, *sets)
 

@@ -131,7 +131,7 @@ def answered(
     if action.why == "needed" and not answer.why:
         return question(request, person, place, about, action, status=422, fault="Say why.")
     try:
-        shape = do(deciding.Desk(place.engine, place.config, named(person.name)), about[1], answer)
+        shape = do(deciding.Desk(place.engine, place.config, named(person.name), place.files), about[1], answer)
     except RtsegError as error:
         if isinstance(error, StateError) and status_of(error) == 404:
             raise

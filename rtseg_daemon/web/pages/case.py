@@ -48,8 +48,8 @@ def files(request: Request, person: Viewer, place: Here, job_id: Row) -> HTMLRes
     with reading(place.engine) as session:
         job = find_job(session, job_id)
         patient, images = job.series.patient_id, images_of(session, job)
-        result = result_file(place.layout, job)
-        found = image_files(place.layout, [one for one in images if is_kept(one)], thorough=True)
+        result = result_file(place.files, job)
+        found = image_files(place.files, [one for one in images if is_kept(one)], thorough=True)
     seen(place, person, job_id)
     removed = sum(one.state is InstanceState.REMOVED for one in images)
     listed = [*([result] if result else []), *found]
@@ -70,9 +70,9 @@ def facts(session: Session, place: Place, job_id: int) -> dict[str, Any]:
     job = find_job(session, job_id)
     images = images_of(session, job)
     kept = [one for one in images if is_kept(one)]
-    shape = job_detail(job, place.layout.directory)
-    result = result_file(place.layout, job)
-    problems = [one for one in image_files(place.layout, kept, thorough=False) if one.problem]
+    shape = job_detail(job, place.layout.shown)
+    result = result_file(place.files, job)
+    problems = [one for one in image_files(place.files, kept, thorough=False) if one.problem]
     return {
         "job": shape,
         "series": job.series,

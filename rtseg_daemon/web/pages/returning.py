@@ -51,7 +51,7 @@ def feedback(request: Request, person: Viewer, place: Here, state: Annotated[str
     wanted = ReturnedState(state) if state in ReturnedState.__members__ else None
     with reading(place.engine) as session:
         rows = returned.all_returned(session, wanted, SHOWN)
-        sets = [returned_shape(row, place.layout.directory) for row in rows]
+        sets = [returned_shape(row, place.layout.shown) for row in rows]
         waiting, said = waiting_names(session), names_said(session)
     values: dict[str, Any] = {
         "sets": sets,
@@ -68,7 +68,7 @@ def one(request: Request, person: Viewer, place: Here, number: Row) -> HTMLRespo
     """One set with its ROIs. Raises StateError where there is none."""
     with reading(place.engine) as session:
         row = returned.find_returned(session, number)
-        shape, series = returned_detail(session, row, place.layout.directory), row.series
+        shape, series = returned_detail(session, row, place.layout.shown), row.series
         rois = {roi.number: roi.id for roi in row.rois if roi.ask}
     if series is not None:
         seen(place, person, series)

@@ -53,7 +53,7 @@ def act(
         fault = f"{now} serves by now, no longer {serving}; nothing was changed"
         return question(request, person, place, name, status=409, fault=fault, again=False)
     try:
-        deciding.roll_back(deciding.Desk(place.engine, place.config, named(person.name)), name, why)
+        deciding.roll_back(deciding.Desk(place.engine, place.config, named(person.name), place.files), name, why)
     except BundleError as error:
         return question(request, person, place, name, status=409, fault=str(error), again=False)
     return RedirectResponse(f"/bundles/{name}", 303)

@@ -16,7 +16,7 @@ router = APIRouter(prefix="/api/v1", tags=["act"])
 
 def desk(place: Place, person: Person) -> deciding.Desk:
     """Where this person decides."""
-    return deciding.Desk(place.engine, place.config, named(person.name))
+    return deciding.Desk(place.engine, place.config, named(person.name), place.files)
 
 
 @router.post("/jobs/{number}/rerun")

@@ -56,7 +56,7 @@ def one_series(person: Viewer, place: Here, uid: str) -> Shape:
         raise HTTPException(404, "there is no such series")
     with reading(place.engine) as session:
         series = views.find_series(session, uid)
-        shape = views.series_detail(series, place.layout.directory)
+        shape = views.series_detail(series, place.layout.shown)
     seen(place, person, series)
     return shape
 
@@ -74,14 +74,14 @@ def all_jobs(
     """As `jobs list --json`, newest first. With `shadow` those of shadows, else none of them."""
     with reading(place.engine) as session:
         found = find_jobs(session, Search(patient=patient, state=state, shadow=shadow, older=older), limit)
-        return [views.job_shape(job, place.layout.directory) for job in found.jobs]
+        return [views.job_shape(job, place.layout.shown) for job in found.jobs]
 
 
 @router.get("/jobs/{number}")
 def one_job(person: Viewer, place: Here, number: Number) -> Shape:
     """As `jobs show --json`."""
     with reading(place.engine) as session:
-        shape = views.job_detail(views.find_job(session, number), place.layout.directory)
+        shape = views.job_detail(views.find_job(session, number), place.layout.shown)
     seen(place, person, number)
     return shape
 

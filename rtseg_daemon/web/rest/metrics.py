@@ -61,7 +61,7 @@ def measured(place: Place) -> metrics.Measurements:
     free = layout.free_bytes()
     with reading(place.engine) as session:
         destinations, gigabytes = config.destination_names, round(free / 1e9, 1)
-        status = views.status_shape(session, now, gigabytes, destinations, is_locked(layout))
+        status = views.status_shape(session, now, gigabytes, destinations, is_locked(layout), config.own_host)
         late = sum(1 for _ in late_series(session, now - config.series.late_minutes * 60.0))
     return metrics.Measurements(status, late, free, {}, now)
 

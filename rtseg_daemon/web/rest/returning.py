@@ -31,7 +31,7 @@ def all_returned(_person: Viewer, place: Here, state: ReturnedState | None = Non
     """As `feedback list --json`, newest first."""
     with reading(place.engine) as session:
         rows = returned.all_returned(session, state, limit)
-        return [returned_views.returned_shape(row, place.layout.directory) for row in rows]
+        return [returned_views.returned_shape(row, place.layout.shown) for row in rows]
 
 
 @router.get("/feedback/names")
@@ -53,7 +53,7 @@ def one_returned(person: Viewer, place: Here, number: Number) -> Shape:
     """As `feedback show --json`."""
     with reading(place.engine) as session:
         row = returned.find_returned(session, number)
-        shape = returned_views.returned_detail(session, row, place.layout.directory)
+        shape = returned_views.returned_detail(session, row, place.layout.shown)
         series = row.series
     if series is not None:
         seen(place, person, series)

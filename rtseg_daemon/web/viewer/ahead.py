@@ -65,7 +65,7 @@ class Ahead:
     def read(self, job: int) -> Subject | None:
         """The job, which lies on the desk's shelf unless it cannot be shown. Whoever asks for it is told why."""
         with suppress(NotShown, OSError):
-            subject = subject_of(self.desk.engine, self.desk.layout, job)
+            subject = subject_of(self.desk.engine, self.desk.files, job)
             with suppress(NotShown, OSError):
                 self.desk.read_ahead(subject, self.reader.ask)
             return subject

@@ -12,10 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.errors import NotShown
 from rtseg_daemon.storage import Layout
+from rtseg_daemon.stored import Files, OwnFiles, digested
 from rtseg_daemon.web.viewer.cuts import MOST, PLANES, Geometry, Plane, read_array, read_cuts
 from rtseg_daemon.web.viewer.readers import Readers
 from rtseg_daemon.web.viewer.shelf import Shelf, Thing
-from rtseg_daemon.web.viewer.subject import NO_RESULT, Subject, digest_of_files, files_of, mark_of
+from rtseg_daemon.web.viewer.subject import NO_RESULT, Subject, digest_of_files, files_of, from_hosts, mark_of
 
 LARGEST_CT_BYTES = 3 * 2**29
 """2,000 slices of 512 x 512 pixels and some more."""
@@ -43,8 +44,16 @@ class Cuts:
 class Desk:
     """What all viewers of this process share."""
 
-    def __init__(self, engine: Engine, layout: Layout, minimum_free_gb: float, readers: Readers | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        layout: Layout,
+        minimum_free_gb: float,
+        readers: Readers | None = None,
+        files: Files | None = None,
+    ) -> None:
         self.engine = engine
+        self.files = files or OwnFiles(layout)
         self.layout = layout
         self.minimum_free_gb = minimum_free_gb
         self.readers = readers or Readers()
@@ -96,7 +105,8 @@ class Desk:
         """The contours of the job's structure set as compressed JSON. Raises NotShown where there is none."""
         if subject.rtstruct is None:
             raise NotShown(NO_RESULT, 404)
-        path, digest = subject.rtstruct
+        with from_hosts():
+            ((path, digest),) = digested(subject.files, [subject.rtstruct])
         maps = [{"name": name, "path": str(file)} for name, file in subject.maps]
         asked = {"do": "structures", "path": str(path), "sha256": digest, "entropy": maps}
         return self._small(subject.rtstruct_key, asked, ask)[0]
@@ -136,7 +146,7 @@ class Desk:
         ask = ask or self.readers.ask
 
         def read(target: Path) -> dict[str, Any]:
-            files = files_of(self.engine, self.layout, subject)
+            files = files_of(self.engine, subject)
             answer = ask({"do": "volume", "files": files, "target": str(target), "limit": self.room()})
             return {**answer, "tag": digest_of_files(files)}
 
@@ -144,7 +154,7 @@ class Desk:
             yield thing
 
     def _mark(self, subject: Subject) -> str:
-        return mark_of(path for path, _ in files_of(self.engine, self.layout, subject))
+        return mark_of(path for path, _ in files_of(self.engine, subject))
 
     def room(self) -> int:
         """How many bytes a CT may take on the disk. Reception needs its share first. Raises NotShown for none."""

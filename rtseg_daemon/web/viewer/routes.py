@@ -48,7 +48,7 @@ def opened(app: FastAPI) -> Desk:
     with _OPENING:
         if not hasattr(app.state, "desk"):
             place: Place = app.state.place
-            app.state.desk = Desk(place.engine, place.layout, place.config.storage.minimum_free_gb)
+            app.state.desk = Desk(place.engine, place.layout, place.config.storage.minimum_free_gb, files=place.files)
         desk: Desk = app.state.desk
         return desk
 
@@ -61,7 +61,7 @@ def desk_of(request: Request) -> Desk:
 def about_to_be_seen(request: Request, place: Place, job_id: int) -> None:
     """The page that shows a job's CT is on its way: its reading may begin. Never raises for what cannot be shown."""
     with suppress(NotShown):
-        opened(request.app).prepare(subject_of(place.engine, place.layout, job_id))
+        opened(request.app).prepare(subject_of(place.engine, place.files, job_id))
 
 
 @contextmanager
@@ -77,7 +77,7 @@ def told() -> Iterator[None]:
 def looked_at(job_id: JobId, place: Here, person: Viewer) -> Subject:
     """The job that a person looks at, which the audit trail tells."""
     with told():
-        subject = subject_of(place.engine, place.layout, job_id)
+        subject = subject_of(place.engine, place.files, job_id)
     seen(place, person, job_id)
     return subject
 
@@ -91,6 +91,7 @@ def volume(subject: Looked, desk: DeskHere) -> JSONResponse:
     """Where the CT's voxels lie, and what there is to see on it."""
     with told():
         geometry, tag = desk.geometry(subject)
+        maps = [name for name, _ in subject.maps]
     return JSONResponse(
         {
             "job": subject.job_id,
@@ -104,7 +105,7 @@ def volume(subject: Looked, desk: DeskHere) -> JSONResponse:
             "most": MOST,
             "tag": tag,
             "contours": subject.rtstruct is not None,
-            "entropy": [name for name, _ in subject.maps],
+            "entropy": maps,
             "others": other_results(desk.engine, subject),
         }
     )
@@ -137,7 +138,7 @@ def contours(subject: Looked, desk: DeskHere, request: Request) -> Response:
     """Every ROI of the structure set that is delivered, with the points of its contours in patient mm."""
     with told():
         body = desk.contours(subject)
-    digest = subject.rtstruct[1][:32] if subject.rtstruct else ""
+    digest = subject.rtstruct.sha256[:32] if subject.rtstruct else ""
     return packed(request, body, digest, "application/json", {})
 
 

@@ -1,8 +1,11 @@
 """What a job gives to look at, as the ledger knows it: its images, its structure set, its maps, and other results."""
 
 import hashlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +13,14 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.config.values import JOINER
-from rtseg_daemon.errors import NotShown
+from rtseg_daemon.errors import ExchangeError, HostAway, NotShown, StorageError
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import InstanceState
 from rtseg_daemon.ledger.views import moment
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.stored import Files, Stored, digested, image, result
 
+FIRST_MAP, OTHER_MAP = "entropy.npz", re.compile(r"entropy-.+\.npz")
 GONE = "retention has removed the images of this job; have the series sent again to see them"
 NO_RESULT = "this job has no structure set: its images alone can be shown"
 
@@ -27,8 +31,9 @@ class Subject:
 
     Args:
         images: how many of its images are kept.
-        rtstruct: path and SHA-256 of its structure set, None without a result.
-        folder: where its results lie.
+        rtstruct: its structure set, None without a result.
+        host: where it is at home, of several.
+        files: where its files can be read.
     """
 
     job_id: int
@@ -36,8 +41,9 @@ class Subject:
     last_instance_id: int
     images: int
     bundle: str
-    rtstruct: tuple[Path, str] | None
-    folder: Path
+    rtstruct: Stored | None
+    host: str
+    files: Files
 
     @property
     def ct_key(self) -> str:
@@ -47,7 +53,7 @@ class Subject:
     @property
     def rtstruct_key(self) -> str:
         """Of this very structure set."""
-        return f"rtstruct:{self.job_id}:{self.rtstruct[1] if self.rtstruct else ''}"
+        return f"rtstruct:{self.job_id}:{self.rtstruct.sha256 if self.rtstruct else ''}"
 
     def map_key(self, index: int) -> str:
         """Of one of the job's maps."""
@@ -58,16 +64,31 @@ class Subject:
         """Of all that is shown of this job."""
         return [self.ct_key, self.rtstruct_key, *map(self.map_key, range(len(self.maps)))]
 
-    @property
+    @cached_property
     def maps(self) -> list[tuple[str, Path]]:
-        """Name of the bundle and file of each entropy map: the first bundle's, then the others by name."""
-        first = self.folder / "entropy.npz"
-        known = [(self.bundle.split(JOINER)[0], first)] if first.is_file() else []
-        others = sorted(self.folder.glob("entropy-*.npz"))
-        return known + [(path.stem.removeprefix("entropy-"), path) for path in others]
+        """Name of the bundle and file of each entropy map: the first bundle's, then the others by name.
+
+        Raises NotShown where the host that has them does not answer.
+        """
+        with from_hosts():
+            found = self.files.beside(self.host, self.job_id)
+        known = [(self.bundle.split(JOINER)[0], found[FIRST_MAP])] if FIRST_MAP in found else []
+        others = sorted(name for name in found if OTHER_MAP.fullmatch(name))
+        return known + [(name.removeprefix("entropy-").removesuffix(".npz"), found[name]) for name in others]
 
 
-def subject_of(engine: Engine, layout: Layout, job_id: int) -> Subject:
+@contextmanager
+def from_hosts() -> Iterator[None]:
+    """What goes wrong on the way from another host, told to whoever looks."""
+    try:
+        yield
+    except HostAway as error:
+        raise NotShown(f"its files lie elsewhere: {error}", 503) from error
+    except (ExchangeError, StorageError) as error:
+        raise NotShown(str(error), 409) from error
+
+
+def subject_of(engine: Engine, files: Files, job_id: int) -> Subject:
     """The job of this number. Raises NotShown where there is none, or its images are gone."""
     with reading(engine) as session:
         job = session.get(Job, job_id)
@@ -76,9 +97,8 @@ def subject_of(engine: Engine, layout: Layout, job_id: int) -> Subject:
         count = session.scalar(select(func.count()).where(*images_of(job))) or 0
         if not count:
             raise NotShown(GONE, 410)
-        path, digest = job.rtstruct_path, job.rtstruct_sha256
-        rtstruct = (layout.directory / path, digest) if path and digest else None
-        return Subject(job_id, job.series_id, job.last_instance_id, count, job.bundle, rtstruct, layout.result(job_id))
+        rtstruct = result(job) if job.rtstruct_path and job.rtstruct_sha256 else None
+        return Subject(job_id, job.series_id, job.last_instance_id, count, job.bundle, rtstruct, job.host, files)
 
 
 def images_of(job: Job | Subject) -> tuple[Any, ...]:
@@ -90,11 +110,13 @@ def images_of(job: Job | Subject) -> tuple[Any, ...]:
     )
 
 
-def files_of(engine: Engine, layout: Layout, subject: Subject) -> list[tuple[str, str]]:
-    """Path and SHA-256 of every image of the job."""
-    query = select(Instance.path, Instance.sha256).where(*images_of(subject)).order_by(Instance.id)
+def files_of(engine: Engine, subject: Subject) -> list[tuple[str, str]]:
+    """Path and SHA-256 of every image of the job. Raises NotShown where the host that has them does not answer."""
     with reading(engine) as session:
-        return [(str(layout.directory / path), digest) for path, digest in session.execute(query)]
+        query = select(Instance).where(*images_of(subject)).order_by(Instance.id)
+        stored = [image(one) for one in session.scalars(query)]
+    with from_hosts():
+        return [(str(path), digest) for path, digest in digested(subject.files, stored)]
 
 
 def mark_of(paths: Iterable[str | Path]) -> str:

@@ -104,7 +104,7 @@ def test_a_full_disk_at_the_other_end_is_told(place: tuple[Room, str], exchange:
         ("RTSTRUCT.dcm", {SHA256: "0" * 64}, 422),
         ("RTSTRUCT.dcm", {}, 400),
         (".hidden", {SHA256: DIGEST}, 400),
-        ("..", {SHA256: DIGEST}, 404),
+        ("..", {SHA256: DIGEST}, 405),
     ],
 )
 def test_what_is_not_what_it_says_is_refused(

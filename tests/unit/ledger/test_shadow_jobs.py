@@ -169,9 +169,9 @@ def test_lists_and_counts_are_without_shadows_unless_they_are_asked_for(ledger: 
         assert (status["jobs"]["HELD"], status["jobs"]["QUEUED"], status["jobs"]["DELIVERED"]) == (0, 0, 2)
         assert status["shadow_jobs"] == {"HELD": 1, "QUEUED": 1}
         assert status["oldest_waiting_seconds"] is None
-        shape = views.series_detail(session.get_one(Job, case).series, layout.directory)
+        shape = views.series_detail(session.get_one(Job, case).series, layout.shown)
         assert (shape["jobs"], shape["shadow_jobs"]) == ([case], [shadow])
-        assert views.job_shape(session.get_one(Job, shadow), layout.directory)["shadow"] is True
+        assert views.job_shape(session.get_one(Job, shadow), layout.shown)["shadow"] is True
 
 
 @pytest.mark.parametrize("ended", [JobState.QUEUED, *ENDED])

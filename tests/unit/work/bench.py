@@ -50,7 +50,7 @@ class Bench:
         assert claimed is not None
         run_job(self.desk, claimed)
         with reading(self.ledger) as session:
-            return views.job_detail(views.find_job(session, self.job), self.layout.directory)
+            return views.job_detail(views.find_job(session, self.job), self.layout.shown)
 
 
 def raising(error: Exception) -> Callable[..., Any]:

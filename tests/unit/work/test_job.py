@@ -182,7 +182,7 @@ def test_a_card_that_fails_ends_the_worker_and_leaves_the_job_to_the_supervisor(
     with writing(bench.ledger) as session:
         worker_lost(session, bench.desk.owner, why_ended("worker-0", CARD_LOST_STATUS), 3)
     with reading(bench.ledger) as session:
-        job = views.job_detail(views.find_job(session, bench.job), bench.layout.directory)
+        job = views.job_detail(views.find_job(session, bench.job), bench.layout.shown)
     assert job["state"] == "QUEUED"
     assert job["attempts"] == 1
     assert "worker-0 ended with exit status 3" in job["error"]

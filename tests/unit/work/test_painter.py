@@ -21,7 +21,7 @@ def drawn(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     bench.run()
     bench.desk.painter.finish()
     with reading(bench.ledger) as session:
-        return views.job_detail(views.find_job(session, bench.job), bench.layout.directory)
+        return views.job_detail(views.find_job(session, bench.job), bench.layout.shown)
 
 
 def test_the_page_to_review_by_lies_beside_the_structure_set_for_nobody_else_to_read(

@@ -45,7 +45,7 @@ class Stored:
         return stored_job(place.engine, place.layout, self.series_id, self.series, self.organs, self.doubt, run=run)
 
     def subject(self, job: int) -> Subject:
-        return subject_of(self.place.engine, self.place.layout, job)
+        return subject_of(self.place.engine, self.place.files, job)
 
     def change(self, job: int, **values: object) -> None:
         with writing(self.place.engine) as session:
@@ -107,7 +107,7 @@ def test_a_file_that_is_altered_after_it_was_read_ahead_is_told(stored: Stored) 
     with logged_in(stored.place) as client:
         assert client.get(f"/cases/{job}/contours").status_code == 200
         assert client.get(f"/cases/{job}/volume").status_code == 200
-        images = [Path(path) for path, _ in files_of(stored.place.engine, stored.place.layout, stored.subject(job))]
+        images = [Path(path) for path, _ in files_of(stored.place.engine, stored.subject(job))]
         for path in (stored.place.layout.result(job) / "RTSTRUCT.dcm", images[0]):
             path.write_bytes(path.read_bytes() + b"\0\0")
         assert "doctor" in client.get(f"/cases/{job}/contours").text

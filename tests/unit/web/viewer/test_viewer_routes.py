@@ -259,7 +259,7 @@ def test_the_page_of_a_case_begins_to_read_its_ct(tmp_path: Path) -> None:
     shown = Shown(tmp_path)
     try:
         assert shown.client.get(f"/cases/{shown.job}").status_code == 200
-        key = subject_of(shown.place.engine, shown.place.layout, shown.job).ct_key
+        key = subject_of(shown.place.engine, shown.place.files, shown.job).ct_key
         until = time.monotonic() + 60
         while not shown.desk().shelf.holds(key) and time.monotonic() < until:
             time.sleep(0.05)
