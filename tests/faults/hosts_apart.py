@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -104,10 +105,11 @@ def namespaces(count: int) -> Iterator[list[Namespace]]:
 class ReachedServer(Server):
     """PostgreSQL that the namespaces reach by TCP."""
 
-    PORT = 54329
-
     def __init__(self) -> None:
-        super().__init__((*QUICK, f"listen_addresses={HERE}", f"port={self.PORT}", "max_connections=100"))
+        with socket.socket() as probe:
+            probe.bind((HERE, 0))
+            self.port = probe.getsockname()[1]
+        super().__init__((*QUICK, f"listen_addresses={HERE}", f"port={self.port}", "max_connections=100"))
 
     def start(self) -> None:
         rules = self.data / "pg_hba.conf"
@@ -118,7 +120,7 @@ class ReachedServer(Server):
         super().start()
 
     def url(self, database: str = "postgres", user: str = "rtseg") -> str:
-        return f"postgresql+psycopg://{user}@{HERE}:{self.PORT}/{database}?connect_timeout=5"
+        return f"postgresql+psycopg://{user}@{HERE}:{self.port}/{database}?connect_timeout=5"
 
     def crash(self, seconds: float) -> None:
         """End it as a power cut would, and start it again later."""
