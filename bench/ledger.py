@@ -16,6 +16,7 @@ import contextlib
 import json
 import logging
 import resource
+import shutil
 import statistics
 import sys
 import tempfile
@@ -93,21 +94,29 @@ def places(kind: str, folder: Path) -> Iterator[list[str]]:
     """The URLs of three empty ledgers."""
     with contextlib.ExitStack() as stack:
         if kind == "sqlite":
-            urls = [f"sqlite:///{folder / name}.db" for name in NAMES]
+            files = [folder / f"{name}.db" for name in NAMES]
+            make(f"sqlite:///{files[0]}")
+            for file in files[1:]:
+                shutil.copy(files[0], file)
+            yield [f"sqlite:///{file}" for file in files]
         else:
             server = stack.enter_context(running(SERVER))
-            urls = [server.new_database() for _ in NAMES]
-        for url in urls:
-            engine = open_ledger(url)
-            upgrade(engine)
-            engine.dispose()
-        yield urls
+            first = server.new_database()
+            make(first)
+            yield [first, *(server.new_database("TEMPLATE test1") for _ in NAMES[1:])]
+
+
+def make(url: str) -> None:
+    """An empty ledger of this version's schema."""
+    engine = open_ledger(url)
+    upgrade(engine)
+    engine.dispose()
 
 
 def measure(sites: list[Site], rounds: int) -> dict[str, list[list[float]]]:
-    """Step -> for every round the seconds of each site. A first round counts nowhere."""
+    """Step -> for every round the seconds of each site. One more round comes before several, and counts not."""
     found: dict[str, list[list[float]]] = defaultdict(list)
-    for number in range(rounds + 1):
+    for number in range(0 if rounds > 1 else 1, rounds + 1):
         order = sites[number % len(sites) :] + sites[: number % len(sites)]
         for name, step in STEPS.items():
             took = {site.name: step(site) for site in order}

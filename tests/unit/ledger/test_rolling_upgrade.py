@@ -22,17 +22,41 @@ from rtseg_daemon.ledger.migrate import (
 )
 from rtseg_daemon.ledger.schema import Setting
 from rtseg_daemon.web.schema_check import refuse_other_schema
+from tests.postgres import Server
+
+
+def make_old(url: str) -> None:
+    engine = open_ledger(url)
+    with engine.execution_options(write=True).begin() as connection:
+        command.upgrade(alembic_config(connection), TOLERATED)
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def old_file(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A ledger of the oldest schema that this version tolerates beside its own, made once."""
+    file = tmp_path_factory.mktemp("old") / "rtseg.db"
+    make_old(f"sqlite:///{file}")
+    return file.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def old_database(postgres: Server) -> str:
+    """The name of such a database, from which others are copied."""
+    make_old(postgres.new_database())
+    return f"test{postgres.count}"
 
 
 @pytest.fixture
 def old(ledger_kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Engine]:
-    """An empty ledger of the oldest schema that this version tolerates beside its own."""
-    url = f"sqlite:///{tmp_path / 'a.db'}"
+    """An empty ledger of that schema."""
     if ledger_kind == "postgresql":
-        url = request.getfixturevalue("postgres").new_database()
+        template = request.getfixturevalue("old_database")
+        url = request.getfixturevalue("postgres").new_database(f"TEMPLATE {template}")
+    else:
+        url = f"sqlite:///{tmp_path / 'a.db'}"
+        (tmp_path / "a.db").write_bytes(request.getfixturevalue("old_file"))
     engine = open_ledger(url)
-    with engine.execution_options(write=True).begin() as connection:
-        command.upgrade(alembic_config(connection), TOLERATED)
     yield engine
     engine.dispose()
 
