@@ -69,15 +69,15 @@ class Head:
         return done.returncode == 0
 
     def processes(self, part: str = "") -> list[int]:
-        """Numbers of this Ray's processes: all write their logs to its folder. With `part` those that are called so."""
+        """Numbers of this Ray's processes: they name its folder, or write logs to it. With `part` those called so."""
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                logs = [(path / "fd" / number).readlink() for number in ("1", "2")]
                 told = (path / "cmdline").read_text(errors="replace")
+                names = [told, *(str((path / "fd" / number).readlink()) for number in ("1", "2"))]
             except OSError:
                 continue
-            if part in told and any(log.is_relative_to(self.folder) for log in logs):
+            if part in told and any(str(self.folder) in name for name in names):
                 found.append(int(path.name))
         return found
 

@@ -115,8 +115,8 @@ def test_config_check_says_what_is_wrong_with_a_head_in_one_sentence(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, closed = f"ray://127.0.0.1:{site.head.client_port}", f"127.0.0.1:{free_port()}"
-    found = described(Compute(cluster=client, cluster_token=site.head.token))
-    assert found == f"Ray 2.60.0 at {client} answers; cards: 1 on {socket.gethostname()}"
+    found = described(Compute(cluster=site.head.address, cluster_token=site.head.token))
+    assert found == f"Ray 2.60.0 at {site.head.address} answers; cards: 1 on {socket.gethostname()}"
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", site.head.token.read_text())
     require_head(site.head.address)

@@ -78,6 +78,16 @@ def test_the_metrics_timer_has_the_rights_of_the_service_user_and_no_more() -> N
     assert "setfacl -m u:rtseg:rwx /var/lib/prometheus/node-exporter" in OPERATION.read_text()
 
 
+@pytest.mark.parametrize("unit", ["rtseg-ray-head.service", "rtseg-ray-node.service"])
+def test_the_units_of_ray_start_it_as_the_docs_do(unit: str) -> None:
+    text = (DEPLOY / unit).read_text().replace("\\\n", "")
+    docs = (DEPLOY.parent / "docs" / "cluster.md").read_text()
+    (command,) = re.findall(r"^ExecStart=/opt/rtseg/bin/(ray start .+)$", text, re.MULTILINE)
+    options = [word for word in command.split() if word.startswith("--") and "${" not in word]
+    assert "--block" in options, "so that systemd sees when it ends"
+    assert [option for option in options if option not in docs] == []
+
+
 @pytest.mark.parametrize("unit", UNITS)
 def test_systemd_understands_every_unit(unit: str, tmp_path: Path) -> None:
     program = shutil.which("systemd-analyze")

@@ -27,6 +27,8 @@ MAY_LOAD = {
     "rtseg_daemon.daemon.web": {"sqlalchemy", "alembic", "numpy", "pydantic", "pydicom"},
     "rtseg_daemon.web.viewer.reader": {"numpy", "pydantic", "pydicom", "contourpy"},
     "rtseg_daemon.daemon.worker": IMAGES - {"matplotlib", "pandas"} | {"pydicom", "sqlalchemy", "numpy", "pydantic"},
+    "rtseg_daemon.daemon.card": IMAGES - {"matplotlib", "pandas"}
+    | {"pydicom", "sqlalchemy", "alembic", "numpy", "pydantic"},
     "rtseg_daemon.daemon.launcher": {"sqlalchemy", "numpy", "pydantic"},
     "rtseg_daemon.cli": set(),
     "rtseg_daemon.cli.running": {"sqlalchemy", "alembic", "pydantic"},
