@@ -2,13 +2,15 @@
 
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.config.file import Config, load_config
-from rtseg_daemon.daemon.card import other_version, own_shelf, require_fitting, require_hosts
+from rtseg_daemon.daemon.card import LONELY_SECONDS, Card, other_version, own_shelf, require_fitting, require_hosts
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger import hosts
 from rtseg_daemon.ledger.engine import writing
@@ -63,3 +65,50 @@ def test_two_cards_of_one_storage_have_shelves_of_their_own_and_the_next_process
         other.kill()
         other.wait()
     assert own_shelf(layout) == "card-0"
+
+
+@pytest.fixture
+def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
+    """A card whose worker does not begin."""
+    monkeypatch.setattr(Card, "_live", lambda self: None)
+    monkeypatch.delenv("RTSEG_CONFIG", raising=False)
+    return Card(0, "gpu 1", "rtseg_card", str(tmp_path / "none.yaml"))
+
+
+def test_a_card_takes_jobs_for_who_asks_with_its_own_version_and_for_nobody_else(card: Card) -> None:
+    ours = version("rtseg-daemon")
+    said = card.follow("north/launcher-1", 3, ours)
+    assert card.owner.startswith("card-0@ray:gpu-1/")
+    assert said == {"owner": card.owner, "version": ours, "fault": "", "ready": False}
+    assert card.permit.launcher == ("north/launcher-1", 3)
+    card.permit.note(True)
+    assert card.follow("north/launcher-1", 3, ours)["ready"] is True
+    refused = card.follow("south/launcher-1", 4, "0.0.1")
+    assert (refused["ready"], card.permit.launcher) == (False, None)
+    assert "0.0.1" in refused["fault"]
+
+
+def test_a_card_that_cannot_work_says_why(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    def once(_seconds: float) -> None:
+        raise InterruptedError
+
+    monkeypatch.setattr("rtseg_daemon.daemon.card.time.sleep", once)
+    with pytest.raises(InterruptedError):
+        card._desk()
+    said = card.follow("north/launcher-1", 3, version("rtseg-daemon"))
+    assert said["fault"].startswith("cannot read the configuration")
+    assert said["ready"] is False
+
+
+def test_a_card_that_nobody_asks_for_any_more_ends_itself_for_good(card: Card, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[tuple[str, bool]] = []
+    ray = SimpleNamespace(
+        kill=lambda actor, no_restart: ended.append((actor, no_restart)),
+        get_runtime_context=lambda: SimpleNamespace(current_actor="this actor"),
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    card.permit.end_if_lonely()
+    assert ended == []
+    card.permit.asked_at -= LONELY_SECONDS + 1
+    card.permit.end_if_lonely()
+    assert ended == [("this actor", True)]

@@ -11,9 +11,9 @@ from sqlalchemy import Engine, select
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon import feeding as module
 from rtseg_daemon.daemon.feeding import Feeding
-from rtseg_daemon.errors import ClusterError
+from rtseg_daemon.errors import ClusterError, DutyLost
 from rtseg_daemon.ledger.cards import DUTY, CardsInRay, cards_in_ray, ray_feeds
-from rtseg_daemon.ledger.duties import OnDuty
+from rtseg_daemon.ledger.duties import OnDuty, lay_down
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.jobs import claim_job
 from rtseg_daemon.ledger.schema import Alarm, Job
@@ -202,6 +202,26 @@ def test_while_the_head_is_away_workers_of_the_daemons_take_the_jobs_and_running
     ray.cards = {NAME: SAID}
     north.turn()
     assert seen.fed
+
+
+def test_a_launcher_that_was_away_and_does_not_know_it_writes_nothing(
+    launcher: Callable[[str], Feeding], ray: PlayedRay, seen: Seen, ledger: Engine
+) -> None:
+    north, south = launcher("north"), launcher("south")
+    ray.cards = {NAME: SAID}
+    north.turn()
+    with writing(ledger) as session:
+        lay_down(session, "north/launcher-1")
+    south.turn()
+    written, job = seen.cards, seen.claim()
+    ray.cards = {NAME: SAID | {"owner": "card-0@ray:gpu1/8-def"}}
+    with pytest.raises(DutyLost, match="cards in Ray is now the duty of south/launcher-1"):
+        north.turn()
+    assert (seen.cards, seen.job(job)) == (written, (JobState.RUNNING, 0))
+    north.duty.asked_at = float("-inf")
+    asked = len(ray.followed)
+    north.turn()
+    assert len(ray.followed) == asked, "it rests now"
 
 
 def test_another_host_may_try_a_head_that_is_away_for_this_one(
