@@ -69,15 +69,16 @@ class Head:
         return done.returncode == 0
 
     def processes(self, part: str = "") -> list[int]:
-        """Numbers of this Ray's processes: they name its folder, or write logs to it. With `part` those called so."""
+        """Numbers of this Ray's processes: they name its folder, or have a log there. With `part` those called so."""
         found = []
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 told = (path / "cmdline").read_text(errors="replace")
-                names = [told, *(str((path / "fd" / number).readlink()) for number in ("1", "2"))]
+                names = [told, *(str(link.readlink()) for link in (path / "fd").iterdir())]
             except OSError:
                 continue
-            if part in told and any(str(self.folder) in name for name in names):
+            of_a_daemon = "rtseg_daemon.cluster" in told  # the launcher's process has a log there too
+            if part in told and not of_a_daemon and any(str(self.folder) in name for name in names):
                 found.append(int(path.name))
         return found
 

@@ -6,7 +6,6 @@ own, which may be killed at any time: actors are detached, and no job passes thr
 """
 
 import argparse
-import importlib
 import json
 import os
 import re
@@ -21,6 +20,7 @@ from ray.exceptions import ActorDiedError, RayActorError, RayError
 from ray.util import list_named_actors
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from rtseg_daemon.cluster.ray_actor import RtsegCard
 from rtseg_daemon.cluster.ray_probe import lets_everybody_in, require_head
 from rtseg_daemon.errors import ClusterError
 
@@ -83,9 +83,8 @@ class Cards:
 
     def start(self, name: str, node: str, kind: str, arguments: Sequence[Any]) -> dict[str, Any]:
         """An actor on this node, whose card Ray gives to no other."""
-        module, _, cls = self.card.partition(":")
         share = {"num_gpus": 1} if kind == GPU else {"resources": {CARD: 1}}
-        ray.remote(getattr(importlib.import_module(module), cls)).options(
+        ray.remote(RtsegCard).options(
             name=name,
             lifetime="detached",
             get_if_exists=True,
@@ -95,7 +94,7 @@ class Cards:
             max_concurrency=2,
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False),
             **share,
-        ).remote(*arguments)
+        ).remote(self.card, *arguments)
         return {}
 
     def end(self, name: str, again: bool) -> dict[str, Any]:

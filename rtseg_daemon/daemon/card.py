@@ -1,4 +1,4 @@
-"""A card of a Ray node: an actor that takes jobs from the ledger as a daemon's worker does, on a launcher's behalf.
+"""A card of a Ray node: takes jobs from the ledger as a daemon's worker does, on a launcher's behalf.
 
 Nothing of a job passes through Ray. The launcher says every second that it is on duty, and hears how the card is.
 """
@@ -43,7 +43,7 @@ GPU = "GPU"
 
 
 class Card:
-    """The actor. Ray calls its methods in threads of their own, its worker has one too.
+    """What an actor hands on to. Ray calls it in threads of its own, its worker has one too.
 
     Args:
         number: among the cards of its node.

@@ -147,7 +147,7 @@ def test_a_card_whose_process_is_killed_starts_anew_and_its_job_is_finished_once
     site.hang.touch()
     number = site.send(tmp_path / "ct")
     site.wait_for_card("ready", number)
-    site.head.kill("ray::StubCard")
+    site.head.kill("ray::RtsegCard")
     site.hang.unlink()
     job = site.daemon.wait_for_state("DELIVERED", 60, job=number)
     first, second = site.claims(number)
