@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -72,25 +73,24 @@ class Head:
         """Numbers of this Ray's processes: they name its folder, or have a log there. With `part` those called so."""
         found = []
         for path in Path("/proc").glob("[0-9]*"):
-            try:
+            with suppress(OSError):  # it ended, or closed something, meanwhile: it is looked at again
                 told = (path / "cmdline").read_text(errors="replace")
                 names = [told, *(str(link.readlink()) for link in (path / "fd").iterdir())]
-            except OSError:
-                continue
-            of_a_daemon = "rtseg_daemon.cluster" in told  # the launcher's process has a log there too
-            if part in told and not of_a_daemon and any(str(self.folder) in name for name in names):
-                found.append(int(path.name))
+                of_a_daemon = "rtseg_daemon.cluster" in told  # the launcher's process has a log there too
+                if part in told and not of_a_daemon and any(str(self.folder) in name for name in names):
+                    found.append(int(path.name))
         return found
 
     def kill(self, part: str = "") -> None:
         """As `kill -9` does, and wait until they are gone."""
         deadline = time.monotonic() + 20
-        while numbers := self.processes(part):
+        quiet = 0
+        while quiet < 3:
+            numbers = self.processes(part)
+            quiet = 0 if numbers else quiet + 1
             for number in numbers:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
             assert time.monotonic() < deadline
             time.sleep(0.05)
 
