@@ -115,6 +115,8 @@ def test_config_check_says_what_is_wrong_with_a_head_in_one_sentence(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, closed = f"ray://127.0.0.1:{site.head.client_port}", f"127.0.0.1:{free_port()}"
+    for name, value in LOCAL.items():
+        monkeypatch.setenv(name, value)
     found = described(Compute(cluster=site.head.address, cluster_token=site.head.token))
     assert found == f"Ray 2.60.0 at {site.head.address} answers; cards: 1 on {socket.gethostname()}"
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
