@@ -67,7 +67,7 @@ def unusable_cluster(compute: Compute, gives_files: bool, ledger: str | None) ->
     """Yield (key, message) where cards in Ray could do nothing: they reach ledger and files over the network alone.
 
     Args:
-        gives_files: whether hosts give each other files (`cluster.tls`).
+        gives_files: whether other hosts get at files (`cluster.tls`, `storage.shared`).
         ledger: `database.url`.
     """
     if compute.cluster is None:
@@ -77,4 +77,7 @@ def unusable_cluster(compute: Compute, gives_files: bool, ledger: str | None) ->
     if ledger is None or not ledger.startswith("postgresql"):
         yield "cluster", "cards in Ray need a ledger that they reach; name its PostgreSQL in database.url"
     if not gives_files:
-        yield "cluster", "cards in Ray fetch images from this host, and bring results to it; set cluster.tls"
+        yield (
+            "cluster",
+            "cards in Ray fetch images from this host, and bring results to it; set cluster.tls (or storage.shared)",
+        )

@@ -161,7 +161,7 @@ def contradictions(config: Config) -> Iterator[tuple[Loc, str]]:
         yield ("storage", "keep_days"), message
     if config.cluster.tls is not None and config.database.url is None:
         yield ("cluster", "tls"), "files go between hosts that share a ledger; name its PostgreSQL in database.url"
-    for key, message in unusable_cluster(config.compute, config.cluster.tls is not None, config.database.url):
+    for key, message in unusable_cluster(config.compute, bool(config.files_host), config.database.url):
         yield ("compute", key), message
     if config.storage.shared and config.database.url is None:
         yield ("storage", "shared"), "several hosts need a ledger on a server; name its PostgreSQL in database.url"

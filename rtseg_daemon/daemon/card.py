@@ -29,7 +29,7 @@ from rtseg_daemon.ledger.leases import new_owner
 from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.ledger.migrate import require_current
 from rtseg_daemon.logs import configure, describe, log
-from rtseg_daemon.storage import Layout, identity_of
+from rtseg_daemon.storage import Layout, identity_of, layout_of
 from rtseg_daemon.work.job import Desk
 
 PACKAGE = "rtseg-daemon"
@@ -100,7 +100,7 @@ class Card:
         config = load_config(self.config_file)
         configure(config.logging, self.owner.partition("@")[0])
         require_hosts(config, self.config_file)
-        layout = Layout(config.storage.directory, config.files_host)
+        layout = layout_of(config)
         layout.create()
         engine = open_ledger(config.database_url)
         try:
@@ -142,8 +142,10 @@ def other_version(ours: str, theirs: str) -> str:
 
 def require_hosts(config: Config, file: Path) -> None:
     """Raise ConfigError where the node cannot reach ledger or files."""
-    if config.cluster.tls is None or not config.database_url.startswith("postgresql"):
-        raise ConfigError(f"{file} on this node needs the ledger's database.url and a cluster.tls of its own")
+    if not config.files_host or not config.database_url.startswith("postgresql"):
+        raise ConfigError(
+            f"{file} on this node needs the ledger's database.url, and a cluster.tls of its own (or storage.shared)"
+        )
 
 
 def require_fitting(engine: Engine, config: Config, layout: Layout) -> None:

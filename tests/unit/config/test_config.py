@@ -357,7 +357,8 @@ def test_what_is_no_address_of_ray_is_refused_by_name(address: str) -> None:
     ("text", "said"),
     [
         (CLUSTER + POSTGRESQL, None),
-        (POSTGRESQL, "fetch images from this host, and bring results to it; set cluster.tls"),
+        ("storage: {shared: true}\n" + POSTGRESQL, None),
+        (POSTGRESQL, "fetch images from this host, and bring results to it; set cluster.tls (or"),
         (CLUSTER + "database: {url: 'sqlite:////x.db'}\n", "need a ledger that they reach; name its PostgreSQL in"),
     ],
 )
