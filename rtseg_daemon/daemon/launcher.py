@@ -21,7 +21,7 @@ from rtseg_daemon.ledger.cards import DUTY
 from rtseg_daemon.ledger.duties import OnDuty, duty_owner
 from rtseg_daemon.ledger.engine import open_ledger
 from rtseg_daemon.logs import configure, log
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import layout_of
 
 TURN_SECONDS = 1.0
 
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config = load_config(options.config)
     configure(config.logging, "launcher")
     stop = follow_supervisor()
-    show_life(Layout(config.storage.directory).free_bytes)
+    show_life(layout_of(config).free_bytes)
     duty = OnDuty(open_ledger(config.database_url, existing=True), DUTY, duty_owner("launcher", config.host_name))
     connect = partial(connected, config.compute, options.card)
     launch(Feeding(duty, config, connect, version("rtseg-daemon"), (str(options.config.absolute()),)), stop)
