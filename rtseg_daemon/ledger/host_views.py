@@ -5,7 +5,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.ledger.cards import cards_in_ray
+from rtseg_daemon.ledger.cards import HOST_MARK, Card, CardsInRay, cards_in_ray
 from rtseg_daemon.ledger.cluster_tables import Duty, Host
 from rtseg_daemon.ledger.hosts import SILENT_SECONDS, hosts
 from rtseg_daemon.ledger.leases import database_moment, of_host
@@ -61,26 +61,27 @@ def host_shape(session: Session, host: Host) -> dict[str, Any]:
 def card_shapes(session: Session) -> list[dict[str, Any]]:
     """Every card in Ray as `status --json` shows it. `state`: ready, starting, refused, silent, or away with its head.
 
-    `job` is the number of the job that it is at, or None.
+    Its job is shown as a worker's of a host is.
     """
-    seen = cards_in_ray(session)
+    seen, now = cards_in_ray(session), database_moment(session)
     if seen is None:
         return []
-    query = select(Job.lease_owner, Job.id).where(Job.state == JobState.RUNNING)
-    at_work = {row.lease_owner: row.id for row in session.execute(query)}
-    return [
-        {
-            "node": card.node,
-            "card": card.number,
-            "kind": card.kind,
-            "state": card.state if seen.head == "up" else seen.head,
-            "since": moment(card.since if seen.head == "up" else seen.since),
-            "job": at_work.get(card.owner),
-            "version": card.version,
-            "detail": card.detail if seen.head == "up" else seen.detail,
-        }
-        for card in seen.cards
-    ]
+    running = select(Job).where(Job.state == JobState.RUNNING, Job.lease_owner.contains(f"@{HOST_MARK}"))
+    at_work = {job.lease_owner: job for job in session.scalars(running)}
+    return [card_shape(seen, card, at_work.get(card.owner), now) for card in seen.cards]
+
+
+def card_shape(seen: CardsInRay, card: Card, job: Job | None, now: float) -> dict[str, Any]:
+    """One of them. While the head is away nobody knows more of a card than its job."""
+    up = seen.head == "up"
+    return worker_shape(f"card-{card.number}", card.state if up else seen.head, job, now) | {
+        "node": card.node,
+        "card": card.number,
+        "kind": card.kind,
+        "since": moment(card.since if up else seen.since),
+        "version": card.version,
+        "detail": card.detail if up else seen.detail,
+    }
 
 
 def host_shapes(session: Session) -> list[dict[str, Any]]:

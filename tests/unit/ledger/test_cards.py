@@ -20,7 +20,7 @@ from rtseg_daemon.ledger.duties import take
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.host_views import card_shapes
 from rtseg_daemon.ledger.jobs import claim_job
-from rtseg_daemon.ledger.leases import new_owner
+from rtseg_daemon.ledger.leases import LEASE_SECONDS, new_owner
 from tests.unit.ledger.test_jobs import new_job
 
 NOW = 1000.0
@@ -95,6 +95,7 @@ def test_status_shows_each_card_with_its_node_state_and_job(ledger: Engine) -> N
         assert cards_in_ray(session) == SEEN
         (shape,) = card_shapes(session)
     assert (shape["node"], shape["card"], shape["state"], shape["job"]) == ("gpu1", 0, "ready", job)
+    assert 0 < shape["lease_seconds"] <= LEASE_SECONDS
     with writing(ledger) as session:
         note_cards(session, replace(SEEN, head="away", detail="no Ray head answers"))
         (shape,) = card_shapes(session)

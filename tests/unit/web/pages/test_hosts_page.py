@@ -6,6 +6,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from rtseg_daemon.ledger import hosts, jobs
+from rtseg_daemon.ledger.cards import Card, CardsInRay, note_cards
 from rtseg_daemon.ledger.cluster_tables import Host
 from rtseg_daemon.ledger.duties import take
 from rtseg_daemon.ledger.engine import writing
@@ -55,6 +56,17 @@ def test_a_host_that_is_away_is_seen_at_a_glance(place: Place) -> None:
     with writing(place.engine) as session:
         session.get_one(Host, "south").seen_at -= 300
     assert '<span class="chip down">away</span>' in page(place)
+
+
+def test_cards_in_ray_are_shown_with_their_node_and_why_one_takes_no_jobs(place: Place) -> None:
+    ready = Card("a-0", "gpu1", 0, "GPU", "ready", 0.0, "card-0@ray:gpu1/7-abc", "1.0")
+    refused = Card("b-0", "gpu2", 0, "GPU", "refused", 0.0, detail="this node runs rtseg-daemon 0.9")
+    with writing(place.engine) as session:
+        note_cards(session, CardsInRay("up", 0.0, "ray://head:10001", cards=(ready, refused)))
+    text = page(place)
+    section = text[text.index("Cards in Ray") : text.index('id="machine"')]
+    assert section.index("gpu1") < section.index("ready") < section.index("gpu2") < section.index("refused")
+    assert "this node runs rtseg-daemon 0.9" in section
 
 
 def test_a_department_with_one_machine_sees_no_hosts(physicist: TestClient) -> None:
