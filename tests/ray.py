@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,22 +31,25 @@ def require_ray() -> None:
 
 
 class Head:
-    """A head that is a node too. `environment` is that of its actors."""
+    """A head that is a node too. `environment` is that of its actors, `within` words before its command."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(
+        self, environment: dict[str, str], host: str = "127.0.0.1", within: Sequence[str] = (), cards: int = 1
+    ) -> None:
         require_ray()
         self.folder = Path(tempfile.mkdtemp(prefix="rtseg-ray-", dir="/tmp"))  # a socket's path may have 107 letters
         self.token = self.folder / "token"
         self.token.write_text(secrets.token_hex(32))
         self.port, self.client_port = free_port(), free_port()
-        self.environment = os.environ | environment | LOCAL
+        self.host, self.within, self.cards = host, list(within), cards
+        self.environment = os.environ | environment | (LOCAL if host == "127.0.0.1" else {})
         self.environment |= {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT)}
         self.environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(self.token)}
         self.starts = 0
 
     @property
     def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.host}:{self.port}"
 
     def start(self) -> None:
         """Ray itself gives a start up after 30 s, which a crowded machine may take."""
@@ -57,10 +61,23 @@ class Head:
 
     def tried(self) -> bool:
         self.starts += 1
-        command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--node-ip-address=127.0.0.1"]
+        command = [
+            *self.within,
+            sys.executable,
+            "-m",
+            "ray.scripts.scripts",
+            "start",
+            "--head",
+            f"--node-ip-address={self.host}",
+        ]
         command += [f"--port={self.port}", f"--ray-client-server-port={self.client_port}"]
         command += ["--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats"]
-        command += ['--resources={"rtseg_card": 1}', "--num-cpus=0", "--num-gpus=0", "--object-store-memory=80000000"]
+        command += [
+            f'--resources={{"rtseg_card": {self.cards}}}',
+            "--num-cpus=0",
+            "--num-gpus=0",
+            "--object-store-memory=80000000",
+        ]
         command += [f"--temp-dir={self.folder / str(self.starts)}"]
         log = self.folder / "start.log"
         with log.open("ab") as file:

@@ -17,6 +17,7 @@ import pytest
 from tests.certificates import Authority
 from tests.faults.killing import ForkedDaemon, lives
 from tests.postgres import QUICK, Server
+from tests.ray import Head
 from tests.template import template
 from tests.world import wait_for, write_config
 
@@ -155,7 +156,9 @@ class Host:
         wait_for(lambda: not any(map(lives, victims)), 30, pause=0.05)
 
 
-def configuration(folder: Path, space: Namespace, url: str, tps_port: int, authority: Authority) -> Path:
+def configuration(
+    folder: Path, space: Namespace, url: str, tps_port: int, authority: Authority, **more: object
+) -> Path:
     """Of one host: a listener and a server of files on its own address."""
     folder.mkdir()
     pair = authority.issue(space.name, san=f"IP:{space.address}")
@@ -174,19 +177,32 @@ def configuration(folder: Path, space: Namespace, url: str, tps_port: int, autho
         series={"quiet_seconds": QUIET_SECONDS},
         jobs={"max_attempts": 10_000, "shutdown_seconds": 10},
         delivery={"first_retry_seconds": 0.5, "longest_retry_seconds": 2, "probe_seconds": 3},
+        **more,
     )
 
 
 @contextmanager
 def cluster(
-    folder: Path, count: int, url: str, spaces: Sequence[Namespace], tps_port: int, environment: dict[str, str]
+    folder: Path, url: str, spaces: Sequence[Namespace], tps_port: int, environment: dict[str, str], cards: Head | None
 ) -> Iterator[list[Host]]:
-    """So many daemons on one ledger, all started."""
+    """A daemon in each namespace on one ledger, all started. With `cards`, their jobs go to a Ray first."""
     authority = Authority(folder / "ca")
+    compute: dict[str, object] = {}
+    if cards is not None:
+        client = f"ray://{cards.host}:{cards.client_port}"
+        compute = {"compute": {"cluster": client, "cluster_token": str(cards.token)}}
     with ExitStack() as stack:
         hosts = []
-        for space in spaces[:count]:
-            config = configuration(folder / space.name, space, url, tps_port, authority)
+        if cards is not None:
+            node = next(space for space in spaces if space.address == cards.host)
+            file = configuration(folder / node.name, node, url, tps_port, authority)
+            cards.environment["RTSEG_CONFIG"] = str(file)
+            stack.callback(cards.end)
+            cards.start()
+        for space in spaces:
+            if cards is not None and space.address == cards.host:
+                continue
+            config = configuration(folder / space.name, space, url, tps_port, authority, **compute)
             also = ("rtseg_daemon.daemon.files", "psycopg")
             place = stack.enter_context(template(folder / f"{space.name}.sock", environment, space.within, also))
             daemon = ForkedDaemon(

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from tests.faults.killing import DRAIN_SECONDS, Pacs, digest, lives, one_structu
 from tests.faults.report import report
 from tests.peers import Storescp
 from tests.postgres import program
+from tests.ray import Head
 from tests.world import patient, wait_for
 
 pytestmark = [
@@ -41,11 +43,12 @@ HOSTS = 3
 BACKLOG = 40
 """Each series is waited for until it is silent."""
 CHILDREN = ("worker-0", "receiver", "deliverer", "files")
-FAULTS = {"child": 6, "host": 2, "link": 3, "database": 1}
+FAULTS = {"child": 6, "host": 2, "link": 3, "database": 1, "card": 1, "head": 1}
 """How often each comes, relative to the others."""
 LINK_SECONDS = (1.0, 45.0)
 HOST_SECONDS = (0.0, 30.0)
 DATABASE_SECONDS = (0.0, 5.0)
+HEAD_SECONDS = (0.0, 30.0)
 STUB = {"STUB_SECONDS": "0.3", "STUB_RESTART_SECONDS": "0.5"}
 
 
@@ -81,7 +84,7 @@ class Observer:
         with suppress(SQLAlchemyError):
             found = self.rows(
                 "select id, lease_token from job where state = 'RUNNING' and lease_owner like :host",
-                host=f"%@{host}/%",
+                host=f"%@{host}%",
             )
             return pairs(found)
         return {}
@@ -128,6 +131,7 @@ class Fate:
     observer: Observer
     orphans: Orphans
     rng: random.Random
+    cards: Head | None
     counts: Counter[str] = field(default_factory=Counter)
     busy: set[str] = field(default_factory=set)
     threads: list[threading.Thread] = field(default_factory=list)
@@ -137,6 +141,10 @@ class Fate:
         kind = self.rng.choices(list(FAULTS), list(FAULTS.values()))[0]
         if kind == "database":
             self.begin(kind, "database", lambda: self.server.crash(self.rng.uniform(*DATABASE_SECONDS)))
+            return
+        if kind in ("card", "head"):
+            if self.cards is not None:
+                self.begin(kind, "ray", self.kill_card if kind == "card" else self.kill_head)
             return
         host = self.rng.choice(self.hosts)
         if kind == "child":
@@ -194,6 +202,19 @@ class Fate:
                     raise
                 time.sleep(5)
 
+    def kill_card(self) -> None:
+        assert self.cards is not None
+        self.orphans.left(self.observer.running_on("ray:"))
+        self.cards.kill("ray::StubCard")
+
+    def kill_head(self) -> None:
+        """The whole Ray: its head is its only node."""
+        assert self.cards is not None
+        self.orphans.left(self.observer.running_on("ray:"))
+        self.cards.kill()
+        time.sleep(self.rng.uniform(*HEAD_SECONDS))
+        self.cards.start()
+
     def cut(self, host: Host, seconds: float) -> None:
         host.space.link("down")
         try:
@@ -209,21 +230,23 @@ class Fate:
         assert not self.troubles, self.troubles
 
 
-Everything = tuple[list[Host], Observer, Storescp, ReachedServer]
+Everything = tuple[list[Host], Observer, Storescp, ReachedServer, Head | None]
 
 
 @contextmanager
-def everything(folder: Path, count: int, environment: dict[str, str]) -> Iterator[Everything]:
-    """Hosts, ledger and planning system."""
+def everything(folder: Path, count: int, environment: dict[str, str], ray: bool = False) -> Iterator[Everything]:
+    """Hosts, ledger and planning system, and one host more for a Ray."""
     program("initdb")
-    with namespaces(count) as spaces:
+    with namespaces(count + ray) as spaces:
+        node = spaces[-1]
+        cards = Head(environment, node.address, node.within, 2) if ray else None
         server = ReachedServer()
         try:
             url = server.new_database()
             tps = Storescp(folder / "tps")
             observer = Observer(create_engine(url, pool_pre_ping=True))
-            with tps.running(), cluster(folder, count, url, spaces, tps.port, environment) as hosts:
-                yield hosts, observer, tps, server
+            with tps.running(), cluster(folder, url, spaces, tps.port, environment, cards) as hosts:
+                yield hosts, observer, tps, server, cards
             observer.engine.dispose()
         finally:
             server.end()
@@ -252,9 +275,10 @@ def test_hosts_links_and_database_fail_and_every_series_has_one_structure_set(tm
     jobs, seed = int(os.environ.get("RTSEG_JOBS", "1000")), int(os.environ.get("RTSEG_SEED", "11"))
     pause = float(os.environ.get("RTSEG_FAULT_SECONDS", "8"))
     rng, began = random.Random(seed), time.monotonic()
-    with everything(tmp_path, HOSTS, STUB) as (hosts, observer, tps, server):
+    ray = find_spec("ray") is not None
+    with everything(tmp_path, HOSTS, STUB, ray) as (hosts, observer, tps, server, cards):
         orphans = Orphans(observer)
-        fate = Fate(hosts, server, observer, orphans, rng)
+        fate = Fate(hosts, server, observer, orphans, rng, cards)
         senders = senders_of(tmp_path, hosts, tps, jobs, rng)
         for thread in (orphans, *senders):
             thread.start()
@@ -275,12 +299,16 @@ def test_hosts_links_and_database_fail_and_every_series_has_one_structure_set(tm
         one_structure_set_each(tps, finished)
         assert not orphans.waiting
         assert max(orphans.seconds, default=0.0) <= 2 * LEASE_SECONDS
+        (by_cards,) = observer.patient_rows("select count(*) from event where what = 'claimed' and who like 'card-%'")
+        claims_by_cards = int(by_cards[0])
         tries = pairs(observer.patient_rows("select attempts, count(*) from job group by attempts"))
     report(
         "cluster",
         seed=seed,
         jobs=len(finished),
         objects=objects,
+        ray=ray,
+        claims_by_cards=claims_by_cards,
         faults=dict(fate.counts),
         transfers_broken=sum(sender.cut_off for sender in senders),
         orphans=len(orphans.seconds),
@@ -314,7 +342,7 @@ def test_two_workers_do_nearly_twice_as_much_as_one(tmp_path: Path) -> None:
     """Of a network that sleeps, so that two processors are enough for it."""
     jobs, seconds = int(os.environ.get("RTSEG_JOBS", "24")), {}
     jobs = min(jobs, 24)
-    with everything(tmp_path, 2, STUB | {"STUB_SECONDS": "4"}) as (hosts, observer, tps, _server):
+    with everything(tmp_path, 2, STUB | {"STUB_SECONDS": "4"}) as (hosts, observer, tps, _server, _cards):
 
         def first() -> tuple[str, int]:
             return hosts[0].space.address, hosts[0].daemon.port
