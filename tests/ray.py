@@ -61,23 +61,12 @@ class Head:
 
     def tried(self) -> bool:
         self.starts += 1
-        command = [
-            *self.within,
-            sys.executable,
-            "-m",
-            "ray.scripts.scripts",
-            "start",
-            "--head",
-            f"--node-ip-address={self.host}",
-        ]
+        command = [*self.within, sys.executable, "-m", "ray.scripts.scripts", "start", "--head"]
+        command += [f"--node-ip-address={self.host}"]
         command += [f"--port={self.port}", f"--ray-client-server-port={self.client_port}"]
         command += ["--include-dashboard=false", "--include-log-monitor=false", "--disable-usage-stats"]
-        command += [
-            f'--resources={{"rtseg_card": {self.cards}}}',
-            "--num-cpus=0",
-            "--num-gpus=0",
-            "--object-store-memory=80000000",
-        ]
+        command += [f'--resources={{"rtseg_card": {self.cards}}}', "--num-cpus=0", "--num-gpus=0"]
+        command += ["--object-store-memory=80000000"]
         command += [f"--temp-dir={self.folder / str(self.starts)}"]
         log = self.folder / "start.log"
         with log.open("ab") as file:

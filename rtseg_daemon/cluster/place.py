@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from sqlalchemy import Engine
 
@@ -14,7 +15,7 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.errors import HostAway, StateError
 from rtseg_daemon.ledger import hosts
 from rtseg_daemon.ledger.engine import reading
-from rtseg_daemon.storage import layout_of
+from rtseg_daemon.storage import Layout, layout_of
 from rtseg_daemon.stored import Files, OwnFiles
 
 COMMAND = "command-"
@@ -29,6 +30,14 @@ def files_of_command(config: Config, engine: Engine) -> Iterator[Files]:
         yield files_of(config, engine, process)
     finally:
         shutil.rmtree(layout_of(config).shelves / process, ignore_errors=True)
+
+
+def drop_shelves_of_commands(layout: Layout) -> None:
+    """Remove what commands of this host fetched that were killed before they ended."""
+    for folder in layout.shelves.glob(f"{COMMAND}*"):
+        number = folder.name.removeprefix(COMMAND)
+        if not (number.isdecimal() and Path(f"/proc/{number}").exists()):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def files_of(config: Config, engine: Engine, process: str) -> Files:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from rtseg_daemon.cluster.place import files_of
+from rtseg_daemon.cluster.place import drop_shelves_of_commands, files_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.children import FROZEN_SECONDS, Child, Modules, children_of
 from rtseg_daemon.daemon.compared import compare_storage
@@ -101,6 +101,7 @@ def run(config: Config, config_file: Path, modules: Modules, stop: threading.Eve
     engine = prepare_ledger(config, layout)
     require_accounts(config, engine)
     compare_storage(engine, layout)
+    drop_shelves_of_commands(layout)
     children = children_of(config, config_file, lock, os.environ.get("CUDA_VISIBLE_DEVICES"), modules)
     config = admitted(engine, config, time.time())
     upkeep = Upkeep(
