@@ -154,6 +154,10 @@ class Host:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not any(map(lives, victims)), 30, pause=0.05)
+        if self.daemon.process is not None:
+            self.daemon.process.wait()
+            if self.daemon.process.stdin is not None:
+                self.daemon.process.stdin.close()
 
 
 def configuration(

@@ -49,7 +49,7 @@ LINK_SECONDS = (1.0, 45.0)
 HOST_SECONDS = (0.0, 30.0)
 DATABASE_SECONDS = (0.0, 5.0)
 HEAD_SECONDS = (0.0, 30.0)
-STUB = {"STUB_SECONDS": "0.3", "STUB_RESTART_SECONDS": "0.5"}
+STUB = {"STUB_SECONDS": "3", "STUB_RESTART_SECONDS": "0.5"}
 
 
 def pairs(rows: list[Any]) -> dict[Any, Any]:
