@@ -59,8 +59,11 @@ def show(job_id: JobId, config: ConfigFile = None, as_json: AsJson = False) -> N
         shape = views.job_detail(views.find_job(session, job_id), ledger.shown)
     if as_json:
         return print_json(shape)
-    nested = ("verdicts", "rois", "deliveries", "flags", "seconds")
-    print_facts({key: value for key, value in shape.items() if key not in nested})
+    nested = ("verdicts", "rois", "deliveries", "flags", "seconds", "lease")
+    facts = {key: value for key, value in shape.items() if key not in nested}
+    if lease := shape["lease"]:
+        facts |= {"at work": lease["owner"], "leased until": lease["until"]}
+    print_facts(facts)
     rows = [[roi["name"], roi["flag"], f"{roi['volume_ml']:.1f}", roi["comment"]] for roi in shape["rois"]]
     print_table("organs", ("organ", "flag", "ml", "comment"), rows)
     gates = [[gate["gate"], gate["verdict"], "; ".join(gate["reasons"])] for gate in shape["verdicts"]]

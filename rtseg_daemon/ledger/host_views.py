@@ -38,24 +38,31 @@ def worker_shape(name: str, state: str, job: Job | None, now: float) -> dict[str
 
 
 def host_shape(session: Session, host: Host) -> dict[str, Any]:
-    """One host as `status --json` shows it. `state`: up, draining, or away where it was not seen for a minute."""
+    """One host as `status --json` shows it."""
     now = database_moment(session)
-    silent = max(0.0, now - host.seen_at)
-    away = "away" if silent > SILENT_SECONDS else ""
     return {
         "name": host.name,
-        "state": away or ("draining" if host.draining else "up"),
+        "state": state_of(host, now),
         "draining": host.draining,
         "version": host.version,
         "address": host.address,
         "started_at": moment(host.started_at),
-        "seen_at": moment(host.seen_at),
+        "seen_at": moment(host.seen_at or None),
         "jobs": jobs_on(session, host.name),
         "workers": worker_shapes(session, host.name, now),
         "duties": list(
             session.scalars(select(Duty.name).where(Duty.owner.startswith(f"{host.name}/", autoescape=True)))
         ),
     }
+
+
+def state_of(host: Host, now: float) -> str:
+    """up, draining, stopped (in order), or away where it was not seen for a minute."""
+    if not host.seen_at:
+        return "stopped"
+    if now - host.seen_at > SILENT_SECONDS:
+        return "away"
+    return "draining" if host.draining else "up"
 
 
 def card_shapes(session: Session) -> list[dict[str, Any]]:

@@ -81,6 +81,8 @@ def job_detail(job: Job, shown: Shown) -> JsonObject:
         "series_id": job.series_id,
         "stage": job.stage if job.state is JobState.RUNNING else None,
         "heartbeat_at": moment(job.heartbeat_at),
+        "host": job.host or None,
+        "lease": lease_shape(job) if job.state is JobState.RUNNING else None,
         "releasable": job.releasable and job.series.releasable,
         "released_by": job.released_by,
         "no_send": job.no_send,
@@ -92,6 +94,11 @@ def job_detail(job: Job, shown: Shown) -> JsonObject:
         "picture_path": picture_of(job, shown),
         "deliveries": [delivery_shape(delivery) for delivery in job.deliveries],
     }
+
+
+def lease_shape(job: Job) -> JsonObject:
+    """Who is at a job, by which claim, and until when nobody else takes it up."""
+    return {"owner": job.lease_owner, "claim": job.lease_token, "until": moment(job.lease_until)}
 
 
 def picture_of(job: Job, shown: Shown) -> str | None:

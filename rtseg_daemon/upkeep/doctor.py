@@ -16,6 +16,7 @@ from rtseg_daemon.config.sections import Compute
 from rtseg_daemon.errors import ClusterError
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
+from rtseg_daemon.ledger.host_views import host_shapes
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.server import doubts, facts_of, faults
 from rtseg_daemon.ledger.sqlite_file import database_file
@@ -50,6 +51,7 @@ def examine(engine: Engine, config: Config, *, repair: bool) -> list[Discrepancy
         return findings
     findings += server_doubts(engine)
     findings += ray_faults(config.compute)
+    findings += hosts_away(engine, config.host_name)
     findings += free_space(layout, config.storage.minimum_free_gb)
     findings += instances_without_file(engine, layout)
     findings += results_without_file(engine, layout)
@@ -84,6 +86,18 @@ def server_doubts(engine: Engine) -> Iterator[Discrepancy]:
     if database_file(engine.url) is None:
         facts = facts_of(engine)
         yield from (Discrepancy("database", facts.database, line) for line in doubts(facts))
+
+
+def hosts_away(engine: Engine, own: str) -> Iterator[Discrepancy]:
+    """Other hosts of the ledger that are gone and have not said so. One that was stopped in order is none."""
+    with reading(engine) as session:
+        away = [one for one in host_shapes(session) if one["state"] == "away" and one["name"] != own]
+    for host in away:
+        message = (
+            f"not seen since {host['seen_at']}: what it has received waits for it; start its daemon, or, if it is "
+            f"gone for good, `rtseg-daemon drain {host['name']} --forget`"
+        )
+        yield Discrepancy("host", host["name"], message)
 
 
 def ray_faults(compute: Compute) -> Iterator[Discrepancy]:

@@ -4,11 +4,13 @@ import pytest
 from sqlalchemy import Engine
 
 from rtseg_daemon.errors import LedgerError, StateError
-from rtseg_daemon.ledger import hosts
+from rtseg_daemon.ledger import hosts, jobs, views
 from rtseg_daemon.ledger.cluster_tables import Host
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.host_views import host_shapes
 from rtseg_daemon.ledger.schema import Event, Instance
+from rtseg_daemon.ledger.series import last_instance_id
+from rtseg_daemon.upkeep.doctor import hosts_away
 from tests.arrivals import receive
 from tests.unit.ledger.test_jobs import arrival
 
@@ -116,3 +118,27 @@ def test_one_that_has_ended_or_is_long_gone_stands_in_nobodys_way(ledger: Engine
     silence(ledger, "south", 61)
     start(ledger, address="")
     assert states(ledger) == {"north": "up", "south": "away"}
+
+
+def test_doctor_tells_of_a_host_that_is_gone_and_not_of_one_that_was_stopped(ledger: Engine) -> None:
+    for name in ("north", "south", "east"):
+        start(ledger, name, f"s-{name}", address=f"{name}:11443")
+    silence(ledger, "south", 300)
+    with writing(ledger) as session:
+        hosts.leave(session, "east")
+    (found,) = hosts_away(ledger, "north")
+    assert (found.kind, found.subject) == ("host", "south")
+    assert "`rtseg-daemon drain south --forget`" in found.message
+
+
+def test_a_running_job_says_who_is_at_it_and_until_when(ledger: Engine) -> None:
+    with writing(ledger) as session:
+        series = receive(session, arrival(1, host="north")).series_id
+        job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all")
+        before = views.job_detail(job, lambda path, _host: path)["lease"]
+        jobs.claim_job(session, "worker-0@south/1-a")
+        shape = views.job_detail(job, lambda path, host: f"{host}:{path}")
+    assert before is None
+    assert shape["host"] == "north"
+    assert (shape["lease"]["owner"], shape["lease"]["claim"]) == ("worker-0@south/1-a", 1)
+    assert shape["lease"]["until"] > shape["updated_at"]
