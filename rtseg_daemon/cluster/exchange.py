@@ -22,8 +22,8 @@ logging.getLogger("httpx").setLevel(logging.WARNING)  # else it tells of every f
 MOST_LISTED_BYTES = 1 << 20
 """Of a list of files. A result has a handful."""
 PIECE_BYTES = 1 << 20
-WAIT_SECONDS = 10.0
-"""For a connection, and between two pieces of a file."""
+WAITS = httpx.Timeout(10.0, connect=5.0)
+"""Between two pieces of a file, and for a connection."""
 SHA256 = "X-Content-SHA256"
 """Header with the digest of a file that is brought, in hexadecimal."""
 SECTION = "cluster.tls"
@@ -108,7 +108,7 @@ class Exchange:
                 stamp = ()
             if not self.stamp or stamp != self.stamp:
                 context = client_context(self.tls, SECTION)
-                self._client = httpx.Client(verify=context, timeout=WAIT_SECONDS, trust_env=False)
+                self._client = httpx.Client(verify=context, timeout=WAITS, trust_env=False)
                 self.stamp = stamp
             return self._client
 

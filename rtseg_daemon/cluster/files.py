@@ -1,8 +1,10 @@
 """Files wherever they lie: those of this host from its storage, those of others fetched from them once."""
 
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rtseg_daemon.cluster.exchange import Exchange
@@ -12,6 +14,7 @@ from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.stored import Stored, files_beside
 
+AWAY_SECONDS = 5.0
 AT_ONCE = 4
 """Files that come at the same time: a long way between two hosts is waited for less often."""
 
@@ -30,6 +33,8 @@ class HostFiles:
     shelf: Shelf
     exchange: Exchange
     address_of: Callable[[str], str]
+    away: dict[str, float] = field(default_factory=dict)
+    """Hosts that did not answer, and until when they are not asked again (monotonic seconds)."""
 
     def at_hand(self, stored: Sequence[Stored]) -> list[Path]:
         """A path for each file, in their order. What lies elsewhere is fetched and compared with its digest.
@@ -43,7 +48,12 @@ class HostFiles:
         if missing:
             self.shelf.make_room(sum(one.size for one in missing), theirs.keys())
             with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch") as threads:
-                list(threads.map(self._fetch, missing))
+                coming = [threads.submit(self._fetch, one) for one in missing]
+                try:
+                    for one in coming:
+                        one.result()
+                finally:
+                    threads.shutdown(wait=True, cancel_futures=True)  # else each file waits for a host that is away
         return [
             self.layout.directory / one.path if self.keeps(one.host) else self.shelf.place(one.sha256) for one in stored
         ]
@@ -52,7 +62,8 @@ class HostFiles:
         """What lies beside the structure set of a job at home on `host`, by name. Raises as `at_hand` does."""
         if self.keeps(host):
             return files_beside(self.layout, job_id)
-        listed = [replace(one, host=host) for one in self.exchange.listed(self.address_of(host), job_id)]
+        with self._asking(host) as address:
+            listed = [replace(one, host=host) for one in self.exchange.listed(address, job_id)]
         return {one.key.rpartition("/")[2]: path for one, path in zip(listed, self.at_hand(listed), strict=True)}
 
     def keeps(self, host: str) -> bool:
@@ -62,12 +73,25 @@ class HostFiles:
     def bring(self, host: str, job_id: int, token: int, paths: Sequence[Path]) -> None:
         """Leave files of a job's result at its home. Raises as `Exchange.bring` does."""
         for path in paths:
-            self.exchange.bring(self.address_of(host), job_id, token, path)
+            with self._asking(host) as address:
+                self.exchange.bring(address, job_id, token, path)
+
+    @contextmanager
+    def _asking(self, host: str) -> Iterator[str]:
+        """The address of a host. One that did not answer is left alone for a moment, or whoever looks at many series
+        would wait for it with each."""
+        if time.monotonic() < self.away.get(host, 0.0):
+            raise HostAway(f"host {host} did not answer a moment ago; it is asked again soon")
+        try:
+            yield self.address_of(host)
+        except HostAway:
+            self.away[host] = time.monotonic() + AWAY_SECONDS
+            raise
 
     def _fetch(self, one: Stored) -> None:
         try:
-            with self.shelf.receiving(one.sha256) as part:
-                self.exchange.fetch(self.address_of(one.host), one, part)
+            with self._asking(one.host) as address, self.shelf.receiving(one.sha256) as part:
+                self.exchange.fetch(address, one, part)
         except HostAway:
             raise
         except ExchangeError as error:

@@ -1,6 +1,7 @@
 """A worker reads every file of a series, wherever it was received."""
 
 import hashlib
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rtseg_daemon.cluster.exchange import Exchange
-from rtseg_daemon.cluster.files import HostFiles
+from rtseg_daemon.cluster.files import AT_ONCE, HostFiles
 from rtseg_daemon.cluster.shelf import Shelf
 from rtseg_daemon.errors import HostAway, StorageError
 from rtseg_daemon.storage import Layout, damage
@@ -86,3 +87,27 @@ def test_a_host_that_is_away_is_not_a_lost_file(files: HostFiles, tmp_path: Path
     away = replace(files, address_of=lambda _host: "127.0.0.1:9")
     with pytest.raises(HostAway):
         away.at_hand([stored(tmp_path / "other", "other", 1)])
+
+
+def test_a_host_that_did_not_answer_is_not_waited_for_again_at_once(
+    files: HostFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def silence(address: str, _wanted: Stored, _path: Path) -> None:
+        asked.append(address)
+        time.sleep(0.05)
+        raise HostAway(f"host {address} does not answer")
+
+    monkeypatch.setattr(files.exchange, "fetch", silence)
+    lost = [stored(tmp_path / "other", "other", number) for number in range(1, 40)]
+    with pytest.raises(HostAway, match="does not answer"):
+        files.at_hand(lost)
+    assert len(asked) <= 2 * AT_ONCE, "and not once for each file"
+    before = len(asked)
+    with pytest.raises(HostAway, match="did not answer a moment ago"):
+        files.at_hand(lost[:1])
+    assert len(asked) == before
+    files.away["other"] = 0.0
+    with pytest.raises(HostAway, match="does not answer"):
+        files.at_hand(lost[:1])
