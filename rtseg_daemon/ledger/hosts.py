@@ -41,8 +41,8 @@ def register(session: Session, name: str, *, storage: str, version: str, address
             "share one give each other files: set cluster.tls on both (storage.shared where they have one directory), "
             "stop that one, or name another database in database.url"
         )
-    if address and not others and (known is None or not known.address):
-        adopt(session, name)
+    if address and not others:
+        adopt(session, name, images=known is None or not known.address)
     draining = known is not None and known.draining
     host = Host(
         name=name,
@@ -62,9 +62,12 @@ def is_apart(other: Host, storage: str, address: str) -> bool:
     return other.storage != storage and not sent
 
 
-def adopt(session: Session, name: str) -> None:
-    """Whatever came before hosts had names is this host's, which was the only one."""
-    for table in (Instance, Job, IncomingAssociation, ReturnedSet):
+def adopt(session: Session, name: str, *, images: bool) -> None:
+    """Whatever came before hosts had names is this host's, which was the only one.
+
+    Of `images` there may be millions, and once is enough. Returned sets have hosts for a shorter time.
+    """
+    for table in (ReturnedSet, *((Instance, Job, IncomingAssociation) if images else ())):
         session.execute(update(table).where(table.host == "").values(host=name))
 
 
