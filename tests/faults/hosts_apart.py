@@ -77,6 +77,8 @@ def tear_down(count: int) -> None:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
             ip("netns", "del", space.name)
+        with contextlib.suppress(subprocess.CalledProcessError):
+            ip("link", "del", space.veth)  # it goes with its namespace, once the last process there has ended
     with contextlib.suppress(subprocess.CalledProcessError):
         ip("link", "del", BRIDGE)
 
