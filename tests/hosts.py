@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
+from sqlalchemy.exc import OperationalError
 
 from rtseg_daemon.cluster.app import exchange_app
 from rtseg_daemon.config.cluster import HostTls
@@ -30,9 +31,16 @@ class Room:
     files: dict[int, Path] = field(default_factory=dict)
     tokens: dict[int, int] = field(default_factory=dict)
     full: bool = False
+    no_ledger: bool = False
+    beside_result: dict[int, list[Path]] = field(default_factory=dict)
 
     def find(self, kind: str, number: int) -> Path | None:
+        if self.no_ledger:
+            raise OperationalError("select", {}, Exception("the server is down"))
         return self.files.get(number) if kind == "image" else None
+
+    def beside(self, job_id: int) -> dict[str, Path]:
+        return {path.name: path for path in self.beside_result.get(job_id, [])}
 
     def part(self, size: int) -> Path:
         if self.full:
@@ -40,6 +48,8 @@ class Room:
         return self.folder / "coming.part"
 
     def keep(self, job_id: int, token: int, name: str, part: Path) -> None:
+        if self.no_ledger:
+            raise OperationalError("select", {}, Exception("the server is down"))
         if self.tokens.get(job_id) != token:
             raise LeaseLost(f"job {job_id} was given to another worker")
         part.rename(self.folder / f"{job_id}-{name}")

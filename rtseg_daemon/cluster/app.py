@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -84,13 +85,18 @@ def exchange_app(holdings: Holdings) -> Starlette:
             return PlainTextResponse("", 400)
         return Response(status_code=204)
 
+    async def without_ledger(_request: Request, error: Exception) -> Response:
+        log().error("no file can be given or taken: the ledger cannot be asked now", reason=describe(error))
+        return PlainTextResponse("its ledger cannot be asked now", 503)
+
     return Starlette(
+        exception_handlers={SQLAlchemyError: without_ledger},
         routes=[
             Route("/files/{kind}/{number:int}", fetched),
             Route("/files/beside/{job:int}/{name}", fetched_beside),
             Route("/results/{job:int}", listed),
             Route("/results/{job:int}/{token:int}/{name}", brought, methods=["PUT"]),
-        ]
+        ],
     )
 
 

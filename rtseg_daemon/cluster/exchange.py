@@ -26,6 +26,8 @@ WAITS = httpx.Timeout(10.0, connect=5.0)
 """Between two pieces of a file, and for a connection."""
 SHA256 = "X-Content-SHA256"
 """Header with the digest of a file that is brought, in hexadecimal."""
+MEANT = {404: ExchangeError, 409: LeaseLost, 507: StorageError}
+"""What an answer that is no success means. Any other says that the host cannot do it now, as without its ledger."""
 SECTION = "cluster.tls"
 
 
@@ -88,7 +90,7 @@ class Exchange:
                 begun = True
                 if answer.status_code >= 300:
                     said = answer.read().decode(errors="replace").strip()[:300] or f"HTTP {answer.status_code}"
-                    meant = {409: LeaseLost, 507: StorageError}.get(answer.status_code, ExchangeError)
+                    meant = MEANT.get(answer.status_code, HostAway)
                     raise meant(f"host {address}: {said}")
                 yield answer
         except httpx.HTTPError as error:

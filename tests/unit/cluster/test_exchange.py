@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from rtseg_daemon.cluster.exchange import SHA256, Exchange
-from rtseg_daemon.errors import ExchangeError, LeaseLost, StorageError
+from rtseg_daemon.errors import ExchangeError, HostAway, LeaseLost, StorageError
 from rtseg_daemon.stored import Stored
 from tests.certificates import Authority
 from tests.hosts import Room, answering, tls_of
@@ -192,3 +192,20 @@ def test_no_proxy_of_the_environment_is_asked(
     monkeypatch.setenv("HTTPS_PROXY", "http://192.0.2.1:9")
     Exchange(tls_of(authority, "direct")).fetch(place[1], IMAGE, tmp_path / "got")
     assert (tmp_path / "got").exists()
+
+
+def test_a_host_whose_ledger_does_not_answer_has_not_lost_its_files(
+    place: tuple[Room, str], exchange: Exchange, tmp_path: Path
+) -> None:
+    room, address = place
+    (tmp_path / "RTSTRUCT.dcm").write_bytes(CONTENT)
+    room.no_ledger = True
+    try:
+        with pytest.raises(HostAway, match="its ledger cannot be asked now"):
+            exchange.fetch(address, IMAGE, tmp_path / "got")
+        with pytest.raises(HostAway, match="its ledger cannot be asked now"):
+            exchange.bring(address, 7, 3, tmp_path / "RTSTRUCT.dcm")
+    finally:
+        room.no_ledger = False
+    assert not list(room.folder.glob("*.part"))
+    exchange.fetch(address, IMAGE, tmp_path / "got")

@@ -11,7 +11,7 @@ import pytest
 from rtseg_daemon.cluster.exchange import Exchange
 from rtseg_daemon.cluster.files import AT_ONCE, HostFiles
 from rtseg_daemon.cluster.shelf import Shelf
-from rtseg_daemon.errors import HostAway, StorageError
+from rtseg_daemon.errors import ExchangeError, HostAway, StorageError
 from rtseg_daemon.storage import Layout, damage
 from rtseg_daemon.stored import Stored
 from tests.certificates import Authority
@@ -111,3 +111,23 @@ def test_a_host_that_did_not_answer_is_not_waited_for_again_at_once(
     files.away["other"] = 0.0
     with pytest.raises(HostAway, match="does not answer"):
         files.at_hand(lost[:1])
+
+
+def test_what_lies_beside_a_result_comes_by_name_and_nothing_else_does(
+    files: HostFiles, other: tuple[Room, str], tmp_path: Path
+) -> None:
+    room = other[0]
+    kept = room.folder / "entropy-tiny.npz"
+    kept.write_bytes(b"a map")
+    (room.folder / "secret").write_bytes(b"no map")
+    room.beside_result[3] = [kept]
+    (found,) = files.beside("other", 3).items()
+    assert (found[0], found[1].read_bytes()) == ("entropy-tiny.npz", b"a map")
+    assert files.beside("other", 4) == {}
+    with pytest.raises(ExchangeError, match="no such file beside the result"):
+        files.exchange.fetch(other[1], Stored("beside/3/secret", "", "0" * 64, 6), tmp_path / "got")
+    own = files.layout.result(5)
+    own.mkdir(parents=True)
+    for name in ("entropy.npz", "picture.png", "RTSTRUCT.dcm", ".entropy.npz.4711.part"):
+        (own / name).write_bytes(b"x")
+    assert sorted(files.beside("own", 5)) == ["entropy.npz", "picture.png"]
