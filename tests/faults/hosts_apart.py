@@ -158,8 +158,7 @@ class Host:
         wait_for(lambda: not any(map(lives, victims)), 30, pause=0.05)
         if self.daemon.process is not None:
             self.daemon.process.wait()
-            if self.daemon.process.stdin is not None:
-                self.daemon.process.stdin.close()
+            self.daemon.forget()
 
 
 def configuration(

@@ -189,6 +189,16 @@ class ForkedDaemon(Daemon):
     def launch(self, command: Sequence[str], log: IO[str]) -> Any:
         return Forked(command, subprocess.PIPE, place=self.environment["STUB_TEMPLATE"], log=log.fileno())
 
+    def stop(self) -> int:
+        status = super().stop()
+        self.forget()
+        return status
+
+    def forget(self) -> None:
+        """Close our end of the line to a process that has ended."""
+        if self.process is not None and self.process.stdin is not None:
+            self.process.stdin.close()
+
 
 @contextlib.contextmanager
 def daemon_of(folder: Path, tps_port: int, place: Path | None) -> Iterator[Daemon]:
