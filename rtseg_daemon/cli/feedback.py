@@ -121,8 +121,10 @@ def export(
 
     Example: rtseg-daemon feedback export --out sets/clinic
     """
-    # numpy, pydicom and httpx, which the other commands do not need
+    # httpx, which the other commands do not need
     from rtseg_daemon.cluster.place import files_of_command
+
+    # numpy and pydicom
     from rtseg_daemon.feedback import export as exporting
 
     ledger = open_existing(config)

@@ -51,9 +51,6 @@ def comparison_of(
 ) -> JsonObject:
     """`upkeep.comparing.comparison`, once all that is due is measured. `pictures`: a folder for them."""
     # numpy, scipy, matplotlib and httpx: rollbacks and lists of models need none
-    from rtseg_daemon.cluster.place import files_of_command
-    from rtseg_daemon.feedback.looking import Desk
     from rtseg_daemon.upkeep.measured_comparison import measured_comparison
 
-    with files_of_command(config, engine) as files:
-        return measured_comparison(Desk(engine, config, files), a, b, since, pictures)
+    return measured_comparison(engine, config, a, b, since, pictures)

@@ -92,7 +92,7 @@ def test_an_import_inside_a_function_says_why_it_is_not_at_the_top() -> None:
     sources = [*(ROOT / "rtseg_daemon").rglob("*.py"), *(ROOT / "training" / "rtseg_training").rglob("*.py")]
     found = [(path, line, told) for path in sources for line, told in imports_in_functions(path)]
     assert [f"{path.relative_to(ROOT)}:{line}" for path, line, told in found if not told] == []
-    assert len(found) <= 30, "look whether the new one loads a heavy library; most belong at the top"
+    assert len(found) <= 32, "look whether the new one loads a heavy library; most belong at the top"
 
 
 @pytest.mark.parametrize(

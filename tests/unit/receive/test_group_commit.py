@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 from structlog.testing import capture_logs
 
 from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.migrate import TOLERATED_KEY
 from rtseg_daemon.ledger.schema import Setting
 from rtseg_daemon.receive.group_commit import GroupCommit
 
@@ -47,7 +48,7 @@ def put(key: str) -> "object":
 
 def keys(ledger: Engine) -> set[str]:
     with reading(ledger) as session:
-        return {key for (key,) in session.query(Setting.key)}
+        return {key for (key,) in session.query(Setting.key)} - {TOLERATED_KEY}
 
 
 def together(commits: GroupCommit, works: dict[str, object]) -> dict[str, object]:
