@@ -15,6 +15,7 @@ from rtseg_daemon.storage import Layout
 from rtseg_daemon.stored import Stored, files_beside
 
 AWAY_SECONDS = 5.0
+"""How long a host that did not answer is not asked again."""
 AT_ONCE = 4
 """Files that come at the same time: a long way between two hosts is waited for less often."""
 

@@ -17,7 +17,7 @@ from rtseg_daemon.feedback.eligible import Wanted, consenting, wanted
 from rtseg_daemon.feedback.looking import Desk
 from rtseg_daemon.feedback.patient_key import NAME as KEY_NAME
 from rtseg_daemon.feedback.patient_key import PatientKey, open_key
-from rtseg_daemon.feedback.training_case import Entry, case_name, here, masks_of, read_ct, write_case
+from rtseg_daemon.feedback.training_case import Entry, case_name, masks_of, read_ct, write_case
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.storage import write_durably
@@ -150,7 +150,8 @@ def write_dicom(case: Wanted, desk: Desk, folder: Path, key: PatientKey) -> None
         for number, (path, _) in enumerate(digested(desk.files, case.files), 1):
             deidentify.write(deidentify.image(path, patient), folder / f"CT{number:04d}.dcm")
         for number, (file, organs) in enumerate(sets.items(), 1):
-            found = deidentify.structure_set(here(desk.files, file)[0], patient, organs, desk.largest_bytes)
+            path = digested(desk.files, [file])[0][0]
+            found = deidentify.structure_set(path, patient, organs, desk.largest_bytes)
             deidentify.write(found, folder / f"RS{number}.dcm")
     except (SeriesError, ExchangeError, StorageError) as error:
         shutil.rmtree(folder, ignore_errors=True)
