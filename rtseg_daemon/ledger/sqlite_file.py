@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, event, make_url
 
 from rtseg_daemon.ledger.loss import LedgerGone, LedgerUnreachable
 
@@ -29,7 +29,7 @@ def prepare(engine: Engine, *, existing: bool) -> None:
     file = database_file(engine.url)
     if file is not None:
         opened = Opened(file, existing)
-        event.listen(engine, "do_connect", opened.before_connecting)
+        event.listen(engine, "do_connect", opened.connecting)
         event.listen(engine, "connect", opened.connected)
         event.listen(engine, "commit", opened.before_commit)
 
@@ -55,9 +55,19 @@ class Opened:
     existing: bool = False
     identity: tuple[int, int] | None = None
 
-    def before_connecting(self, *_arguments: Any) -> None:
-        if self.identity is not None or (self.existing and self.found() is None):
+    def connecting(self, dialect: Dialect, _record: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+        """A connection that makes no file where one must be, though it may be deleted just before SQLite opens it."""
+        must_be_there = self.identity is not None or self.existing
+        if not must_be_there:
+            return None  # SQLAlchemy connects, and SQLite may make the file
+        if self.identity is not None or self.found() is None:
             self.check()
+        try:
+            return dialect.connect(f"{self.file.absolute().as_uri()}?mode=rw", *arguments[1:], uri=True, **options)
+        except sqlite3.OperationalError:
+            if self.found() is None:
+                self.check()
+            raise
 
     def connected(self, _connection: sqlite3.Connection, _record: Any) -> None:
         if self.identity is None:

@@ -15,7 +15,7 @@ from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.loss import LedgerGone, LedgerUnreachable, hindrance, loss, quick_check
 from rtseg_daemon.ledger.migrate import require_current, upgrade
 from rtseg_daemon.ledger.schema import Alarm
-from rtseg_daemon.ledger.sqlite_file import database_file
+from rtseg_daemon.ledger.sqlite_file import Opened, database_file
 
 
 @pytest.fixture
@@ -140,4 +140,24 @@ def test_a_process_that_starts_after_the_ledger_was_deleted_makes_no_empty_one(t
     with pytest.raises(LedgerGone, match="is gone"), reading(engine) as session:
         session.execute(text("SELECT 1"))
     assert not file.exists()
+    engine.dispose()
+
+
+def test_a_ledger_that_is_deleted_while_somebody_connects_is_not_made_anew(
+    ledger: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(ledger, "before")
+    engine = open_ledger(ledger.url, existing=True)
+    look = Opened.found
+
+    def seen_for_the_last_time(self: Opened) -> tuple[int, int] | None:
+        seen = look(self)
+        for file in tmp_path.glob("rtseg.db*"):
+            file.unlink()
+        return seen
+
+    monkeypatch.setattr(Opened, "found", seen_for_the_last_time)
+    with pytest.raises(LedgerGone, match="is gone"), reading(engine) as session:
+        session.execute(text("SELECT 1"))
+    assert not (tmp_path / "rtseg.db").exists()
     engine.dispose()
