@@ -352,7 +352,7 @@ def test_two_workers_do_nearly_twice_as_much_as_one(tmp_path: Path) -> None:
                 assert host.daemon.command("drain", host.name, "--why", "the queue fills").returncode == 0
             sender = Pacs(0, tmp_path / f"round{number}", first, lambda: False)
             for seed in range(jobs):
-                assert sender.send(patient(tmp_path / f"{number}-{seed}", 1000 * number + seed, 8))
+                assert sender.send(patient(tmp_path / f"{number}-{seed}", 1000 * number + seed))
             wait_for(lambda: waiting(observer) == jobs, 120, hosts[0].daemon.tail)
             began = time.monotonic()
             for host in hosts[:workers]:
