@@ -15,7 +15,15 @@ from rtseg_daemon.networks import build
 from rtseg_daemon.networks.focusnet import FocusNet
 from rtseg_training.errors import CheckpointError, RecipeError
 from rtseg_training.learn import losses
-from rtseg_training.learn.account import cases_of, check_owner, check_plan, check_same, plan_of, start_digest
+from rtseg_training.learn.account import (
+    cases_of,
+    check_owner,
+    check_plan,
+    check_same,
+    plan_of,
+    start_digest,
+    write_plan,
+)
 from rtseg_training.learn.beforehand import BEST, CHECKPOINT, check_cases
 from rtseg_training.learn.card import learner
 from rtseg_training.learn.checkpoint import (
@@ -287,6 +295,8 @@ class Run:
         rank, world = self.place.rank, self.place.world
         feed = Feed(lambda s: batch_of(cases, self.recipe, self.member.seed, s, rank, world), self.step, workers)
         log = RunLog(self.folder, self.recipe.classes, self.step) if self.place.first else None
+        if self.place.first:
+            write_plan(self.folder, self.recipe, self.member)
         began = saved = time.monotonic()
         first, before = self.step, self.seconds
         try:
