@@ -3,6 +3,7 @@
 What is looked at is the file, read back by `rtseg-daemon convert`, against what the clinicians drew.
 """
 
+import csv
 import json
 import subprocess
 import sys
@@ -25,6 +26,9 @@ LARGEST_MB = 120
 WORSE_THAN_USUAL = 0.15
 """One patient may lie this much (mean Dice) below the bundle's own mean over all validation patients."""
 
+FOUND_AGAIN = 0.02
+"""Dice."""
+
 
 def run(*arguments: str) -> str:
     """What `rtseg-daemon` prints; it must succeed."""
@@ -43,6 +47,7 @@ class Segmented:
     """One bundle's answer to one patient: what was printed, what was written, and what is true."""
 
     bundle: Bundle
+    patient: str
     printed: dict[str, Any]
     dataset: Dataset
     found: dict[str, sitk.Image]
@@ -85,7 +90,7 @@ def segmented(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     run("convert", str(work / "ct"), "--rtstruct", str(rtstruct), "--out", str(work / "masks"))
     found = {path.name.removesuffix(".nii.gz"): sitk.ReadImage(str(path)) for path in (work / "masks").glob("*.nii.gz")}
     drawn = {o.name: sitk.ReadImage(str(patient / "segmentations" / f"{o.name}.nii.gz")) for o in bundle.classes}
-    return Segmented(bundle, printed, dcmread(rtstruct), found, drawn)
+    return Segmented(bundle, patient.name, printed, dcmread(rtstruct), found, drawn)
 
 
 @pytest.mark.patients
@@ -104,6 +109,18 @@ def test_the_contours_fit_the_patient_as_well_as_the_bundle_says(segmented: Segm
     figures = segmented.bundle.figures
     usual = float(np.mean([figures[name]["dice"] for name in segmented.dice]))
     assert np.mean(list(segmented.dice.values())) >= usual - WORSE_THAN_USUAL, segmented.dice
+
+
+@pytest.mark.patients
+def test_the_figures_of_the_report_are_found_again(segmented: Segmented) -> None:
+    """Those of this patient, measured without DICOM when the bundle was made; contours round a voxel's corners."""
+    report = ROOT / "training" / "runs" / segmented.bundle.name / "report" / "cases.csv"
+    if not report.is_file():
+        pytest.skip(f"{segmented.bundle.name} has no report of each case")
+    with report.open(newline="") as file:
+        known = {row["organ"]: float(row["dice"]) for row in csv.DictReader(file) if row["case"] == segmented.patient}
+    assert known.keys() == segmented.dice.keys()
+    assert segmented.dice == pytest.approx(known, abs=FOUND_AGAIN)
 
 
 @pytest.mark.patients

@@ -11,10 +11,10 @@ from rtseg_training.cli.commands_bundle import (
     calibrate_command,
     evaluate_command,
     export_command,
-    results_command,
 )
 from rtseg_training.cli.commands_data import import_command, split_command, template_command
 from rtseg_training.cli.commands_plan import plan_command
+from rtseg_training.cli.commands_results import results_command
 from rtseg_training.cli.commands_stress import stress_command
 from rtseg_training.cli.commands_train import refresh_command, score_command, train_command
 from rtseg_training.cli.console import console

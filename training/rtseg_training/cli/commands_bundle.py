@@ -24,9 +24,6 @@ from rtseg_training.bundle.promote import Demands, name_for, promote, refuse_cha
 from rtseg_training.cli.apart import keep_apart
 from rtseg_training.cli.commands_train import check_excluded
 from rtseg_training.cli.console import console, counted
-from rtseg_training.compare.questions import load_questions
-from rtseg_training.compare.results import results
-from rtseg_training.compare.shipped import recipes_in, refuse_others, runs_below
 from rtseg_training.errors import ExportError
 from rtseg_training.learn.recipe import Recipe, load_recipe
 from rtseg_training.measure.audit import audit_case
@@ -309,44 +306,6 @@ def evaluate_command(
     write_report(out, found, tolerance_mm, title if divide == 1 else f"{title}, pixels divided {divide} x {divide}")
     write_figures(out, found)
     typer.echo(markdown(found, tolerance_mm))
-
-
-def results_command(
-    bundle: Annotated[Path, typer.Argument(help="The bundle's folder.")],
-    runs: Annotated[Path, typer.Option(help="Folder of the members' runs.")],
-    report: Annotated[Path, typer.Option(help="Folder of the calibration's report.")],
-    out: Annotated[Path, typer.Option(help="The page, e.g. docs/results.md.")],
-    command: Annotated[list[str] | None, typer.Option(help="A command that was run (repeatable).")] = None,
-    questions: Annotated[Path | None, typer.Option(help="Comparisons to add, e.g. training/comparisons.yaml")] = None,
-    logs: Annotated[Path, typer.Option(help="Folder of the scored runs that they name.")] = Path("training/runs"),
-    other: Annotated[list[Path] | None, typer.Option(help="A further bundle to list (repeatable).")] = None,
-    stress: Annotated[list[Path] | None, typer.Option(help="Folder that stress wrote (repeatable).")] = None,
-    recipes: Annotated[Path, typer.Option(help="Folder of the recipes that all runs must be of.")] = Path(
-        "training/recipes"
-    ),
-) -> None:
-    """Write down what was measured, from the logs and reports of the runs that measured it.
-
-    Runs that another recipe made than the one in --recipes are refused.
-
-    Example: rtseg-train results models/han-oar --runs training/runs/han-oar
-    --report training/runs/han-oar/report --out results.md
-    """
-    for path in (runs, report / "cases.csv", report / "levels.csv"):
-        if not path.exists():
-            raise ExportError(f"{path} is missing; --runs and --report are what train and export or calibrate wrote")
-    for folder in stress or []:
-        if not (folder / "stress.md").is_file():
-            raise ExportError(f"{folder / 'stress.md'} is missing; --stress is what `rtseg-train stress --out` wrote")
-    asked = load_questions(questions) if questions else []
-    others = [open_bundle(folder.resolve()) for folder in other or []]
-    compared = [logs / run for question in asked for row in question.rows for run in row.runs]
-    listed_runs = [*runs_below(runs), *(run for one in others for run in runs_below(logs / one.name)), *compared]
-    refuse_others(listed_runs, recipes_in(recipes))
-    page = results(
-        open_bundle(bundle.resolve()), runs, report, command or [], out.parent, others, asked, logs, stress or []
-    )
-    out.write_text(page)
 
 
 def audit_command(

@@ -152,11 +152,3 @@ def question_lines(question: Question, logs: Path) -> list[str]:
     if question.organs:
         lines += ["", f"Organs: {', '.join(question.organs)}."]
     return lines + (["", question.remark] if question.remark else [])
-
-
-def comparison_lines(questions: Sequence[Question], logs: Path) -> list[str]:
-    """All comparisons."""
-    lines: list[str] = []
-    for question in questions:
-        lines += [*question_lines(question, logs), ""]
-    return lines[:-1]

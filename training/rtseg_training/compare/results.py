@@ -2,7 +2,8 @@
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import numpy as np
 from rtseg_daemon.bundles import Bundle
 from rtseg_training.bundle.card import calibration_lines, member_lines, organ_lines
 from rtseg_training.bundle.foretelling import WRONG_TRUTH, wrong_truth
-from rtseg_training.compare.questions import Question, comparison_lines
+from rtseg_training.compare.methods import Method, Speeds, method_lines
+from rtseg_training.compare.questions import Question, question_lines
 from rtseg_training.measure.tables import organs_in, read_csv
 
 
@@ -109,9 +111,20 @@ FIGURES = {
 
 def figure_lines(report: Path, page: Path) -> list[str]:
     """The report's figures, linked from a page in the folder `page`."""
-    folder = Path(os.path.relpath(report.resolve(), page.resolve())).as_posix()
-    return [f"![{title}]({folder}/{name})" for name, title in FIGURES.items() if (report / name).is_file()]
+    shown = [(report / name, title) for name, title in FIGURES.items() if (report / name).is_file()]
+    return [f"![{title}]({linked(path, page)})" for path, title in shown]
 
+
+def linked(path: Path, page: Path) -> str:
+    """A file as a page in the folder `page` links it."""
+    return Path(os.path.relpath(path.resolve(), page.resolve())).as_posix()
+
+
+METHODS = (
+    "DSC on the validation patients through the daemon's pipeline. Hours are of wall time, most of them on two cores "
+    "beside other work. Seconds a case are medians of bench/methods.py. The papers had other patients, organs and "
+    "grids: their figures say what each method can do there, not what it should do here."
+)
 
 BUDGET = (
     "Equal and small budgets, far fewer patches than in the papers; steps are those of a row's last stage. Seconds a "
@@ -127,26 +140,60 @@ def bundle_lines(bundle: Bundle) -> list[str]:
     return lines + (["", *member_lines(bundle)] if len(bundle.members) > 1 else [])
 
 
-def further(others: Sequence[Bundle], questions: Sequence[Question], logs: Path) -> list[list[str]]:
+@dataclass(frozen=True)
+class Others:
+    """What the page tells beside its bundle.
+
+    Args:
+        bundles: those of the other methods.
+        methods: all methods, for the table, and how fast they are.
+        questions: the papers' comparisons, answered by the runs in `logs`.
+        curves: pictures of how the rows of a comparison learned, by its title.
+    """
+
+    bundles: Sequence[Bundle] = ()
+    methods: Sequence[Method] = ()
+    speeds: Speeds = field(default_factory=dict)
+    questions: Sequence[Question] = ()
+    logs: Path = Path()
+    curves: Mapping[str, Path] = field(default_factory=dict)
+
+
+def table_lines(bundle: Bundle, others: Others) -> list[list[str]]:
+    """The part with all methods, where they are named."""
+    if not others.methods:
+        return []
+    lines = method_lines(others.methods, [bundle, *others.bundles], others.speeds)
+    return [["## All methods", "", METHODS, "", *lines]]
+
+
+def further(others: Others, page: Path) -> list[list[str]]:
     """The parts of the page about the other methods and the papers' comparisons, where there are any."""
     parts: list[list[str]] = []
-    if others:
+    if others.bundles:
         parts.append(["## The other methods' bundles"])
-        parts += [bundle_lines(other) for other in others]
-    if questions:
-        parts += [["## The papers' comparisons on these patients", "", BUDGET, "", *comparison_lines(questions, logs)]]
+        parts += [bundle_lines(other) for other in others.bundles]
+    if others.questions:
+        parts.append(["## The papers' comparisons on these patients", "", BUDGET])
+    for question in others.questions:
+        picture = others.curves.get(question.title)
+        shown = [] if picture is None else ["", f"![how they learned]({linked(picture, page)})"]
+        parts.append([*question_lines(question, others.logs), *shown])
     return parts
+
+
+NOTHING_ELSE = Others()
 
 
 def results(
     bundle: Bundle, runs: Path, report: Path, commands: Sequence[str], page: Path,
-    others: Sequence[Bundle] = (), questions: Sequence[Question] = (), logs: Path = Path(),
-    stress: Sequence[Path] = (),
+    others: Others = NOTHING_ELSE, stress: Sequence[Path] = (),
 ) -> str:  # fmt: skip
     """The page as Markdown, for the folder `page`."""
     known = bundle.provenance
     parts = [
         [f"# Results: {bundle.name} {bundle.version}", "", "Written by `rtseg-train results` from logs and reports."],
+        *table_lines(bundle, others),
         ["## Commands", "", "```", *commands, "```"],
         ["## Training", "", *(f"- {key}: {value}" for key, value in known.items()), "", *training_lines(runs)],
         ["## Validation", "", *organ_lines(bundle)],
@@ -163,6 +210,6 @@ def results(
         ["### Contours left out", "", *wrong_lines(report)],
         *([["## Faulty copies", "", *stress_lines(stress)]] if stress else []),
         ["## Figures", "", *figure_lines(report, page)],
-        *further(others, questions, logs),
+        *further(others, page),
     ]
     return "\n\n".join("\n".join(part) for part in parts) + "\n"

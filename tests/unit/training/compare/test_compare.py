@@ -10,10 +10,10 @@ from rtseg_training.compare.questions import (
     Measured,
     Question,
     bootstrap,
-    comparison_lines,
     load_questions,
     mean_dice,
     patient_differences,
+    question_lines,
     verdict,
 )
 from rtseg_training.compare.score import CSV, FACTS, score_run
@@ -76,7 +76,7 @@ def test_a_page_shows_means_spread_interval_parameters_and_seconds(tmp_path: Pat
         logged(tmp_path / "r" / f"b-{k}", shifted(0.1 + 0.01 * k))
     rows = [{"label": x, "runs": [f"r/{x}-{k}" for k in range(3)]} for x in "ab"]
     question = Question.model_validate({"title": "T", "paper": "says so", "rows": rows})
-    text = "\n".join(comparison_lines([question], tmp_path))
+    text = "\n".join(question_lines(question, tmp_path))
     assert (
         "| b | 3 | 0.860 (0.850 to 0.870) | +0.100 (+0.100 to +0.100) | better | 12,345 | 400 | 0.25 | 0.50 |" in text
     )
@@ -85,7 +85,7 @@ def test_a_page_shows_means_spread_interval_parameters_and_seconds(tmp_path: Pat
 def test_a_run_that_was_not_scored_is_named_with_the_command(tmp_path: Path) -> None:
     question = Question.model_validate({"title": "T", "paper": "", "rows": [{"label": "a", "runs": ["r/a"]}]})
     with pytest.raises(RecipeError, match=r"r/a/validation.csv is missing; score the run with"):
-        comparison_lines([question], tmp_path)
+        question_lines(question, tmp_path)
 
 
 def test_a_wrong_key_in_the_questions_is_named(tmp_path: Path) -> None:
