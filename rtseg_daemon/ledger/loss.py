@@ -84,6 +84,13 @@ def is_lost_connection(error: BaseException) -> bool:
     return error.connection_invalidated or nothing_answered or sqlstate(error.orig) in UNREACHABLE
 
 
+def may_pass(error: BaseException) -> bool:
+    """Whether the ledger cannot be used now and may be again without a person: its server or mount is away, its disk is
+    full, or others write for long. What was to be done is then put off, and not given up."""
+    of_the_moment = isinstance(error, (OperationalError, LedgerUnreachable)) or is_lost_connection(error)
+    return of_the_moment and loss(error) is None
+
+
 def is_of_postgresql(error: BaseException) -> bool:
     """Whether psycopg raised it. One machine with SQLite does not have psycopg."""
     return type(error).__module__.partition(".")[0] == "psycopg"

@@ -33,6 +33,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.feedback_tables import SeriesGeometry
 from rtseg_daemon.ledger.leases import Lease
+from rtseg_daemon.ledger.loss import hindrance, may_pass
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import kept_instances
 from rtseg_daemon.ledger.superseding import predecessor
@@ -107,11 +108,15 @@ def run_leased(desk: Desk, lease: Lease) -> None:
         make_way(desk, lease)
     except HostAway as error:
         put_off(desk, lease, str(error))
+    except SQLAlchemyError as error:
+        if may_pass(error):
+            put_off(desk, lease, f"the ledger could not be used ({hindrance(error)})")
+        else:
+            break_off(desk, lease, error)
     except RtsegError as error:
         fail(desk, lease, str(error))
     except Exception as error:  # noqa: BLE001 - the world is met here: a job that breaks must not break the next
-        log().error("a job broke", job=lease.job_id, exc_info=error)
-        fail(desk, lease, f"an error that nobody foresaw: {describe(error)}; report it, then retry the job")
+        break_off(desk, lease, error)
 
 
 def contour(desk: Desk, lease: Lease) -> None:
@@ -316,7 +321,7 @@ def make_way(desk: Desk, lease: Lease) -> None:
 
 
 def put_off(desk: Desk, lease: Lease, reason: str) -> None:
-    """QUEUED again, and not for this worker at once: a host whose files it needs does not answer."""
+    """QUEUED again, and not for this worker at once: the ledger, or a host whose files it needs, did not answer."""
 
     def write_back() -> None:
         with writing(desk.engine) as session:
@@ -336,6 +341,12 @@ def fail(desk: Desk, lease: Lease, reason: str) -> None:
         log().error("job failed", job=lease.job_id)
 
     settle(lease.job_id, write_failure)
+
+
+def break_off(desk: Desk, lease: Lease, error: Exception) -> None:
+    """FAILED by what nobody foresaw, told without data."""
+    log().error("a job broke", job=lease.job_id, exc_info=error)
+    fail(desk, lease, f"an error that nobody foresaw: {describe(error)}; report it, then retry the job")
 
 
 def settle(job_id: int, do_write: Callable[[], None]) -> bool:

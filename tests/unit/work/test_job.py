@@ -1,15 +1,18 @@
 """What becomes of a job whose series, bundle, device or ledger is not as it should be."""
 
 import hashlib
+import sqlite3
 import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psycopg
 import pytest
 from pydicom import dcmread
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from rtseg_daemon.bundles import Bundle, load_bundle, models_of
 from rtseg_daemon.daemon.children import why_ended
@@ -18,6 +21,7 @@ from rtseg_daemon.errors import EngineError, LeaseLost, SeriesError, StateError
 from rtseg_daemon.gates.verdict import Verdict
 from rtseg_daemon.ledger import decisions, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.loss import LedgerUnreachable
 from rtseg_daemon.ledger.orphans import worker_lost
 from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import JobState
@@ -152,6 +156,46 @@ def test_an_error_that_nobody_foresaw_fails_the_job_and_quotes_no_data(
     assert job["state"] == "FAILED"
     assert "ValueError at" in job["error"]
     assert "CANARY" not in job["error"] + capsys.readouterr().err
+
+
+def nothing_answers() -> OperationalError:
+    """What SQLAlchemy makes of a server that is not there."""
+    return OperationalError("SELECT 1", {}, psycopg.OperationalError("connection failed: Connection refused"))
+
+
+def locked() -> OperationalError:
+    """What it makes of an SQLite file that somebody writes for too long."""
+    return OperationalError("SELECT 1", {}, sqlite3.OperationalError("database is locked"))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (nothing_answers(), "connection failed: Connection refused"),
+        (locked(), "database is locked"),
+        (LedgerUnreachable("the ledger cannot be reached (no such device)"), "cannot be reached (no such device)"),
+    ],
+)
+def test_a_ledger_that_is_away_while_a_job_is_read_costs_the_job_nothing_but_time(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    with monkeypatch.context() as away:
+        away.setattr(job_module, "what_it_takes", raising(error))
+        job = bench.run()
+    assert (job["state"], job["attempts"]) == ("QUEUED", 0)
+    assert job["error"].startswith("the ledger could not be used (")
+    assert said in job["error"]
+    assert bench.job in bench.desk.waiting_for_host
+    bench.desk.waiting_for_host.clear()
+    assert bench.run()["state"] == "SEGMENTED"
+
+
+def test_a_wrong_statement_is_no_ledger_that_is_away(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = ProgrammingError("SELECT 1", {}, sqlite3.ProgrammingError("no such column"))
+    monkeypatch.setattr(job_module, "what_it_takes", raising(wrong))
+    job = bench.run()
+    assert job["state"] == "FAILED"
+    assert "an error that nobody foresaw: ProgrammingError at" in job["error"]
 
 
 def test_while_a_card_works_the_next_jobs_series_is_read_and_that_job_reads_no_more(
