@@ -4,14 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import yaml
-from pydantic import ValidationError
-
 from rtseg_daemon.bundles import Bundle
 from rtseg_daemon.calibration import StrictModel
 from rtseg_daemon.networks import build
+from rtseg_training.compare.listing import load_list
 from rtseg_training.errors import RecipeError
-from rtseg_training.learn.recipe import first_fault
 
 PROCESSOR, CARD = "processor", "card"
 
@@ -36,12 +33,7 @@ Speeds = Mapping[tuple[str, str], float]
 
 def load_methods(path: Path) -> list[Method]:
     """Read the methods. Raises RecipeError naming what is wrong."""
-    try:
-        return [Method.model_validate(item) for item in yaml.safe_load(path.read_text()) or []]
-    except ValidationError as error:
-        raise RecipeError(f"{path}: {first_fault(error)}") from error
-    except (OSError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
+    return load_list(path, Method)
 
 
 def read_speeds(path: Path) -> dict[tuple[str, str], float]:

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.calibration import StrictModel
+from rtseg_training.compare.listing import load_list
 from rtseg_training.compare.score import CSV, FACTS
 from rtseg_training.errors import RecipeError
-from rtseg_training.learn.recipe import first_fault
 
 DiceOfCases = Mapping[tuple[str, str], float]
 """Dice of (case, organ)."""
@@ -58,12 +57,7 @@ class Measured:
 
 def load_questions(path: Path) -> list[Question]:
     """Read the comparisons. Raises RecipeError naming what is wrong."""
-    try:
-        return [Question.model_validate(item) for item in yaml.safe_load(path.read_text()) or []]
-    except ValidationError as error:
-        raise RecipeError(f"{path}: {first_fault(error)}") from error
-    except (OSError, yaml.YAMLError) as error:
-        raise RecipeError(f"{path} cannot be read as YAML: {error}") from error
+    return load_list(path, Question)
 
 
 def read_scores(folder: Path, organs: Sequence[str]) -> DiceOfCases:
