@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.assemble.completeness import Carrier, Slice, breakage, irregularity
-from rtseg_daemon.assemble.look import along_stack, is_axial
+from rtseg_daemon.assemble.completeness import Slice, breakage, irregularity
+from rtseg_daemon.assemble.look import along_stack, carriers_of, is_axial
 from rtseg_daemon.ledger.refusals import refused_images
 from rtseg_daemon.ledger.schema import Series
-from rtseg_daemon.ledger.series import associations_of, kept_instances, open_series
+from rtseg_daemon.ledger.series import kept_instances, open_series
 from rtseg_daemon.ledger.states import Ending
 
 MOST = 25
@@ -47,12 +47,11 @@ def arriving(session: Session) -> Sequence[Arriving]:
 def arriving_series(session: Session, series: Series) -> Arriving:
     """One of them. Its slices are read from the ledger alone."""
     instances = kept_instances(session, series.id)
-    associations = associations_of(session, series.id)
-    carriers = [Carrier(one.ending, one.id, one.opened_at, one.ended_at) for one in associations]
+    carriers = carriers_of(session, series, instances)
     refused = refused_images(session, series)
     lacking = (
         irregularity([Slice(along_stack(one)) for one in instances if is_axial(one)]),
-        breakage(carriers),
+        breakage(carriers, len(instances)),
         f"{refused} refused" if refused else "",
     )
     return Arriving(
@@ -64,6 +63,6 @@ def arriving_series(session: Session, series: Series) -> Arriving:
         series.expected_count,
         series.first_received_at,
         series.last_received_at,
-        any(one.ending is Ending.OPEN for one in associations),
+        any(one.ending is Ending.OPEN for one in carriers),
         tuple(filter(None, lacking)),
     )

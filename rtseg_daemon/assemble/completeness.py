@@ -2,7 +2,8 @@
 
 No sign is trusted alone. Silence must have lasted, and is counted anew after a restart. A gap in the slices waits
 longer, then holds. A transfer that broke off leaves the series open until a later association, ended in order, has
-brought slices of it again, or it is given up, and an image that was refused, until that image has come. That an
+brought slices of it again (all of them, if it was begun beside it), or it is given up, and an image that was refused,
+until that image has come. That an
 association is still open makes silence weaker. Its release means nothing by itself (DICOM gives it no meaning). A PACS
 that has had exactly as many images for a whole quiet time ends every further wait.
 """
@@ -28,13 +29,15 @@ class Slice:
 class Carrier:
     """An association that carried slices of the series. They are numbered as they were opened.
 
-    `opened_at` and `ended_at` are by the clock on the wall. `ended_at` is None while it is open.
+    `opened_at` and `ended_at` are by the clock on the wall. `ended_at` is None while it is open. `images` is how many
+    of the series' images it brought, those that were here before included.
     """
 
     ending: Ending
     number: int
     opened_at: float = 0.0
     ended_at: float | None = 0.0
+    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -97,7 +100,7 @@ def completeness(facts: SeriesFacts, patience: Patience) -> Decision:
     if facts.confirmed and facts.received == facts.expected and not irregular:
         return COMPLETE
     lacking = [reason for reason in (shortfall(facts), irregular) if reason]
-    broken = breakage(facts.carriers)
+    broken = breakage(facts.carriers, facts.received)
     if lost := [reason for reason in (broken, refusal(facts)) if reason]:
         return after(patience.abandon, facts, *lost, *lacking)
     if lacking:
@@ -143,13 +146,17 @@ def irregularity(slices: Sequence[Slice], tolerance: float = 0.01) -> str:
     return f"{len(missing)} slices are missing, at {shown} mm along the stack"
 
 
-def breakage(carriers: Sequence[Carrier]) -> str:
-    """That a transfer was aborted, cut off or died, and none that began after it and was released carried slices."""
+def breakage(carriers: Sequence[Carrier], received: int) -> str:
+    """That a transfer was aborted, cut off or died, and none that was released since made it good.
+
+    `received` is how many images of the series there are.
+    """
     released = [c for c in carriers if c.ending is Ending.RELEASED]
     broken = [
         c.ending
         for c in carriers
-        if c.ending in (Ending.ABORTED, Ending.IDLE, Ending.DIED) and not any(makes_good(one, c) for one in released)
+        if c.ending in (Ending.ABORTED, Ending.IDLE, Ending.DIED)
+        and not any(makes_good(one, c, received) for one in released)
     ]
     if broken and all(ending is Ending.IDLE for ending in broken):
         return (
@@ -159,9 +166,13 @@ def breakage(carriers: Sequence[Carrier]) -> str:
     return "its transfer broke off and was not sent again" if broken else ""
 
 
-def makes_good(later: Carrier, broken: Carrier) -> bool:
-    """Whether an association began when the broken one had ended: one beside it brought slices of its own.
+def makes_good(later: Carrier, broken: Carrier, received: int) -> bool:
+    """Whether an association began when the broken one had ended, or brought every image that there is.
 
-    Both its number and the clock must say so. A clock that was set back makes the series wait, and then be held.
+    One that was begun beside it and brought less may have had slices of its own. What broke off with its host counts as
+    ended when that host is back, so what was meanwhile sent to another one is known by its images. Both the number and
+    the clock must say that one began later: a clock that was set back makes the series wait, and then be held.
     """
-    return later.number > broken.number and broken.ended_at is not None and later.opened_at >= broken.ended_at
+    if later.number <= broken.number or broken.ended_at is None:
+        return False
+    return later.opened_at >= broken.ended_at or later.images >= received > 0

@@ -1,5 +1,6 @@
 """One look at an open series: what a single reading transaction tells of it, before anything is decided."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,10 +76,19 @@ def facts_of(session: Session, series: Series, instances: Sequence[Instance], cl
         slices=tuple(Slice(along_stack(one)) for one in instances if is_axial(one)),
         received=len(instances),
         silence_seconds=silence_of(session, series, instances, clock),
-        carriers=tuple(Carrier(a.ending, a.id, a.opened_at, a.ended_at) for a in associations_of(session, series.id)),
+        carriers=carriers_of(session, series, instances),
         expected=series.expected_count,
         confirmed=series.counted_instance_id == (instances[-1].id if instances else 0),
         refused=refusals.refused_images(session, series),
+    )
+
+
+def carriers_of(session: Session, series: Series, instances: Sequence[Instance]) -> tuple[Carrier, ...]:
+    """The associations that carried a series, oldest first. `instances` are its images."""
+    brought = Counter(number for one in instances for number in {one.association_id, one.repeated_in})
+    return tuple(
+        Carrier(one.ending, one.id, one.opened_at, one.ended_at, brought[one.id])
+        for one in associations_of(session, series.id)
     )
 
 

@@ -28,7 +28,8 @@ def enter(session: Session, arrival: Arrival, seen: Recognised) -> Recorded:
     """Enter an arrival as what it was recognised as (not UNDECIDED), with all that follows for its series.
 
     A NEW one becomes an instance and opens its series again where that was closed. A DUPLICATE touches the clock and
-    association of its series, and opens it again where that was UNROUTED. The caller may delete its file. One whose
+    association of its series, is noted at its instance, and opens the series again where that was UNROUTED. The caller
+    may delete its file. One whose
     identity or content DIFFERS is entered as QUARANTINED with its path. Its series and its undelivered jobs are
     HELD, not releasable, with an alarm.
     """
@@ -45,8 +46,11 @@ def enter(session: Session, arrival: Arrival, seen: Recognised) -> Recorded:
     elif repeat is Repeat.NEW:
         add_instance(session, series.id, arrival)
         _reopen(session, series, "new slice", arrival.received_at)
-    elif series.state is SeriesState.UNROUTED:
-        _reopen(session, series, "sent again", arrival.received_at)
+    else:
+        if known is not None and arrival.association_id is not None:
+            known.repeated_in = arrival.association_id
+        if series.state is SeriesState.UNROUTED:
+            _reopen(session, series, "sent again", arrival.received_at)
     session.flush()  # the next arrival of this transaction may write the same rows by plain statements
     return Recorded(arrival, repeat, series.id)
 

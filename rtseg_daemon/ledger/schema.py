@@ -123,6 +123,8 @@ class Instance(Base):
     received_at: Mapped[float]
     host: Mapped[str] = mapped_column(default="", server_default="")
     """Which of several hosts has the file. Empty where all share one storage, or there is one."""
+    repeated_in: Mapped[int | None]
+    """The association that brought the same object again, the last one."""
 
     series: Mapped[Series] = relationship(back_populates="instances")
 

@@ -65,6 +65,20 @@ def test_a_transfer_beside_the_broken_one_does_not_make_it_good() -> None:
     assert decide(WHOLE, 31, (*beside, Carrier(Ending.RELEASED, 3, 70.0, 80.0))) is Next.COMPLETE
 
 
+def test_a_transfer_beside_the_broken_one_makes_it_good_once_it_has_brought_every_image() -> None:
+    broken = Carrier(Ending.DIED, 1, 0.0, 50.0, images=8)
+    assert decide(WHOLE, 31, (broken, Carrier(Ending.RELEASED, 2, 10.0, 60.0, images=19))) is Next.WAIT
+    assert decide(WHOLE, 31, (broken, Carrier(Ending.RELEASED, 2, 10.0, 60.0, images=20))) is Next.COMPLETE
+    again = Carrier(Ending.ABORTED, 3, 70.0, 80.0, images=20)
+    assert decide(WHOLE, 31, (broken, Carrier(Ending.RELEASED, 2, 10.0, 60.0, images=20), again)) is Next.WAIT
+
+
+def test_an_earlier_transfer_with_every_image_does_not_make_a_later_broken_one_good() -> None:
+    """It may have had images of its own to bring, and brought none before it broke off."""
+    earlier = Carrier(Ending.RELEASED, 1, 0.0, 20.0, images=20)
+    assert decide(WHOLE, 31, (earlier, Carrier(Ending.ABORTED, 2, 10.0, 30.0, images=1))) is Next.WAIT
+
+
 def test_a_series_of_which_images_were_refused_waits_for_them_and_is_then_held() -> None:
     def facts(silence: float, refused: int) -> SeriesFacts:
         return SeriesFacts(WHOLE, len(WHOLE), silence, RELEASED, refused=refused)

@@ -111,8 +111,8 @@ def test_one_chore_never_runs_beside_itself(upkeep: Upkeep) -> None:
 
 def test_a_chore_that_has_not_ended_well_for_too_long_is_overdue(upkeep: Upkeep) -> None:
     hand = Hand(Chore("sweep", 5.0, lambda _: None), upkeep)
-    assert hand.overdue(hand.well_at + 75.0) is None
-    assert hand.overdue(hand.well_at + 76.0) == pytest.approx(76.0)
+    assert hand.overdue(hand.well_at + 74.9) is None
+    assert hand.overdue(hand.well_at + 75.1) == pytest.approx(75.1)
 
 
 def test_stopping_waits_for_all_chores_together_no_longer_than_it_may(upkeep: Upkeep) -> None:
