@@ -11,6 +11,7 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.leases import database_moment
 from rtseg_daemon.ledger.schema import IncomingAssociation, Instance, Job
+from rtseg_daemon.ledger.wake import JOBS, tell
 
 SHARED = "shared storage"
 """The address of a host whose files lie where all hosts have them."""
@@ -120,6 +121,8 @@ def set_draining(session: Session, name: str, draining: bool, *, who: str, why: 
         host.draining = draining
         what = "host drained" if draining else "host takes jobs again"
         record_event(session, "daemon", None, what, detail={"host": name, "why": why}, who=who)
+        if not draining:
+            tell(session, JOBS)
     return host
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from rtseg_daemon.ledger import jobs
+from rtseg_daemon.ledger import hosts, jobs
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.leases import lease_of
 from rtseg_daemon.ledger.wake import DELIVERIES, JOBS, Bell, tell
@@ -65,6 +65,16 @@ def test_a_job_that_is_queued_again_wakes_too(ledger: Engine, bells: dict[str, B
         job = jobs.claim_job(session, "w")
         assert job is not None
         jobs.make_way(session, lease_of(job))
+    assert waited(bells[JOBS]) < LONG / 2
+
+
+def test_a_host_that_takes_jobs_again_begins_at_once(ledger: Engine, bells: dict[str, Bell]) -> None:
+    with writing(ledger) as session:
+        hosts.register(session, "here", storage="a", version="1")
+        hosts.set_draining(session, "here", True, who="physicist", why="a new card")
+    assert waited(bells[JOBS], 0.5) >= 0.5
+    with writing(ledger) as session:
+        hosts.set_draining(session, "here", False, who="physicist", why="it is in")
     assert waited(bells[JOBS]) < LONG / 2
 
 
