@@ -51,11 +51,11 @@ class Question:
 
 
 QUESTIONS = (
-    Question("background", "han-anatomynet.yaml", ({"name": "hybrid"},)),
-    Question("dice", "han-focusnet.yaml", ({"name": "snet", "stage": "semantic"},)),
+    Question("background", "comparison-anatomynet.yaml", ({"name": "hybrid"},)),
+    Question("dice", "comparison-focusnet.yaml", ({"name": "snet", "stage": "semantic"},)),
     Question(
         "centres",
-        "han-focusnet.yaml",
+        "comparison-focusnet.yaml",
         (
             {"name": "semantic", "stage": "semantic", "steps": 0.6},
             {"name": "localise", "start": "semantic", "stage": "localise", "steps": 0.4 / 3},
