@@ -46,14 +46,16 @@ class Room:
         self.clock = QuietClock(now=lambda: self.seconds)
         self.inquiry: Inquiry | None = None
 
-    def put(self, images: list[Dataset], ending: Ending = Ending.RELEASED) -> None:
+    def put(self, images: list[Dataset], ending: Ending = Ending.RELEASED, host: str = "") -> int:
+        """The number of the association that brings the images."""
         sender = Sender("PACS", "127.0.0.1")
         with writing(self.engine) as session:
-            sender.association_id = associations.open_association(session, "PACS", "127.0.0.1")
+            sender.association_id = associations.open_association(session, "PACS", "127.0.0.1", host=host)
             for image in images:
                 receive(session, self.stored(image, sender))
             if ending is not Ending.OPEN:
                 associations.end_association(session, sender.association_id, ending)
+        return sender.association_id
 
     def stored(self, image: Dataset, sender: Sender) -> Arrival:
         raw = encoded(image)

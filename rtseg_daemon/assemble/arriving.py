@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.assemble.completeness import Slice, breakage, irregularity
-from rtseg_daemon.assemble.look import along_stack, carriers_of, is_axial
+from rtseg_daemon.assemble.look import along_stack, brought_by, carriers_of, is_axial
 from rtseg_daemon.ledger.refusals import refused_images
 from rtseg_daemon.ledger.schema import Series
 from rtseg_daemon.ledger.series import kept_instances, open_series
@@ -47,11 +47,11 @@ def arriving(session: Session) -> Sequence[Arriving]:
 def arriving_series(session: Session, series: Series) -> Arriving:
     """One of them. Its slices are read from the ledger alone."""
     instances = kept_instances(session, series.id)
-    carriers = carriers_of(session, series, instances)
+    carriers = carriers_of(session, series)
     refused = refused_images(session, series)
     lacking = (
         irregularity([Slice(along_stack(one)) for one in instances if is_axial(one)]),
-        breakage(carriers, len(instances)),
+        breakage(carriers, brought_by(instances)),
         f"{refused} refused" if refused else "",
     )
     return Arriving(

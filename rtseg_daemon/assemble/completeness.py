@@ -2,7 +2,7 @@
 
 No sign is trusted alone. Silence must have lasted, and is counted anew after a restart. A gap in the slices waits
 longer, then holds. A transfer that broke off leaves the series open until a later association, ended in order, has
-brought slices of it again (all of them, if it was begun beside it), or it is given up, and an image that was refused,
+brought slices of it again, or later ones together all of them, or it is given up, and an image that was refused,
 until that image has come. That an
 association is still open makes silence weaker. Its release means nothing by itself (DICOM gives it no meaning). A PACS
 that has had exactly as many images for a whole quiet time ends every further wait.
@@ -29,15 +29,13 @@ class Slice:
 class Carrier:
     """An association that carried slices of the series. They are numbered as they were opened.
 
-    `opened_at` and `ended_at` are by the clock on the wall. `ended_at` is None while it is open. `images` is how many
-    of the series' images it brought, those that were here before included.
+    `opened_at` and `ended_at` are by the ledger's clock. `ended_at` is None while it is open, and where nobody knows.
     """
 
     ending: Ending
     number: int
     opened_at: float = 0.0
     ended_at: float | None = 0.0
-    images: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,7 @@ class SeriesFacts:
         carriers: the associations that carried it, oldest first.
         expected: how many images the PACS has, None if nobody said.
         refused: images of it that were refused and have not come since.
+        brought: for each image received the numbers of the carriers that brought it, once or again.
         confirmed: whether the PACS said so when the silence had begun, and again after a quiet time.
         tolerance: how much longer than usual a slice distance may be, as a fraction, as the route's bundles allow.
     """
@@ -63,6 +62,7 @@ class SeriesFacts:
     confirmed: bool = True
     tolerance: float = 0.01
     refused: int = 0
+    brought: tuple[frozenset[int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def completeness(facts: SeriesFacts, patience: Patience) -> Decision:
     if facts.confirmed and facts.received == facts.expected and not irregular:
         return COMPLETE
     lacking = [reason for reason in (shortfall(facts), irregular) if reason]
-    broken = breakage(facts.carriers, facts.received)
+    broken = breakage(facts.carriers, facts.brought)
     if lost := [reason for reason in (broken, refusal(facts)) if reason]:
         return after(patience.abandon, facts, *lost, *lacking)
     if lacking:
@@ -146,17 +146,15 @@ def irregularity(slices: Sequence[Slice], tolerance: float = 0.01) -> str:
     return f"{len(missing)} slices are missing, at {shown} mm along the stack"
 
 
-def breakage(carriers: Sequence[Carrier], received: int) -> str:
-    """That a transfer was aborted, cut off or died, and none that was released since made it good.
+def breakage(carriers: Sequence[Carrier], brought: Sequence[frozenset[int]]) -> str:
+    """That a transfer was aborted, cut off or died, and what was released since did not make it good.
 
-    `received` is how many images of the series there are.
+    `brought` has for each image the numbers of the carriers that brought it.
     """
-    released = [c for c in carriers if c.ending is Ending.RELEASED]
     broken = [
-        c.ending
-        for c in carriers
-        if c.ending in (Ending.ABORTED, Ending.IDLE, Ending.DIED)
-        and not any(makes_good(one, c, received) for one in released)
+        carrier.ending
+        for carrier in carriers
+        if carrier.ending in (Ending.ABORTED, Ending.IDLE, Ending.DIED) and not made_good(carrier, carriers, brought)
     ]
     if broken and all(ending is Ending.IDLE for ending in broken):
         return (
@@ -166,13 +164,15 @@ def breakage(carriers: Sequence[Carrier], received: int) -> str:
     return "its transfer broke off and was not sent again" if broken else ""
 
 
-def makes_good(later: Carrier, broken: Carrier, received: int) -> bool:
-    """Whether an association began when the broken one had ended, or brought every image that there is.
+def made_good(broken: Carrier, carriers: Sequence[Carrier], brought: Sequence[frozenset[int]]) -> bool:
+    """Whether an association began when the broken one had ended, or those after it brought every image that there is.
 
-    One that was begun beside it and brought less may have had slices of its own. What broke off with its host counts as
-    ended when that host is back, so what was meanwhile sent to another one is known by its images. Both the number and
-    the clock must say that one began later: a clock that was set back makes the series wait, and then be held.
+    One that was begun beside it may have had slices of its own. What broke off with its host counts as ended when that
+    host is back, so what was meanwhile sent to another one is known by its images. Both the number and the clock must
+    say that one began later: a clock that was set back makes the series wait, and then be held.
     """
-    if later.number <= broken.number or broken.ended_at is None:
-        return False
-    return later.opened_at >= broken.ended_at or later.images >= received > 0
+    later = [one for one in carriers if one.ending is Ending.RELEASED and one.number > broken.number]
+    if broken.ended_at is not None and any(one.opened_at >= broken.ended_at for one in later):
+        return True
+    numbers = {one.number for one in later}
+    return bool(brought) and all(not numbers.isdisjoint(one) for one in brought)

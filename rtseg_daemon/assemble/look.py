@@ -1,6 +1,5 @@
 """One look at an open series: what a single reading transaction tells of it, before anything is decided."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,9 +15,10 @@ from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
 from rtseg_daemon.ct.headers import is_axial_image
 from rtseg_daemon.ledger import associations, refusals
+from rtseg_daemon.ledger.hosts import gone_since
 from rtseg_daemon.ledger.schema import Instance, Job, Series
 from rtseg_daemon.ledger.series import associations_of, kept_instances
-from rtseg_daemon.ledger.states import UNDELIVERED, UNFINISHED, JobState, SeriesState
+from rtseg_daemon.ledger.states import UNDELIVERED, UNFINISHED, Ending, JobState, SeriesState
 from rtseg_daemon.stored import Stored, image
 
 
@@ -76,20 +76,28 @@ def facts_of(session: Session, series: Series, instances: Sequence[Instance], cl
         slices=tuple(Slice(along_stack(one)) for one in instances if is_axial(one)),
         received=len(instances),
         silence_seconds=silence_of(session, series, instances, clock),
-        carriers=carriers_of(session, series, instances),
+        carriers=carriers_of(session, series),
         expected=series.expected_count,
         confirmed=series.counted_instance_id == (instances[-1].id if instances else 0),
         refused=refusals.refused_images(session, series),
+        brought=brought_by(instances),
     )
 
 
-def carriers_of(session: Session, series: Series, instances: Sequence[Instance]) -> tuple[Carrier, ...]:
-    """The associations that carried a series, oldest first. `instances` are its images."""
-    brought = Counter(number for one in instances for number in {one.association_id, one.repeated_in})
-    return tuple(
-        Carrier(one.ending, one.id, one.opened_at, one.ended_at, brought[one.id])
-        for one in associations_of(session, series.id)
-    )
+def carriers_of(session: Session, series: Series) -> tuple[Carrier, ...]:
+    """The associations that carried a series, oldest first. One that is open at a host that is away died with it."""
+    found = []
+    for one in associations_of(session, series.id):
+        gone = gone_since(session, one.host) if one.ending is Ending.OPEN else None
+        ending, ended_at = (one.ending, one.ended_at) if gone is None else (Ending.DIED, gone)
+        found.append(Carrier(ending, one.id, one.opened_at, ended_at))
+    return tuple(found)
+
+
+def brought_by(instances: Sequence[Instance]) -> tuple[frozenset[int], ...]:
+    """For each image the associations that brought it."""
+    pairs = ((one.association_id, one.repeated_in) for one in instances)
+    return tuple(frozenset(number for number in pair if number is not None) for pair in pairs)
 
 
 def silence_of(session: Session, series: Series, instances: Sequence[Instance], clock: QuietClock) -> float:

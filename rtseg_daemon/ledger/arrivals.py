@@ -15,6 +15,8 @@ from rtseg_daemon.ledger.schema import Instance, Series, SeriesAssociation, Sett
 from rtseg_daemon.ledger.states import InstanceState
 
 ROOM_BYTES = 5_000_000
+NOTICEABLE_SECONDS = 0.001
+"""So much later a series was heard of where a host whose clock is behind says it: the moment must change."""
 TOUCH_ASSOCIATION = (
     update(SeriesAssociation.__table__)  # type: ignore[arg-type]
     .where(SeriesAssociation.series_id == bindparam("s"), SeriesAssociation.association_id == bindparam("a"))
@@ -25,7 +27,9 @@ TOUCH_SERIES = (
     .where(Series.id == bindparam("s"))
     .values(
         last_received_at=case(
-            (Series.last_received_at < bindparam("moment"), bindparam("moment")), else_=Series.last_received_at
+            (Series.last_received_at < bindparam("moment"), bindparam("moment")),
+            (Series.last_received_at > bindparam("moment"), Series.last_received_at + NOTICEABLE_SECONDS),
+            else_=Series.last_received_at,
         )
     )
 )
@@ -107,6 +111,11 @@ def add_instance(session: Session, series_id: int, arrival: Arrival, state: Inst
             "host": arrival.host,
         },
     )
+
+
+def heard_at(before: float, moment: float) -> float:
+    """When a series was last heard of, which was `before`, now that it is heard of at `moment` by some host's clock."""
+    return moment if moment >= before else before + NOTICEABLE_SECONDS
 
 
 def touch(session: Session, series_id: int, association_id: int, moment: float) -> None:

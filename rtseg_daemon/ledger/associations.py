@@ -1,9 +1,9 @@
-"""Incoming associations in the ledger, and since when anybody listens."""
+"""Incoming associations in the ledger, and since when anybody listens. All hosts write times of the ledger's clock."""
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.ledger.clock import or_now
+from rtseg_daemon.ledger.leases import database_time, ledger_moment
 from rtseg_daemon.ledger.schema import IncomingAssociation, Series, Setting
 from rtseg_daemon.ledger.states import Ending, SeriesState
 
@@ -14,7 +14,8 @@ def open_association(
     session: Session, calling_ae: str, calling_host: str, *, host: str = "", at: float | None = None
 ) -> int:
     """Row for an association that `host` accepted. Its id goes into the arrivals it brings."""
-    association = IncomingAssociation(calling_ae=calling_ae, calling_host=calling_host, opened_at=or_now(at), host=host)
+    opened_at = ledger_moment(session, at)
+    association = IncomingAssociation(calling_ae=calling_ae, calling_host=calling_host, opened_at=opened_at, host=host)
     session.add(association)
     session.flush()
     return association.id
@@ -25,7 +26,7 @@ def end_association(session: Session, association_id: int, ending: Ending, *, at
     session.execute(
         update(IncomingAssociation)
         .where(IncomingAssociation.id == association_id)
-        .values(ending=ending, ended_at=or_now(at))
+        .values(ending=ending, ended_at=database_time(session, at))
     )
 
 
@@ -35,7 +36,7 @@ def resume_listening(session: Session, *, host: str = "", at: float | None = Non
 
     Returns how many had died. See `listening_since` and `listener`.
     """
-    moment = or_now(at)
+    moment = ledger_moment(session, at)
     died = (
         update(IncomingAssociation)
         .where(IncomingAssociation.ending == Ending.OPEN, IncomingAssociation.host == host)

@@ -1,6 +1,7 @@
 """The hosts that share a ledger: who they are, when each was last seen, and which of them is to take no more jobs."""
 
 from collections.abc import Sequence
+from math import inf
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -85,6 +86,17 @@ def leave(session: Session, name: str) -> None:
     """A host ends in order. It is away at once."""
     if host := session.get(Host, name):
         host.seen_at = 0.0
+
+
+def gone_since(session: Session, name: str) -> float | None:
+    """The moment at which a host was away for certain, None for one that is there, or where there is one alone.
+
+    Endless where nobody knows it: of a host that was forgotten, or that ended in order.
+    """
+    host = session.get(Host, name) if name else None
+    if not name or (host is not None and database_moment(session) - host.seen_at < SILENT_SECONDS):
+        return None
+    return host.seen_at + SILENT_SECONDS if host is not None and host.seen_at else inf
 
 
 def is_draining(session: Session, name: str) -> bool:

@@ -76,6 +76,12 @@ def database_moment(session: Session) -> float:
     return float(session.scalars(select(database_time(session))).one())
 
 
+def ledger_moment(session: Session, at: float | None = None) -> float:
+    """`at`, or this moment as all that share the ledger count it. With a file that is the clock of the one machine."""
+    told = at is not None or session.get_bind().dialect.name != "postgresql"
+    return or_now(at) if told else database_moment(session)
+
+
 def renew(session: Session, lease: Lease, *, at: float | None = None, **values: object) -> None:
     """Extend a RUNNING job's lease, and set further columns. Raises LeaseLost if it is another's, or at an end."""
     until = database_time(session, at) + LEASE_SECONDS

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.ledger.arrivals import Arrival, add_instance
+from rtseg_daemon.ledger.arrivals import Arrival, add_instance, heard_at
 from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.jobs import hold_undelivered
 from rtseg_daemon.ledger.moves import move_series
@@ -82,7 +82,7 @@ def _series_for(session: Session, arrival: Arrival) -> Series:
 
 
 def _touch(session: Session, series: Series, arrival: Arrival) -> None:
-    series.last_received_at = max(series.last_received_at, arrival.received_at)
+    series.last_received_at = heard_at(series.last_received_at, arrival.received_at)
     series.counted_instance_id = None
     if not series.calling_ae:  # its first images were found in the storage: nobody knows who had sent them
         series.calling_ae, series.calling_host = arrival.calling_ae, arrival.calling_host

@@ -3,9 +3,10 @@
 from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.ledger.clock import or_now
+from rtseg_daemon.ledger.arrivals import heard_at
 from rtseg_daemon.ledger.events import raise_alarm, was_raised
 from rtseg_daemon.ledger.jobs import hold_undelivered
+from rtseg_daemon.ledger.leases import ledger_moment
 from rtseg_daemon.ledger.moves import move_series
 from rtseg_daemon.ledger.schema import Refusal, Series, SeriesAssociation
 from rtseg_daemon.ledger.series import associations_of, kept_instance
@@ -21,7 +22,7 @@ def note_refusal(
 
     A series that was taken for whole is open again, and what was made of it waits.
     """
-    moment = or_now(at)
+    moment = ledger_moment(session, at)
     same = select(Refusal).where(Refusal.series_instance_uid == series_uid, Refusal.sop_instance_uid == sop_uid)
     refusal = session.scalars(same).first() if sop_uid else None
     if refusal is None:
@@ -31,7 +32,7 @@ def note_refusal(
     series = session.scalars(select(Series).where(Series.series_instance_uid == series_uid)).one_or_none()
     if series is None or kept_instance(session, sop_uid) is not None:
         return
-    series.last_received_at, series.counted_instance_id = max(series.last_received_at, moment), None
+    series.last_received_at, series.counted_instance_id = heard_at(series.last_received_at, moment), None
     if series.state is SeriesState.COMPLETE and series.releasable:
         move_series(session, series.id, SeriesState.OPEN, what="an image was refused", at=moment)
         hold_undelivered(session, series.id, REFUSED, releasable=True, at=moment)

@@ -1,5 +1,6 @@
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,18 +66,39 @@ def test_a_transfer_beside_the_broken_one_does_not_make_it_good() -> None:
     assert decide(WHOLE, 31, (*beside, Carrier(Ending.RELEASED, 3, 70.0, 80.0))) is Next.COMPLETE
 
 
-def test_a_transfer_beside_the_broken_one_makes_it_good_once_it_has_brought_every_image() -> None:
-    broken = Carrier(Ending.DIED, 1, 0.0, 50.0, images=8)
-    assert decide(WHOLE, 31, (broken, Carrier(Ending.RELEASED, 2, 10.0, 60.0, images=19))) is Next.WAIT
-    assert decide(WHOLE, 31, (broken, Carrier(Ending.RELEASED, 2, 10.0, 60.0, images=20))) is Next.COMPLETE
-    again = Carrier(Ending.ABORTED, 3, 70.0, 80.0, images=20)
-    assert decide(WHOLE, 31, (broken, Carrier(Ending.RELEASED, 2, 10.0, 60.0, images=20), again)) is Next.WAIT
+def brought(*numbers: set[int]) -> tuple[frozenset[int], ...]:
+    return tuple(map(frozenset, numbers))
+
+
+@pytest.mark.parametrize(
+    ("images", "answer"),
+    [
+        (brought({1, 2}, {1, 2}, {2}), Next.COMPLETE),
+        (brought({1, 2}, {1}, {2}), Next.WAIT),
+        (brought({1, 2}, {1, 3}, {2}, {3}), Next.COMPLETE),
+        (brought({1, 2}, {1, 4}, {2}), Next.WAIT),
+        ((), Next.WAIT),
+    ],
+    ids=["all again in one", "one is lacking", "all again in two", "in one that broke off too", "nobody knows"],
+)
+def test_transfers_beside_the_broken_one_make_it_good_once_they_have_brought_every_image(
+    images: tuple[frozenset[int], ...], answer: Next
+) -> None:
+    carriers = (
+        Carrier(Ending.DIED, 1, 0.0, 50.0),
+        Carrier(Ending.RELEASED, 2, 10.0, 60.0),
+        Carrier(Ending.RELEASED, 3, 20.0, 60.0),
+        *((Carrier(Ending.ABORTED, 4, 20.0, 60.0),) if {4} & frozenset().union(*images) else ()),
+    )
+    facts = SeriesFacts(WHOLE, 20, 31, carriers, brought=images)
+    assert completeness(facts, PATIENCE).next is answer
 
 
 def test_an_earlier_transfer_with_every_image_does_not_make_a_later_broken_one_good() -> None:
     """It may have had images of its own to bring, and brought none before it broke off."""
-    earlier = Carrier(Ending.RELEASED, 1, 0.0, 20.0, images=20)
-    assert decide(WHOLE, 31, (earlier, Carrier(Ending.ABORTED, 2, 10.0, 30.0, images=1))) is Next.WAIT
+    carriers = (Carrier(Ending.RELEASED, 1, 0.0, 20.0), Carrier(Ending.ABORTED, 2, 10.0, 30.0))
+    facts = SeriesFacts(WHOLE, 20, 31, carriers, brought=brought({1, 2}, {1}))
+    assert completeness(facts, PATIENCE).next is Next.WAIT
 
 
 def test_a_series_of_which_images_were_refused_waits_for_them_and_is_then_held() -> None:

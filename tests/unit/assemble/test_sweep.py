@@ -343,21 +343,6 @@ def test_while_nobody_listens_silence_means_nothing(room: Room) -> None:
     assert room.states(images) == [JobState.QUEUED]
 
 
-@pytest.mark.parametrize(("begun_again_at", "states"), [(0, [JobState.QUEUED]), (1, [])])
-def test_what_was_sent_to_another_host_while_the_first_was_down_counts_if_it_was_everything(
-    room: Room, begun_again_at: int, states: list[JobState]
-) -> None:
-    """A broken transfer ends in the ledger when its host is back, so that the second one seems to lie beside it."""
-    images = series("a")
-    room.put(images[:12], Ending.OPEN)
-    room.put(images[begun_again_at:])
-    with writing(room.engine) as session:
-        assert associations.resume_listening(session) == 1
-    room.pass_time(10)
-    room.pass_time(room.config.series.gap_wait_seconds)
-    assert room.states(images) == states
-
-
 def test_a_series_that_breaks_its_assembly_stops_no_other(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = series(1), series(2)
     room.put(first)
