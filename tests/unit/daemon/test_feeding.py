@@ -211,7 +211,7 @@ def test_a_launcher_that_was_away_and_does_not_know_it_writes_nothing(
     ray.cards = {NAME: SAID}
     north.turn()
     with writing(ledger) as session:
-        lay_down(session, "north/launcher-1")
+        lay_down(session, "north/launcher-1", [DUTY])
     south.turn()
     written, job = seen.cards, seen.claim()
     ray.cards = {NAME: SAID | {"owner": "card-0@ray:gpu1/8-def"}}
