@@ -21,7 +21,7 @@ from rtseg_daemon.assemble.routing import known_bundle, tolerance_of
 from rtseg_daemon.bundles import models_of
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.values import JOINER
-from rtseg_daemon.errors import RtsegError, SeriesError
+from rtseg_daemon.errors import DutyLost, RtsegError, SeriesError
 from rtseg_daemon.gates.series import judge_series
 from rtseg_daemon.gates.verdict import Verdict, gravest
 from rtseg_daemon.ledger import jobs, refusals, superseding
@@ -42,7 +42,10 @@ SHELF = HeaderShelf()
 
 
 def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK, files: Files | None = None) -> None:
-    """Look at every open series once. `now` is written into the ledger. `files` reads headers where images lie."""
+    """Look at every open series once. `now` is written into the ledger. `files` reads headers where images lie.
+
+    Raises SQLAlchemyError where the ledger cannot be used, DutyLost where another host sweeps by now.
+    """
     files = files or OwnFiles(layout_of(config))
     with reading(engine) as session:
         ids = [series.id for series in open_series(session)]
@@ -53,10 +56,10 @@ def sweep(engine: Engine, config: Config, now: float, clock: QuietClock = CLOCK,
             with reading(engine) as session:
                 found = look(session, session.get_one(Series, series_id), config, clock)
             look_at(engine, config, found, now, files)
+        except (SQLAlchemyError, DutyLost):
+            raise
         except (RtsegError, OSError) as error:
             log().error("a series cannot be assembled now; trying again", series=series_id, exc_info=error)
-        except SQLAlchemyError:
-            raise
         except Exception as error:  # noqa: BLE001 - a stranger's values; one series must not stop the others
             log().critical("a series breaks its assembly; trying again", series=series_id, exc_info=error)
 

@@ -36,9 +36,9 @@ def work(config: Config, stop: threading.Event) -> None:
     loop = Loop(desk, compares=OnDuty(engine, "compare candidates", owner, alone=alone))
     if config.feedback.poll:
         # pynetdicom, which only a process needs that asks query peers
-        from rtseg_daemon.feedback.polling import Poll
+        from rtseg_daemon.feedback.polling import POLL, Poll
 
-        duty = OnDuty(engine, "poll for structure sets", owner, alone=alone)
+        duty = OnDuty(engine, POLL, owner, alone=alone)
         Poll(desk, stop, duty=duty).start()
     show_life(lambda: can_be_read(engine))
     while not stop.is_set():

@@ -15,7 +15,7 @@ from rtseg_daemon.errors import ClusterError
 from rtseg_daemon.ledger import supervision
 from rtseg_daemon.ledger.cards import HOST_MARK, READY, REFUSED, Card, CardsInRay, cards_in_ray, note_cards
 from rtseg_daemon.ledger.duties import OnDuty
-from rtseg_daemon.ledger.engine import reading
+from rtseg_daemon.ledger.engine import reading, still_ours
 from rtseg_daemon.ledger.events import raise_alarm
 from rtseg_daemon.ledger.leases import database_moment
 from rtseg_daemon.ledger.orphans import worker_lost
@@ -85,6 +85,7 @@ class Feeding:
             self.begin()
         if self.line is None:
             self.line = self.connect()
+            still_ours(self.duty.ledger)  # that may have taken longer than the duty lasts
         assert self.duty.token is not None
         said = self.line.ask("look", owner=self.duty.owner, token=self.duty.token, version=self.version)
         wanted = places(said["nodes"])
@@ -133,7 +134,7 @@ class Feeding:
 
     def is_at_work(self, owner: str) -> bool:
         """Whether a worker is at a job. One of the version before ends it in peace."""
-        with reading(self.duty.engine) as session:
+        with reading(self.duty.ledger) as session:
             return any(job.owner == owner for job in supervision.running_jobs(session))
 
     def write(self, wanted: list[Place], said: dict[str, Any]) -> None:
@@ -144,7 +145,7 @@ class Feeding:
         moment = time.monotonic()
         self.heard_at = {place.name: self.heard_at.get(place.name, moment) for place in wanted}
         self.heard_at |= {name: moment for name, answer in said.items() if "owner" in answer and name in self.heard_at}
-        with reading(self.duty.engine) as session:
+        with reading(self.duty.ledger) as session:
             now = database_moment(session)
         cards = tuple(
             judged(place, before.get(place.name), said.get(place.name), moment - self.heard_at[place.name], now)
@@ -186,7 +187,7 @@ class Feeding:
 
     def stop_overdue(self, line: Line) -> None:
         """A card whose job does not come on is ended, and Ray starts it anew."""
-        with reading(self.duty.engine) as session:
+        with reading(self.duty.ledger) as session:
             running = [job for job in supervision.running_jobs(session) if f"@{HOST_MARK}" in job.owner]
         for job, reason in self.watch.overdue(running, time.monotonic()):
             log().error("a job in Ray is overdue; its card is started anew", job=job.job_id, reason=reason)

@@ -333,7 +333,7 @@ class Supervisor:
     def _say_goodbye(self) -> None:
         with writing(self.upkeep.engine) as session:
             if self.upkeep.duty_owner:
-                lay_down(session, self.upkeep.duty_owner)
+                lay_down(session, self.upkeep.duty_owner, self.housekeeper.ended())
             requeue_own(session, self.own_host)
             supervision.forget_processes(session, self.own_host)
             if self.own_host is not None:

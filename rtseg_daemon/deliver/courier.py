@@ -69,6 +69,8 @@ class Courier(threading.Thread):
         self.files = files or OwnFiles(layout_of(config))
         self.destination = destination
         self.duty = duty or OnDuty(engine, f"deliver to {destination.name}", "", alone=True)
+        self.ledger = self.duty.ledger
+        """Whatever is read or written by it raises DutyLost once another host sends there."""
         self.duty_token: int | None = None
         """That of the last turn: with another one somebody else has sent in between."""
         self.local = Local(config.dicom.ae_title, config.dicom.tls)
@@ -90,7 +92,9 @@ class Courier(threading.Thread):
     def _guarded(self, work: Callable[[], bool]) -> bool:
         try:
             return work()
-        except (SQLAlchemyError, OSError, StateError, DutyLost) as error:
+        except DutyLost as error:
+            log().warning("another host sends by now", destination=self.destination.name, reason=str(error))
+        except (SQLAlchemyError, OSError, StateError) as error:
             log().error("delivery paused; trying again", destination=self.destination.name, exc_info=error)
         except Exception as error:  # noqa: BLE001 - whatever it is, the queue must go on
             log().critical("delivery broke; trying again", destination=self.destination.name, exc_info=error)
@@ -100,7 +104,7 @@ class Courier(threading.Thread):
 
     def resume(self) -> None:
         """Take up what was on the wire when the last process ended, or the ledger could not be written."""
-        with writing(self.engine) as session:
+        with writing(self.ledger) as session:
             deliveries.resume_interrupted(session, self.destination.name)
         self.unsettled = False
 
@@ -114,15 +118,17 @@ class Courier(threading.Thread):
             self.resume()
         parcel_id = self.next_due()
         if parcel_id is not None:
-            self.attempt(parcel_id)
+            with self.duty.kept():
+                self.attempt(parcel_id)
             return True
         if time.monotonic() - self.probed_at >= self.settings.probe_seconds:
-            self.probe()
+            with self.duty.kept():
+                self.probe()
         return False
 
     def next_due(self) -> int | None:
         """The oldest delivery whose attempt is due."""
-        with reading(self.engine) as session:
+        with reading(self.ledger) as session:
             longest = self.settings.longest_retry_seconds
             due = deliveries.due_deliveries(session, self.destination.name, time.time(), longest)
             return due[0].id if due else None
@@ -140,22 +146,22 @@ class Courier(threading.Thread):
         """Remember how the destination is. Wake its queue when it has come back."""
         self.probed_at = time.monotonic()
         name = self.destination.name
-        with writing(self.engine) as session:
+        with writing(self.ledger) as session:
             if deliveries.note_destination(session, name, up, error):
                 woken = deliveries.wake_destination(session, name)
                 log().info("destination answers", destination=name, woken=woken)
 
     def attempt(self, delivery_id: int) -> None:
         """One attempt, from SENDING to what came of it. Raises DutyLost where another host sends by now."""
-        with self.duty.writing() as session:
+        with writing(self.ledger) as session:
             deliveries.begin_delivery(session, delivery_id)
         try:
-            with reading(self.engine) as session:
+            with reading(self.ledger) as session:
                 parcel = pack(session.get_one(Delivery, delivery_id), self.destination, self.files)
             status, comment = self.send(parcel)
         except Withdrawn as error:
             return self.withdraw(delivery_id, str(error))
-        except (SQLAlchemyError, StateError):
+        except (SQLAlchemyError, StateError, DutyLost):
             raise
         except Exception as error:  # noqa: BLE001 - the world is met here; one parcel must not end the queue
             return self.failed(delivery_id, error)
@@ -177,7 +183,7 @@ class Courier(threading.Thread):
         """Send a parcel over one association. Returns the deciding status and words for people. Records what arrived.
 
         Raises DeliveryError if no answer came, OSError for a file of ours that cannot be read, Withdrawn if something
-        came in between after which it may not be sent.
+        came in between after which it may not be sent, DutyLost if another host sends by now.
         """
         offers = offers_for(parcel.files, self.destination.commitment)
         with (
@@ -195,6 +201,7 @@ class Courier(threading.Thread):
         refused, left_out = self.send_images(association, parcel)
         if refused is not None:
             return refused
+        self.duty.renew()  # nobody else is to begin while this object is on its way, even if the ledger goes away now
         stored = self.store(association, parcel, parcel.rtstruct)
         comment = stored.comment or meaning(stored.code)
         if answer_of(stored.code) is Answer.ARRIVED:
@@ -207,9 +214,10 @@ class Courier(threading.Thread):
         """Send one file, after a last look at the ledger. Raises Withdrawn if it may not be sent any more.
 
         A destination may take minutes for an association and a CT. Decisions and images that come meanwhile count.
+        Raises DutyLost if another host sends by now.
         """
         try:
-            with reading(self.engine) as session:
+            with reading(self.ledger) as session:
                 refuse_unsendable(session, session.get_one(Delivery, parcel.delivery_id).job)
         except StateError as error:
             raise Withdrawn(str(error)) from error
@@ -217,13 +225,13 @@ class Courier(threading.Thread):
 
     def withdraw(self, delivery_id: int, why: str) -> None:
         """What follows when something came in between: the job's deliveries are stopped, or wait for the sweep."""
-        with writing(self.engine) as session:
+        with writing(self.ledger) as session:
             deliveries.record_withdrawn(session, delivery_id, why)
         log().warning("not sent", delivery=delivery_id, destination=self.destination.name, reason=why)
 
     def arrived(self, parcel: Parcel, status: int, comment: str, left_out: Mapping[str, str]) -> None:
         """SENT, before anything else is asked: a commitment report may come at any moment from now on."""
-        with writing(self.engine) as session:
+        with writing(self.ledger) as session:
             deliveries.record_sent(session, parcel.delivery_id, status, comment)
             if left_out:
                 deliveries.record_left_out(session, parcel.delivery_id, left_out)
@@ -250,7 +258,7 @@ class Courier(threading.Thread):
                 arrived.append(uid)
         finally:
             if arrived:
-                with writing(self.engine) as session:
+                with writing(self.ledger) as session:
                     deliveries.remember_images(session, parcel.delivery_id, arrived)
         return None, left_out
 
@@ -258,7 +266,7 @@ class Courier(threading.Thread):
         """Ask once the structure set has arrived. A destination that cannot is no failure of the delivery."""
         objects = [(sop_class, uid) for sop_class, uid, _ in parcel.images] + [parcel.rtstruct_uid]
         transaction = commitment.new_transaction()
-        with writing(self.engine) as session:
+        with writing(self.ledger) as session:
             deliveries.ask_commitment(session, parcel.delivery_id, transaction)
         reports: list[Status] = []
 
@@ -285,7 +293,7 @@ class Courier(threading.Thread):
     def put_off(self, delivery_id: int, answer: Answer, status: int | None, comment: str) -> None:
         """WAITING with the time of the next attempt, or FAILED with the reason."""
         now = time.time()
-        with writing(self.engine) as session:
+        with writing(self.ledger) as session:
             delivery = session.get_one(Delivery, delivery_id)
             trial = trial_of(delivery, now)
             wait = wait_before_next(answer, trial, self.settings, random.random())  # noqa: S311 - spreads load, no secret

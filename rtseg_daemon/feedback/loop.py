@@ -3,13 +3,13 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.errors import HostAway
+from rtseg_daemon.errors import DutyLost, HostAway
 from rtseg_daemon.feedback import known
 from rtseg_daemon.feedback.answered import answered
 from rtseg_daemon.feedback.candidates import measure_one
@@ -67,10 +67,17 @@ class Loop:
 
     def compare(self) -> bool:
         """Measure one candidate's contours. Returns False where nothing is to be done now."""
-        if self.clock() < self.compare_at or not (self.compares is None or self.compares.ours()):
+        duty = self.compares
+        if self.clock() < self.compare_at or not (duty is None or duty.ours()):
             return False
         try:
-            return measure_one(self.desk)
+            if duty is None:
+                return measure_one(self.desk)
+            with duty.kept():
+                return measure_one(replace(self.desk, engine=duty.ledger))
+        except DutyLost as error:
+            log().warning("another host compares by now", reason=str(error))
+            return False
         except HostAway as error:
             log().warning("contours are compared later", reason=str(error))
             self.compare_at = self.clock() + AGAIN_SECONDS

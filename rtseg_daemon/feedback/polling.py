@@ -4,7 +4,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -18,7 +18,7 @@ from rtseg_daemon.dicom.part10 import file_head, is_uid
 from rtseg_daemon.dicom.query import RemoteSeries, RemoteSet, structure_sets
 from rtseg_daemon.dicom.retrieve import SET_OFFERS, Retrieved, get, move
 from rtseg_daemon.dicom.statuses import told
-from rtseg_daemon.errors import ContextRefused, DeliveryError
+from rtseg_daemon.errors import ContextRefused, DeliveryError, DutyLost
 from rtseg_daemon.feedback.looking import DAY_SECONDS, Desk
 from rtseg_daemon.ledger import returned
 from rtseg_daemon.ledger.duties import OnDuty
@@ -31,7 +31,10 @@ from rtseg_daemon.ledger.states import ARRIVED, Approval
 from rtseg_daemon.logs import log
 from rtseg_daemon.storage import Layout, damage, sync_folder, write_durably
 
+POLL = "poll for structure sets"
 TURN_SECONDS = 1.0
+TROUBLE_SECONDS = 10.0
+"""After an error of ledger or disk."""
 AGAIN_SECONDS = DAY_SECONDS
 """Until a set that was not approved is fetched anew from a peer that does not say whether it is by now."""
 WAITS = Waits(connect=5.0, associate=10.0, answer=60.0, total=300.0)
@@ -53,18 +56,26 @@ class Poll(threading.Thread):
 
     def __post_init__(self) -> None:
         super().__init__(name="poll", daemon=True)
+        self.on_duty = self.duty or OnDuty(self.desk.engine, POLL, "", alone=True)
+        self.desk = replace(self.desk, engine=self.on_duty.ledger)
 
     def run(self) -> None:
         while not self.stop.wait(TURN_SECONDS):
-            if self.clock() - self.polled_at >= self.desk.config.feedback.poll_minutes * 60.0:
-                self.polled_at = self.clock()
-                try:
-                    if self.duty is None or self.duty.ours():
+            try:
+                if self.on_duty.ours() and self.is_due():  # asked between two polls too, or another host would poll
+                    self.polled_at = self.clock()
+                    with self.on_duty.kept():
                         self.turn()
-                except (SQLAlchemyError, OSError) as error:
-                    log().error("query peers could not be polled; trying again later", exc_info=error)
-                except Exception as error:  # noqa: BLE001 - a stranger's answer must not end the polling
-                    log().critical("polling broke", exc_info=error)
+            except DutyLost as error:
+                log().warning("another host polls by now", reason=str(error))
+            except (SQLAlchemyError, OSError) as error:
+                log().error("query peers could not be polled; trying again later", exc_info=error)
+                self.stop.wait(TROUBLE_SECONDS)
+            except Exception as error:  # noqa: BLE001 - a stranger's answer must not end the polling
+                log().critical("polling broke", exc_info=error)
+
+    def is_due(self) -> bool:
+        return self.clock() - self.polled_at >= self.desk.config.feedback.poll_minutes * 60.0
 
     def turn(self) -> None:
         """Ask every peer about every study that something was delivered of lately. A peer that fails is left alone."""

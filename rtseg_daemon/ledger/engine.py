@@ -1,6 +1,6 @@
 """Opening the ledger, and the two ways to use it: reading and writing."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import URL, Engine, create_engine, text
@@ -37,6 +37,20 @@ def be_impatient(engine: Engine, seconds: int) -> None:
     (postgresql if postgresql.is_meant(engine.url) else sqlite_file).be_impatient(engine, seconds)
 
 
+ASK_FIRST = "ask_first"
+
+
+def asking_first(engine: Engine, ask: Callable[[Session], None]) -> Engine:
+    """The same ledger for somebody who may use it under a condition: each block begins with `ask`, which may raise."""
+    return engine.execution_options(**{ASK_FIRST: ask})
+
+
+def _ask_first(engine: Engine, session: Session) -> None:
+    ask: Callable[[Session], None] | None = engine.get_execution_options().get(ASK_FIRST)
+    if ask is not None:
+        ask(session)
+
+
 @contextmanager
 def writing(engine: Engine) -> Iterator[Session]:
     """A session whose transaction commits at the end of the block and is rolled back by an exception.
@@ -44,6 +58,7 @@ def writing(engine: Engine) -> Iterator[Session]:
     One transaction at a time writes a ledger, whichever database holds it. So a block may read, decide and write.
     """
     with Session(engine.execution_options(write=True), expire_on_commit=False) as session, session.begin():
+        _ask_first(engine, session)
         yield session
 
 
@@ -52,7 +67,14 @@ def reading(engine: Engine) -> Iterator[Session]:
     """A session that sees one snapshot and changes nothing."""
     options = postgresql.SNAPSHOT if postgresql.is_meant(engine.url) else {}
     with Session(engine.execution_options(**options), expire_on_commit=False, autoflush=False) as session:
+        _ask_first(engine, session)
         yield session
+
+
+def still_ours(engine: Engine) -> None:
+    """Before something that the ledger cannot take back: raises DutyLost where another host does this work by now."""
+    with reading(engine):
+        pass
 
 
 def can_be_read(engine: Engine) -> None:

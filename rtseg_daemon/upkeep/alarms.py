@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, delete, select
 
 from rtseg_daemon.config.sections import Alarms
-from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.engine import reading, still_ours, writing
 from rtseg_daemon.ledger.schema import Alarm, Setting
 from rtseg_daemon.logs import log
 from rtseg_daemon.upkeep.channels import FAILURES, AlarmChannel, channels, failure
@@ -59,7 +59,10 @@ def _send(engine: Engine, alarm: Alarm, settings: Alarms, pauses: Pauses) -> boo
     open_ways = [name for name in ways if name not in told and pauses.over(name)]
     if alarm.attempts and ways.keys() - told and not open_ways:
         return False
-    failures = {name: tell(ways[name], alarm, pauses) for name in open_ways}
+    failures = {}
+    for name in open_ways:
+        still_ours(engine)
+        failures[name] = tell(ways[name], alarm, pauses)
     told |= {name for name, why in failures.items() if why is None}
     done = told == ways.keys()
     with writing(engine) as session:

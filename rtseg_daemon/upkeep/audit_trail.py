@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Collector
-from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.engine import reading, still_ours, writing
 from rtseg_daemon.ledger.events import is_own
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.returned import SUBJECT
@@ -100,6 +100,7 @@ def write_new(engine: Engine, config: Config) -> int:
         associations = [one for one in pending if one.ended_at is not None]
         messages = [m for event in events for m in told_by_event(session, event)]
         messages += [m for association in associations for m in told_by_association(session, association)]
+    still_ours(engine)
     trail.append(messages)
     if events or new or associations:
         with writing(engine) as session:

@@ -9,7 +9,7 @@ is what a clock set back leaves behind, and makes them due at once.
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from apscheduler.schedulers.background import BackgroundScheduler
@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from rtseg_daemon.assemble.sweep import CLOCK, sweep
 from rtseg_daemon.bundles import digests, models_of
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.errors import LedgerError, RtsegError
+from rtseg_daemon.errors import DutyLost, LedgerError, RtsegError
 from rtseg_daemon.ledger.associations import listener
 from rtseg_daemon.ledger.duties import OnDuty
 from rtseg_daemon.ledger.engine import reading, writing
@@ -251,15 +251,22 @@ class Hand(threading.Thread):
         name = self.chore.name
         try:
             if self.duty.ours():
-                self.chore.work(self.upkeep)
-            self.upkeep.finished[name] = time.time()
-            self.well_at = time.monotonic()
+                with self.duty.kept():
+                    self.chore.work(replace(self.upkeep, engine=self.duty.ledger))
+            self._ended_well()
+        except DutyLost as error:
+            log().warning("another host does a chore by now", chore=name, reason=str(error))
+            self._ended_well()
         except (SQLAlchemyError, OSError, RtsegError) as error:
             log().error("a chore failed; it is tried again at its next turn", chore=name, exc_info=error)
             if reason := loss(error):
                 self.upkeep.lost.append(reason)
         except Exception as error:  # noqa: BLE001 - one broken chore must not end the others
             log().critical("a chore broke", chore=name, exc_info=error)
+
+    def _ended_well(self) -> None:
+        self.upkeep.finished[self.chore.name] = time.time()
+        self.well_at = time.monotonic()
 
 
 class Housekeeper:
@@ -289,6 +296,10 @@ class Housekeeper:
             hand.end()
         for hand in self.hands:
             hand.join(max(0.0, deadline - time.monotonic()))
+
+    def ended(self) -> list[str]:
+        """Chores that nobody is at, and nobody will be again."""
+        return [hand.chore.name for hand in self.hands if not hand.is_alive()]
 
     def overdue(self) -> dict[str, float]:
         """Chore -> seconds, for every one that has not ended without an error for too long."""

@@ -18,6 +18,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.jobs import claim_job
 from rtseg_daemon.ledger.schema import Alarm, Job
 from rtseg_daemon.ledger.states import JobState
+from tests.duties import take_over
 from tests.unit.ledger.test_jobs import new_job
 from tests.world import write_config
 
@@ -211,7 +212,7 @@ def test_a_launcher_that_was_away_and_does_not_know_it_writes_nothing(
     ray.cards = {NAME: SAID}
     north.turn()
     with writing(ledger) as session:
-        lay_down(session, "north/launcher-1")
+        lay_down(session, "north/launcher-1", [DUTY])
     south.turn()
     written, job = seen.cards, seen.claim()
     ray.cards = {NAME: SAID | {"owner": "card-0@ray:gpu1/8-def"}}
@@ -222,6 +223,20 @@ def test_a_launcher_that_was_away_and_does_not_know_it_writes_nothing(
     asked = len(ray.followed)
     north.turn()
     assert len(ray.followed) == asked, "it rests now"
+
+
+def test_a_launcher_that_took_too_long_to_connect_touches_no_card(
+    launcher: Callable[[str], Feeding], ray: PlayedRay, ledger: Engine
+) -> None:
+    def slow() -> PlayedRay:
+        take_over(ledger, DUTY)
+        return ray
+
+    north = launcher("north")
+    north.connect = slow
+    with pytest.raises(DutyLost):
+        north.turn()
+    assert (ray.followed, ray.done) == ([], [])
 
 
 def test_another_host_may_try_a_head_that_is_away_for_this_one(
