@@ -101,7 +101,7 @@ def enter_files(engine: Engine, layout: Layout, files: Sequence[Path]) -> Entere
         if number % 1000 == 0:
             log().info("comparing storage and ledger", done=number, files=len(files))
     whole = whole_series(engine, layout, found)
-    senders = senders_of(engine, {one.examined.series_uid for one in found}, whole)
+    senders = senders_of(engine, {one.examined.series_uid for one in found}, whole, layout.host)
     comparison = Comparison(Decoder())
     try:
         entered = Entry(engine, layout, comparison).enter_all(found, senders)
@@ -111,8 +111,8 @@ def enter_files(engine: Engine, layout: Layout, files: Sequence[Path]) -> Entere
     return entered
 
 
-def senders_of(engine: Engine, series: set[str], whole: set[str]) -> dict[str, Sender]:
-    """What stands for the sender of each series.
+def senders_of(engine: Engine, series: set[str], whole: set[str], host: str) -> dict[str, Sender]:
+    """What stands for the sender of each series that was found on `host`.
 
     How its transfer ended is lost with the newer ledger. It counts as broken off: the series waits until it is sent
     again, or a PACS confirms its count, or is held. Only where a structure set was made of all that is here had the
@@ -121,12 +121,12 @@ def senders_of(engine: Engine, series: set[str], whole: set[str]) -> dict[str, S
     with writing(engine) as session:
         session.execute(
             update(IncomingAssociation)
-            .where(IncomingAssociation.ending == Ending.OPEN)
+            .where(IncomingAssociation.ending == Ending.OPEN, IncomingAssociation.host == host)
             .values(ending=Ending.DIED, ended_at=time.time())
         )
         ids = {}
         for ending in (Ending.RELEASED, Ending.DIED):
-            ids[ending] = associations.open_association(session, STORAGE, "")
+            ids[ending] = associations.open_association(session, STORAGE, "", host=host)
             associations.end_association(session, ids[ending], ending)
     return {uid: Sender("", "", ids[Ending.RELEASED if uid in whole else Ending.DIED]) for uid in series}
 
