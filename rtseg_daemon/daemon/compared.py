@@ -17,6 +17,7 @@ from rtseg_daemon.ct.headers import is_axial_image
 from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm, record_event
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import IncomingAssociation, Instance, Job, Series
 from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.logs import log
@@ -49,6 +50,7 @@ def compare_storage(engine: Engine, layout: Layout) -> None:
     note = restored_from(layout)
     files = [path for path in unknown_files(engine, layout) if not (layout.shared and is_young(path))]
     results = unknown_results(engine, layout)
+    adopt_returned(engine, layout)
     enter_returned(engine, layout)
     if files or results or note:
         log().warning("the storage holds what the ledger does not know", files=len(files), results=len(results))
@@ -78,6 +80,22 @@ def enter_returned(engine: Engine, layout: Layout) -> None:
         with writing(engine) as session:
             set_id = enter_found(session, layout, path)
         log().warning("a structure set that came back was not in the ledger", returned_set=set_id)
+
+
+def adopt_returned(engine: Engine, layout: Layout) -> None:
+    """Sets that came back while their rows did not say at which host are this one's where it has their files.
+
+    Daemons of several hosts before schema 0015 wrote such rows, and go on writing them in a rolling upgrade.
+    """
+    if not layout.host:
+        return
+    with reading(engine) as session:
+        nameless = session.execute(select(ReturnedSet.id, ReturnedSet.path).where(ReturnedSet.host == "")).all()
+    here = [set_id for set_id, path in nameless if path and (layout.directory / path).is_file()]
+    if here:
+        with writing(engine) as session:
+            for set_id in here:
+                session.get_one(ReturnedSet, set_id).host = layout.host
 
 
 def restored_from(layout: Layout) -> str:
