@@ -17,6 +17,7 @@ from rtseg_daemon.ct.headers import is_axial_image
 from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm, record_event
+from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import IncomingAssociation, Instance, Job, Series
 from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.logs import log
@@ -49,6 +50,7 @@ def compare_storage(engine: Engine, layout: Layout) -> None:
     note = restored_from(layout)
     files = [path for path in unknown_files(engine, layout) if not (layout.shared and is_young(path))]
     results = unknown_results(engine, layout)
+    adopt_returned(engine, layout)
     enter_returned(engine, layout)
     if files or results or note:
         log().warning("the storage holds what the ledger does not know", files=len(files), results=len(results))
@@ -80,6 +82,22 @@ def enter_returned(engine: Engine, layout: Layout) -> None:
         log().warning("a structure set that came back was not in the ledger", returned_set=set_id)
 
 
+def adopt_returned(engine: Engine, layout: Layout) -> None:
+    """Sets that came back while their rows did not say at which host are this one's where it has their files.
+
+    Daemons of several hosts before schema 0015 wrote such rows, and go on writing them in a rolling upgrade.
+    """
+    if not layout.host:
+        return
+    with reading(engine) as session:
+        nameless = session.execute(select(ReturnedSet.id, ReturnedSet.path).where(ReturnedSet.host == "")).all()
+    here = [set_id for set_id, path in nameless if path and (layout.directory / path).is_file()]
+    if here:
+        with writing(engine) as session:
+            for set_id in here:
+                session.get_one(ReturnedSet, set_id).host = layout.host
+
+
 def restored_from(layout: Layout) -> str:
     """The backup that was restored and not compared yet, empty where there is none."""
     try:
@@ -101,7 +119,7 @@ def enter_files(engine: Engine, layout: Layout, files: Sequence[Path]) -> Entere
         if number % 1000 == 0:
             log().info("comparing storage and ledger", done=number, files=len(files))
     whole = whole_series(engine, layout, found)
-    senders = senders_of(engine, {one.examined.series_uid for one in found}, whole)
+    senders = senders_of(engine, {one.examined.series_uid for one in found}, whole, layout.host)
     comparison = Comparison(Decoder())
     try:
         entered = Entry(engine, layout, comparison).enter_all(found, senders)
@@ -111,8 +129,8 @@ def enter_files(engine: Engine, layout: Layout, files: Sequence[Path]) -> Entere
     return entered
 
 
-def senders_of(engine: Engine, series: set[str], whole: set[str]) -> dict[str, Sender]:
-    """What stands for the sender of each series.
+def senders_of(engine: Engine, series: set[str], whole: set[str], host: str) -> dict[str, Sender]:
+    """What stands for the sender of each series that was found on `host`.
 
     How its transfer ended is lost with the newer ledger. It counts as broken off: the series waits until it is sent
     again, or a PACS confirms its count, or is held. Only where a structure set was made of all that is here had the
@@ -121,12 +139,12 @@ def senders_of(engine: Engine, series: set[str], whole: set[str]) -> dict[str, S
     with writing(engine) as session:
         session.execute(
             update(IncomingAssociation)
-            .where(IncomingAssociation.ending == Ending.OPEN)
+            .where(IncomingAssociation.ending == Ending.OPEN, IncomingAssociation.host == host)
             .values(ending=Ending.DIED, ended_at=time.time())
         )
         ids = {}
         for ending in (Ending.RELEASED, Ending.DIED):
-            ids[ending] = associations.open_association(session, STORAGE, "")
+            ids[ending] = associations.open_association(session, STORAGE, "", host=host)
             associations.end_association(session, ids[ending], ending)
     return {uid: Sender("", "", ids[Ending.RELEASED if uid in whole else Ending.DIED]) for uid in series}
 

@@ -178,6 +178,7 @@ def register_host(engine: Engine, config: Config, layout: Layout) -> None:
                 storage=identity_of(layout),
                 version=version("rtseg-daemon"),
                 address=address,
+                holds=lambda path: (layout.directory / path).is_file(),
             )
 
 

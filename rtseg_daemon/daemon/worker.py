@@ -21,6 +21,7 @@ from rtseg_daemon.ledger import jobs
 from rtseg_daemon.ledger.engine import open_ledger, reading, writing
 from rtseg_daemon.ledger.hosts import is_draining
 from rtseg_daemon.ledger.leases import Lease, lease_of, new_owner
+from rtseg_daemon.ledger.orphans import requeue_unheard
 from rtseg_daemon.ledger.wake import JOBS, Bell
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import layout_of
@@ -68,10 +69,18 @@ def work(desk: Desk, stop: threading.Event, permit: Permit = ALWAYS) -> None:
 
 
 def is_given(desk: Desk, permit: Permit) -> bool | None:
-    """Whether jobs may be taken now. None where the ledger does not tell."""
-    if permit is ALWAYS:
-        return True
+    """Whether jobs may be taken now. None where the ledger does not tell.
+
+    What an earlier claim may have taken unheard goes back to the queue first: its supervisor takes this worker to be at
+    it, and so nobody else would take it up.
+    """
     try:
+        if desk.in_doubt.is_set():
+            with writing(desk.engine) as session:
+                requeue_unheard(session, desk.owner)
+            desk.in_doubt.clear()
+        if permit is ALWAYS:
+            return True
         with reading(desk.engine) as session:
             return permit.given(session)
     except SQLAlchemyError as error:
@@ -99,18 +108,23 @@ def follow(loaded: Loaded, config: Config, stamps: Mapping[str, Hashable]) -> di
 
 
 def claim(desk: Desk, permit: Permit = ALWAYS) -> Lease | None:
-    """The oldest job waiting, leased, or None if there is none, none may be taken, or the ledger cannot be written."""
+    """The oldest job waiting, leased, or None if there is none, none may be taken, or the ledger cannot be written.
+
+    Whether any may be taken is asked in the transaction that claims, since that one may wait long for other writers.
+    Without an answer to its commit `desk.in_doubt` stays set, until `is_given` has put things in order.
+    """
     try:
         with reading(desk.engine) as session:
             if jobs.next_waiting(session) is None or is_draining(session, desk.config.host_name):
-                return None
+                return None  # looked at first without keeping any writer waiting
         now = time.monotonic()
         off = [job_id for job_id, until in desk.waiting_for_host.items() if until > now]
+        desk.in_doubt.set()
         with writing(desk.engine) as session:
-            if not permit.given(session):
-                return None
-            job = jobs.claim_job(session, desk.owner, but=off)
-            return lease_of(job) if job else None
+            free = permit.given(session) and not is_draining(session, desk.config.host_name)
+            job = jobs.claim_job(session, desk.owner, but=off) if free else None
+        desk.in_doubt.clear()
+        return lease_of(job) if job else None
     except SQLAlchemyError as error:
         log().error("no job can be claimed now; trying again", exc_info=error)
         return None

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session, joinedload
 
 from rtseg_daemon.errors import ConfigError
 from rtseg_daemon.ledger.feedback_tables import ReturnedRoi, ReturnedSet
-from rtseg_daemon.ledger.series import kept_instances
+from rtseg_daemon.ledger.series import kept_instances, partly_removed
 from rtseg_daemon.stored import Stored, image, returned
 
 
@@ -28,7 +28,7 @@ class Wanted:
     """One case that may be learned from.
 
     Args:
-        files: its images, empty where retention has removed them.
+        files: its images, empty where retention has removed any of them.
     """
 
     series_id: int
@@ -108,6 +108,8 @@ def case_of(session: Session, rows: Sequence[ReturnedSet]) -> Wanted:
     job = rows[0].job
     up_to = job.last_instance_id if job is not None else None
     instances = kept_instances(session, series.id, up_to=up_to)
+    if up_to is not None and session.scalar(select(partly_removed(series.id, up_to))):
+        instances = ()  # half a CT is none to learn from
     contours = [
         Contour(str(roi.organ), returned(row), roi.number, is_untouched(roi))
         for row in rows

@@ -14,7 +14,7 @@ from rtseg_daemon.ledger.job_deliveries import add_deliveries, settle_job, wake_
 from rtseg_daemon.ledger.jobs import create_job, note_reception, reception_reasons
 from rtseg_daemon.ledger.moves import move_job
 from rtseg_daemon.ledger.schema import Job
-from rtseg_daemon.ledger.series import kept_instances
+from rtseg_daemon.ledger.series import kept_instances, partly_removed
 from rtseg_daemon.ledger.states import ARRIVED, DeliveryState, JobState
 from rtseg_daemon.ledger.superseding import refuse_in_doubt, refuse_superseded, refuse_unconfigured
 
@@ -128,8 +128,8 @@ def rerun(
 
     What is to be sent supersedes a result of the same bundle, and its structure set names that as its predecessor.
 
-    Raises StateError where the images are gone, or where its result would be sent but may not be: the series' identity
-    is in doubt, or a newer job was made from more slices.
+    Raises StateError where any of its images is gone, or where its result would be sent but may not be: the series'
+    identity is in doubt, or a newer job was made from more slices.
     """
     old = session.get(Job, job_id)
     if old is None:
@@ -138,6 +138,11 @@ def rerun(
     if not kept_instances(session, old.series_id, up_to=old.last_instance_id):
         raise StateError(
             f"the images of job {job_id} were removed; fetch the study again, which makes a job of its own"
+        )
+    if session.scalar(select(partly_removed(old.series_id, old.last_instance_id))):
+        raise StateError(
+            f"some of the images of job {job_id} were removed, and the others are no whole series; fetch the study "
+            "again, which makes a job of its own"
         )
     if not no_send:
         refuse_in_doubt(old)

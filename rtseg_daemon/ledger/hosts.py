@@ -3,15 +3,14 @@
 from collections.abc import Sequence
 from math import inf
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import LedgerError, StateError
+from rtseg_daemon.ledger.adoption import Holds, hand_over, has_images_of, inherit, mark_of
 from rtseg_daemon.ledger.cluster_tables import Host
 from rtseg_daemon.ledger.events import record_event
-from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.leases import database_moment
-from rtseg_daemon.ledger.schema import IncomingAssociation, Instance, Job
 from rtseg_daemon.ledger.wake import JOBS, tell
 
 SHARED = "shared storage"
@@ -20,32 +19,40 @@ SILENT_SECONDS = 60.0
 """A host that was not seen for so long is taken for away."""
 
 
-def register(session: Session, name: str, *, storage: str, version: str, address: str = "") -> Host:
+def register(
+    session: Session, name: str, *, storage: str, version: str, address: str = "", holds: Holds = lambda _path: True
+) -> Host:
     """A host starts. `address` is where others get its files, SHARED where they have the same storage.
 
-    Raises LedgerError where another storage directory works under its name, or another host could not get its files.
+    What is its own in the ledger is made so: of a host that had this storage under another name, and of the time when
+    it worked alone and had no name. Raises LedgerError where another storage directory works under its name, another
+    host has the same one, or could not get its files.
     """
     now = database_moment(session)
     known = session.get(Host, name)
     if known is not None and known.storage != storage:
-        seen = f"seen {max(0.0, now - known.seen_at):.0f} s ago"
         raise LedgerError(
-            f"host {name} works on another storage directory ({seen}): give this one a name of its own in "
-            "database.host_name, or, if its disk was replaced for good, first `rtseg-daemon drain "
+            f"host {name} works on another storage directory ({seen_ago(known, now)}): give this one a name of its own "
+            "in database.host_name, or, if its disk was replaced for good, first `rtseg-daemon drain "
             f"{name} --forget`"
         )
     others = [one for one in hosts(session) if one.name != name]
+    twins = [one for one in others if one.storage == storage and not one.address == address == SHARED]
     living = [one for one in others if now - one.seen_at < SILENT_SECONDS]
+    refuse_twins(session, twins, holds, now)
     alone = next((one for one in living if is_apart(one, storage, address)), None)
     if alone is not None:
         raise LedgerError(
-            f"host {alone.name} works on this ledger, seen {max(0.0, now - alone.seen_at):.0f} s ago, and hosts that "
+            f"host {alone.name} works on this ledger, {seen_ago(alone, now)}, and hosts that "
             "share one give each other files: set cluster.tls on both (storage.shared where they have one directory), "
             "stop that one, or name another database in database.url"
         )
-    if address and not others:
-        adopt(session, name, images=known is None or not known.address)
-    draining = known is not None and known.draining
+    draining = any(one.draining for one in (known, *twins) if one is not None)
+    for one in twins:
+        inherit(session, one, name, address)
+    before = mark_of(name, known.address if known is not None else "")
+    if before != mark_of(name, address) and has_images_of(session, before, holds):
+        hand_over(session, before, mark_of(name, address))
     host = Host(
         name=name,
         storage=storage,
@@ -64,13 +71,29 @@ def is_apart(other: Host, storage: str, address: str) -> bool:
     return other.storage != storage and not sent
 
 
-def adopt(session: Session, name: str, *, images: bool) -> None:
-    """Whatever came before hosts had names is this host's, which was the only one.
+def refuse_twins(session: Session, twins: Sequence[Host], holds: Holds, now: float) -> None:
+    """Raise LedgerError where the storage is known by another name and this is not that host, renamed.
 
-    Of `images` there may be millions, and once is enough. Returned sets have hosts for a shorter time.
+    A copied directory has the number of the first one, and lacks what that one received since.
     """
-    for table in (ReturnedSet, *((Instance, Job, IncomingAssociation) if images else ())):
-        session.execute(update(table).where(table.host == "").values(host=name))
+    for one in twins:
+        copied = "if this directory is a copy of that one's, remove the file storage-id from the copy"
+        if now - one.seen_at < SILENT_SECONDS:
+            raise LedgerError(
+                f"host {one.name} has this storage directory too ({seen_ago(one, now)}): {copied}; if both have one "
+                f"directory, set storage.shared on both; if this host was called {one.name} before, start it again in "
+                "a minute"
+            )
+        if not has_images_of(session, mark_of(one.name, one.address), holds):
+            raise LedgerError(
+                f"host {one.name} had this storage directory, and its newest image is not here: {copied}; if that host "
+                f"is gone for good, first `rtseg-daemon drain {one.name} --forget`"
+            )
+
+
+def seen_ago(host: Host, now: float) -> str:
+    """When a host was last seen, for a message."""
+    return f"seen {max(0.0, now - host.seen_at):.0f} s ago" if host.seen_at else "stopped"
 
 
 def show(session: Session, name: str) -> bool:
@@ -139,10 +162,17 @@ def set_draining(session: Session, name: str, draining: bool, *, who: str, why: 
 
 
 def forget(session: Session, name: str, *, who: str, why: str) -> None:
-    """Take a host out of the ledger for good. Raises StateError for one that was seen a moment ago."""
+    """Take a host out of the ledger for good. Raises StateError for one that was seen a moment ago.
+
+    Of hosts that share their storage another one has its files from now on.
+    """
     host = find(session, name)
     silent = database_moment(session) - host.seen_at
     if silent < SILENT_SECONDS:
         raise StateError(f"host {name} was seen {max(0.0, silent):.0f} s ago; stop its daemon first")
+    sharing = [one for one in hosts(session) if one.name != name and one.storage == host.storage]
+    if host.address == SHARED and sharing:
+        heir = max(sharing, key=lambda one: one.seen_at)
+        hand_over(session, name, mark_of(heir.name, heir.address))
     session.delete(host)
     record_event(session, "daemon", None, "host forgotten", detail={"host": name, "why": why}, who=who)

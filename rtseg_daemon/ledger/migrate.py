@@ -16,7 +16,8 @@ from rtseg_daemon.ledger.schema import Setting
 SCRIPTS = Path(__file__).parent / "migrations"
 TOLERATED = "0013"
 """The oldest schema whose daemons may work on beside this version's: the migrations since then only add. One that takes
-away or changes what is there raises this to its own number."""
+away or changes what is there raises this to its own number. Versions read it since schema 0014. One at 0013 works
+on, and is refused when it is started again."""
 TOLERATED_KEY = "works_with_since"
 """Where the ledger says so, to versions that do not know its schema."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.leases import database_time, of_host
@@ -61,7 +61,17 @@ def _charge(session: Session, job: Job, reason: str, max_attempts: int, at: floa
 def requeue_own(session: Session, host: str | None, *, at: float | None = None) -> int:
     """After a restart of the supervisor no worker of its host is left: their RUNNING jobs are QUEUED again, free of
     charge. With None those of every host."""
-    ids = session.scalars(select(Job.id).where(Job.state == JobState.RUNNING, of_host(host))).all()
+    return _requeue(session, of_host(host), "daemon restarted", at)
+
+
+def requeue_unheard(session: Session, owner: str) -> int:
+    """The worker `owner` is at no job. What is RUNNING under its name it claimed without hearing that the claim was
+    committed. It is QUEUED again, free of charge."""
+    return _requeue(session, Job.lease_owner == owner, "claim was not heard of", None)
+
+
+def _requeue(session: Session, whose: ColumnElement[bool], what: str, at: float | None) -> int:
+    ids = session.scalars(select(Job.id).where(Job.state == JobState.RUNNING, whose)).all()
     for job_id in ids:
-        move_job(session, job_id, JobState.QUEUED, what="daemon restarted", at=at)
+        move_job(session, job_id, JobState.QUEUED, what=what, at=at)
     return len(ids)

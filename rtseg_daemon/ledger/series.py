@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from sqlalchemy import func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, SQLColumnExpression, exists, func, select
+from sqlalchemy.orm import Session, aliased
 
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.moves import move_series
@@ -68,6 +68,26 @@ def kept_instances(session: Session, series_id: int, *, up_to: int | None = None
     if up_to is not None:
         query = query.where(Instance.id <= up_to)
     return session.scalars(query.order_by(Instance.id)).all()
+
+
+def partly_removed(
+    series_id: int | SQLColumnExpression[int], last_instance_id: int | SQLColumnExpression[int]
+) -> ColumnElement[bool]:
+    """Whether retention has removed an image of a job of that `last_instance_id`, and it did not come again before the
+    job was made. Each host removes its own images at an hour of its own."""
+    gone, again = aliased(Instance), aliased(Instance)
+    came_again = exists().where(
+        again.series_id == gone.series_id,
+        again.sop_instance_uid == gone.sop_instance_uid,
+        again.state == InstanceState.KEPT,
+        again.id <= last_instance_id,
+    )
+    return exists().where(
+        gone.series_id == series_id,
+        gone.state == InstanceState.REMOVED,
+        gone.id <= last_instance_id,
+        ~came_again.correlate_except(again),
+    )
 
 
 def last_instance_id(session: Session, series_id: int) -> int:

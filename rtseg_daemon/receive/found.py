@@ -130,8 +130,12 @@ class Entry:
         return True
 
     def _mend(self, one: Found, known: Instance | None) -> None:
-        """A second copy takes the place of a kept file that is lost or altered. Else it is left where it is."""
-        if known is not None and damage(self.layout.directory / known.path, known.sha256):
+        """A second copy takes the place of a kept file that is lost or altered. Else it is left where it is.
+
+        A file that another host keeps is that host's to look after.
+        """
+        ours = known is not None and (self.layout.shared or known.host == self.layout.host)
+        if ours and known is not None and damage(self.layout.directory / known.path, known.sha256):
             known.path, known.sha256, known.size = self.layout.relative(one.path), one.sha256, one.size
             self.result.images += 1
         else:

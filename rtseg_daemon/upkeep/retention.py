@@ -87,18 +87,23 @@ def _remove(engine: Engine, layout: Layout, series_id: int, before: float, now: 
 
 
 def _mark_removed(session: Session, series: Series, host: str, now: float) -> list[Removed]:
-    """REMOVED for the images of this host, and for the series when no other host has any of it."""
+    """REMOVED for the images of this host, and for the series when no other host has any of it.
+
+    No shadow is made of what is left.
+    """
     kept = [instance for instance in series.instances if instance.state is InstanceState.KEPT]
     ours = [instance for instance in kept if instance.host == host]
     for instance in ours:
         instance.state = InstanceState.REMOVED
     session.flush()
     removed = [(instance.sop_instance_uid, instance.path) for instance in ours]
-    if len(ours) < len(kept):
+    if kept and not ours:
         return removed
     for job in series.jobs:
         if job.shadow and job.state is JobState.QUEUED:
             cancel(session, job.id, who="daemon", why="its images were removed", at=now)
+    if len(ours) < len(kept):
+        return removed
     move_series(session, series.id, SeriesState.REMOVED, what="removed by retention", at=now)
     return removed
 

@@ -18,6 +18,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.jobs import create_job
 from rtseg_daemon.ledger.schema import Instance, Job, Series
+from rtseg_daemon.ledger.series import partly_removed
 from rtseg_daemon.ledger.states import InstanceState, JobState, SeriesState
 from rtseg_daemon.logs import log
 
@@ -68,12 +69,13 @@ def ready(session: Session, route: str, candidate: str, digest: str) -> Sequence
     )
     overtaken = exists().where(newer.series_id == Job.series_id, newer.id > Job.id, ~newer.shadow, ~newer.no_send)
     kept = exists().where(Instance.series_id == Job.series_id, Instance.state == InstanceState.KEPT)
+    whole = and_(kept, ~partly_removed(Job.series_id, Job.last_instance_id))
     # found by the series that are still here: by route, state or number every case would be looked at that ever was
     state = unsorted(Job.state)
     query = (
         select(Job)
         .join(Series)
-        .where(unsorted(Job.route) == route, unsorted(Job.shadow).is_(False), ~Job.no_send, ~seen, ~overtaken, kept)
+        .where(unsorted(Job.route) == route, unsorted(Job.shadow).is_(False), ~Job.no_send, ~seen, ~overtaken, whole)
         .where(or_(state == JobState.DELIVERED, and_(state == JobState.SEGMENTED, ~Job.deliveries.any())))
         .where(Series.state.in_((SeriesState.COMPLETE, SeriesState.HELD)), Series.releasable)
         .order_by(unsorted(Job.id).desc())

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +76,8 @@ class Desk:
     painter: Painter = field(default_factory=Painter)
     waiting_for_host: dict[int, float] = field(default_factory=dict)
     """Jobs that were put off, and until when (monotonic seconds)."""
+    in_doubt: threading.Event = field(default_factory=threading.Event)
+    """Set while a claim may have been committed without this worker hearing of it."""
 
     @property
     def layout(self) -> Layout:

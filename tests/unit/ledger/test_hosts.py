@@ -8,7 +8,7 @@ from rtseg_daemon.ledger import hosts, jobs, views
 from rtseg_daemon.ledger.cluster_tables import Host
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.host_views import host_shapes
-from rtseg_daemon.ledger.schema import Event, Instance
+from rtseg_daemon.ledger.schema import Event
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.upkeep.doctor import hosts_away
 from tests.arrivals import receive
@@ -88,17 +88,6 @@ def test_a_host_that_serves_no_files_is_named(ledger: Engine) -> None:
     start(ledger, address="")
     with reading(ledger) as session, pytest.raises(StateError, match=r"north serves no files to others; set cluster"):
         hosts.address_of(session, "north")
-
-
-def test_the_first_host_adopts_what_came_before_hosts_had_names_and_the_second_does_not(ledger: Engine) -> None:
-    with writing(ledger) as session:
-        receive(session, arrival(1))
-    start(ledger)
-    with writing(ledger) as session:
-        receive(session, arrival(2))
-    start(ledger, "south", "s2", "south:11443")
-    with reading(ledger) as session:
-        assert [one.host for one in session.query(Instance).order_by(Instance.id)] == ["north", ""]
 
 
 def test_hosts_that_could_not_give_each_other_files_do_not_share_a_ledger(ledger: Engine) -> None:

@@ -8,7 +8,8 @@ from rtseg_daemon.errors import StateError
 from rtseg_daemon.ledger import decisions, deliveries, jobs, moves, superseding, views
 from rtseg_daemon.ledger.engine import writing
 from rtseg_daemon.ledger.leases import Lease
-from rtseg_daemon.ledger.schema import Alarm, Job
+from rtseg_daemon.ledger.recognition import Repeat
+from rtseg_daemon.ledger.schema import Alarm, Instance, Job
 from rtseg_daemon.ledger.series import hold_series, last_instance_id
 from rtseg_daemon.ledger.states import DeliveryState, InstanceState, JobState
 from tests.arrivals import receive
@@ -219,6 +220,30 @@ def test_a_job_whose_images_are_gone_is_not_run_again(ledger: Engine) -> None:
             instance.state = InstanceState.REMOVED
         with pytest.raises(StateError, match="were removed; fetch the study again"):
             decisions.rerun(session, first, "anna")
+
+
+def test_a_job_of_which_one_host_has_removed_its_images_is_not_run_again_until_they_came_again(ledger: Engine) -> None:
+    """Each host removes its own, at an hour of its own."""
+    with writing(ledger) as session:
+        for number in range(4):
+            series = receive(session, arrival(number, host="north" if number < 2 else "south")).series_id
+        quarantined = receive(session, arrival(3, sha256="e" * 64, geometry_sha256="another place"))
+        assert quarantined.repeat is Repeat.CONTENT_DIFFERS
+        first = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
+        assert decisions.rerun(session, first, "anna", no_send=True).run == 2
+        session.query(Instance).filter_by(host="north").update({"state": InstanceState.REMOVED})
+    with (
+        writing(ledger) as session,
+        pytest.raises(StateError, match=r"some of the images of job 1 were removed.*fetch"),
+    ):
+        decisions.rerun(session, first, "anna", no_send=True)
+    with writing(ledger) as session:
+        for number in range(2):
+            receive(session, arrival(number, host="south"))
+        second = jobs.create_job(session, series, last_instance_id(session, series), "han-oar", "all").id
+        assert decisions.rerun(session, second, "anna", no_send=True).run == 2
+    with writing(ledger) as session, pytest.raises(StateError, match=r"some of the images of job 1 were removed"):
+        decisions.rerun(session, first, "anna", no_send=True)
 
 
 def test_a_job_that_goes_nowhere_waits_for_nothing(ledger: Engine) -> None:

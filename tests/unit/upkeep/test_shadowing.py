@@ -14,13 +14,16 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import events_of
 from rtseg_daemon.ledger.leases import Lease
 from rtseg_daemon.ledger.schema import Alarm, Job, Series
+from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState, SeriesState
 from rtseg_daemon.storage import Layout
 from rtseg_daemon.upkeep import at_once, digest, lateness
 from rtseg_daemon.upkeep.quality import quality_shape
 from rtseg_daemon.upkeep.shadowing import MOST_WAITING, make_shadows
+from tests.arrivals import receive
 from tests.shadows import CANDIDATE, delivered_case, shadow_job
 from tests.tiny import make_bundle
+from tests.unit.ledger.test_jobs import arrival
 from tests.unit.upkeep.test_housekeeping import DAY, NOW, OLD, remove_old, stored_job, stored_series
 from tests.world import write_config
 
@@ -169,6 +172,24 @@ def test_retention_waits_for_no_shadow_and_takes_its_files_too(ledger: Engine, l
         expected = JobState.CANCELLED if state is JobState.QUEUED else state
         assert session.get_one(Job, shadow).state is expected
         assert session.get_one(Series, 1).state is SeriesState.REMOVED
+
+
+def test_of_images_that_one_host_has_removed_in_part_no_shadow_is_made(
+    ledger: Engine, layout: Layout, routed: Config
+) -> None:
+    case = delivered_case(ledger, layout)
+    with writing(ledger) as session:
+        receive(session, arrival(99, host="south", series_instance_uid="1.3.1", received_at=OLD))
+        session.get_one(Series, 1).state = SeriesState.COMPLETE
+        session.get_one(Job, case).last_instance_id = last_instance_id(session, 1)
+    waiting = shadow_job(ledger, case)
+    assert remove_old(ledger, layout) == 1
+    with writing(ledger) as session:
+        assert session.get_one(Series, 1).state is SeriesState.COMPLETE, "the other host has its images still"
+        job = session.get_one(Job, waiting)
+        assert job.state is JobState.CANCELLED
+        job.bundle = "an earlier candidate"
+    assert make_shadows(ledger, routed, NOW) == 0
 
 
 def test_retention_leaves_the_files_that_a_shadow_is_being_made_of(ledger: Engine, layout: Layout) -> None:
