@@ -92,6 +92,12 @@ def is_draining(session: Session, name: str) -> bool:
     return bool(session.scalar(select(Host.draining).where(Host.name == name)))
 
 
+def is_silent(session: Session, name: str) -> bool:
+    """Whether a host is out of the ledger, or was not seen for SILENT_SECONDS."""
+    host = session.get(Host, name, populate_existing=True)
+    return host is None or database_moment(session) - host.seen_at >= SILENT_SECONDS
+
+
 def address_of(session: Session, name: str) -> str:
     """Where a host's files can be had. Raises StateError for a host that nobody knows or that serves none."""
     host = find(session, name)
