@@ -99,17 +99,15 @@ def follow(loaded: Loaded, config: Config, stamps: Mapping[str, Hashable]) -> di
 
 
 def claim(desk: Desk, permit: Permit = ALWAYS) -> Lease | None:
-    """The oldest job waiting, leased, or None if there is none, none may be taken, or the ledger cannot be written."""
+    """The next job waiting, leased, or None if there is none, none may be taken, or the ledger cannot be written."""
     try:
         with reading(desk.engine) as session:
             if jobs.next_waiting(session) is None or is_draining(session, desk.config.host_name):
                 return None
-        now = time.monotonic()
-        off = [job_id for job_id, until in desk.waiting_for_host.items() if until > now]
         with writing(desk.engine) as session:
             if not permit.given(session):
                 return None
-            job = jobs.claim_job(session, desk.owner, but=off)
+            job = jobs.claim_job(session, desk.owner)
             return lease_of(job) if job else None
     except SQLAlchemyError as error:
         log().error("no job can be claimed now; trying again", exc_info=error)
