@@ -72,12 +72,20 @@ class StorageError(RtsegError):
     """The storage directory cannot be used, another daemon uses it, or a file in it is damaged. The message says so."""
 
 
+class StorageFull(StorageError):
+    """A disk is full, or cannot be written now. What needs it waits, and is tried again."""
+
+
 class ExchangeError(RtsegError):
     """A file could not be fetched from another host, or brought there. The message names the host and the reason."""
 
 
 class HostAway(ExchangeError):
     """Another host does not answer now. What needs its files waits, and is tried again."""
+
+
+class HostGone(ExchangeError):
+    """A host was taken out of the ledger, and what it had went with it. The series must be sent again."""
 
 
 class ClusterError(RtsegError):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
 from rtseg_daemon.ledger.schema import Instance, Job
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import Layout, damage
 
 BESIDE = (".npz", ".png")
 """Ends of the names of maps and pictures."""
@@ -46,6 +46,9 @@ class Files(Protocol):
     def keeps(self, host: str) -> bool:
         """Whether what belongs on `host` is kept in this process's own storage."""
 
+    def intact(self, one: Stored) -> bool:
+        """Whether the file is where the ledger says, and as it was. All of it is read anew."""
+
     def bring(self, host: str, job_id: int, token: int, paths: Sequence[Path]) -> None:
         """Leave files of a job's result at the host where it is at home. They are durable there when this returns."""
 
@@ -67,6 +70,10 @@ class OwnFiles:
     def keeps(self, _host: str) -> bool:
         """All of it."""
         return True
+
+    def intact(self, one: Stored) -> bool:
+        """Whether it is there, as it was."""
+        return not damage(self.layout.directory / one.path, one.sha256)
 
     def bring(self, _host: str, _job_id: int, _token: int, _paths: Sequence[Path]) -> None:
         """It is there already."""

@@ -15,7 +15,7 @@ import httpx
 
 from rtseg_daemon.config.cluster import HostTls
 from rtseg_daemon.dicom.tls import Stamp, client_context, stamp_of
-from rtseg_daemon.errors import ExchangeError, HostAway, LeaseLost, StorageError
+from rtseg_daemon.errors import ExchangeError, HostAway, LeaseLost, StorageFull
 from rtseg_daemon.stored import Stored
 
 logging.getLogger("httpx").setLevel(logging.WARNING)  # else it tells of every file
@@ -26,7 +26,7 @@ WAITS = httpx.Timeout(10.0, connect=5.0)
 """Between two pieces of a file, and for a connection."""
 SHA256 = "X-Content-SHA256"
 """Header with the digest of a file that is brought, in hexadecimal."""
-MEANT = {404: ExchangeError, 409: LeaseLost, 507: StorageError}
+MEANT = {404: ExchangeError, 409: LeaseLost, 507: StorageFull}
 """What an answer that is no success means. Any other says that the host cannot do it now, as without its ledger."""
 SECTION = "cluster.tls"
 
@@ -70,7 +70,7 @@ class Exchange:
     def bring(self, address: str, job_id: int, token: int, path: Path) -> None:
         """Leave a file of a job's result at the host `address`. It is durable there when this returns.
 
-        Raises LeaseLost where the job was given to another worker meanwhile, StorageError where the disk there is full,
+        Raises LeaseLost where the job was given to another worker meanwhile, StorageFull where the disk there is,
         HostAway where the host does not answer.
         """
         with path.open("rb") as file:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rtseg_daemon.cluster.exchange import Exchange
 from rtseg_daemon.cluster.shelf import Shelf
-from rtseg_daemon.errors import ExchangeError, HostAway
+from rtseg_daemon.errors import ExchangeError, HostAway, StorageFull
 from rtseg_daemon.logs import log
-from rtseg_daemon.storage import Layout
+from rtseg_daemon.storage import Layout, damage
 from rtseg_daemon.stored import Stored, files_beside
 
 AWAY_SECONDS = 5.0
@@ -26,7 +26,7 @@ class HostFiles:
 
     Args:
         host: this host's name in the ledger.
-        address_of: where another host answers, by its name. Raises ExchangeError for one that nobody knows.
+        address_of: where another host answers, by its name. Raises HostGone for one that nobody knows.
     """
 
     layout: Layout
@@ -41,23 +41,31 @@ class HostFiles:
         """A path for each file, in their order. What lies elsewhere is fetched and compared with its digest.
 
         A file that its host has no more, or not as it was, is on no shelf. Its path leads to nothing, as that of a file
-        that was lost here does. Raises HostAway naming a host that does not answer, StorageError where the files are
-        too many for this one.
+        that was lost here does. So it is with those of a host that is out of the ledger. Raises HostAway naming a host
+        that does not answer, StorageError where the files are too many for this one, StorageFull where its disk is
+        full.
         """
         theirs = {one.sha256: one for one in stored if not self.keeps(one.host)}
-        missing = [one for digest, one in theirs.items() if self.shelf.find(digest) is None]
-        if missing:
-            self.shelf.make_room(sum(one.size for one in missing), theirs.keys())
-            with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch") as threads:
-                coming = [threads.submit(self._fetch, one) for one in missing]
-                try:
-                    for one in coming:
-                        one.result()
-                finally:
-                    threads.shutdown(wait=True, cancel_futures=True)  # else each file waits for a host that is away
+        with shelving():
+            missing = [one for digest, one in theirs.items() if self.shelf.find(digest) is None]
+            if missing:
+                self.shelf.make_room(sum(one.size for one in missing), theirs.keys())
+                self._fetch_all(missing)
         return [
             self.layout.directory / one.path if self.keeps(one.host) else self.shelf.place(one.sha256) for one in stored
         ]
+
+    def intact(self, one: Stored) -> bool:
+        """Whether the host that has this file still has it, as it was. All of it is read, or fetched anew.
+
+        A host that is out of the ledger has none. Raises HostAway where a host does not answer, StorageFull where the
+        disk here is full.
+        """
+        if self.keeps(one.host):
+            return not damage(self.layout.directory / one.path, one.sha256)
+        with shelving():
+            self.shelf.make_room(one.size, ())
+            return self._fetch(one)
 
     def beside(self, host: str, job_id: int) -> dict[str, Path]:
         """What lies beside the structure set of a job at home on `host`, by name. Raises as `at_hand` does."""
@@ -89,7 +97,17 @@ class HostFiles:
             self.away[host] = time.monotonic() + AWAY_SECONDS
             raise
 
-    def _fetch(self, one: Stored) -> None:
+    def _fetch_all(self, missing: Sequence[Stored]) -> None:
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="fetch") as threads:
+            coming = [threads.submit(self._fetch, one) for one in missing]
+            try:
+                for one in coming:
+                    one.result()
+            finally:
+                threads.shutdown(wait=True, cancel_futures=True)  # else each file waits for a host that is away
+
+    def _fetch(self, one: Stored) -> bool:
+        """Put a file on the shelf. False where its host does not have it as it was."""
         try:
             with self._asking(one.host) as address, self.shelf.receiving(one.sha256) as part:
                 self.exchange.fetch(address, one, part)
@@ -97,3 +115,16 @@ class HostFiles:
             raise
         except ExchangeError as error:
             log().error("a file of another host is not as it was received", file=one.key, reason=str(error))
+            return False
+        return True
+
+
+@contextmanager
+def shelving() -> Iterator[None]:
+    """Raises StorageFull where files of other hosts cannot be written here."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageFull(
+            f"files of other hosts cannot be written here now ({error.strerror}); make room in storage.directory"
+        ) from error

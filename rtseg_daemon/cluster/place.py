@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlalchemy import Engine
@@ -12,7 +13,7 @@ from rtseg_daemon.cluster.exchange import Exchange
 from rtseg_daemon.cluster.files import HostFiles
 from rtseg_daemon.cluster.shelf import Shelf
 from rtseg_daemon.config.file import Config
-from rtseg_daemon.errors import HostAway, StateError
+from rtseg_daemon.errors import HostAway, HostGone, StateError
 from rtseg_daemon.ledger import hosts
 from rtseg_daemon.ledger.engine import reading
 from rtseg_daemon.storage import Layout, layout_of
@@ -50,12 +51,17 @@ def files_of(config: Config, engine: Engine, process: str) -> Files:
     if tls is None:
         return OwnFiles(layout)
 
-    def address_of(host: str) -> str:
-        try:
-            with reading(engine) as session:
-                return hosts.address_of(session, host)
-        except StateError as error:
-            raise HostAway(str(error)) from error
-
     shelf = Shelf(layout.shelves / process, int(config.cluster.cache_gb * 1e9))
-    return HostFiles(layout, config.host_name, shelf, Exchange(tls), address_of)
+    return HostFiles(layout, config.host_name, shelf, Exchange(tls), partial(address_of, engine))
+
+
+def address_of(engine: Engine, host: str) -> str:
+    """Where a host's files can be had. Raises HostGone for one that is out of the ledger, HostAway for one that serves
+    none now."""
+    try:
+        with reading(engine) as session:
+            if host not in {one.name for one in hosts.hosts(session)}:
+                raise HostGone(f"host {host} is out of the ledger, and its files with it; have the series sent again")
+            return hosts.address_of(session, host)
+    except StateError as error:
+        raise HostAway(str(error)) from error

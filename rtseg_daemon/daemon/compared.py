@@ -18,6 +18,7 @@ from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import raise_alarm, record_event
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
+from rtseg_daemon.ledger.leases import database_time
 from rtseg_daemon.ledger.schema import IncomingAssociation, Instance, Job, Series
 from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.logs import log
@@ -140,7 +141,7 @@ def senders_of(engine: Engine, series: set[str], whole: set[str], host: str) -> 
         session.execute(
             update(IncomingAssociation)
             .where(IncomingAssociation.ending == Ending.OPEN, IncomingAssociation.host == host)
-            .values(ending=Ending.DIED, ended_at=time.time())
+            .values(ending=Ending.DIED, ended_at=database_time(session))
         )
         ids = {}
         for ending in (Ending.RELEASED, Ending.DIED):

@@ -108,7 +108,7 @@ def follow(loaded: Loaded, config: Config, stamps: Mapping[str, Hashable]) -> di
 
 
 def claim(desk: Desk, permit: Permit = ALWAYS) -> Lease | None:
-    """The oldest job waiting, leased, or None if there is none, none may be taken, or the ledger cannot be written.
+    """The next job waiting, leased, or None if there is none, none may be taken, or the ledger cannot be written.
 
     Whether any may be taken is asked in the transaction that claims, since that one may wait long for other writers.
     Without an answer to its commit `desk.in_doubt` stays set, until `is_given` has put things in order.
@@ -117,12 +117,10 @@ def claim(desk: Desk, permit: Permit = ALWAYS) -> Lease | None:
         with reading(desk.engine) as session:
             if jobs.next_waiting(session) is None or is_draining(session, desk.config.host_name):
                 return None  # looked at first without keeping any writer waiting
-        now = time.monotonic()
-        off = [job_id for job_id, until in desk.waiting_for_host.items() if until > now]
         desk.in_doubt.set()
         with writing(desk.engine) as session:
             free = permit.given(session) and not is_draining(session, desk.config.host_name)
-            job = jobs.claim_job(session, desk.owner, but=off) if free else None
+            job = jobs.claim_job(session, desk.owner) if free else None
         desk.in_doubt.clear()
         return lease_of(job) if job else None
     except SQLAlchemyError as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydicom.errors import InvalidDicomError
 
 from rtseg_daemon.config.sections import DeliverySection
-from rtseg_daemon.errors import ContextRefused, DeliveryError, RtsegError, StorageError, StructureSetError
+from rtseg_daemon.errors import ContextRefused, DeliveryError, RtsegError, StorageError, StorageFull, StructureSetError
 from rtseg_daemon.ledger.retry import backoff_seconds
 from rtseg_daemon.logs import describe
 
@@ -66,6 +66,8 @@ def failure_of(error: Exception) -> Failure:
             return Failure(Answer.REFUSED_FOR_NOW, str(error))
         case DeliveryError():
             return Failure(Answer.NONE, str(error), is_away=True)
+        case StorageFull():
+            return Failure(Answer.NONE, str(error))
         case StorageError() | StructureSetError():
             return Failure(Answer.REFUSED_FOR_GOOD, str(error))
         case RtsegError():

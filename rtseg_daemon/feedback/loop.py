@@ -9,7 +9,7 @@ from sqlalchemy import Engine, Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from rtseg_daemon.errors import DutyLost, HostAway
+from rtseg_daemon.errors import DutyLost, HostAway, StorageFull
 from rtseg_daemon.feedback import known
 from rtseg_daemon.feedback.answered import answered
 from rtseg_daemon.feedback.candidates import measure_one
@@ -78,7 +78,7 @@ class Loop:
         except DutyLost as error:
             log().warning("another host compares by now", reason=str(error))
             return False
-        except HostAway as error:
+        except (HostAway, StorageFull) as error:
             log().warning("contours are compared later", reason=str(error))
             self.compare_at = self.clock() + AGAIN_SECONDS
             return False
@@ -102,7 +102,7 @@ class Loop:
                 work(self.desk, set_id)
             except (SQLAlchemyError, OSError):
                 raise
-            except HostAway as error:
+            except (HostAway, StorageFull) as error:
                 log().warning("a returned structure set waits", returned_set=set_id, reason=str(error))
                 self.away[set_id] = self.clock() + AGAIN_SECONDS
             except Exception as error:  # noqa: BLE001 - a set that breaks must not break the next

@@ -116,15 +116,21 @@ def gone_since(session: Session, name: str) -> float | None:
 
     Endless where nobody knows it: of a host that was forgotten, or that ended in order.
     """
-    host = session.get(Host, name) if name else None
-    if not name or (host is not None and database_moment(session) - host.seen_at < SILENT_SECONDS):
+    if not name or not is_silent(session, name):
         return None
+    host = session.get(Host, name)
     return host.seen_at + SILENT_SECONDS if host is not None and host.seen_at else inf
 
 
 def is_draining(session: Session, name: str) -> bool:
     """Whether a host is to take no further job."""
     return bool(session.scalar(select(Host.draining).where(Host.name == name)))
+
+
+def is_silent(session: Session, name: str) -> bool:
+    """Whether a host is out of the ledger, or was not seen for SILENT_SECONDS."""
+    host = session.get(Host, name, populate_existing=True)
+    return host is None or database_moment(session) - host.seen_at >= SILENT_SECONDS
 
 
 def address_of(session: Session, name: str) -> str:

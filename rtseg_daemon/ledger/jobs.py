@@ -1,10 +1,10 @@
 """The life of a job: every change is guarded by the state it comes from and writes its event in its transaction."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Select, case, func, or_, select
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger.clock import or_now
@@ -12,6 +12,7 @@ from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.job_deliveries import add_deliveries, stop_deliveries
 from rtseg_daemon.ledger.leases import LEASE_SECONDS, Lease, database_time, renew
 from rtseg_daemon.ledger.moves import move_job
+from rtseg_daemon.ledger.retry import EVEN, backoff_seconds
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import UNDELIVERED, UNFINISHED, JobState, SeriesState
 from rtseg_daemon.ledger.wake import JOBS, tell
@@ -20,7 +21,11 @@ SHADOW_RUN = 0
 """The run of a shadow's job: what is sent has runs from 1 on, so that no UID of a shadow is ever that of a result."""
 RECEPTION = "reception"
 """Beside the gates' names in a job's verdicts: what the reception of its series has against it."""
-WAITING = select(Job.id).where(Job.state == JobState.QUEUED).order_by(Job.shadow, Job.id).limit(1)
+FIRST_PAUSE_SECONDS = 15.0
+"""Until a job that was put off is tried again. Each time in a row it is twice as long."""
+LONGEST_PAUSE_SECONDS = 300.0
+HOME = select(Instance.host).where(Instance.id == Job.last_instance_id).scalar_subquery()
+"""Where a job's result is kept: beside its last image, wherever that is by now."""
 
 
 def create_job(
@@ -71,15 +76,26 @@ def create_job(
     return job
 
 
+def waiting(session: Session, at: float | None = None) -> Select[int]:
+    """QUEUED jobs that may be claimed, the next one first: the oldest, a shadow's only where no other waits.
+
+    One that was put off is left alone for its pause, then stands behind those that were here when it was put off. A
+    pause that lies further ahead than any could is over (the clock was set back).
+    """
+    now = database_time(session, at)
+    over = or_(Job.not_before.is_(None), Job.not_before <= now, Job.not_before > now + 2 * LONGEST_PAUSE_SECONDS)
+    place = case((Job.behind > Job.id, Job.behind), else_=Job.id)
+    return select(Job.id).where(Job.state == JobState.QUEUED, over).order_by(Job.shadow, place, Job.behind, Job.id)
+
+
 def next_waiting(session: Session) -> int | None:
-    """The job to be claimed next: the oldest QUEUED one, a shadow's only where no other waits. None if none does."""
-    return session.scalar(WAITING)
+    """The job to be claimed next (see `waiting`), or None if none may be."""
+    return session.scalar(waiting(session).limit(1))
 
 
 def somebody_waits(session: Session) -> bool:
-    """Whether a job is QUEUED that is no shadow's."""
-    query = select(Job.id).where(Job.state == JobState.QUEUED, ~Job.shadow).limit(1)
-    return session.scalar(query) is not None
+    """Whether a job may be claimed that is no shadow's."""
+    return session.scalar(waiting(session).where(~Job.shadow).limit(1)) is not None
 
 
 def make_way(session: Session, lease: Lease, *, at: float | None = None) -> Job:
@@ -88,29 +104,35 @@ def make_way(session: Session, lease: Lease, *, at: float | None = None) -> Job:
 
 
 def put_off(session: Session, lease: Lease, reason: str, *, at: float | None = None) -> Job:
-    """QUEUED again, free of charge: what the job needs is not there now. Raises LeaseLost."""
-    what, detail = "put off", {"reason": reason}
+    """QUEUED again, free of charge: what the job needs is not there now. Raises LeaseLost.
+
+    No worker takes it for a pause that grows from time to time. The first time of several in a row is an event.
+    """
+    times = session.get_one(Job, lease.job_id).put_offs
+    pause = backoff_seconds(times + 1, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS, EVEN)
     return move_job(
         session,
         lease.job_id,
         JobState.QUEUED,
-        what=what,
+        what="put off",
         who=lease.owner,
         lease=lease,
-        detail=detail,
+        detail={"reason": reason},
         at=at,
+        told=times == 0,
         error=reason,
+        put_offs=times + 1,
+        not_before=database_time(session, at) + pause,
+        behind=session.scalar(select(func.max(Job.id))),
     )
 
 
-def claim_job(session: Session, owner: str, *, but: Collection[int] = (), at: float | None = None) -> Job | None:
-    """Lease the next QUEUED job (see `next_waiting`) to the worker `owner`, or None if there is nothing to do.
-
-    `but` are jobs that this worker has put off.
-    """
+def claim_job(session: Session, owner: str, *, at: float | None = None) -> Job | None:
+    """Lease the next job (see `waiting`) to the worker `owner`, or None if there is nothing to do."""
     moment = or_now(at)
-    waiting = WAITING.where(Job.id.not_in(but)) if but else WAITING
-    job_id = session.scalar(waiting.with_for_update(skip_locked=True))  # passed over: a row that a person holds in psql
+    next_one = waiting(session, at).limit(1)
+    # passed over: a row that a person holds in psql
+    job_id = session.scalar(next_one.with_for_update(skip_locked=True))
     if job_id is None:
         return None
     return move_job(
@@ -123,6 +145,7 @@ def claim_job(session: Session, owner: str, *, but: Collection[int] = (), at: fl
         lease_owner=owner,
         lease_token=Job.lease_token + 1,
         lease_until=database_time(session, at) + LEASE_SECONDS,
+        host=case((Job.rtstruct_path.is_(None), func.coalesce(HOME, Job.host)), else_=Job.host),
         started_at=moment,
         heartbeat_at=moment,
         beats=0,

@@ -17,6 +17,7 @@ from rtseg_daemon.ledger.states import (
     JOB_TRANSITIONS,
     RETURNED_TRANSITIONS,
     SERIES_TRANSITIONS,
+    UNFINISHED,
     DeliveryState,
     JobState,
     ReturnedState,
@@ -59,9 +60,10 @@ def move_job(
     lease: Lease | None = None,
     detail: dict[str, Any] | None = None,
     at: float | None = None,
+    told: bool = True,
     **values: Any,
 ) -> Job:
-    """Take a job to another state, set further columns, write the event.
+    """Take a job to another state, set further columns, write the event (unless it is not to be `told` once more).
 
     With `lease` only while the job has that one (else LeaseLost). Raises StateError where the transition table
     does not allow it, naming the state the job is in.
@@ -71,9 +73,12 @@ def move_job(
         raise StateError(f"there is no job {job_id}")
     if to is not JobState.RUNNING:
         values |= {"lease_owner": None, "lease_until": None}
+    if to not in UNFINISHED:
+        values |= {"put_offs": 0, "not_before": None, "behind": 0}
     leased = true() if lease is None else held_by(lease)
     before = job.state
-    if _move(session, job, before, to, JOB_TRANSITIONS, values, leased, what=what, who=who, detail=detail, at=at):
+    event = what if told else None
+    if _move(session, job, before, to, JOB_TRANSITIONS, values, leased, what=event, who=who, detail=detail, at=at):
         if to is JobState.QUEUED:
             tell(session, JOBS)
         return job
@@ -143,12 +148,15 @@ def _move(
     values: dict[str, Any],
     condition: ColumnElement[bool] = true(),
     *,
-    what: str,
+    what: str | None,
     who: str,
     detail: dict[str, Any] | None,
     at: float | None,
 ) -> bool:
-    """Move a row that is in the state `before`, while the condition holds too. Returns False if it did not move."""
+    """Move a row that is in the state `before`, while the condition holds too. Returns False if it did not move.
+
+    The event is written where there is a `what`.
+    """
     if to not in transitions[before]:
         return False
     moment = or_now(at)
@@ -159,5 +167,6 @@ def _move(
         return False
     session.refresh(row)
     subject = table.__tablename__
-    record_event(session, subject, row.id, what, from_state=before, to_state=to, detail=detail, who=who, at=moment)
+    if what is not None:
+        record_event(session, subject, row.id, what, from_state=before, to_state=to, detail=detail, who=who, at=moment)
     return True

@@ -2,6 +2,8 @@
 
 FIRST_RESTART_SECONDS = 1.0
 LONGEST_RESTART_SECONDS = 60.0
+EVEN = 0.5
+"""The jitter that spreads nothing."""
 
 
 def backoff_seconds(attempts: int, first: float, longest: float, jitter: float) -> float:

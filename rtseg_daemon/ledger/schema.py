@@ -174,6 +174,12 @@ class Job(Base):
     """Grows with every step of progress. The supervisor times the pauses with its own monotonic clock."""
     heartbeat_at: Mapped[float | None]
     started_at: Mapped[float | None]
+    put_offs: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """How often in a row it was put off, since what it needs was not there."""
+    not_before: Mapped[float | None]
+    """Until when it is left alone then, by the database's clock."""
+    behind: Mapped[int] = mapped_column(default=0, server_default=text("0"))
+    """The newest job of that moment: all up to it go first."""
     verdicts: Mapped[list[dict[str, Any]]] = mapped_column(default=list)
     """What each gate said: {gate, verdict, reasons}."""
     rois: Mapped[list[dict[str, Any]]] = mapped_column(default=list)

@@ -47,17 +47,20 @@ class Comparison:
         self._accounts: dict[str, Account] = {}
         self._guard = threading.Lock()
 
-    def compare(self, peer: str, kept: Path, ours: Path, known_pixels: str = "") -> Compared:
+    def compare(self, peer: str, kept: Path | None, ours: Path, known_pixels: str = "") -> Compared:
         """Compare the file that is kept with the one that `peer` brought. `known_pixels` is the kept one's digest.
 
-        Raises Undecided where it cannot be told now, OSError where a file cannot be read.
+        Without the kept file its digest alone tells. Raises Undecided where it cannot be told now, OSError where a file
+        cannot be read.
         """
-        if same_bytes(kept, ours):
+        if kept is None and not known_pixels:
+            raise Undecided("neither the earlier copy nor its digest is here")
+        if kept is not None and same_bytes(kept, ours):
             return Compared(True)
         until = time.monotonic() + COMPARE_SECONDS
         with self._turn_of(peer, until):
             mine = self.decoder.digest(ours, until)
-            theirs = known_pixels or self.decoder.digest(kept, until)
+            theirs = self.decoder.digest(kept, until) if kept is not None and not known_pixels else known_pixels
         return Compared(mine is not None and mine == theirs, theirs or "", mine or "")
 
     @contextmanager

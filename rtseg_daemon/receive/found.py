@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.dicom.dimse import Status
 from rtseg_daemon.errors import Undecided
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.hosts import is_silent
 from rtseg_daemon.ledger.jobs import hold_undelivered
 from rtseg_daemon.ledger.reception import enter
 from rtseg_daemon.ledger.recognition import Recognised, Repeat, recognise
@@ -113,10 +114,10 @@ class Entry:
                 return False
             repeat = Repeat.DUPLICATE if same else Repeat.CONTENT_DIFFERS
         if repeat is Repeat.DUPLICATE:
-            self._mend(one, known)
+            self._mend(session, one, known)
             return True
         if known is not None and known.state is InstanceState.REMOVED and self._was_being_removed(one, known):
-            self.result.removed.append((known.sop_instance_uid, known.path))
+            self.result.removed.append((known.sop_instance_uid, self.layout.relative(one.path)))
             return True
         path = self._place(one, quarantine=repeat is not Repeat.NEW)
         recorded = enter(
@@ -129,17 +130,27 @@ class Entry:
         self.result.contradictions += repeat is not Repeat.NEW
         return True
 
-    def _mend(self, one: Found, known: Instance | None) -> None:
+    def _mend(self, session: Session, one: Found, known: Instance | None) -> None:
         """A second copy takes the place of a kept file that is lost or altered. Else it is left where it is.
 
-        A file that another host keeps is that host's to look after.
+        Another host may have taken the image over while this one was away. What that one has counts, as long as it is
+        heard of.
         """
-        ours = known is not None and (self.layout.shared or known.host == self.layout.host)
-        if ours and known is not None and damage(self.layout.directory / known.path, known.sha256):
+        if known is not None and self._is_lost(session, known):
             known.path, known.sha256, known.size = self.layout.relative(one.path), one.sha256, one.size
+            known.host = self.layout.host if self._is_elsewhere(known) else known.host
             self.result.images += 1
         else:
             self.result.left.append(one.path)
+
+    def _is_lost(self, session: Session, known: Instance) -> bool:
+        if self._is_elsewhere(known):
+            return is_silent(session, known.host)
+        return bool(damage(self.layout.directory / known.path, known.sha256))
+
+    def _is_elsewhere(self, known: Instance) -> bool:
+        """Whether another host has the file in a storage of its own."""
+        return not self.layout.shared and known.host not in ("", self.layout.host)
 
     def _compare_and_enter(self, one: Found, sender: Sender) -> None:
         with reading(self.engine) as session:
@@ -158,8 +169,11 @@ class Entry:
         return self.layout.quarantine in one.path.parents
 
     def _was_being_removed(self, one: Found, known: Instance) -> bool:
-        """Whether retention had told the ledger, and not yet deleted the file. One that came later is another file."""
-        same_file = known.path == self.layout.relative(one.path)
+        """Whether retention had told the ledger, and not yet deleted the file. One that came later is another file.
+
+        What another host took over, and has removed since, is one that retention would have deleted here.
+        """
+        same_file = known.path == self.layout.relative(one.path) or self._is_elsewhere(known)
         return same_file and one.written_at <= known.received_at + SAME_MOMENT_SECONDS
 
     def _place(self, one: Found, *, quarantine: bool) -> Path:

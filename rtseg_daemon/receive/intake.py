@@ -3,7 +3,7 @@
 import contextlib
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
@@ -13,26 +13,27 @@ from rtseg_daemon.dicom.contexts import STRUCTURE_SETS, is_forwarded_along
 from rtseg_daemon.dicom.dimse import Command, Status
 from rtseg_daemon.dicom.part10 import file_head, is_uid
 from rtseg_daemon.dicom.wire import PeerFault, PeerLimits
-from rtseg_daemon.errors import ExchangeError, StateError, Undecided
+from rtseg_daemon.errors import StateError, Undecided
 from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.arrivals import Arrival, add_instance, touch
 from rtseg_daemon.ledger.events import raise_alarm
+from rtseg_daemon.ledger.hosts import is_silent
 from rtseg_daemon.ledger.loss import is_lost_connection
 from rtseg_daemon.ledger.reception import Recorded, enter
 from rtseg_daemon.ledger.recognition import Recognised, Repeat, recognise
-from rtseg_daemon.ledger.schema import Instance
 from rtseg_daemon.ledger.states import Ending
 from rtseg_daemon.logs import log, short
 from rtseg_daemon.receive import returned
 from rtseg_daemon.receive.arrival import arrival_of
-from rtseg_daemon.receive.comparison import Compared, Comparison
+from rtseg_daemon.receive.comparison import Comparison
 from rtseg_daemon.receive.decoding import Decoder
+from rtseg_daemon.receive.doubt import Doubt, digest_in, settle
 from rtseg_daemon.receive.dropped import drain, noted, tell_dropped
 from rtseg_daemon.receive.examine import Examined, examine, is_ct, named_series
 from rtseg_daemon.receive.group_commit import GroupCommit
 from rtseg_daemon.receive.sender import MOST_REFUSED, Sender, enter_refusals
 from rtseg_daemon.receive.store import FULL, ObjectStore, Spool
-from rtseg_daemon.stored import Files, OwnFiles, Stored, image
+from rtseg_daemon.stored import Files, OwnFiles, image
 
 OWED_SECONDS = 1.0
 """Until it is tried again to note an end that the ledger would not take."""
@@ -196,7 +197,7 @@ class Intake:
         """Make a file durable and enter it in the ledger. Raises OSError, SQLAlchemyError or Undecided."""
         outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found), spool.finish)
         if isinstance(outcome, Doubt):
-            settled = self._settled(outcome, spool, sender.host)
+            settled = settle(outcome, self.files, self.comparison, spool.path, sender.host)
             outcome = self.commits.submit(lambda session: self._record(session, sender, spool, found, settled))
         if isinstance(outcome, Doubt):
             raise Undecided("the earlier copy was replaced meanwhile")
@@ -207,36 +208,27 @@ class Intake:
             log().info("received again", repeat=str(outcome.repeat), series=outcome.series_id)
         return Status(dimse.SUCCESS)
 
-    def _settled(self, doubt: "Doubt", spool: Spool, peer: str) -> "Doubt":
-        """The doubt with an answer. Raises Undecided where the images cannot be compared now, and OSError."""
-        stored = doubt.stored
-        if self.files.keeps(stored.host) and not self.store.intact(stored.path, stored.sha256):
-            # a kept file that was damaged tells nothing. This copy of the same patient and place mends it
-            return replace(doubt, answer=Compared(same=True))
-        try:
-            (kept,) = self.files.at_hand([stored])
-        except ExchangeError as error:
-            raise Undecided(str(error)) from error
-        return replace(doubt, answer=self.comparison.compare(peer, kept, spool.path, doubt.pixel_sha256))
-
     def _record(
-        self, session: Session, sender: Sender, spool: Spool, found: Examined, settled: "Doubt | None" = None
-    ) -> "Recorded | Doubt":
+        self, session: Session, sender: Sender, spool: Spool, found: Examined, settled: Doubt | None = None
+    ) -> Recorded | Doubt:
         """In the writer's thread and transaction: name the file and enter it.
 
-        Returns a Doubt where only the pixels can tell a duplicate from a contradiction and nobody has compared them.
+        Returns a Doubt where the earlier copy must be looked at first: only the pixels tell a duplicate from a
+        contradiction, or another host has it, and may have lost it.
         """
         arrival = arrival_of(found, spool, sender, host=self.store.layout.host)
         seen = recognise(session, arrival)
-        if seen.repeat is Repeat.UNDECIDED:
-            assert seen.known is not None
-            if settled is None or settled.answer is None or settled.stored != image(seen.known):
-                return Doubt(image(seen.known), digest_in(seen.known))
-            answer = settled.answer
-            seen.known.pixel_sha256 = answer.kept_pixels or seen.known.pixel_sha256
+        known, lost = seen.known, False
+        if known is not None and (seen.repeat is Repeat.UNDECIDED or self._is_elsewhere(seen)):
+            if settled is None or settled.answer is None or settled.stored != image(known):
+                alike = seen.repeat is Repeat.DUPLICATE
+                silent = not self.files.keeps(known.host) and is_silent(session, known.host)
+                return Doubt(image(known), digest_in(known), alike=alike, silent=silent)
+            answer, lost = settled.answer, settled.lost
+            known.pixel_sha256 = answer.kept_pixels or known.pixel_sha256
             arrival = replace(arrival, pixel_sha256=answer.our_pixels or None)
             seen = replace(seen, repeat=Repeat.DUPLICATE if answer.same else Repeat.CONTENT_DIFFERS)
-        arrival = replace(arrival, path=self._place(spool, seen))
+        arrival = replace(arrival, path=self._place(spool, seen, lost))
         if seen.open_series_id in sender.noted:
             return self._record_ordinary(session, sender, arrival, seen.open_series_id)
         if arrival.association_id is None:
@@ -244,13 +236,26 @@ class Intake:
             arrival = replace(arrival, association_id=opened)
         return enter(session, arrival, seen)
 
-    def _place(self, spool: Spool, seen: Recognised) -> str:
-        """Name the file, but not for a duplicate, whose file only mends one that was lost or altered."""
+    def _is_elsewhere(self, seen: Recognised) -> bool:
+        """Whether it is the same as an object whose file another host has."""
+        return seen.repeat is Repeat.DUPLICATE and seen.known is not None and not self.files.keeps(seen.known.host)
+
+    def _place(self, spool: Spool, seen: Recognised, lost: bool) -> str:
+        """Name the file, but not for a duplicate, whose file only mends one that was lost or altered.
+
+        `lost`: whether another host was found to have it no more. Whatever comes back there, it belongs here now.
+        """
         if seen.repeat is not Repeat.DUPLICATE:
             return self.store.place(spool, quarantine=seen.repeat is not Repeat.NEW)
         known = seen.known
-        if known is None or not self.files.keeps(known.host) or self.store.intact(known.path, known.sha256):
+        if known is None:
             return ""
+        here = self.files.keeps(known.host)
+        if self.store.intact(known.path, known.sha256) if here else not lost:
+            return ""
+        if not here:
+            log().warning("an image that another host has lost is kept here", host=known.host, series=known.series_id)
+            known.host = self.store.layout.host
         known.path = self.store.place(spool, quarantine=False)
         known.sha256, known.size = spool.sha256, spool.size
         return known.path
@@ -302,23 +307,3 @@ class Intake:
     def _storage_failed(self, error: OSError) -> Status:
         log().error("the storage cannot be written; the object is refused", exc_info=error)
         return NO_SPACE if error.errno in FULL else Status(dimse.OUT_OF_RESOURCES, "the storage cannot be written now")
-
-
-@dataclass(frozen=True)
-class Doubt:
-    """One UID came twice, and only the pixels can tell what the second image is.
-
-    Args:
-        stored: the object that is kept.
-        pixel_sha256: digest of its pixel values, empty where nobody has made one.
-        answer: what came of the comparison, once it was made.
-    """
-
-    stored: Stored
-    pixel_sha256: str = ""
-    answer: Compared | None = None
-
-
-def digest_in(known: Instance) -> str:
-    """The digest of an image's pixel values, if the ledger has one. Before 0.2 it also had other marks there."""
-    return known.pixel_sha256 if known.pixel_sha256 and ":" not in known.pixel_sha256 else ""

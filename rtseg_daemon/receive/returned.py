@@ -11,6 +11,7 @@ from pydicom.errors import InvalidDicomError
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.ledger import returned
+from rtseg_daemon.ledger.hosts import is_silent
 from rtseg_daemon.ledger.returned import Came
 from rtseg_daemon.receive.sender import Sender
 from rtseg_daemon.receive.store import ObjectStore, Spool
@@ -30,14 +31,16 @@ class Kept:
 def enter(session: Session, store: ObjectStore, sender: Sender, spool: Spool, sop_instance: str) -> Kept:
     """Name the file and enter it, in the writer's thread and transaction.
 
-    The same bytes again only mend a file that was lost or altered.
+    The same bytes again only mend a file that was lost or altered, here or with its host.
     """
     came = Came(sop_instance, spool.sha256, "", spool.size, sender.calling_ae, sender.host, "store", store.layout.host)
     row = returned.known(session, sop_instance, spool.sha256)
     if row is not None:
         returned.note_again(session, row, came)
-        if row.host != store.layout.host or store.intact(row.path, row.sha256):
+        here = store.layout.shared or row.host == store.layout.host
+        if store.intact(row.path, row.sha256) if here else not is_silent(session, row.host):
             return Kept(row.id, "", new=False)
+        row.host = store.layout.host
         row.path = store.place_in(store.layout.returned, spool)
         return Kept(row.id, row.path, new=False)
     path = store.place_in(store.layout.returned, spool)

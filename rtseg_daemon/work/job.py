@@ -5,7 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -23,13 +23,15 @@ from rtseg_daemon.errors import (
     CardLost,
     ConfigError,
     HostAway,
+    HostGone,
     LeaseLost,
     MadeWay,
     RtsegError,
     SeriesError,
     StorageError,
+    StorageFull,
 )
-from rtseg_daemon.ledger import jobs
+from rtseg_daemon.ledger import hosts, jobs
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.feedback_tables import SeriesGeometry
@@ -43,7 +45,7 @@ from rtseg_daemon.logs import describe, log
 from rtseg_daemon.segment.entropy_map import save_entropy_map
 from rtseg_daemon.segment.pipeline import Segmenter, Stages, unheard
 from rtseg_daemon.storage import Layout, check_files, layout_of
-from rtseg_daemon.stored import Files, digested, image
+from rtseg_daemon.stored import Files, Stored, digested, image
 from rtseg_daemon.work import case
 from rtseg_daemon.work.ahead import Ahead, ReadJob
 from rtseg_daemon.work.heartbeat import Heartbeat
@@ -52,10 +54,12 @@ from rtseg_daemon.work.loaded import Loaded
 from rtseg_daemon.work.painter import Painter
 
 RTSTRUCT = "RTSTRUCT.dcm"
-AWAY_SECONDS = 15.0
-"""Until a job is tried again whose files lie on a host that did not answer."""
 PATIENCE_SECONDS = 300.0
-"""How long a finished result waits for a full disk or a busy ledger before the worker gives up and dies."""
+"""How long a finished result waits for a full disk or a busy ledger. Then a full disk puts the job off, and a busy
+ledger ends the worker."""
+HOME_SECONDS = 10.0
+"""How long it waits for another host, where it is at home. Other jobs could be done meanwhile."""
+SENT_AGAIN = "have the series sent again, then retry the job"
 
 
 @dataclass(frozen=True)
@@ -74,8 +78,6 @@ class Desk:
     files: Files
     ahead: Ahead = field(default_factory=Ahead)
     painter: Painter = field(default_factory=Painter)
-    waiting_for_host: dict[int, float] = field(default_factory=dict)
-    """Jobs that were put off, and until when (monotonic seconds)."""
     in_doubt: threading.Event = field(default_factory=threading.Event)
     """Set while a claim may have been committed without this worker hearing of it."""
 
@@ -87,8 +89,9 @@ class Desk:
 def run_job(desk: Desk, lease: Lease) -> None:
     """The whole step: a job that `desk.owner` has claimed, by this lease, ends SEGMENTED, HELD or FAILED.
 
-    Whatever it throws ends the job and not the worker, with two exceptions. A ledger or disk that cannot be written for
-    long raises SQLAlchemyError or OSError. A card that failed raises CardLost: the worker must end, and the job is then
+    What is not there now (a host, the ledger, room on a disk) puts it off: it is QUEUED again. Whatever it throws else
+    ends the job and not the worker, with two exceptions. A ledger that cannot be written for long raises
+    SQLAlchemyError. A card that failed raises CardLost: the worker must end, and the job is then
     taken up again.
     """
     log().info("job started", job=lease.job_id)
@@ -109,7 +112,7 @@ def run_leased(desk: Desk, lease: Lease) -> None:
         raise
     except MadeWay:
         make_way(desk, lease)
-    except HostAway as error:
+    except (HostAway, StorageFull) as error:
         put_off(desk, lease, str(error))
     except SQLAlchemyError as error:
         if may_pass(error):
@@ -133,21 +136,25 @@ def contour(desk: Desk, lease: Lease) -> None:
     if route is None and not job.no_send:
         raise ConfigError(f"its route {job.route!r} is no longer configured; configure it again, then retry the job")
     options = options_for(job, route, older)
+    at_home = desk.files.keeps(job.host)
+    if not at_home:
+        desk.files.beside(job.host, job_id)  # a home that is away is found out before the work, not after it
     with ThreadPoolExecutor(1) as beside:
-        checking = beside.submit(check_files, files, "have the series sent again, then retry the job")
+        checking = beside.submit(check_files, files, SENT_AGAIN)
         try:
-            result = process(desk, lease, job, files, options)
+            result = process(desk, lease, job, files, options, checking)
         finally:
             checking.result()  # a damaged file is the reason, whatever came of it
-    at_home = desk.files.keeps(job.host)
-    if result.dataset is not None:
-        result = write(desk, job_id, result, options)
+    try:
+        if result.dataset is not None:
+            result = write(desk, job_id, result, options)
+            if not at_home:
+                bring_home(desk, lease, job, result, options)
+        finished = settle(job_id, lambda: finish(desk, lease, result, route))
+    finally:
         if not at_home:
-            bring_home(desk, lease, job, result, options)
-    finished = settle(job_id, lambda: finish(desk, lease, result, route))
-    if not at_home:
-        shutil.rmtree(desk.layout.result(job_id), ignore_errors=True)
-    elif finished and result.dataset is not None and not job.shadow:
+            shutil.rmtree(desk.layout.result(job_id), ignore_errors=True)
+    if at_home and finished and result.dataset is not None and not job.shadow:
         paint(desk, job_id, result, options)
 
 
@@ -157,18 +164,40 @@ def bring_home(desk: Desk, lease: Lease, job: Job, result: case.CaseResult, opti
     if not job.shadow:
         paint(desk, lease.job_id, result, options)
         desk.painter.finish()
-    settle(lease.job_id, lambda: desk.files.bring(job.host, lease.job_id, lease.token, sorted(folder.iterdir())))
+    made = sorted(folder.iterdir())
+    settle(lease.job_id, lambda: desk.files.bring(job.host, lease.job_id, lease.token, made), HOME_SECONDS)
 
 
 def what_it_takes(desk: Desk, job_id: int) -> tuple[Job, list[tuple[Path, str]], str | None]:
-    """The job's row, path and SHA-256 of each file of its series, and the UID of the structure set it supersedes."""
+    """The job's row, path and SHA-256 of each file of its series, and the UID of the structure set it supersedes.
+
+    Raises HostGone where files went with a host that is out of the ledger.
+    """
     with reading(desk.engine) as session:
         job = session.get_one(Job, job_id)
         job.series  # noqa: B018 - loaded while the session is there
         instances = kept_instances(session, job.series_id, up_to=job.last_instance_id)
         stored = [image(one) for one in instances]
         older = predecessor(session, job)
-    return job, digested(desk.files, stored), older
+    files = digested(desk.files, stored)
+    refuse_gone(desk, [one.host for one, (path, _) in zip(stored, files, strict=True) if is_missing(desk, one, path)])
+    return job, files, older
+
+
+def is_missing(desk: Desk, one: Stored, path: Path) -> bool:
+    """Whether the file of another host is not here."""
+    return not desk.files.keeps(one.host) and not path.exists()
+
+
+def refuse_gone(desk: Desk, owners: Sequence[str]) -> None:
+    """Raise HostGone where one of these hosts, whose files are missing, is out of the ledger."""
+    if not owners:
+        return
+    with reading(desk.engine) as session:
+        known = {one.name for one in hosts.hosts(session)}
+    gone = [host for host in owners if host not in known]
+    if gone:
+        raise HostGone(f"{len(gone)} of its images went with host {gone[0]}, which is out of the ledger; {SENT_AGAIN}")
 
 
 def options_for(job: Job, route: Route | None, older: str | None = None) -> case.Options:
@@ -181,9 +210,17 @@ def options_for(job: Job, route: Route | None, older: str | None = None) -> case
 
 
 def process(
-    desk: Desk, lease: Lease, job: Job, files: list[tuple[Path, str]], options: case.Options
+    desk: Desk,
+    lease: Lease,
+    job: Job,
+    files: list[tuple[Path, str]],
+    options: case.Options,
+    checking: "Future[None]",
 ) -> case.CaseResult:
-    """The case with the job's bundles. Raises ConfigError where its route may not send what they make."""
+    """The case with the job's bundles. Raises ConfigError where its route may not send what they make.
+
+    `checking` compares the files with their digests meanwhile.
+    """
     bundles = bundles_for(desk.config, job.bundle)
     route = desk.config.route_named(job.route)
     for fault in [] if job.no_send else research_faults(bundles, route):
@@ -197,6 +234,7 @@ def process(
         def load_and_look_ahead(bundle: Bundle) -> Segmenter:
             segmenter = load(bundle)
             if loaded.on_card:  # this job's own series is read by now
+                wait([checking])  # the next one's files may take the place of its own on the shelf
                 read_next(desk)
             return segmenter
 
@@ -211,7 +249,7 @@ def read_job(job: Job, files: list[tuple[Path, str]], bundles: Sequence[Bundle],
 
 
 def read_next(desk: Desk) -> None:
-    """Begin to read the series of the job that will probably be next. What goes wrong here is met by that job."""
+    """Begin to read the series of the job that will probably be next. What goes wrong here is met by that job alone."""
     try:
         with reading(desk.engine) as session:
             waiting = jobs.next_waiting(session) if jobs.somebody_waits(session) else None
@@ -220,13 +258,13 @@ def read_next(desk: Desk) -> None:
         job, files, older = what_it_takes(desk, waiting)
         options = options_for(job, desk.config.route_named(job.route), older)
         bundles = bundles_for(desk.config, job.bundle)
-    except (RtsegError, SQLAlchemyError) as error:
+    except Exception as error:  # noqa: BLE001 - the job at hand must not suffer for another one
         log().info("the next series is not read ahead", reason=describe(error))
         return
 
     def read() -> case.CaseResult:
         found = case.read_case([path for path, _ in files], bundles, options, Stages(unheard))
-        check_files(files, "have the series sent again, then retry the job")
+        check_files(files, SENT_AGAIN)
         return found
 
     desk.ahead.start(read_job(job, files, bundles, options), read)
@@ -324,14 +362,13 @@ def make_way(desk: Desk, lease: Lease) -> None:
 
 
 def put_off(desk: Desk, lease: Lease, reason: str) -> None:
-    """QUEUED again, and not for this worker at once: the ledger, or a host whose files it needs, did not answer."""
+    """QUEUED again, and not at once: the ledger, a host whose files it needs, or room on a disk is not there now."""
 
     def write_back() -> None:
         with writing(desk.engine) as session:
             jobs.put_off(session, lease, reason)
         log().warning("job put off", job=lease.job_id, reason=reason)
 
-    desk.waiting_for_host[lease.job_id] = time.monotonic() + AWAY_SECONDS
     settle(lease.job_id, write_back)
 
 
@@ -352,12 +389,13 @@ def break_off(desk: Desk, lease: Lease, error: Exception) -> None:
     fail(desk, lease, f"an error that nobody foresaw: {describe(error)}; report it, then retry the job")
 
 
-def settle(job_id: int, do_write: Callable[[], None]) -> bool:
+def settle(job_id: int, do_write: Callable[[], None], patience: float | None = None) -> bool:
     """Do a write, again and again while the disk is full or the ledger busy: the result is worth the wait.
 
-    False where the job was taken away, and nothing was written.
+    False where the job was taken away, and nothing was written. After `patience` seconds (PATIENCE_SECONDS) it raises
+    what hinders it, StorageFull for a disk.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
     while True:
         try:
             do_write()
@@ -367,6 +405,10 @@ def settle(job_id: int, do_write: Callable[[], None]) -> bool:
             return False
         except (SQLAlchemyError, OSError, HostAway, StorageError) as error:
             if time.monotonic() > deadline:
+                if isinstance(error, OSError):
+                    raise StorageFull(
+                        f"the result cannot be written ({error.strerror}); make room on the disk"
+                    ) from error
                 raise
             log().error("the result cannot be written now; trying again", job=job_id, exc_info=error)
             time.sleep(1.0)

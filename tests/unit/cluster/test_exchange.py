@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from rtseg_daemon.cluster.exchange import SHA256, Exchange
-from rtseg_daemon.errors import ExchangeError, HostAway, LeaseLost, StorageError
+from rtseg_daemon.errors import ExchangeError, HostAway, LeaseLost, StorageFull
 from rtseg_daemon.stored import Stored
 from tests.certificates import Authority
 from tests.hosts import Room, answering, tls_of
@@ -92,7 +92,7 @@ def test_a_full_disk_at_the_other_end_is_told(place: tuple[Room, str], exchange:
     (tmp_path / "RTSTRUCT.dcm").write_bytes(CONTENT)
     room.full = True
     try:
-        with pytest.raises(StorageError, match="is full"):
+        with pytest.raises(StorageFull, match="is full"):
             exchange.bring(address, 7, 3, tmp_path / "RTSTRUCT.dcm")
     finally:
         room.full = False

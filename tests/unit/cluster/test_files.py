@@ -1,5 +1,6 @@
 """A worker reads every file of a series, wherever it was received."""
 
+import errno
 import hashlib
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import pytest
 from rtseg_daemon.cluster.exchange import Exchange
 from rtseg_daemon.cluster.files import AT_ONCE, HostFiles
 from rtseg_daemon.cluster.shelf import Shelf
-from rtseg_daemon.errors import ExchangeError, HostAway, StorageError
+from rtseg_daemon.errors import ExchangeError, HostAway, HostGone, StorageError, StorageFull
 from rtseg_daemon.storage import Layout, damage
 from rtseg_daemon.stored import Stored
 from tests.certificates import Authority
@@ -87,6 +88,42 @@ def test_a_host_that_is_away_is_not_a_lost_file(files: HostFiles, tmp_path: Path
     away = replace(files, address_of=lambda _host: "127.0.0.1:9")
     with pytest.raises(HostAway):
         away.at_hand([stored(tmp_path / "other", "other", 1)])
+
+
+def test_a_disk_that_is_full_here_says_so_and_is_no_lost_file(
+    files: HostFiles, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_address: str, _wanted: Stored, path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(files.exchange, "fetch", full)
+    one = stored(tmp_path / "other", "other", 1)
+    for ask in (lambda: files.at_hand([one]), lambda: files.intact(one)):
+        with pytest.raises(StorageFull, match=r"cannot be written here now \(No space left on device\); make room"):
+            ask()
+
+
+def test_a_host_that_is_out_of_the_ledger_has_no_files_any_more(files: HostFiles, tmp_path: Path) -> None:
+    def nobody(host: str) -> str:
+        raise HostGone(f"host {host} is out of the ledger")
+
+    gone = replace(files, address_of=nobody)
+    one = stored(tmp_path / "other", "other", 1)
+    assert not gone.at_hand([one])[0].exists()
+    assert not gone.intact(one)
+    for ask in (lambda: gone.beside("other", 1), lambda: gone.bring("other", 1, 1, [tmp_path])):
+        with pytest.raises(HostGone):
+            ask()
+
+
+def test_a_file_is_looked_at_anew_where_it_lies(files: HostFiles, other: tuple[Room, str], tmp_path: Path) -> None:
+    here, there = stored(tmp_path / "own", "own", 1), stored(tmp_path / "other", "other", 2, other[0])
+    assert files.intact(here)
+    assert files.intact(there)
+    (tmp_path / "own" / here.path).write_bytes(b"altered")
+    (tmp_path / "other" / there.path).write_bytes(b"altered")
+    assert not files.intact(here)
+    assert not files.intact(there), "what lies on the shelf says nothing of it"
 
 
 def test_a_host_that_did_not_answer_is_not_waited_for_again_at_once(

@@ -102,15 +102,3 @@ def test_a_job_that_was_cancelled_takes_no_result(holdings: LedgerHoldings) -> N
 def test_a_full_disk_says_how_much_is_lacking(holdings: LedgerHoldings) -> None:
     with pytest.raises(StorageError, match=r"the disk of storage\.directory has .* GB free, a result needs"):
         holdings.part(10**15)
-
-
-def test_a_job_that_was_put_off_is_free_of_charge_and_waits_for_another_worker(ledger: Engine) -> None:
-    job_id = queued(ledger, "south")
-    lease = claimed(ledger, "worker-0@north/1-a")
-    with writing(ledger) as session:
-        jobs.put_off(session, lease, "host south does not answer")
-    with writing(ledger) as session:
-        assert jobs.claim_job(session, "worker-0@north/1-a", but=[job_id]) is None
-        job = jobs.claim_job(session, "worker-0@south/1-b")
-        assert job is not None
-        assert (job.id, job.attempts) == (job_id, 0)

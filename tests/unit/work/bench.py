@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from pydicom import dcmread
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.config.sections import Logging
 from rtseg_daemon.daemon.worker import claim, desk_of
 from rtseg_daemon.ledger import events, jobs, views
 from rtseg_daemon.ledger.engine import reading, writing
+from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.logs import configure
 from rtseg_daemon.storage import Layout
@@ -43,6 +44,11 @@ class Bench:
                 facts["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
                 series = receive(session, arrival(number, **facts)).series_id
             self.job = jobs.create_job(session, series, last_instance_id(session, series), "tiny", "all").id
+
+    def pass_time(self) -> None:
+        """Every pause of jobs that were put off is over."""
+        with writing(self.ledger) as session:
+            session.execute(update(Job).values(not_before=0.0))
 
     def run(self) -> dict[str, Any]:
         """Do the job; returns what `jobs show --json` says of it then."""
