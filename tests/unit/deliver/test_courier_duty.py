@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from pydicom import Dataset
 from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
 
 from rtseg_daemon.config.file import parse_config
 from rtseg_daemon.deliver import courier as module
 from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.dicom.association import Waits
 from rtseg_daemon.errors import DutyLost
+from rtseg_daemon.ledger import duties
 from rtseg_daemon.ledger.cluster_tables import Duty
 from rtseg_daemon.ledger.deliveries import note_destination
 from rtseg_daemon.ledger.duties import OnDuty
@@ -166,3 +168,30 @@ def test_a_loss_ends_neither_the_courier_nor_counts_as_an_attempt(ledger: Engine
     assert courier._guarded(courier.turn) is False
     assert courier._guarded(courier.turn) is False, "it has learned that it is another's"
     assert delivery_of(ledger) == ("WAITING", 0, [], None)
+
+
+def test_a_ledger_that_goes_away_before_the_structure_set_keeps_it_back_until_it_is_there_again(
+    ledger: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> int:
+        raise OperationalError("BEGIN", None, Exception("the server is away"))
+
+    def answer(number: int, _dataset: Dataset) -> int:
+        if number == SLICES - 1:
+            monkeypatch.setattr(duties, "take", away)
+        return 0x0000
+
+    tps = Tps(answer=answer)
+    world = World(ledger, tmp_path, tps, send_images=True)
+    files = patient(world.layout.series / "aa", slices=SLICES)
+    world.job(files=[path.absolute() for path in files])
+    courier = sending(world)
+    courier.stop.set()
+    with tps.running():
+        assert courier._guarded(courier.turn) is False
+        assert not tps.structure_sets
+        assert delivery_of(ledger)[:2] == ("SENDING", 1)
+        monkeypatch.undo()
+        assert courier._guarded(courier.turn) is True
+    assert (len(tps.received), len(tps.structure_sets)) == (SLICES + 1, 1)
+    assert delivery_of(ledger)[:2] == ("SENT", 2)

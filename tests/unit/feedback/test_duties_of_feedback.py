@@ -45,7 +45,7 @@ def test_query_peers_are_polled_by_nobody_who_lost_the_duty(clinic: Clinic) -> N
 
 def test_a_host_between_two_polls_keeps_the_duty(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(polling, "TURN_SECONDS", 0.1)
-    stop, seconds = threading.Event(), 1.5
+    stop, seconds = threading.Event(), 2.0
     poll = Poll(clinic.loop.desk, stop, duty=OnDuty(clinic.ledger, POLL, "north/1", seconds=seconds))
     poll.polled_at = poll.clock()
     other = OnDuty(clinic.ledger, POLL, "south/1", seconds=seconds)

@@ -15,7 +15,7 @@ from tests.duties import take_over
 from tests.world import wait_for
 
 NAME = "sweep"
-SHORT = 1.5
+SHORT = 2.0
 """Seconds. Somewhat longer than a thread may have to wait for its turn on a busy machine."""
 
 
