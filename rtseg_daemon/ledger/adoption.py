@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 from rtseg_daemon.ledger.cluster_tables import Host
 from rtseg_daemon.ledger.events import record_event
 from rtseg_daemon.ledger.feedback_tables import ReturnedSet
+from rtseg_daemon.ledger.leases import database_time
 from rtseg_daemon.ledger.orphans import requeue_own
 from rtseg_daemon.ledger.schema import IncomingAssociation, Instance, Job
-from rtseg_daemon.ledger.states import InstanceState
+from rtseg_daemon.ledger.states import Ending, InstanceState
 from rtseg_daemon.ledger.supervision import forget_processes
 
 Holds = Callable[[str], bool]
@@ -23,9 +24,12 @@ def mark_of(name: str, address: str) -> str:
 
 
 def hand_over(session: Session, old: str, new: str) -> None:
-    """Every row of the host `old` is the host's `new`, by their marks."""
+    """Every row of the host `old` is the host's `new`, by their marks. What it was receiving has broken off."""
     if old == new:
         return
+    receiving = IncomingAssociation.host == old, IncomingAssociation.ending == Ending.OPEN
+    died = {"ending": Ending.DIED, "ended_at": database_time(session)}
+    session.execute(update(IncomingAssociation).where(*receiving).values(**died))
     for table in (Instance, Job, IncomingAssociation, ReturnedSet):
         session.execute(update(table).where(table.host == old).values(host=new))
 

@@ -8,7 +8,7 @@ from pydicom import Dataset
 from sqlalchemy import Engine
 
 from rtseg_daemon.daemon.compared import compare_storage
-from rtseg_daemon.ledger import associations
+from rtseg_daemon.ledger import associations, hosts
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import IncomingAssociation, Instance
 from rtseg_daemon.ledger.states import Ending
@@ -27,6 +27,9 @@ def ledger_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def room(tmp_path: Path, ledger: Engine) -> Room:
+    with writing(ledger) as session:
+        for name in ("north", "south"):
+            hosts.register(session, name, storage=name, version="1", address=f"{name}:1")
     return Room(tmp_path, ledger)
 
 
