@@ -91,14 +91,13 @@ def heat_maps(centres: Tensor, shape: Sequence[int], sigma: float = HEAT_SIGMA_V
 
 
 def heat_loss(heat: Tensor, centres: Tensor, annotated: Tensor, small: Sequence[int]) -> Tensor:
-    """Mean squared error over the organs that are drawn, weighted so that a Gaussian counts as much as all around it.
+    """Mean squared error over the organs that are drawn, weighted so that a Gaussian's few voxels are felt.
 
-    In a volume of 10^5 voxels a peak of a hundred is forgotten without weights: a flat map is then as good.
+    In a volume of 10^5 voxels a peak of a hundred is forgotten without weights: the flat map is then the optimum.
     """
     target = heat_maps(centres, heat.shape[2:])
-    weight = target[0, 0].numel() / target.sum((2, 3, 4), keepdim=True).clamp(min=1.0)
     asked = annotated[:, list(small)].float()[:, :, None, None, None]
-    return ((1.0 + weight * target) * (heat.float() - target).pow(2) * asked).mean()
+    return ((1.0 + 200.0 * target) * (heat.float() - target).pow(2) * asked).mean()
 
 
 def cropped(labels: Tensor, starts: Tensor, shape: Sequence[int]) -> Tensor:
