@@ -10,7 +10,7 @@ from rtseg_daemon.assemble.quiet_clock import QuietClock
 from rtseg_daemon.assemble.sweep import sweep
 from rtseg_daemon.config.file import Config
 from rtseg_daemon.dicom.part10 import file_head
-from rtseg_daemon.ledger import associations
+from rtseg_daemon.ledger import associations, hosts
 from rtseg_daemon.ledger.arrivals import Arrival
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Series
@@ -25,6 +25,13 @@ from tests.faults.conftest import tiny_bundle
 from tests.receiver import encoded
 
 EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+def two_hosts(engine: Engine, *storages: str, address: str) -> None:
+    """North and south are there. `address` is where others get their files."""
+    with writing(engine) as session:
+        for name, storage in zip(("north", "south"), storages, strict=True):
+            hosts.register(session, name, storage=storage, version="1", address=address)
 
 
 class Room:

@@ -30,7 +30,7 @@ from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.ledger.migrate import require_current
 from rtseg_daemon.logs import configure, describe, log
 from rtseg_daemon.storage import Layout, identity_of, layout_of
-from rtseg_daemon.work.job import Desk
+from rtseg_daemon.work.desk import Desk
 
 PACKAGE = "rtseg-daemon"
 CONFIG_VARIABLE = "RTSEG_CONFIG"

@@ -26,7 +26,8 @@ from rtseg_daemon.ledger.wake import JOBS, Bell
 from rtseg_daemon.logs import configure, log
 from rtseg_daemon.storage import layout_of
 from rtseg_daemon.versions import stamp
-from rtseg_daemon.work.job import Desk, run_job
+from rtseg_daemon.work.desk import Desk
+from rtseg_daemon.work.job import run_job
 from rtseg_daemon.work.loaded import Loaded
 
 IDLE_SECONDS = 0.25

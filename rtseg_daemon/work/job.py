@@ -2,20 +2,15 @@
 
 import hashlib
 import shutil
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
-from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from rtseg_daemon.bundles import Bundle, bundles_for, digest_of, research_faults
-from rtseg_daemon.config.file import Config
 from rtseg_daemon.config.sections import Route
 from rtseg_daemon.ct.geometry import geometry_of
 from rtseg_daemon.ct.preconditions import RELEASABLE
@@ -28,7 +23,6 @@ from rtseg_daemon.errors import (
     MadeWay,
     RtsegError,
     SeriesError,
-    StorageError,
     StorageFull,
 )
 from rtseg_daemon.ledger import hosts, jobs
@@ -44,46 +38,19 @@ from rtseg_daemon.ledger.views import PICTURE
 from rtseg_daemon.logs import describe, log
 from rtseg_daemon.segment.entropy_map import save_entropy_map
 from rtseg_daemon.segment.pipeline import Segmenter, Stages, unheard
-from rtseg_daemon.storage import Layout, check_files, layout_of
-from rtseg_daemon.stored import Files, Stored, digested, image
+from rtseg_daemon.storage import Layout, check_files
+from rtseg_daemon.stored import Stored, digested, image
 from rtseg_daemon.work import case
-from rtseg_daemon.work.ahead import Ahead, ReadJob
+from rtseg_daemon.work.ahead import ReadJob
+from rtseg_daemon.work.desk import Desk
+from rtseg_daemon.work.endings import break_off, fail, hold, make_way, note, put_off, settle
 from rtseg_daemon.work.heartbeat import Heartbeat
 from rtseg_daemon.work.kept_lease import kept
-from rtseg_daemon.work.loaded import Loaded
-from rtseg_daemon.work.painter import Painter
 
 RTSTRUCT = "RTSTRUCT.dcm"
-PATIENCE_SECONDS = 300.0
-"""How long a finished result waits for a full disk or a busy ledger. Then a full disk puts the job off, and a busy
-ledger ends the worker."""
 HOME_SECONDS = 10.0
 """How long it waits for another host, where it is at home. Other jobs could be done meanwhile."""
 SENT_AGAIN = "have the series sent again, then retry the job"
-
-
-@dataclass(frozen=True)
-class Desk:
-    """What a worker has at hand for every job.
-
-    Args:
-        owner: the name under which it leases jobs.
-        files: reads a series wherever its files lie.
-    """
-
-    engine: Engine
-    config: Config
-    loaded: Loaded
-    owner: str
-    files: Files
-    ahead: Ahead = field(default_factory=Ahead)
-    painter: Painter = field(default_factory=Painter)
-    in_doubt: threading.Event = field(default_factory=threading.Event)
-    """Set while a claim may have been committed without this worker hearing of it."""
-
-    @property
-    def layout(self) -> Layout:
-        return layout_of(self.config)
 
 
 def run_job(desk: Desk, lease: Lease) -> None:
@@ -270,17 +237,6 @@ def read_next(desk: Desk) -> None:
     desk.ahead.start(read_job(job, files, bundles, options), read)
 
 
-def note(desk: Desk, job_id: int, what: str, detail: dict[str, Any]) -> None:
-    """A line in the log and in the job's events."""
-
-    def write_event() -> None:
-        with writing(desk.engine) as session:
-            record_event(session, "job", job_id, what, detail=detail, who=desk.owner)
-
-    log().warning(what, job=job_id, **detail)
-    settle(job_id, write_event)
-
-
 def write(desk: Desk, job_id: int, result: case.CaseResult, options: case.Options) -> case.CaseResult:
     """The structure set and the entropy maps in the job's folder, durable. Then comes the gate on what was written."""
     folder = desk.layout.result(job_id)
@@ -337,78 +293,3 @@ def outcome_of(layout: Layout, job_id: int, result: case.CaseResult) -> jobs.Out
         rtstruct_sop_instance_uid=result.sop_instance_uid,
         rtstruct_sha256=hashlib.sha256(path.read_bytes()).hexdigest() if path else None,
     )
-
-
-def hold(desk: Desk, lease: Lease, reason: str, *, releasable: bool) -> None:
-    """HELD without a result."""
-
-    def write_hold() -> None:
-        with writing(desk.engine) as session:
-            jobs.hold(session, lease.job_id, reason, releasable=releasable, lease=lease)
-        log().info("job held", job=lease.job_id)
-
-    settle(lease.job_id, write_hold)
-
-
-def make_way(desk: Desk, lease: Lease) -> None:
-    """QUEUED again, for a shadow's job that another one must not wait for."""
-
-    def write_way() -> None:
-        with writing(desk.engine) as session:
-            jobs.make_way(session, lease)
-        log().info("a shadow's job made way", job=lease.job_id)
-
-    settle(lease.job_id, write_way)
-
-
-def put_off(desk: Desk, lease: Lease, reason: str) -> None:
-    """QUEUED again, and not at once: the ledger, a host whose files it needs, or room on a disk is not there now."""
-
-    def write_back() -> None:
-        with writing(desk.engine) as session:
-            jobs.put_off(session, lease, reason)
-        log().warning("job put off", job=lease.job_id, reason=reason)
-
-    settle(lease.job_id, write_back)
-
-
-def fail(desk: Desk, lease: Lease, reason: str) -> None:
-    """FAILED, with the reason for whoever looks at it."""
-
-    def write_failure() -> None:
-        with writing(desk.engine) as session:
-            jobs.fail(session, lease.job_id, reason, lease=lease)
-        log().error("job failed", job=lease.job_id)
-
-    settle(lease.job_id, write_failure)
-
-
-def break_off(desk: Desk, lease: Lease, error: Exception) -> None:
-    """FAILED by what nobody foresaw, told without data."""
-    log().error("a job broke", job=lease.job_id, exc_info=error)
-    fail(desk, lease, f"an error that nobody foresaw: {describe(error)}; report it, then retry the job")
-
-
-def settle(job_id: int, do_write: Callable[[], None], patience: float | None = None) -> bool:
-    """Do a write, again and again while the disk is full or the ledger busy: the result is worth the wait.
-
-    False where the job was taken away, and nothing was written. After `patience` seconds (PATIENCE_SECONDS) it raises
-    what hinders it, StorageFull for a disk.
-    """
-    deadline = time.monotonic() + (PATIENCE_SECONDS if patience is None else patience)
-    while True:
-        try:
-            do_write()
-            return True
-        except LeaseLost:
-            log().warning("the job was taken away; its result is dropped", job=job_id)
-            return False
-        except (SQLAlchemyError, OSError, HostAway, StorageError) as error:
-            if time.monotonic() > deadline:
-                if isinstance(error, OSError):
-                    raise StorageFull(
-                        f"the result cannot be written ({error.strerror}); make room on the disk"
-                    ) from error
-                raise
-            log().error("the result cannot be written now; trying again", job=job_id, exc_info=error)
-            time.sleep(1.0)

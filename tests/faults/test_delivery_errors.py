@@ -28,7 +28,7 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Job
 from rtseg_daemon.ledger.series import last_instance_id
 from rtseg_daemon.ledger.states import JobState
-from rtseg_daemon.work import job as job_module
+from rtseg_daemon.work import endings
 from rtseg_daemon.work.job import run_job
 from tests.deliveries import WAITS, World
 from tests.faults.test_reception_errors import Saboteur
@@ -105,7 +105,7 @@ def undermine_ledger(engine: Engine, saboteur: Saboteur) -> None:
 def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ledger: Engine) -> Iterator[Bench]:
     bench = Bench(tmp_path, monkeypatch, ledger)
     patient_clock = SimpleNamespace(monotonic=time.monotonic, sleep=lambda _seconds: None)
-    monkeypatch.setattr(job_module, "time", patient_clock)
+    monkeypatch.setattr(endings, "time", patient_clock)
     yield bench
     bench.desk.engine.dispose()
 

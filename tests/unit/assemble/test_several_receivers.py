@@ -17,23 +17,16 @@ from rtseg_daemon.ledger.states import Ending, JobState, SeriesState
 from rtseg_daemon.storage import layout_of
 from rtseg_daemon.stored import OwnFiles
 from tests.faults.conftest import series
-from tests.room import Room
+from tests.room import Room, two_hosts
+from tests.unit.ledger.conftest import ledger_kind  # noqa: F401 - a fixture: both databases
 
 HOUR = 3600.0
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_kind(request: pytest.FixtureRequest) -> str:
-    kind: str = request.param
-    return kind
 
 
 @pytest.fixture
 def room(tmp_path: Path, ledger: Engine) -> Room:
     """Two hosts with one storage, both there."""
-    with writing(ledger) as session:
-        for name in ("north", "south"):
-            hosts.register(session, name, storage="one", version="1", address=hosts.SHARED)
+    two_hosts(ledger, "one", "one", address=hosts.SHARED)
     return Room(tmp_path, ledger)
 
 
@@ -114,10 +107,8 @@ def test_what_was_sent_to_another_host_while_the_first_was_down_counts_if_it_was
     assert room.states(images) == states
 
 
-def test_hosts_write_when_an_association_was_open_by_one_clock(
-    room: Room, ledger_kind: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    if ledger_kind == "sqlite":
+def test_hosts_write_when_an_association_was_open_by_one_clock(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    if room.engine.dialect.name == "sqlite":
         pytest.skip("one machine has one clock")
     right = time.time()
     monkeypatch.setattr(time, "time", lambda: right + 300)  # the database's clock stands still for nobody

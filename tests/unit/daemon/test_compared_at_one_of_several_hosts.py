@@ -8,7 +8,7 @@ from pydicom import Dataset
 from sqlalchemy import Engine
 
 from rtseg_daemon.daemon.compared import compare_storage
-from rtseg_daemon.ledger import associations, hosts
+from rtseg_daemon.ledger import associations
 from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import IncomingAssociation, Instance
 from rtseg_daemon.ledger.states import Ending
@@ -16,20 +16,13 @@ from rtseg_daemon.receive.sender import Sender
 from rtseg_daemon.storage import Layout
 from tests.arrivals import receive
 from tests.faults.conftest import series
-from tests.room import Room
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def ledger_kind(request: pytest.FixtureRequest) -> str:
-    kind: str = request.param
-    return kind
+from tests.room import Room, two_hosts
+from tests.unit.ledger.conftest import ledger_kind  # noqa: F401 - a fixture: both databases
 
 
 @pytest.fixture
 def room(tmp_path: Path, ledger: Engine) -> Room:
-    with writing(ledger) as session:
-        for name in ("north", "south"):
-            hosts.register(session, name, storage=name, version="1", address=f"{name}:1")
+    two_hosts(ledger, "north", "south", address="apart:1")
     return Room(tmp_path, ledger)
 
 

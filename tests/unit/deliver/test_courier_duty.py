@@ -48,6 +48,14 @@ def courier(ledger: Engine, owner: str, tmp_path: object) -> Counted:
     return Counted(ledger, config, config.destinations[0], threading.Event(), duty=duty)
 
 
+def with_images(ledger: Engine, folder: Path, tps: Tps) -> World:
+    """A job whose CT goes out before its structure set."""
+    world = World(ledger, folder, tps, send_images=True)
+    files = patient(world.layout.series / "aa", slices=SLICES)
+    world.job(files=[path.absolute() for path in files])
+    return world
+
+
 def test_the_second_host_neither_sends_nor_asks_whether_the_destination_is_there(ledger: Engine, tmp_path) -> None:
     first, second = courier(ledger, "north/1", tmp_path), courier(ledger, "south/1", tmp_path)
     assert [first.turn(), second.turn()] == [False, False]
@@ -96,9 +104,7 @@ def test_one_that_has_lost_its_duty_meanwhile_sends_no_further_object(
         return 0x0000
 
     tps = Tps(answer=answer)
-    world = World(ledger, tmp_path, tps, send_images=True)
-    files = patient(world.layout.series / "aa", slices=SLICES)
-    world.job(files=[path.absolute() for path in files])
+    world = with_images(ledger, tmp_path, tps)
     courier = sending(world)
     with tps.running(), pytest.raises(DutyLost):
         courier.turn()
@@ -182,9 +188,7 @@ def test_a_ledger_that_goes_away_before_the_structure_set_keeps_it_back_until_it
         return 0x0000
 
     tps = Tps(answer=answer)
-    world = World(ledger, tmp_path, tps, send_images=True)
-    files = patient(world.layout.series / "aa", slices=SLICES)
-    world.job(files=[path.absolute() for path in files])
+    world = with_images(ledger, tmp_path, tps)
     courier = sending(world)
     courier.stop.set()
     with tps.running():

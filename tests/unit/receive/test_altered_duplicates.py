@@ -84,14 +84,6 @@ def desk_with(tmp_path: Path, ledger: Engine) -> Iterator[Callable[[Decoder], De
         desk.intake.comparison.decoder.close()
 
 
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    """One for all tests, as one serves all associations."""
-    decoder = Decoder()
-    yield decoder
-    decoder.close()
-
-
 @pytest.fixture
 def image() -> Dataset:
     return series("a", 1)[0]

@@ -100,13 +100,6 @@ class Site:
         return len(list(self.layout.series.rglob("*.dcm")))
 
 
-@pytest.fixture(scope="module")
-def decoder() -> Iterator[Decoder]:
-    decoder = Decoder()
-    yield decoder
-    decoder.close()
-
-
 @pytest.fixture
 def images() -> list[Dataset]:
     return series("a", 3)

@@ -269,7 +269,7 @@ def test_a_full_disk_costs_time_and_not_the_result(bench: Bench, monkeypatch: py
         honest(*arguments)
 
     monkeypatch.setattr(case, "write_case", full_twice)
-    monkeypatch.setattr("rtseg_daemon.work.job.time.sleep", lambda _seconds: None)
+    monkeypatch.setattr("rtseg_daemon.work.endings.time.sleep", lambda _seconds: None)
     assert bench.run()["state"] == "SEGMENTED"
     assert len(tries) == 3
 

@@ -21,8 +21,9 @@ from rtseg_daemon.ledger.engine import reading, writing
 from rtseg_daemon.ledger.schema import Instance, Job
 from rtseg_daemon.ledger.states import JobState
 from rtseg_daemon.stored import OwnFiles
-from rtseg_daemon.work import case
+from rtseg_daemon.work import case, endings
 from rtseg_daemon.work import job as job_module
+from rtseg_daemon.work.desk import Desk
 from tests.unit.work.bench import Bench, raising
 
 FULL = OSError(errno.ENOSPC, "No space left on device")
@@ -88,7 +89,7 @@ def test_what_goes_wrong_with_the_next_jobs_files_does_not_harm_the_job_at_hand(
     monkeypatch.setattr("tests.stub.StubSegmenter.engine", SimpleNamespace(on_card=True))
     honest = job_module.what_it_takes
 
-    def takes(desk: job_module.Desk, job_id: int) -> Any:
+    def takes(desk: Desk, job_id: int) -> Any:
         if job_id == second:
             raise error
         return honest(desk, job_id)
@@ -171,7 +172,7 @@ def test_a_result_that_finds_nobody_at_home_waits_seconds_and_leaves_nothing_her
     def sleep(seconds: float) -> None:
         clock[0] += seconds
 
-    monkeypatch.setattr(job_module, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
+    monkeypatch.setattr(endings, "time", SimpleNamespace(monotonic=lambda: clock[0], sleep=sleep))
     bench.desk = replace(bench.desk, files=Apart(bench.layout, brought=error))
     job = bench.run()
     assert (job["state"], job["attempts"], job["error"]) == ("QUEUED", 0, str(error))
@@ -199,7 +200,7 @@ def test_jobs_whose_home_is_away_let_the_others_go_first(bench: Bench, monkeypat
 
 def test_a_disk_that_stays_full_puts_the_job_off(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(case, "write_case", raising(FULL))
-    monkeypatch.setattr(job_module, "PATIENCE_SECONDS", -1.0)
+    monkeypatch.setattr(endings, "PATIENCE_SECONDS", -1.0)
     job = bench.run()
     assert (job["state"], job["attempts"]) == ("QUEUED", 0)
     assert job["error"] == "the result cannot be written (No space left on device); make room on the disk"
