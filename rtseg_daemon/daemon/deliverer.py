@@ -19,16 +19,27 @@ from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
 from rtseg_daemon.deliver.courier import Courier
 from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger import deliveries
-from rtseg_daemon.ledger.duties import OnDuty, duty_owner
+from rtseg_daemon.ledger.duties import OnDuty, done_now, duty_owner
 from rtseg_daemon.ledger.engine import can_be_read, open_ledger, reading, writing
 from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.logs import configure, log
 
 
+def duty_of(destination: str) -> str:
+    """The name of the duty to send to a destination."""
+    return f"deliver to {destination}"
+
+
 def give_up_unknown(engine: Engine, configured: Sequence[str]) -> None:
-    """FAILED for every delivery whose destination is no longer configured: no courier would ever come for it."""
+    """FAILED for every delivery whose destination is no longer configured: no courier would ever come for it.
+
+    Of several hosts another may have it in its configuration, and sends to it then.
+    """
     with writing(engine) as session:
+        sent_to = done_now(session)
         for delivery in deliveries.unfinished_elsewhere(session, configured):
+            if duty_of(delivery.destination) in sent_to:
+                continue
             reason = f"destination {delivery.destination!r} is no longer configured; configure it, then retry the job"
             deliveries.record_failed(session, delivery.id, None, reason, reason)
 
@@ -65,7 +76,7 @@ def courier_of(engine: Engine, config: Config, index: int, stop: threading.Event
     destination = config.destinations[index]
     duty = OnDuty(
         engine,
-        f"deliver to {destination.name}",
+        duty_of(destination.name),
         duty_owner("deliverer", config.host_name),
         alone=engine.dialect.name == "sqlite",
     )

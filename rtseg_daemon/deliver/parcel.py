@@ -5,13 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydicom.filereader import read_file_meta_info
-from sqlalchemy.orm import object_session
+from sqlalchemy.orm import Session, object_session
 
 from rtseg_daemon.config.sections import DestinationPeer
-from rtseg_daemon.errors import StructureSetError
+from rtseg_daemon.errors import StorageError, StructureSetError
 from rtseg_daemon.gates import destination_file
-from rtseg_daemon.ledger.schema import Delivery, Instance
-from rtseg_daemon.ledger.series import kept_instances
+from rtseg_daemon.ledger.schema import Delivery, Instance, Job
+from rtseg_daemon.ledger.series import kept_instances, removed_uids
 from rtseg_daemon.rtstruct.renamed import for_destination
 from rtseg_daemon.storage import check_files
 from rtseg_daemon.stored import Files, digested, image, result
@@ -43,10 +43,7 @@ def pack(delivery: Delivery, destination: DestinationPeer, files: Files) -> Parc
     """
     job, session = delivery.job, object_session(delivery)
     assert session is not None
-    images: list[Instance] = []
-    if destination.send_images:
-        kept, done = kept_instances(session, job.series_id, up_to=job.last_instance_id), set(delivery.images_sent)
-        images = [instance for instance in kept if instance.sop_instance_uid not in done]
+    images = whole_ct(session, job, set(delivery.images_sent)) if destination.send_images else []
     found = digested(files, [image(one) for one in images])
     check_files(found, "have the series sent again, then retry the job")
     judged = digested(files, [result(job)])
@@ -54,6 +51,19 @@ def pack(delivery: Delivery, destination: DestinationPeer, files: Files) -> Parc
     rtstruct = own_file(judged[0][0], destination)
     parts = tuple((one.sop_class_uid, one.sop_instance_uid, path) for one, (path, _) in zip(images, found, strict=True))
     return Parcel(delivery.id, parts, rtstruct, identity(rtstruct))
+
+
+def whole_ct(session: Session, job: Job, arrived: Collection[str]) -> list[Instance]:
+    """A job's images but those that have arrived. Raises StorageError where retention has removed one of the others."""
+    kept = kept_instances(session, job.series_id, up_to=job.last_instance_id)
+    gone = removed_uids(session, job.series_id, up_to=job.last_instance_id)
+    missing = gone - {one.sop_instance_uid for one in kept}.union(arrived)
+    if missing:
+        raise StorageError(
+            f"images of job {job.id} were removed ({len(missing)}), and this destination gets the whole CT: fetch the "
+            "study again, which makes a job of its own"
+        )
+    return [one for one in kept if one.sop_instance_uid not in arrived]
 
 
 def own_file(judged: Path, destination: DestinationPeer) -> Path:

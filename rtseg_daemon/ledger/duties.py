@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, update
+from sqlalchemy import Engine, select, update
 from sqlalchemy.orm import Session
 
 from rtseg_daemon.errors import DutyLost
@@ -58,6 +58,11 @@ def require(session: Session, name: str, owner: str, token: int) -> None:
 def lay_down(session: Session, owner: str, names: Collection[str]) -> None:
     """These duties are free at once, as far as they are this owner's. Nobody may be at their work any more."""
     session.execute(update(Duty).where(Duty.owner == owner, Duty.name.in_(names)).values(until=0.0))
+
+
+def done_now(session: Session) -> set[str]:
+    """The names of all duties that somebody has now."""
+    return set(session.scalars(select(Duty.name).where(Duty.until > database_moment(session))))
 
 
 @dataclass

@@ -70,6 +70,15 @@ def kept_instances(session: Session, series_id: int, *, up_to: int | None = None
     return session.scalars(query.order_by(Instance.id)).all()
 
 
+def removed_uids(session: Session, series_id: int, *, up_to: int) -> set[str]:
+    """SOP Instance UIDs of which retention removed an image of a job of that `last_instance_id`; some may have come
+    again since."""
+    query = select(Instance.sop_instance_uid).where(
+        Instance.series_id == series_id, Instance.state == InstanceState.REMOVED, Instance.id <= up_to
+    )
+    return set(session.scalars(query))
+
+
 def partly_removed(
     series_id: int | SQLColumnExpression[int], last_instance_id: int | SQLColumnExpression[int]
 ) -> ColumnElement[bool]:

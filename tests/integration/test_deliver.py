@@ -10,16 +10,17 @@ import pytest
 from pydicom import Dataset, dcmread
 from pynetdicom import evt
 from pynetdicom.sop_class import StorageCommitmentPushModel, StorageCommitmentPushModelInstance
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from rtseg_daemon.config.file import load_config
 from rtseg_daemon.daemon import deliverer
 from rtseg_daemon.deliver import courier, parcel
 from rtseg_daemon.errors import ConfigError
-from rtseg_daemon.ledger import decisions, jobs
+from rtseg_daemon.ledger import decisions, duties, jobs
 from rtseg_daemon.ledger.deliveries import begin_delivery, retry_delivery
 from rtseg_daemon.ledger.engine import reading, writing
-from rtseg_daemon.ledger.schema import Delivery, Destination, Job
+from rtseg_daemon.ledger.schema import Delivery, Destination, Instance, Job
+from rtseg_daemon.ledger.states import InstanceState
 from rtseg_daemon.rtstruct.renamed import for_destination
 from tests.deliveries import World
 from tests.synthetic import uid
@@ -228,6 +229,31 @@ def test_a_file_that_was_altered_in_the_storage_is_not_sent(
         world.until_state("DELIVERED")
 
 
+def test_a_ct_of_which_retention_removed_a_part_is_not_sent(ledger: Engine, tmp_path: Path, tps: Tps) -> None:
+    world = World(ledger, tmp_path, tps, send_images=True)
+    job = world.job(files=[path.absolute() for path in patient(world.layout.series / "aa", slices=4)])
+    with writing(ledger) as session:
+        first, second, *_ = session.scalars(select(Instance).order_by(Instance.id)).all()
+        first.state = second.state = InstanceState.REMOVED
+        arrived = first.sop_instance_uid
+    with tps.running(), world.couriers():
+        world.until_state("FAILED")
+    assert not tps.received
+    assert f"images of job {job} were removed (2)" in world.delivery()["last_comment"]
+    with writing(ledger) as session:
+        (delivery,) = session.get_one(Job, job).deliveries
+        delivery.images_sent = [arrived]
+        decisions.retry(session, job, "me")
+    with tps.running(), world.couriers():
+        world.until_state("FAILED")
+        assert not tps.received
+        with writing(ledger) as session:
+            session.scalars(select(Instance).order_by(Instance.id)).all()[1].state = InstanceState.KEPT
+            decisions.retry(session, job, "me")
+        world.until_state("DELIVERED")
+    assert [str(d.Modality) for d in tps.received] == ["CT"] * 3 + ["RTSTRUCT"]
+
+
 def test_a_destination_that_is_no_longer_configured_fails_its_deliveries_at_the_start(
     world: World, tps: Tps, ledger: Engine
 ) -> None:
@@ -239,6 +265,18 @@ def test_a_destination_that_is_no_longer_configured_fails_its_deliveries_at_the_
     with tps.running(), world.couriers():
         world.until_state("FAILED")
     assert len(tps.structure_sets) == 1
+
+
+def test_what_another_host_sends_to_is_not_given_up(world: World, ledger: Engine) -> None:
+    world.job(destinations=("eclipse",))
+    with writing(ledger) as session:
+        duties.take(session, "deliver to eclipse", "south/deliverer-1", seconds=30.0)
+    deliverer.give_up_unknown(ledger, ["tps"])
+    assert world.delivery()["state"] == "WAITING"
+    with writing(ledger) as session:
+        duties.lay_down(session, "south/deliverer-1", ["deliver to eclipse"])
+    deliverer.give_up_unknown(ledger, ["tps"])
+    assert world.delivery()["state"] == "FAILED"
 
 
 def test_what_research_made_is_not_sent_once_its_route_allows_that_no_more(world: World, ledger: Engine) -> None:
