@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from rtseg_training.compare.curves import draw_all
+from rtseg_training.compare.ensembles import load_ensembles, runs_of
 from rtseg_training.compare.methods import load_methods, read_speeds
 from rtseg_training.compare.questions import load_questions
 from rtseg_training.compare.results import Others, results
@@ -21,6 +22,7 @@ def results_command(
     out: Annotated[Path, typer.Option(help="The page, e.g. docs/results.md.")],
     command: Annotated[list[str] | None, typer.Option(help="A command that was run (repeatable).")] = None,
     questions: Annotated[Path | None, typer.Option(help="Comparisons to add, e.g. training/comparisons.yaml")] = None,
+    ensembles: Annotated[Path | None, typer.Option(help="Ensembles to compare, e.g. training/ensembles.yaml")] = None,
     logs: Annotated[Path, typer.Option(help="Folder of the scored runs that they name.")] = Path("training/runs"),
     other: Annotated[list[Path] | None, typer.Option(help="A further bundle to list (repeatable).")] = None,
     methods: Annotated[Path | None, typer.Option(help="Table of all methods, e.g. training/methods.yaml")] = None,
@@ -44,9 +46,11 @@ def results_command(
         if not (folder / "stress.md").is_file():
             raise ExportError(f"{folder / 'stress.md'} is missing; --stress is what `rtseg-train stress --out` wrote")
     asked = load_questions(questions) if questions else []
+    together = load_ensembles(ensembles) if ensembles else []
     bundles = [open_bundle(folder.resolve()) for folder in other or []]
     compared = [logs / run for question in asked for row in question.rows for run in row.runs]
     all_runs = [*runs_below(runs), *(run for one in bundles for run in runs_below(logs / one.name)), *compared]
+    all_runs += runs_of(together, logs)
     refuse_others(all_runs, recipes_in(recipes))
     others = Others(
         bundles,
@@ -55,6 +59,7 @@ def results_command(
         asked,
         logs,
         draw_all(asked, logs, logs / "curves"),
+        together,
     )
     page = results(open_bundle(bundle.resolve()), runs, report, command or [], out.parent, others, stress or [])
     out.write_text(page)

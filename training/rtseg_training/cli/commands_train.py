@@ -15,6 +15,7 @@ from rtseg_training.bundle.known_cases import refuse_known_cases
 from rtseg_training.bundle.refresh import comparison, recipe_of, refreshed, starts_of
 from rtseg_training.cli.apart import keep_apart
 from rtseg_training.cli.console import console, counted
+from rtseg_training.compare.ensembles import score_ensemble
 from rtseg_training.compare.score import score_run
 from rtseg_training.errors import CaseError, RecipeError
 from rtseg_training.learn.beforehand import check_cases, check_order, check_runs
@@ -23,7 +24,7 @@ from rtseg_training.learn.distributed import Place, here, process_group
 from rtseg_training.learn.focus import with_boxes
 from rtseg_training.learn.precision import multiplies_bf16
 from rtseg_training.learn.prepared import TrainingCase
-from rtseg_training.learn.recipe import Member, Recipe, load_recipe, save_recipe
+from rtseg_training.learn.recipe import Member, Recipe, check_member_name, load_recipe, save_recipe
 from rtseg_training.learn.runlog import Progress
 from rtseg_training.learn.stopping import UNFINISHED, Stop, heeding
 from rtseg_training.learn.trainer import Run, network_of
@@ -224,26 +225,43 @@ def refresh_command(
     typer.echo(report)
 
 
+def check_ensemble_name(name: str, recipe: Recipe) -> None:
+    """Raise typer.BadParameter for a path, or a member's name."""
+    try:
+        check_member_name(name)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--ensemble") from error
+    if name in [one.name for one in recipe.members]:
+        raise typer.BadParameter(f"{name} is a member's name; give the ensemble another", param_hint="--ensemble")
+
+
 def score_command(
     recipe_path: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe whose runs are measured.")],
     runs: Annotated[Path, typer.Option(help="Folder of its runs, one sub-folder per member.")],
     data: Annotated[list[Path], typer.Option(help="Held-out data set (repeatable).")],
     member: Annotated[list[str] | None, typer.Option(help="These members only (repeatable).")] = None,
+    ensemble: Annotated[str, typer.Option(help="Measure the members together, into this folder of RUNS.")] = "",
     threads: Threads = 0,
     cache: Cache = None,
     makers: Makers = 0,
 ) -> None:
-    """Measure finished runs case by case, to compare them.
+    """Measure finished runs case by case, to compare them: each alone, or all as one ensemble.
 
     Example: rtseg-train score runs/comparison-organs/recipe.yaml --runs runs/comparison-organs --data sets/validation
     """
     recipe = load_recipe(recipe_path)
+    if ensemble:
+        check_ensemble_name(ensemble, recipe)
     if threads:
         torch.set_num_threads(threads)
     chosen = [recipe.member(name) for name in member] if member else list(recipe.members)
     cases = prepare_all(data, recipe, cache, makers)
     if not cases:
         raise CaseError(f"{called(data)} holds no case that the recipe does not exclude; nothing can be measured")
+    if ensemble:
+        with counted("cases", len(cases)) as tick:
+            score_ensemble(recipe, chosen, runs, runs / ensemble, cases, tick)
+        return
     with counted("cases", len(cases) * len(chosen)) as tick:
         for one in chosen:
             score_run(recipe, one, runs / one.name, cases, tick)

@@ -11,6 +11,7 @@ import numpy as np
 from rtseg_daemon.bundles import Bundle
 from rtseg_training.bundle.card import calibration_lines, member_lines, organ_lines
 from rtseg_training.bundle.foretelling import WRONG_TRUTH, wrong_truth
+from rtseg_training.compare.ensembles import EnsembleQuestion, ensemble_lines
 from rtseg_training.compare.methods import Method, Speeds, method_lines
 from rtseg_training.compare.questions import Question, question_lines
 from rtseg_training.measure.tables import organs_in, read_csv
@@ -132,6 +133,13 @@ BUDGET = (
 )
 
 
+ENSEMBLES = (
+    "Members are weighed alike, on the recipe's grid. AUROC is that of the disagreement, 1 - Dice between members, for "
+    "bad organs. Steps and hours are of all runs together, those that members began with too. There is one ensemble of "
+    "each kind, so that intervals are over patients and say nothing of other seeds."
+)
+
+
 def bundle_lines(bundle: Bundle) -> list[str]:
     """Another method's bundle: what it is, what it measured, and its members."""
     known = [f"- {key}: {value}" for key, value in bundle.provenance.items()]
@@ -149,6 +157,7 @@ class Others:
         methods: all methods, for the table, and how fast they are.
         questions: the papers' comparisons, answered by the runs in `logs`.
         curves: pictures of how the rows of a comparison learned, by its title.
+        ensembles: comparisons of ensembles, scored in `logs` too.
     """
 
     bundles: Sequence[Bundle] = ()
@@ -157,6 +166,7 @@ class Others:
     questions: Sequence[Question] = ()
     logs: Path = Path()
     curves: Mapping[str, Path] = field(default_factory=dict)
+    ensembles: Sequence[EnsembleQuestion] = ()
 
 
 def table_lines(bundle: Bundle, others: Others) -> list[list[str]]:
@@ -179,6 +189,9 @@ def further(others: Others, page: Path) -> list[list[str]]:
         picture = others.curves.get(question.title)
         shown = [] if picture is None else ["", f"![how they learned]({linked(picture, page)})"]
         parts.append([*question_lines(question, others.logs), *shown])
+    if others.ensembles:
+        parts.append(["## Ensembles at equal budgets", "", ENSEMBLES])
+        parts += [ensemble_lines(question, others.logs) for question in others.ensembles]
     return parts
 
 

@@ -5,11 +5,13 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from rtseg_daemon.anatomy.overlap import dice
+from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.segment.body import largest_object
 from rtseg_training.learn.account import check_finished, check_owner, check_plan
 from rtseg_training.learn.checkpoint import load_into, read_meta, read_weights
@@ -29,6 +31,11 @@ def trained(recipe: Recipe, checkpoint: Path) -> nn.Module:
     return answering(net.eval(), recipe)
 
 
+def kept_part(mask: Array) -> Array:
+    """An organ's largest part, as the daemon keeps it, or the empty mask."""
+    return largest_object(mask) if mask.any() else mask
+
+
 def score_case(net: nn.Module, case: TrainingCase, recipe: Recipe) -> dict[str, float]:
     """Dice of every organ that is drawn in the case, its largest part as the daemon keeps it, on the recipe's grid."""
     found = predict(net, case.hu.array, recipe, torch.device("cpu"))
@@ -36,8 +43,20 @@ def score_case(net: nn.Module, case: TrainingCase, recipe: Recipe) -> dict[str, 
     for k, name in enumerate(recipe.classes, 1):
         truth = labels == k
         if case.annotated[k] and truth.any():
-            scores[name] = dice(truth, largest_object(found == k) if (found == k).any() else found == k)
+            scores[name] = dice(truth, kept_part(found == k))
     return scores
+
+
+def finished(recipe: Recipe, member: Member, folder: Path) -> tuple[Recipe, nn.Module, dict[str, Any]]:
+    """A member's own recipe, its network, and what its checkpoint says of itself. Raises as `score_run` does."""
+    check_measured(recipe)
+    mine = recipe.for_member(member)
+    checkpoint = folder / "checkpoint.safetensors"
+    meta = read_meta(checkpoint)
+    check_owner(checkpoint, meta, recipe.name, member.name)
+    check_plan(checkpoint, meta, mine)
+    check_finished(checkpoint, meta, mine)
+    return mine, trained(mine, checkpoint), meta
 
 
 def score_run(
@@ -48,14 +67,7 @@ def score_run(
     Raises CheckpointError for a checkpoint of another recipe or member, or of one that is not finished, RecipeError for
     a recipe without what `train` measured.
     """
-    check_measured(recipe)
-    mine = recipe.for_member(member)
-    checkpoint = folder / "checkpoint.safetensors"
-    meta = read_meta(checkpoint)
-    check_owner(checkpoint, meta, recipe.name, member.name)
-    check_plan(checkpoint, meta, mine)
-    check_finished(checkpoint, meta, mine)
-    net = trained(mine, checkpoint)
+    mine, net, meta = finished(recipe, member, folder)
     began = time.perf_counter()
     rows: list[tuple[str, str, str]] = []
     for case in cases:

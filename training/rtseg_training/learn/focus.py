@@ -32,8 +32,11 @@ FROZEN: dict[str, tuple[str, ...]] = {
 }
 """What does not learn in each stage."""
 
-HEAT_SIGMA_VOXELS = 2.0
-"""Width of the Gaussian around an organ's centre that SOL-Net learns. The paper gives no figure."""
+HEAT_SIGMA_VOXELS = 4.0
+"""Width of the Gaussian around an organ's centre that SOL-Net learns: about a small organ's radius at 4 mm.
+
+The paper gives no figure. With 2 the larynx' map stayed flat for 1450 steps: seven eighths fewer voxels pull it up.
+"""
 
 
 def mean_diameter(cases: Sequence[TrainingCase], organ: int) -> Array:

@@ -27,8 +27,11 @@ from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Recipe
 
 
-def classes_in(shape: Shape, window: Shape, probabilities: dict[Shape, Array]) -> Array:
-    """Labels `(z, y, x)` from overlapping windows of class probabilities, blended as the daemon does."""
+def blended(shape: Shape, window: Shape, probabilities: dict[Shape, Array]) -> Array:
+    """Class scores `(classes, z, y, x)` from overlapping windows of class probabilities, blended as the daemon does.
+
+    They are not divided by the windows' weights, which are the same for every network that looks at this shape.
+    """
     weights = gaussian_weights(window)
     total: Array | None = None
     for corner, p in probabilities.items():
@@ -36,12 +39,17 @@ def classes_in(shape: Shape, window: Shape, probabilities: dict[Shape, Array]) -
         outer, inner = overlap_of(shape, corner, window)
         total[(slice(None), *inner)] += p[(slice(None), *outer)] * weights[outer]
     assert total is not None
-    return np.asarray(total.argmax(axis=0))
+    return total
+
+
+def predict(net: nn.Module, hu: Array, recipe: Recipe, device: torch.device) -> Array:
+    """Labels `(z, y, x)` of a prepared volume of HU, by the recipe's first intensity transform."""
+    return np.asarray(class_scores(net, hu, recipe, device).argmax(axis=0))
 
 
 @torch.no_grad()
-def predict(net: nn.Module, hu: Array, recipe: Recipe, device: torch.device) -> Array:
-    """Labels `(z, y, x)` of a prepared volume of HU, by the recipe's first intensity transform."""
+def class_scores(net: nn.Module, hu: Array, recipe: Recipe, device: torch.device) -> Array:
+    """What `predict` takes the largest of. Scores of several members may be added up: see `blended`."""
     shape = (hu.shape[0], hu.shape[1], hu.shape[2])
     window = window_for(shape, recipe.patch, recipe.window_step)
     windows: dict[Shape, Array] = {}
@@ -54,7 +62,7 @@ def predict(net: nn.Module, hu: Array, recipe: Recipe, device: torch.device) -> 
             logits = net(torch.from_numpy(image)[None, None].to(device))
         p = logits.float().softmax(1)[0].cpu().numpy()
         windows[corner] = turned_back(p, twins) if recipe.mirror else p
-    return classes_in(shape, window, windows)
+    return blended(shape, window, windows)
 
 
 def validate(
