@@ -8,7 +8,7 @@ import typer
 from rtseg_training.compare.curves import draw_all
 from rtseg_training.compare.ensembles import load_ensembles, runs_of
 from rtseg_training.compare.methods import load_methods, read_speeds
-from rtseg_training.compare.questions import load_questions
+from rtseg_training.compare.questions import load_questions, there
 from rtseg_training.compare.results import Others, results
 from rtseg_training.compare.shipped import recipes_in, refuse_others, runs_below
 from rtseg_training.errors import ExportError
@@ -34,7 +34,7 @@ def results_command(
 ) -> None:
     """Write down what was measured, from the logs and reports of the runs that measured it.
 
-    Runs that another recipe made than the one in --recipes are refused.
+    Runs that another recipe made than the one in --recipes are refused. Those to be made yet are counted.
 
     Example: rtseg-train results models/han-oar --runs training/runs/han-oar
     --report training/runs/han-oar/report --out results.md
@@ -48,7 +48,7 @@ def results_command(
     asked = load_questions(questions) if questions else []
     together = load_ensembles(ensembles) if ensembles else []
     bundles = [open_bundle(folder.resolve()) for folder in other or []]
-    compared = [logs / run for question in asked for row in question.rows for run in row.runs]
+    compared = [logs / run for one in asked for row in there(one, logs)[0].rows for run in row.runs]
     all_runs = [*runs_below(runs), *(run for one in bundles for run in runs_below(logs / one.name)), *compared]
     all_runs += runs_of(together, logs)
     refuse_others(all_runs, recipes_in(recipes))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtseg_training.compare.questions import Question
+from rtseg_training.compare.questions import Question, there
 from rtseg_training.measure.figures import new_axes
 
 Curve = dict[int, float]
@@ -40,7 +40,8 @@ def picture_name(question: Question) -> str:
 
 def draw_curves(question: Question, logs: Path, path: Path) -> bool:
     """The rows' curves as PNG, thin ones for the seeds. False, and no picture, where no row was validated twice."""
-    rows = [(row.label, [curve_of(logs / run) for run in row.runs]) for row in question.rows]
+    asked, _ = there(question, logs)
+    rows = [(row.label, [curve_of(logs / run) for run in row.runs]) for row in asked.rows]
     if all(len(mean_curve(curves)) < 2 for _, curves in rows):
         return False
     figure, axes = new_axes(7, 4)

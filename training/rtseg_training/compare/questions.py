@@ -138,11 +138,26 @@ HEAD = [
 ]
 
 
+def there(question: Question, logs: Path) -> tuple[Question, dict[str, int]]:
+    """The question with the runs that were made, and how many of each row were not: those have no folder."""
+    rows = [
+        row.model_copy(update={"runs": [run for run in row.runs if (logs / run).is_dir()]}) for row in question.rows
+    ]
+    lacking = {asked.label: len(asked.runs) - len(row.runs) for asked, row in zip(question.rows, rows, strict=True)}
+    kept = [row for row in rows if row.runs] if rows[0].runs else []
+    return question.model_copy(update={"rows": kept}), {label: count for label, count in lacking.items() if count}
+
+
 def question_lines(question: Question, logs: Path) -> list[str]:
-    """A comparison as Markdown: what the paper says, what these runs say."""
-    rows = [measured(row, logs, question.organs) for row in question.rows]
-    lines = [f"### {question.title}", "", f"Paper: {question.paper}", "", *HEAD]
-    lines += [row_line(rows[0], row) for row in rows]
+    """A comparison as Markdown: what the paper says, what these runs say, and how many were not made yet."""
+    asked, lacking = there(question, logs)
+    rows = [measured(row, logs, asked.organs) for row in asked.rows]
+    lines = [f"### {question.title}", "", f"Paper: {question.paper}", ""]
+    lines += [*HEAD, *(row_line(rows[0], row) for row in rows), ""] if rows else []
     if question.organs:
-        lines += ["", f"Organs: {', '.join(question.organs)}."]
-    return lines + (["", question.remark] if question.remark else [])
+        lines += [f"Organs: {', '.join(question.organs)}.", ""]
+    if lacking:
+        lines += [f"Runs to be trained yet: {', '.join(f'{n} of {label}' for label, n in lacking.items())}.", ""]
+    if question.remark and rows:
+        lines += [question.remark, ""]
+    return lines[:-1]

@@ -84,8 +84,24 @@ def test_a_page_shows_means_spread_interval_parameters_and_seconds(tmp_path: Pat
 
 def test_a_run_that_was_not_scored_is_named_with_the_command(tmp_path: Path) -> None:
     question = Question.model_validate({"title": "T", "paper": "", "rows": [{"label": "a", "runs": ["r/a"]}]})
+    (tmp_path / "r" / "a").mkdir(parents=True)
     with pytest.raises(RecipeError, match=r"r/a/validation.csv is missing; score the run with"):
         question_lines(question, tmp_path)
+
+
+def test_runs_that_were_not_made_yet_are_counted_and_what_is_there_is_shown(tmp_path: Path) -> None:
+    logged(tmp_path / "r" / "a", A)
+    logged(tmp_path / "r" / "b", B)
+    rows = [{"label": "A", "runs": ["r/a", "r/a-2"]}, {"label": "B", "runs": ["r/b"]}, {"label": "C", "runs": ["r/c"]}]
+    text = {"title": "T", "paper": "", "rows": rows, "remark": "So it is."}
+    shown = "\n".join(question_lines(Question.model_validate(text), tmp_path))
+    assert "| A | 1 |" in shown
+    assert "| B | 1 |" in shown
+    assert "| C |" not in shown
+    assert shown.endswith("Runs to be trained yet: 1 of A, 1 of C.\n\nSo it is.")
+    nothing = "\n".join(question_lines(Question.model_validate(text | {"rows": rows[::-1]}), tmp_path))
+    assert "| A |" not in nothing  # without what the others are compared with there is no comparison
+    assert nothing.endswith("Runs to be trained yet: 1 of C, 1 of A.")
 
 
 def test_a_wrong_key_in_the_questions_is_named(tmp_path: Path) -> None:
