@@ -16,18 +16,13 @@ from rtseg_daemon.bundles import models_of, readable_bundles, research_faults
 from rtseg_daemon.cluster.place import files_of
 from rtseg_daemon.config.file import Config, load_config
 from rtseg_daemon.daemon.lifeline import follow_supervisor, show_life
-from rtseg_daemon.deliver.courier import Courier
+from rtseg_daemon.deliver.courier import Courier, duty_of
 from rtseg_daemon.errors import ConfigError, RtsegError
 from rtseg_daemon.ledger import deliveries
 from rtseg_daemon.ledger.duties import OnDuty, done_now, duty_owner
 from rtseg_daemon.ledger.engine import can_be_read, open_ledger, reading, writing
 from rtseg_daemon.ledger.loss import hindrance
 from rtseg_daemon.logs import configure, log
-
-
-def duty_of(destination: str) -> str:
-    """The name of the duty to send to a destination."""
-    return f"deliver to {destination}"
 
 
 def give_up_unknown(engine: Engine, configured: Sequence[str]) -> None:

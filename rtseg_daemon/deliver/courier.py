@@ -50,6 +50,11 @@ REPORT_SECONDS = 5.0
 """How long the association stays open for a commitment report before the rest is left to the listener."""
 
 
+def duty_of(destination: str) -> str:
+    """The name of the duty to send to a destination."""
+    return f"deliver to {destination}"
+
+
 class Courier(threading.Thread):
     """Works through the queue of one destination."""
 
@@ -68,7 +73,7 @@ class Courier(threading.Thread):
         self.settings = config.delivery
         self.files = files or OwnFiles(layout_of(config))
         self.destination = destination
-        self.duty = duty or OnDuty(engine, f"deliver to {destination.name}", "", alone=True)
+        self.duty = duty or OnDuty(engine, duty_of(destination.name), "", alone=True)
         self.ledger = self.duty.ledger
         """Whatever is read or written by it raises DutyLost once another host sends there."""
         self.duty_token: int | None = None

@@ -17,11 +17,11 @@ from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.calibration import StrictModel
 from rtseg_daemon.segment.uncertainty import pairwise_dice, volume_variation
+from rtseg_training.bundle.lineage import ancestry
 from rtseg_training.compare.listing import load_list
 from rtseg_training.compare.questions import DiceOfCases, bootstrap, mean_dice, patient_differences
 from rtseg_training.compare.score import finished, kept_part
 from rtseg_training.errors import RecipeError
-from rtseg_training.learn.checkpoint import read_meta
 from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Member, Recipe
 from rtseg_training.learn.validation import class_scores
@@ -104,27 +104,15 @@ def score_ensemble(
 
 def facts_of(recipe: Recipe, members: Sequence[Member], runs: Path) -> dict[str, Any]:
     """Members, and what their training cost: all steps and seconds, those of the runs they began with too."""
-    names = ancestors(recipe, members)
-    metas = [read_meta(runs / name / "checkpoint.safetensors") for name in names]
+    names = [one.name for one in members]
+    chain = ancestry(runs, recipe, names)
     return {
         "recipe": recipe.name,
-        "members": [one.name for one in members],
-        "runs": names,
-        "steps": sum(int(meta["step"]) for meta in metas),
-        "training_seconds": round(sum(float(meta["seconds"]) for meta in metas), 1),
+        "members": names,
+        "runs": list(chain),
+        "steps": sum(int(meta["step"]) for meta in chain.values()),
+        "training_seconds": round(sum(float(meta["seconds"]) for meta in chain.values()), 1),
     }
-
-
-def ancestors(recipe: Recipe, members: Sequence[Member]) -> list[str]:
-    """The members, and all that they began with, each once."""
-    found: dict[str, None] = {}
-    for one in members:
-        while one.name not in found:
-            found[one.name] = None
-            if one.start is None:
-                break
-            one = recipe.member(one.start)
-    return list(found)
 
 
 def read_ensemble(folder: Path) -> list[dict[str, str]]:

@@ -12,8 +12,8 @@ from rtseg_training.compare.ensembles import (
     CSV,
     FACTS,
     EnsembleQuestion,
-    ancestors,
     ensemble_lines,
+    facts_of,
     load_ensembles,
     organ_row,
     read_ensemble,
@@ -78,12 +78,12 @@ def test_the_worst_are_those_of_each_organ() -> None:
     assert np.flatnonzero(worst(rows)).tolist() == [0, 10]
 
 
-def test_what_members_began_with_counts_once() -> None:
+def test_what_members_began_with_counts_once(tmp_path: Path) -> None:
     members = [{"name": "trunk", "seed": 1}, {"name": "a", "seed": 2, "start": "trunk"}]
     members += [{"name": "b", "seed": 3, "start": "a"}, {"name": "c", "seed": 4}]
     recipe = tiny_recipe(members=[Member.model_validate(one) for one in members])
-    assert ancestors(recipe, [recipe.member("b"), recipe.member("a")]) == ["b", "a", "trunk"]
-    assert ancestors(recipe, [recipe.member("c")]) == ["c"]
+    assert facts_of(recipe, [recipe.member("b"), recipe.member("a")], tmp_path)["runs"] == ["b", "a", "trunk"]
+    assert facts_of(recipe, [recipe.member("c")], tmp_path)["runs"] == ["c"]
 
 
 def test_a_page_shows_gain_agreement_and_what_disagreement_finds(tmp_path: Path) -> None:
@@ -144,7 +144,8 @@ def test_the_shipped_ensembles_cost_the_same_and_have_the_papers_six_members() -
         members = [one for one in recipe.members if one.name.startswith(f"{kind}-")]
         seen = {(tuple(mine.intensity), mine.loss.alpha) for mine in map(recipe.for_member, members)}
         assert seen == {((f"SLF{k}",), alpha) for k in (1, 2, 3) for alpha in (0.5, 1.0)}
-        assert sum(recipe.for_member(recipe.member(name)).steps for name in ancestors(recipe, members)) == 9000
+        runs = facts_of(recipe, members, Path("none"))["runs"]
+        assert sum(recipe.for_member(recipe.member(name)).steps for name in runs) == 9000
     for asked in load_ensembles(TRAINING / "ensembles.yaml"):
         assert {Path(row.scored).parent.name for row in asked.rows} == {recipe.name}
 
