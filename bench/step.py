@@ -1,9 +1,11 @@
 """Seconds per training step of a recipe on this machine, to plan a training before it is begun.
 
-    python bench/step.py training/recipes/han-oar.yaml [--threads 1] [--steps 8]
+    python bench/step.py training/recipes/han-oar.yaml [--member NAME] [--threads 1] [--steps 8]
 
 Noise in the place of patients: the time does not depend on what is seen. Patches are made beside the network in a
-training; here they are not counted. With another allocator (docs/training.md) run it again and compare.
+training; here they are not counted. FocusNet's recipe is the one beside its runs, which says how large its boxes are,
+and `--member` its stage. Both layouts in memory are timed in turns: torch's own, and the one in which a
+voxel's channels lie side by side. With another allocator (docs/training.md) run it again and compare.
 """
 
 import argparse
@@ -14,51 +16,75 @@ from pathlib import Path
 
 import torch
 from rtseg_training.learn.dataset import Patch
-from rtseg_training.learn.precision import in_bf16
-from rtseg_training.learn.recipe import load_recipe
-from rtseg_training.learn.trainer import Supervised, make_loss, make_optimizer
+from rtseg_training.learn.focus import Staged
+from rtseg_training.learn.losses import size_weights
+from rtseg_training.learn.precision import in_bf16, laid_out, layout_of
+from rtseg_training.learn.recipe import Recipe, load_recipe
+from rtseg_training.learn.trainer import Supervised, make_loss, make_optimizer, network_of
+from torch import nn
 
-from rtseg_daemon.networks import build
+from rtseg_daemon.networks.focusnet import FocusNet
+
+LAYOUTS = {"torch's own layout": torch.preserve_format, "channels last": torch.channels_last_3d}
+
+
+class Timed:
+    """One layout's network, and the seconds of its steps."""
+
+    def __init__(self, recipe: Recipe, layout: torch.memory_format) -> None:
+        torch.manual_seed(0)
+        classes = len(recipe.classes) + 1
+        net = laid_out(network_of(recipe), torch.device("cpu"), layout)
+        voxels, half = torch.full((classes,), 1000.0), in_bf16(recipe, torch.device("cpu"))
+        self.trainee: nn.Module
+        if recipe.stage is not None:
+            assert isinstance(net, FocusNet)
+            self.trainee = Staged(net, recipe.stage, size_weights(voxels), half)
+        else:
+            self.trainee = Supervised(net, make_loss(recipe.loss, voxels, torch.ones(classes)), half)
+        self.optimizer = make_optimizer(recipe.optimizer, net)
+        self.seconds: list[float] = []
+
+    def step(self, patch: Patch) -> None:
+        """One step, timed."""
+        began = time.perf_counter()
+        loss = self.trainee(patch.image, patch.labels, patch.annotated)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.seconds.append(time.perf_counter() - began)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("recipe", type=Path)
+    parser.add_argument("--member", help="the member whose network is timed; without: the recipe's own")
     parser.add_argument("--threads", type=int, default=0, help="processor threads; 0: all")
     parser.add_argument("--steps", type=int, default=8)
     options = parser.parse_args()
     if options.threads:
         torch.set_num_threads(options.threads)
     recipe = load_recipe(options.recipe)
-    if recipe.stage is not None or recipe.small_organs:
-        raise SystemExit(f"{recipe.name} learns in stages with losses of their own, which this bench does not time")
-    torch.manual_seed(0)
+    if options.member:
+        recipe = recipe.for_member(recipe.member(options.member))
     classes = len(recipe.classes) + 1
-    net = build(recipe.family, classes=classes, **recipe.arguments)
-    loss_of = make_loss(recipe.loss, torch.full((classes,), 1000.0), torch.ones(classes))
-    trainee = Supervised(net, loss_of, in_bf16(recipe, torch.device("cpu")))
-    optimizer = make_optimizer(recipe.optimizer, net)
     shape = (recipe.batch, *recipe.patch)
     patch = Patch(
         torch.rand(shape)[:, None],
         torch.randint(0, classes, shape),
         torch.ones(recipe.batch, classes, dtype=torch.bool),
     )
-    seconds = []
+    timed = {name: Timed(recipe, layout) for name, layout in LAYOUTS.items()}
     for _ in range(options.steps + 2):
-        began = time.perf_counter()
-        loss = trainee(patch.image, patch.labels, patch.annotated)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
-        seconds.append(time.perf_counter() - began)
-    kept = seconds[2:]  # the first ones choose kernels
+        for one in timed.values():
+            one.step(patch)
     allocator = Path(os.environ.get("LD_PRELOAD", "of the C library")).name
-    median, least, most = statistics.median(kept), min(kept), max(kept)
-    print(
-        f"{recipe.name}: {median:.3f} s a step (median of {len(kept)}, {least:.3f} to {most:.3f}), "
-        f"{torch.get_num_threads()} threads, allocator {allocator}"
-    )
+    chosen = layout_of(recipe, torch.device("cpu")) is torch.channels_last_3d
+    print(f"{recipe.name}: {torch.get_num_threads()} threads, allocator {allocator}")
+    for name, one in timed.items():
+        kept = one.seconds[2:]  # the first ones choose kernels
+        used = " (which training uses)" if chosen == (name == "channels last") else ""
+        print(f"  {name}: {statistics.median(kept):.3f} s a step ({min(kept):.3f} to {max(kept):.3f}){used}")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from rtseg_training.learn.checkpoint import (
 from rtseg_training.learn.dataset import Patch, batch_of, drawn_counts, label_frequencies
 from rtseg_training.learn.distributed import Place
 from rtseg_training.learn.focus import Staged, answering, check_measured
-from rtseg_training.learn.precision import in_bf16
+from rtseg_training.learn.precision import in_bf16, laid_out, layout_of
 from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Loss, Member, Optimizer, Recipe, Schedule
 from rtseg_training.learn.runlog import Progress, RunLog
@@ -201,7 +201,7 @@ class Run:
         tensors = self._stored()
         if not tensors and start is not None:
             load_into(start, self.net, widened(read_weights(start), self.net))
-        self.net.to(self.place.device)
+        laid_out(self.net, self.place.device, layout_of(self.recipe, self.place.device))
         self.optimizer = make_optimizer(self.recipe.optimizer, self.net)
         restore_optimizer(self.optimizer, part(tensors, "optimizer"))
         stored = part(tensors, "ema") or self.net.state_dict()
