@@ -120,7 +120,7 @@ def organ_class(organ: str, prior: Prior, members: int, recipe: Recipe) -> Organ
 
 
 def provenance(chain: Mapping[str, Mapping[str, Any]], recipe_path: Path, cases: int) -> dict[str, str]:
-    """Where the weights come from: recipe and its digest, commit, cases, steps and hours of the members' training.
+    """Where the weights come from: recipe and its digest, the trainer's commit, cases, steps and hours of training.
 
     Args:
         chain: the account of each checkpoint that the members go back to, by name (`lineage.ancestry`).
@@ -128,7 +128,7 @@ def provenance(chain: Mapping[str, Mapping[str, Any]], recipe_path: Path, cases:
     hours = sum(float(meta["seconds"]) for meta in chain.values()) / 3600
     return {
         "recipe": f"{recipe_path.name} sha256 {hashlib.sha256(recipe_path.read_bytes()).hexdigest()[:16]}",
-        "commit": commit_of(recipe_path.parent),
+        "commit": commit_of(Path(__file__).parent),
         "training cases": str(cases),
         "steps": ", ".join(f"{name} {meta['step']}" for name, meta in chain.items()),
         "training hours": f"{hours:.2f}",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from rtseg_training.bundle.export import export, weights_of, write_bundle
+from rtseg_training.bundle.export import commit_of, export, weights_of, write_bundle
 from rtseg_training.bundle.known_cases import refuse_known_cases
 from rtseg_training.bundle.lineage import ancestry, refuse_learned
 from rtseg_training.errors import CaseError, CheckpointError, ExportError, RecipeError
@@ -27,6 +27,7 @@ from rtseg_daemon.networks import build
 from rtseg_daemon.segment.engines.torch_engine import load_member
 from tests.structure_sets import tiny_bundle
 from tests.unit.training.conftest import no_room, tiny_recipe, write_recipe
+from tests.world import ROOT
 
 Meta = dict[str, Any]
 
@@ -123,6 +124,7 @@ def test_the_best_weights_are_exported_where_asked_and_told_in_the_provenance(
     assert digests[True][0] != digests[False][0]
     assert digests[True][1] == digests[False][1], "a member without best weights keeps its last ones"
     assert bundles[True].provenance["best on validation"] == "a 1, b last"
+    assert bundles[True].provenance["commit"] == commit_of(ROOT)  # the trainer's, wherever the recipe lies
     assert "best on validation" not in bundles[False].provenance
 
 
