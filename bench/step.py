@@ -79,7 +79,7 @@ def main() -> None:
         for one in timed.values():
             one.step(patch)
     allocator = Path(os.environ.get("LD_PRELOAD", "of the C library")).name
-    chosen = layout_of(recipe, torch.device("cpu")) is torch.channels_last_3d
+    chosen = layout_of(torch.device("cpu")) is torch.channels_last_3d
     print(f"{recipe.name}: {torch.get_num_threads()} threads, allocator {allocator}")
     for name, one in timed.items():
         kept = one.seconds[2:]  # the first ones choose kernels

@@ -3,6 +3,8 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rtseg_daemon.networks.quick import VolumeNorm
+
 SLOPE = 0.01
 
 Triple = tuple[int, int, int]
@@ -13,7 +15,7 @@ def conv_norm_leaky(inputs: int, outputs: int, kernel: int, dilation: Triple = (
     padding = (dilation[0] * (kernel // 2), dilation[1] * (kernel // 2), dilation[2] * (kernel // 2))
     return nn.Sequential(
         nn.Conv3d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False),
-        nn.InstanceNorm3d(outputs, affine=True),
+        VolumeNorm(outputs, affine=True),
         nn.LeakyReLU(SLOPE, inplace=True),
     )
 
@@ -50,11 +52,11 @@ class SEResidual(nn.Module):
         super().__init__()
         self.first = nn.Sequential(
             nn.Conv3d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-            nn.InstanceNorm3d(outputs, affine=True),
+            VolumeNorm(outputs, affine=True),
             nn.LeakyReLU(SLOPE, inplace=True),
         )
         self.second = nn.Conv3d(outputs, outputs, 3, padding=1, bias=False)
-        self.norm = nn.InstanceNorm3d(outputs, affine=True)
+        self.norm = VolumeNorm(outputs, affine=True)
         self.excite = Excite(outputs)
         same = inputs == outputs and stride == 1
         self.shortcut = nn.Identity() if same else nn.Conv3d(inputs, outputs, 1, stride=stride)

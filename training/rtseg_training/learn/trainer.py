@@ -201,7 +201,7 @@ class Run:
         tensors = self._stored()
         if not tensors and start is not None:
             load_into(start, self.net, widened(read_weights(start), self.net))
-        laid_out(self.net, self.place.device, layout_of(self.recipe, self.place.device))
+        laid_out(self.net, self.place.device, layout_of(self.place.device))
         self.optimizer = make_optimizer(self.recipe.optimizer, self.net)
         restore_optimizer(self.optimizer, part(tensors, "optimizer"))
         stored = part(tensors, "ema") or self.net.state_dict()

@@ -38,7 +38,7 @@ def test_a_run_trains_as_the_hardware_allows(
 def taught(layout: torch.memory_format, recipe: Recipe, prepared: Prepared, folder: Path) -> Run:
     """The run with the gradients of its first step, in that layout."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rtseg_training.learn.trainer.layout_of", lambda recipe, device: layout)
+        patch.setattr("rtseg_training.learn.trainer.layout_of", lambda device: layout)
         run = Run(recipe, recipe.members[0], folder)
     first = batch_of([prepared], recipe, recipe.members[0].seed, 0)
     run._trainee([prepared])(first.image, first.labels, first.annotated).backward()
@@ -58,8 +58,6 @@ def test_the_layout_changes_nothing_but_the_time(recipe: Recipe, prepared: Prepa
         assert torch.allclose(same.grad, parameter.grad, rtol=0, atol=0.01 * largest), name
 
 
-def test_only_processors_and_families_that_gain_by_it_are_laid_out_by_voxels(recipe: Recipe) -> None:
-    assert recipe.family == "sepnet"
-    assert layout_of(recipe, CPU) is torch.channels_last_3d
-    assert layout_of(recipe, torch.device("cuda:0")) is torch.preserve_format
-    assert layout_of(recipe.model_copy(update={"family": "focusnet"}), CPU) is torch.preserve_format
+def test_processors_alone_lay_out_by_voxels() -> None:
+    assert layout_of(CPU) is torch.channels_last_3d
+    assert layout_of(torch.device("cuda:0")) is torch.preserve_format
