@@ -1,5 +1,7 @@
 """What a processor does in another way while it trains has the values and gradients of torch's own layer."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -36,7 +38,9 @@ def both(pair: tuple[nn.Module, nn.Module], x: Tensor) -> list[list[Tensor]]:
 @LAYOUTS
 @pytest.mark.parametrize("volumes", [1, 2])
 @pytest.mark.parametrize("pair", [along_z, volume_norm])
-def test_values_and_gradients_are_those_of_the_plain_layer(pair, volumes: int, layout: torch.memory_format) -> None:
+def test_values_and_gradients_are_those_of_the_plain_layer(
+    pair: Callable[[], tuple[nn.Module, nn.Module]], volumes: int, layout: torch.memory_format
+) -> None:
     torch.manual_seed(1)
     ours, plain = both(pair(), torch.rand(volumes, 3, 6, 4, 7).contiguous(memory_format=layout))
     assert len(ours) == len(plain) > 2
