@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+FOCAL_SHARE = 0.5
+"""AnatomyNet's lambda: the focal part's share of its hybrid loss."""
+
 
 def marginal_log_probabilities(logits: Tensor, annotated: Tensor) -> Tensor:
     """Log-probabilities in which every class that is not annotated counts as background.
@@ -134,7 +137,7 @@ def focal_loss(
 
 
 def tversky_focal(
-    logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, share: float = 0.5, gamma: float = 2.0
+    logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, share: float = FOCAL_SHARE, gamma: float = 2.0
 ) -> Tensor:
     """AnatomyNet: sum_c m(c) w(c) (1 - T_c) + share * masked focal.
 

@@ -57,14 +57,14 @@ class Schedule(StrictModel):
 
 
 class Loss(StrictModel):
-    """`ath_l_exp`, `l_exp` (3D-SepNet), `dice`, `pooled_dice` (GTV),
-    `dice_focal` (AnatomyNet) or `focal_dice` (FocusNet).
+    """`ath_l_exp`, `l_exp` (3D-SepNet), `dice`, `pooled_dice` (GTV), `dice_focal` (AnatomyNet), `tversky` (the same
+    without its focal part) or `focal_dice` (FocusNet).
 
     `marginal`: an organ that is not drawn in a case counts as background there. Otherwise such a case's background
-    teaches nothing (AnatomyNet's mask, which `dice_focal` always uses).
+    teaches nothing (AnatomyNet's mask, which `dice_focal` and `tversky` always use).
     """
 
-    name: Literal["ath_l_exp", "l_exp", "dice", "pooled_dice", "dice_focal", "focal_dice"] = "ath_l_exp"
+    name: Literal["ath_l_exp", "l_exp", "dice", "pooled_dice", "dice_focal", "tversky", "focal_dice"] = "ath_l_exp"
     alpha: float = Field(default=0.5, ge=0.1, le=10)
     gamma: float = Field(default=1.0, gt=0, le=10)
     marginal: bool = True

@@ -72,8 +72,8 @@ def make_loss(loss: Loss, frequencies: Tensor, drawn: Tensor) -> Lossy:
     if loss.name == "focal_dice":
         sizes = losses.size_weights(frequencies)
         return lambda z, p: losses.focal_dice(z, p.labels, p.annotated, sizes, loss.marginal)
-    cases = losses.case_weights(drawn)
-    return lambda z, p: losses.tversky_focal(z, p.labels, p.annotated, cases)
+    cases, share = losses.case_weights(drawn), 0.0 if loss.name == "tversky" else losses.FOCAL_SHARE
+    return lambda z, p: losses.tversky_focal(z, p.labels, p.annotated, cases, share)
 
 
 def make_optimizer(choice: Optimizer, net: nn.Module) -> torch.optim.Optimizer:

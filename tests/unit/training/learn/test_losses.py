@@ -5,7 +5,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from rtseg_training.learn import losses
+from rtseg_training.learn import losses, recipe
+from rtseg_training.learn.dataset import Patch
+from rtseg_training.learn.trainer import make_loss
 from torch import Tensor
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -87,6 +89,17 @@ def test_tversky_focal_by_hand() -> None:
     region = (1 - background) + 2 * (1 - first) + 3 * (1 - second)
     focal = (0.5**2 * -math.log(0.5) + 2 * 0.3**2 * -math.log(0.7)) / 2
     assert LOSSES["tversky_focal"](*TWO_VOXELS, ALL).item() == pytest.approx(region + 0.5 * focal, rel=1e-4)
+
+
+def test_a_recipe_may_have_anatomynets_dice_part_alone() -> None:
+    drawn = torch.tensor([6.0, 3.0, 2.0])  # cases: their inverse is a sixth of WEIGHTS
+    patch = Patch(torch.zeros(1, 1, 1, 1, 2), TWO_VOXELS[1], ALL)
+    region = losses.tversky_focal(*TWO_VOXELS, ALL, WEIGHTS / 6, share=0)
+    hybrid = losses.tversky_focal(*TWO_VOXELS, ALL, WEIGHTS / 6)
+    assert hybrid.item() > region.item() > 0
+    for name, expected in (("tversky", region), ("dice_focal", hybrid)):
+        made = make_loss(recipe.Loss.model_validate({"name": name}), torch.ones(3), drawn)
+        assert made(TWO_VOXELS[0], patch).item() == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_anatomynet_masks_the_missing_organ_and_the_background_with_it() -> None:
