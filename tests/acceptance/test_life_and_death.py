@@ -61,14 +61,15 @@ def test_killed_worker_and_killed_daemon_still_deliver_exactly_one_structure_set
 def test_a_receiver_that_is_killed_comes_back_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
     tps = Tps()
     files = patient(tmp_path / "ct")
-    with tps.running(), running(tmp_path, tps.port) as daemon:
+    # the series must still be open when the receiver is back, however slowly it starts
+    with tps.running(), running(tmp_path, tps.port, series={"quiet_seconds": 10}) as daemon:
         assert set(send(daemon.port, files[:12])) == {0}
         os.kill(daemon.pids()["receiver"] or 0, signal.SIGKILL)
         wait_for(lambda: daemon.answers(), 30, daemon.tail)
         (series,) = daemon.ask("series", "list")
         assert series["instance_count"] == 12
         assert set(send(daemon.port, files)) == {0}
-        job = daemon.wait_for_state("DELIVERED")
+        job = daemon.wait_for_state("DELIVERED", 60)
         assert daemon.ask("series", "show", str(series["id"]))["jobs"][-1] == job["id"]
     assert len({d.SOPInstanceUID for d in tps.structure_sets}) == 1
     images = tps.structure_sets[0].ReferencedFrameOfReferenceSequence[0].RTReferencedStudySequence[0]
