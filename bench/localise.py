@@ -6,22 +6,14 @@ RUNS is the folder that `rtseg-train train` wrote. Found means that the peak lie
 centre in each direction, so that the box around it holds the organ. Distances are in mm.
 """
 
-import argparse
-import json
-from datetime import UTC, datetime
-from pathlib import Path
 from statistics import mean, median
-from typing import Any
 
 import numpy as np
 import torch
-from rtseg_training.learn.cache import ready_cases
-from rtseg_training.learn.checkpoint import load_into, read_meta, read_weights
 from rtseg_training.learn.focus import centres_of
 from rtseg_training.learn.prepared import TrainingCase
-from rtseg_training.learn.recipe import Recipe, load_recipe
-from rtseg_training.learn.trainer import network_of
-from rtseg_training.sets.joined import listed
+from rtseg_training.learn.recipe import Recipe
+from stage_runs import Row, StageRun, told
 
 from rtseg_daemon.anatomy.volume import AIR_HU, Array
 from rtseg_daemon.networks.focusnet import FocusNet, peak
@@ -47,17 +39,11 @@ def looked_at(net: FocusNet, case: TrainingCase, recipe: Recipe) -> list[tuple[s
     return found
 
 
-def measured(runs: Path, member: str, data: Path) -> dict[str, Any]:
-    """All cases of a set, as one line of the log."""
-    plan = load_recipe(runs / "recipe.yaml")
-    recipe = plan.for_member(plan.member(member))
-    checkpoint = runs / member / "checkpoint.safetensors"
-    net = network_of(recipe).eval()
-    assert isinstance(net, FocusNet)
-    load_into(checkpoint, net, read_weights(checkpoint))
-    rows = [row for case in ready_cases(listed(data), recipe, makers=1) for row in looked_at(net, case, recipe)]
+def measured(run: StageRun) -> dict[str, Row]:
+    """How many of each small organ are found, and how far off."""
+    rows = [row for case in run.cases for row in looked_at(run.net, case, run.recipe)]
     organs = {}
-    for name in recipe.small_organs:
+    for name in run.recipe.small_organs:
         own = [row for row in rows if row[0] == name]
         organs[name] = {
             "cases": len(own),
@@ -65,24 +51,8 @@ def measured(runs: Path, member: str, data: Path) -> dict[str, Any]:
             "median_mm": round(median(float(np.linalg.norm(row[1])) for row in own), 1),
             "height": round(mean(row[3] for row in own), 3),
         }
-    return {"member": f"{plan.name}/{member}", "steps": read_meta(checkpoint)["step"], "organs": organs}
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", type=Path)
-    parser.add_argument("--member", default="localise")
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--note", default="")
-    parser.add_argument("--log", type=Path)
-    asked = parser.parse_args()
-    line = measured(asked.runs, asked.member, asked.data) | {"note": asked.note}
-    for name, row in line["organs"].items():
-        print(f"{name}: {row['found']} of {row['cases']} found, {row['median_mm']} mm off, height {row['height']}")
-    if asked.log:
-        with asked.log.open("a") as file:
-            file.write(json.dumps({"when": f"{datetime.now(UTC):%Y-%m-%d}"} | line) + "\n")
+    return organs
 
 
 if __name__ == "__main__":
-    main()
+    told(__doc__, "localise", measured, "{found} of {cases} found, {median_mm} mm off, height {height}")
