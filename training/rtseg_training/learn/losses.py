@@ -18,16 +18,15 @@ def marginal_log_probabilities(logits: Tensor, annotated: Tensor) -> Tensor:
     Background then means "none of the organs that somebody looked for": its probability is the sum over the background
     and the classes nobody drew, whose own entries become very small.
     """
-    logits = logits.float()
-    known = annotated.clone()
-    known[:, 0] = True
-    if bool(known.all()):
-        return F.log_softmax(logits, dim=1)
-    shown = known[:, :, None, None, None]
-    hidden = logits.masked_fill(shown, -1e4)
-    hidden[:, 0] = logits[:, 0]
-    merged = logits.masked_fill(~shown, -1e4)
-    return F.log_softmax(torch.cat([torch.logsumexp(hidden, 1, keepdim=True), merged[:, 1:]], dim=1), dim=1)
+    log_p = F.log_softmax(logits.float(), dim=1)
+    shown = annotated.clone()
+    shown[:, 0] = True
+    if bool(shown.all()):
+        return log_p
+    merged = log_p.masked_fill(~shown[:, :, None, None, None], -1e4)
+    shown[:, 0] = False
+    merged[:, 0] = torch.stack([torch.logsumexp(case[~its], dim=0) for case, its in zip(log_p, shown, strict=True)])
+    return merged
 
 
 def hard_voxels(p: Tensor, g: Tensor, alpha: float) -> Tensor:
@@ -127,13 +126,10 @@ def pooled_dice(logits: Tensor, labels: Tensor, annotated: Tensor) -> Tensor:
     return mean_over(1 - whole, counted.float())
 
 
-def focal_loss(
-    logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, gamma: float = 2.0, marginal: bool = True
-) -> Tensor:
-    """mean_x w_y (1 - p_y)^gamma (-ln p_y), true class only."""
-    log_p, believed = log_probabilities(logits, labels, annotated, marginal)
+def focal_surprise(log_p: Tensor, labels: Tensor, gamma: float = 2.0) -> Tensor:
+    """(1 - p_y)^gamma (-ln p_y) `(batch, z, y, x)`, y the voxel's true class."""
     true_log_p = log_p.gather(1, labels[:, None])[:, 0]
-    return mean_over(weights[labels] * (1 - true_log_p.exp()).pow(gamma) * -true_log_p, believed)
+    return (1 - true_log_p.exp()).pow(gamma) * -true_log_p
 
 
 def tversky_focal(
@@ -141,21 +137,20 @@ def tversky_focal(
 ) -> Tensor:
     """AnatomyNet: sum_c m(c) w(c) (1 - T_c) + share * masked focal.
 
-    T_c is the Tversky index with alpha = beta = 0.5. m is the annotation mask: m(c) = 1 if organ c is drawn in the
-    case, m(0) = 1 only if all are (equations 4 and 5). `weights` are w(c) = 1 / number of cases that have c, and w(0)
-    one over the number of those that have all organs: the background is weighed by the cases in which it counts.
+    T_c is the Tversky index with alpha = beta = 0.5: its denominator is half of sum p + sum g. m is the annotation
+    mask: m(c) = 1 if organ c is drawn in the case, m(0) = 1 only if all are (equations 4 and 5). `weights` are
+    w(c) = 1 / number of cases that have c, and w(0) one over the number of those that have all organs: the background
+    is weighed by the cases in which it counts.
     """
     log_p = F.log_softmax(logits.float(), dim=1)
     p = log_p.exp()
     g = one_hot(labels, logits.shape[1])
     mask = annotation_mask(annotated)
     overlap = (p * g).flatten(2).sum(2)
-    wrong = (p * (1 - g)).flatten(2).sum(2)
-    missed = ((1 - p) * g).flatten(2).sum(2)
-    tversky = (overlap + 1e-5) / (overlap + 0.5 * wrong + 0.5 * missed + 1e-5)
+    tversky = (overlap + 1e-5) / (0.5 * p.flatten(2).sum(2) + 0.5 * g.flatten(2).sum(2) + 1e-5)
     region = ((1 - tversky) * mask * weights).sum() / logits.shape[0]
-    focal = (g * (1 - p).pow(gamma) * -log_p).flatten(2).mean(2)
-    return region + share * (focal * mask * weights).sum() / logits.shape[0]
+    believed = (mask * weights).gather(1, labels.flatten(1)).view_as(labels)
+    return region + share * (believed * focal_surprise(log_p, labels, gamma)).flatten(1).mean(1).sum() / logits.shape[0]
 
 
 def focal_dice(logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tensor, marginal: bool = True) -> Tensor:
@@ -166,13 +161,14 @@ def focal_dice(logits: Tensor, labels: Tensor, annotated: Tensor, weights: Tenso
     that nobody drew has no truth and is left out too. Without `marginal` so is the background of such a case.
     `class_dice` adds 1 above and below, which a class of 100 voxels cannot feel and one of a single voxel survives.
     """
-    p = log_probabilities(logits, labels, annotated, marginal)[0].exp()
+    log_p, believed = log_probabilities(logits, labels, annotated, marginal)
+    p = log_p.exp()
     g = one_hot(labels, logits.shape[1])
     counted = drawn_and_present(g, annotated)
     background = torch.ones_like(counted[:, 0]) if marginal else annotation_mask(annotated)[:, 0]
     counted[:, 0] = background & (labels == 0).flatten(1).any(dim=1)
     dice = ((1 - class_dice(p, g)) * counted).sum() / logits.shape[0]
-    return focal_loss(logits, labels, annotated, weights, marginal=marginal) + dice
+    return mean_over(weights[labels] * focal_surprise(log_p, labels), believed) + dice
 
 
 def case_weights(drawn: Tensor) -> Tensor:
