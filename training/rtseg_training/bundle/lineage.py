@@ -26,6 +26,15 @@ def ancestry(runs: Path, recipe: Recipe, members: Sequence[str]) -> dict[str, di
     return chain
 
 
+def training_of(chain: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """What an ancestry took: its runs, and their steps and seconds together."""
+    return {
+        "runs": list(chain),
+        "steps": sum(int(meta["step"]) for meta in chain.values()),
+        "training_seconds": round(sum(float(meta["seconds"]) for meta in chain.values()), 1),
+    }
+
+
 def keys_learned(meta: Mapping[str, Any]) -> set[object]:
     """By what the cases that a checkpoint learned are known in another data set, empty where it does not list them."""
     known = [dict(zip(("name", "sha256", "patient"), one, strict=False)) for one in meta.get("learned", [])]

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 
 from rtseg_training.compare.curves import draw_all
-from rtseg_training.compare.ensembles import load_ensembles, runs_of
+from rtseg_training.compare.ensembles import load_ensembles, runs_of_ensembles
 from rtseg_training.compare.methods import load_methods, read_speeds
-from rtseg_training.compare.questions import load_questions, there
+from rtseg_training.compare.questions import load_questions, runs_of
 from rtseg_training.compare.results import Others, results
 from rtseg_training.compare.shipped import recipes_in, refuse_others, runs_below
 from rtseg_training.errors import ExportError
@@ -48,9 +48,8 @@ def results_command(
     asked = load_questions(questions) if questions else []
     together = load_ensembles(ensembles) if ensembles else []
     bundles = [open_bundle(folder.resolve()) for folder in other or []]
-    compared = [logs / run for one in asked for row in there(one, logs)[0].rows for run in row.runs]
-    all_runs = [*runs_below(runs), *(run for one in bundles for run in runs_below(logs / one.name)), *compared]
-    all_runs += runs_of(together, logs)
+    all_runs = [*runs_below(runs), *(run for one in bundles for run in runs_below(logs / one.name))]
+    all_runs += [*runs_of(asked, logs), *runs_of_ensembles(together, logs)]
     refuse_others(all_runs, recipes_in(recipes))
     others = Others(
         bundles,

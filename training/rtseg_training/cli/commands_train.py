@@ -264,4 +264,4 @@ def score_command(
         return
     with counted("cases", len(cases) * len(chosen)) as tick:
         for one in chosen:
-            score_run(recipe, one, runs / one.name, cases, tick)
+            score_run(recipe, one, runs, cases, tick)

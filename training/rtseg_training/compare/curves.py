@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from rtseg_training.compare.questions import Question, there
+from rtseg_training.compare.questions import Question, begun_with, there
 from rtseg_training.measure.figures import new_axes
 
 Curve = dict[int, float]
@@ -17,14 +17,24 @@ FACTS_OF_A_STEP = 3
 """Columns of a log before those of the organs: step, seconds, loss."""
 
 
-def curve_of(run: Path) -> Curve:
-    """Where a run was validated, and how good it was. Empty where it never was, or has no log."""
+def logged(run: Path) -> list[tuple[int, list[str]]]:
+    """A run's steps, and the organs' cells of each. Empty where it has no log."""
     path = run / "log.csv"
     if not path.is_file():
-        return {}
+        return []
     with path.open(newline="") as file:
-        rows = [(int(row[0]), row[FACTS_OF_A_STEP:]) for row in list(csv.reader(file))[1:]]
-    return {step: float(np.mean([float(cell) for cell in cells if cell])) for step, cells in rows if any(cells)}
+        return [(int(row[0]), row[FACTS_OF_A_STEP:]) for row in list(csv.reader(file))[1:]]
+
+
+def curve_of(run: Path) -> Curve:
+    """Where a run, and before it those that it began with, were validated, and how good they were."""
+    curve: Curve = {}
+    before = 0
+    for name in reversed(begun_with(run)):
+        rows = logged(run.parent / name)
+        curve |= {before + step: float(np.mean([float(c) for c in cells if c])) for step, cells in rows if any(cells)}
+        before += rows[-1][0] if rows else 0
+    return curve
 
 
 def mean_curve(curves: Sequence[Curve]) -> Curve:

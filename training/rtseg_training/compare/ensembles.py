@@ -17,7 +17,7 @@ from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.calibration import StrictModel
 from rtseg_daemon.segment.uncertainty import pairwise_dice, volume_variation
-from rtseg_training.bundle.lineage import ancestry
+from rtseg_training.bundle.lineage import ancestry, training_of
 from rtseg_training.compare.listing import load_list
 from rtseg_training.compare.questions import DiceOfCases, bootstrap, mean_dice, patient_differences
 from rtseg_training.compare.score import finished, kept_part
@@ -88,7 +88,7 @@ def score_ensemble(
     opened = [finished(recipe, one, runs / one.name) for one in members]
     rows: list[tuple[str, ...]] = []
     for case in cases:
-        scores = [class_scores(net, case.hu.array, mine, torch.device("cpu")) for mine, net, _ in opened]
+        scores = [class_scores(net, case.hu.array, mine, torch.device("cpu")) for mine, net in opened]
         votes, together, labels = [one.argmax(0) for one in scores], np.sum(scores, 0).argmax(0), case.labels
         for k, name in enumerate(recipe.classes, 1):
             truth = labels == k
@@ -105,14 +105,7 @@ def score_ensemble(
 def facts_of(recipe: Recipe, members: Sequence[Member], runs: Path) -> dict[str, Any]:
     """Members, and what their training cost: all steps and seconds, those of the runs they began with too."""
     names = [one.name for one in members]
-    chain = ancestry(runs, recipe, names)
-    return {
-        "recipe": recipe.name,
-        "members": names,
-        "runs": list(chain),
-        "steps": sum(int(meta["step"]) for meta in chain.values()),
-        "training_seconds": round(sum(float(meta["seconds"]) for meta in chain.values()), 1),
-    }
+    return {"recipe": recipe.name, "members": names, **training_of(ancestry(runs, recipe, names))}
 
 
 def read_ensemble(folder: Path) -> list[dict[str, str]]:
@@ -136,7 +129,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise RecipeError(f"{folder / FACTS} cannot be read ({error}); score the ensemble again") from error
 
 
-def runs_of(questions: Sequence[EnsembleQuestion], logs: Path) -> list[Path]:
+def runs_of_ensembles(questions: Sequence[EnsembleQuestion], logs: Path) -> list[Path]:
     """The folders of all runs that the ensembles are made of, or began with."""
     folders = [logs / row.scored for question in questions for row in question.rows]
     return [folder.parent / name for folder in folders for name in read_facts(folder)["runs"]]

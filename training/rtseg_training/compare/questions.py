@@ -73,7 +73,28 @@ def read_scores(folder: Path, organs: Sequence[str]) -> DiceOfCases:
 def measured(row: Variant, logs: Path, organs: Sequence[str]) -> Measured:
     """Read a row's runs."""
     seeds = [read_scores(logs / run, organs) for run in row.runs]
-    return Measured(row.label, seeds, [json.loads((logs / run / FACTS).read_text()) for run in row.runs])
+    return Measured(row.label, seeds, [facts_of(logs / run) for run in row.runs])
+
+
+def facts_of(folder: Path) -> dict[str, Any]:
+    """What `rtseg-train score` wrote of a run. Raises RecipeError where it is missing or damaged."""
+    try:
+        facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
+        return facts
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{folder / FACTS} cannot be read ({error}); score the run again") from error
+
+
+def runs_of(questions: Sequence[Question], logs: Path) -> list[Path]:
+    """The folders of all runs that were made and are compared, and of those that these began with."""
+    folders = [logs / run for one in questions for row in there(one, logs)[0].rows for run in row.runs]
+    return [folder.parent / name for folder in folders for name in begun_with(folder)]
+
+
+def begun_with(run: Path) -> list[str]:
+    """A scored run, the one whose weights it began with, and so on to the first."""
+    names: list[str] = facts_of(run).get("runs", [run.name])
+    return names
 
 
 def mean_dice(scores: DiceOfCases) -> float:

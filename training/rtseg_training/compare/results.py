@@ -128,9 +128,9 @@ METHODS = (
 )
 
 BUDGET = (
-    "Equal and small budgets, far fewer patches than in the papers; steps are those of a row's last stage. Seconds a "
-    "step and a case are of shared processors and compare roughly at best. The papers' 22 organs at 1 mm cannot be had "
-    "here: OpenKBP has seven of them, on voxels of about 4 mm."
+    "Equal and small budgets, far fewer patches than in the papers. Steps are those of one run and of all that it "
+    "began with. Seconds a step and a case are of shared processors and compare roughly at best. The papers' 22 organs "
+    "at 1 mm cannot be had here: OpenKBP has seven of them, on voxels of about 4 mm."
 )
 
 

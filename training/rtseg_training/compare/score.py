@@ -5,7 +5,6 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +12,7 @@ from torch import nn
 from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.segment.body import largest_object
+from rtseg_training.bundle.lineage import ancestry, training_of
 from rtseg_training.learn.account import check_finished, check_owner, check_plan
 from rtseg_training.learn.checkpoint import load_into, read_meta, read_weights
 from rtseg_training.learn.focus import answering, check_measured
@@ -47,8 +47,8 @@ def score_case(net: nn.Module, case: TrainingCase, recipe: Recipe) -> dict[str, 
     return scores
 
 
-def finished(recipe: Recipe, member: Member, folder: Path) -> tuple[Recipe, nn.Module, dict[str, Any]]:
-    """A member's own recipe, its network, and what its checkpoint says of itself. Raises as `score_run` does."""
+def finished(recipe: Recipe, member: Member, folder: Path) -> tuple[Recipe, nn.Module]:
+    """A member's own recipe and its network. Raises as `score_run` does."""
     check_measured(recipe)
     mine = recipe.for_member(member)
     checkpoint = folder / "checkpoint.safetensors"
@@ -56,18 +56,21 @@ def finished(recipe: Recipe, member: Member, folder: Path) -> tuple[Recipe, nn.M
     check_owner(checkpoint, meta, recipe.name, member.name)
     check_plan(checkpoint, meta, mine)
     check_finished(checkpoint, meta, mine)
-    return mine, trained(mine, checkpoint), meta
+    return mine, trained(mine, checkpoint)
 
 
 def score_run(
-    recipe: Recipe, member: Member, folder: Path, cases: Sequence[TrainingCase], tick: Callable[[str], None]
+    recipe: Recipe, member: Member, runs: Path, cases: Sequence[TrainingCase], tick: Callable[[str], None]
 ) -> None:
-    """Measure one run and write `validation.csv` and `run.json` beside its log.
+    """Measure one of the `runs` and write `validation.csv` and `run.json` beside its log.
+
+    Its steps and seconds are those of the runs that it began with too.
 
     Raises CheckpointError for a checkpoint of another recipe or member, or of one that is not finished, RecipeError for
     a recipe without what `train` measured.
     """
-    mine, net, meta = finished(recipe, member, folder)
+    folder = runs / member.name
+    mine, net = finished(recipe, member, folder)
     began = time.perf_counter()
     rows: list[tuple[str, str, str]] = []
     for case in cases:
@@ -78,8 +81,7 @@ def score_run(
         "family": mine.family,
         "seed": member.seed,
         "parameters": sum(p.numel() for p in net.parameters()),
-        "steps": meta["step"],
-        "training_seconds": round(float(meta["seconds"]), 1),
+        **training_of(ancestry(runs, recipe, [member.name])),
         "seconds_per_case": round((time.perf_counter() - began) / len(cases), 3),
     }
     with (folder / CSV).open("w", newline="") as file:

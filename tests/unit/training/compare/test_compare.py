@@ -14,6 +14,7 @@ from rtseg_training.compare.questions import (
     mean_dice,
     patient_differences,
     question_lines,
+    runs_of,
     verdict,
 )
 from rtseg_training.compare.score import CSV, FACTS, score_run
@@ -112,31 +113,61 @@ def test_a_wrong_key_in_the_questions_is_named(tmp_path: Path) -> None:
 
 def test_a_run_is_scored_case_by_case(recipe: Recipe, prepared: Prepared, tmp_path: Path) -> None:
     short = recipe.model_copy(update={"steps": 1})
-    run = Run(short, short.members[0], tmp_path)
+    run = Run(short, short.members[0], tmp_path / "a")
     run.train([prepared], [], lambda _p: None)
     score_run(short, short.members[0], tmp_path, [prepared], lambda _name: None)
-    with (tmp_path / CSV).open(newline="") as file:
+    with (tmp_path / "a" / CSV).open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["organ"] for row in rows] == recipe.classes
-    assert json.loads((tmp_path / FACTS).read_text())["parameters"] == sum(p.numel() for p in run.net.parameters())
+    facts = json.loads((tmp_path / "a" / FACTS).read_text())
+    assert facts["parameters"] == sum(p.numel() for p in run.net.parameters())
+    assert (facts["runs"], facts["steps"]) == (["a"], 1)
+
+
+def test_a_run_has_the_steps_and_seconds_of_what_it_began_with(
+    recipe: Recipe, prepared: Prepared, tmp_path: Path
+) -> None:
+    short = recipe.model_copy(update={"steps": 2})
+    first, then = short.members
+    trunk, end = tmp_path / first.name, tmp_path / then.name
+    Run(short, first, trunk).train([prepared], [], lambda _p: None)
+    Run(short, then, end, trunk / "checkpoint.safetensors").train([prepared], [], lambda _p: None)
+    for member in (first, then):
+        score_run(short, member, tmp_path, [prepared], lambda _name: None)
+    alone, whole = (json.loads((folder / FACTS).read_text()) for folder in (trunk, end))
+    assert (whole["runs"], alone["steps"], whole["steps"]) == ([then.name, first.name], 2, 4)
+    assert whole["training_seconds"] > alone["training_seconds"]
+
+
+def test_the_runs_of_a_comparison_are_those_too_that_they_began_with(tmp_path: Path) -> None:
+    logged(tmp_path / "r" / "then", A)
+    (tmp_path / "r" / "then" / FACTS).write_text(json.dumps({"runs": ["then", "first"]}))
+    rows = [{"label": "A", "runs": ["r/then"]}, {"label": "B", "runs": ["r/not-made"]}]
+    asked = Question.model_validate({"title": "T", "paper": "", "rows": rows})
+    assert runs_of([asked], tmp_path) == [tmp_path / "r" / "then", tmp_path / "r" / "first"]
+    (tmp_path / "r" / "then" / FACTS).write_text("{")
+    with pytest.raises(RecipeError, match=r"run\.json cannot be read .*score the run again"):
+        runs_of([asked], tmp_path)
 
 
 def test_only_a_finished_run_of_this_recipe_is_scored(recipe: Recipe, prepared: Prepared, tmp_path: Path) -> None:
     first, second = recipe.members
-    Run(recipe, first, tmp_path).save()
-    for plan, member, words in (
-        (recipe, first, "stands at step 0 of 120; train it to its end first"),
-        (recipe, second, "belongs to tiny/a, not to tiny/b"),
-        (recipe.model_copy(update={"ema": 0.5}), first, r"was trained with ema: 0\.9, the recipe says 0\.5"),
+    Run(recipe, first, tmp_path / "a").save()
+    for plan, words in (
+        (recipe, "stands at step 0 of 120; train it to its end first"),
+        (recipe.model_copy(update={"ema": 0.5}), r"was trained with ema: 0\.9, the recipe says 0\.5"),
     ):
         with pytest.raises(CheckpointError, match=words):
-            score_run(plan, member, tmp_path, [prepared], lambda _name: None)
-    assert not (tmp_path / CSV).exists()
+            score_run(plan, first, tmp_path, [prepared], lambda _name: None)
+    (tmp_path / "a").rename(tmp_path / "b")
+    with pytest.raises(CheckpointError, match="belongs to tiny/a, not to tiny/b"):
+        score_run(recipe, second, tmp_path, [prepared], lambda _name: None)
+    assert not (tmp_path / "b" / CSV).exists()
 
 
 def test_focusnet_is_scored_by_the_recipe_with_its_boxes(prepared: Prepared, tmp_path: Path) -> None:
     bare = tiny_recipe(family="focusnet", arguments={"widths": [4, 6, 8]}, small_organs=["Brainstem"])
-    Run(with_boxes(bare, [prepared]), bare.members[0], tmp_path).save()
+    Run(with_boxes(bare, [prepared]), bare.members[0], tmp_path / bare.members[0].name).save()
     with pytest.raises(RecipeError, match=r"use the recipe\.yaml beside the runs"):
         score_run(bare, bare.members[0], tmp_path, [prepared], lambda _name: None)
 

@@ -1,5 +1,6 @@
 """Learning curves are those of the logs, and drawn where there is more than one point."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,15 +16,21 @@ def question(**rows: list[str]) -> Question:
     )
 
 
-def log(folder: Path, *rows: str) -> None:
+def log(folder: Path, *rows: str, began_with: str | None = None) -> None:
     folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"runs": [folder.name, *([began_with] if began_with else [])]}))
     (folder / "log.csv").write_text("\n".join([HEAD, *rows]) + "\n")
 
 
 def test_a_curve_has_the_mean_over_organs_of_every_step_that_was_validated(tmp_path: Path) -> None:
     log(tmp_path / "a", "10,1.0,0.9,,", "20,2.0,0.8,0.5,0.7", "30,3.0,0.7,,", "40,4.0,0.6,,0.9")
     assert curve_of(tmp_path / "a") == pytest.approx({20: 0.6, 40: 0.9})
-    assert curve_of(tmp_path / "gone") == {}
+
+
+def test_a_curve_goes_on_where_the_run_that_it_began_with_ended(tmp_path: Path) -> None:
+    log(tmp_path / "first", "10,1.0,0.9,0.2,0.4", "20,2.0,0.8,,")
+    log(tmp_path / "then", "10,1.0,0.7,0.5,0.7", began_with="first")
+    assert curve_of(tmp_path / "then") == pytest.approx({10: 0.3, 30: 0.6})
 
 
 def test_the_mean_over_seeds_is_of_the_steps_that_all_have() -> None:

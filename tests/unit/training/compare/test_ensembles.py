@@ -17,7 +17,7 @@ from rtseg_training.compare.ensembles import (
     load_ensembles,
     organ_row,
     read_ensemble,
-    runs_of,
+    runs_of_ensembles,
     score_ensemble,
     worst,
 )
@@ -94,14 +94,14 @@ def test_a_page_shows_gain_agreement_and_what_disagreement_finds(tmp_path: Path)
     assert chain.startswith("| chain | 0.700 | 0.780 | - | +0.080 | 0.880 | 1.000 (1.000 to 1.000) |")
     assert chain.endswith("| 600 | 0.50 |")
     assert free.startswith("| free | 0.700 | 0.880 | +0.100 (+0.100 to +0.100) | +0.180 | 0.900 |")
-    assert [run.name for run in runs_of([question("chain")], tmp_path)] == ["a", "trunk"]
+    assert [run.name for run in runs_of_ensembles([question("chain")], tmp_path)] == ["a", "trunk"]
 
 
 def test_what_was_not_scored_is_named_with_the_command(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"ensemble.csv is missing; score the members with: .* --ensemble chain"):
         ensemble_lines(question("chain"), tmp_path)
     with pytest.raises(RecipeError, match=r"ensemble.json cannot be read .* score the ensemble again"):
-        runs_of([question("chain")], tmp_path)
+        runs_of_ensembles([question("chain")], tmp_path)
     (tmp_path / "q.yaml").write_text("- {title: T, paper: P, row: []}\n")
     with pytest.raises(RecipeError, match="rows"):
         load_ensembles(tmp_path / "q.yaml")
