@@ -4,9 +4,9 @@
 
 Noise in the place of patients: the time does not depend on what is seen. The last organ is not drawn, as one is not in
 most cases. Patches are made beside the network in a training. Here they are not counted. FocusNet's recipe is the one
-beside its runs, which says how large its boxes are, and `--member` its stage. Both layouts in memory are timed in turns:
-torch's own, and the one in which a voxel's channels lie side by side. With another allocator (docs/training.md) run it
-again and compare.
+beside its runs, which says how large its boxes are, and `--member` its stage. Both layouts in memory are timed in
+turns: torch's own, and the one in which a voxel's channels lie side by side. With another allocator (docs/training.md)
+run it again and compare.
 """
 
 import argparse
