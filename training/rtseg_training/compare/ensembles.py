@@ -20,7 +20,7 @@ from rtseg_daemon.segment.uncertainty import pairwise_dice, volume_variation
 from rtseg_training.bundle.lineage import ancestry, training_of
 from rtseg_training.compare.listing import load_list
 from rtseg_training.compare.questions import DiceOfCases, bootstrap, mean_dice, patient_differences
-from rtseg_training.compare.score import finished, kept_part
+from rtseg_training.compare.score import finished, kept_part, read_facts
 from rtseg_training.errors import RecipeError
 from rtseg_training.learn.prepared import TrainingCase
 from rtseg_training.learn.recipe import Member, Recipe
@@ -120,19 +120,10 @@ def read_ensemble(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def read_facts(folder: Path) -> dict[str, Any]:
-    """What `facts_of` wrote. Raises RecipeError where it is missing or damaged."""
-    try:
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
-        return facts
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{folder / FACTS} cannot be read ({error}); score the ensemble again") from error
-
-
 def runs_of_ensembles(questions: Sequence[EnsembleQuestion], logs: Path) -> list[Path]:
     """The folders of all runs that the ensembles are made of, or began with."""
     folders = [logs / row.scored for question in questions for row in question.rows]
-    return [folder.parent / name for folder in folders for name in read_facts(folder)["runs"]]
+    return [folder.parent / name for folder in folders for name in read_facts(folder / FACTS, "ensemble")["runs"]]
 
 
 def scores_in(rows: Sequence[dict[str, str]], key: str) -> DiceOfCases:
@@ -165,7 +156,7 @@ HEAD = [
 
 def ensemble_line(label: str, folder: Path, base: DiceOfCases | None) -> str:
     """One row of the table. `base` is what its DSC is compared with."""
-    rows, facts = read_ensemble(folder), read_facts(folder)
+    rows, facts = read_ensemble(folder), read_facts(folder / FACTS, "ensemble")
     together = scores_in(rows, "dice")
     alone, agreement = mean_dice(scores_in(rows, "alone")), mean_dice(scores_in(rows, "pairwise_dice"))
     cells = [label, f"{alone:.3f}", f"{mean_dice(together):.3f}", "-"]

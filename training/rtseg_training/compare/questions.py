@@ -4,7 +4,6 @@ One run cannot tell a method from a lucky seed: such a row is marked as no concl
 """
 
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from pydantic import Field
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.calibration import StrictModel
 from rtseg_training.compare.listing import load_list
-from rtseg_training.compare.score import CSV, FACTS
+from rtseg_training.compare.score import CSV, FACTS, read_facts
 from rtseg_training.errors import RecipeError
 
 DiceOfCases = Mapping[tuple[str, str], float]
@@ -73,16 +72,7 @@ def read_scores(folder: Path, organs: Sequence[str]) -> DiceOfCases:
 def measured(row: Variant, logs: Path, organs: Sequence[str]) -> Measured:
     """Read a row's runs."""
     seeds = [read_scores(logs / run, organs) for run in row.runs]
-    return Measured(row.label, seeds, [facts_of(logs / run) for run in row.runs])
-
-
-def facts_of(folder: Path) -> dict[str, Any]:
-    """What `rtseg-train score` wrote of a run. Raises RecipeError where it is missing or damaged."""
-    try:
-        facts: dict[str, Any] = json.loads((folder / FACTS).read_text())
-        return facts
-    except (OSError, ValueError) as error:
-        raise RecipeError(f"{folder / FACTS} cannot be read ({error}); score the run again") from error
+    return Measured(row.label, seeds, [read_facts(logs / run / FACTS, "run") for run in row.runs])
 
 
 def runs_of(questions: Sequence[Question], logs: Path) -> list[Path]:
@@ -92,8 +82,11 @@ def runs_of(questions: Sequence[Question], logs: Path) -> list[Path]:
 
 
 def begun_with(run: Path) -> list[str]:
-    """A scored run, the one whose weights it began with, and so on to the first."""
-    names: list[str] = facts_of(run).get("runs", [run.name])
+    """A scored run, the one whose weights it began with, and so on to the first.
+
+    One that was scored before `score` wrote them down stands for itself alone.
+    """
+    names: list[str] = read_facts(run / FACTS, "run").get("runs", [run.name])
     return names
 
 

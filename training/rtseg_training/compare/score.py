@@ -5,6 +5,7 @@ import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from rtseg_daemon.anatomy.overlap import dice
 from rtseg_daemon.anatomy.volume import Array
 from rtseg_daemon.segment.body import largest_object
 from rtseg_training.bundle.lineage import ancestry, training_of
+from rtseg_training.errors import RecipeError
 from rtseg_training.learn.account import check_finished, check_owner, check_plan
 from rtseg_training.learn.checkpoint import load_into, read_meta, read_weights
 from rtseg_training.learn.focus import answering, check_measured
@@ -87,3 +89,12 @@ def score_run(
     with (folder / CSV).open("w", newline="") as file:
         csv.writer(file).writerows([("case", "organ", "dice"), *rows])
     (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n")
+
+
+def read_facts(path: Path, what: str) -> dict[str, Any]:
+    """What was written of a run or an ensemble. Raises RecipeError where it is missing or damaged."""
+    try:
+        facts: dict[str, Any] = json.loads(path.read_text())
+        return facts
+    except (OSError, ValueError) as error:
+        raise RecipeError(f"{path} cannot be read ({error}); score the {what} again") from error
