@@ -8,7 +8,7 @@ SUPPLY := .venv-supply
 UNWANTED := openvino-telemetry
 SUPPLY_TOOLS := uv==0.13.9 pip-audit==2.10.1 cyclonedx-bom==7.5.0
 
-.PHONY: help demo test test-all faults lint lock install-locked audit sbom soup fuzz clean
+.PHONY: help demo test test-all results faults lint lock install-locked audit sbom soup fuzz clean
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,13 @@ test: $(SETUP) lint  ## All checks that CI makes, some 25 minutes on 2 cores
 
 test-all: $(SETUP) lint  ## The slow tests too
 	$(BIN)/python -m pytest -m "not faults"
+
+results: $(SETUP)  ## Write docs/results.md and README's table of methods anew from the committed logs
+	$(BIN)/rtseg-train results models/han-oar --runs training/runs/han-oar --report training/runs/han-oar/report \
+		--stress training/runs/han-oar/stress --stress training/runs/han-oar/folds/0 --stress training/runs/han-oar/folds/1 \
+		--other models/han-anatomynet --other models/han-focusnet --other models/han-gtv \
+		--methods training/methods.yaml --speed bench/logs/methods.jsonl --questions training/comparisons.yaml \
+		--ensembles training/ensembles.yaml --commands training/commands.txt --out docs/results.md --readme README.md
 
 faults: $(SETUP)  ## Long fault injection: processes killed, disks full, partners away
 	$(BIN)/python -m pytest -m faults tests/faults

@@ -7,7 +7,7 @@ import typer
 
 from rtseg_training.compare.curves import draw_all
 from rtseg_training.compare.ensembles import load_ensembles, runs_of_ensembles
-from rtseg_training.compare.methods import load_methods, read_speeds
+from rtseg_training.compare.methods import load_methods, method_lines, read_speeds, with_table
 from rtseg_training.compare.questions import load_questions, runs_of
 from rtseg_training.compare.results import Others, results
 from rtseg_training.compare.shipped import recipes_in, refuse_others, runs_below
@@ -20,7 +20,7 @@ def results_command(
     runs: Annotated[Path, typer.Option(help="Folder of the members' runs.")],
     report: Annotated[Path, typer.Option(help="Folder of the calibration's report.")],
     out: Annotated[Path, typer.Option(help="The page, e.g. docs/results.md.")],
-    command: Annotated[list[str] | None, typer.Option(help="A command that was run (repeatable).")] = None,
+    commands: Annotated[Path | None, typer.Option(help="File of the commands that were run, for the page.")] = None,
     questions: Annotated[Path | None, typer.Option(help="Comparisons to add, e.g. training/comparisons.yaml")] = None,
     ensembles: Annotated[Path | None, typer.Option(help="Ensembles to compare, e.g. training/ensembles.yaml")] = None,
     logs: Annotated[Path, typer.Option(help="Folder of the scored runs that they name.")] = Path("training/runs"),
@@ -28,6 +28,7 @@ def results_command(
     methods: Annotated[Path | None, typer.Option(help="Table of all methods, e.g. training/methods.yaml")] = None,
     speed: Annotated[Path | None, typer.Option(help="What bench/methods.py logged, for that table.")] = None,
     stress: Annotated[list[Path] | None, typer.Option(help="Folder that stress wrote (repeatable).")] = None,
+    readme: Annotated[Path | None, typer.Option(help="A page whose table of all methods is replaced too.")] = None,
     recipes: Annotated[Path, typer.Option(help="Folder of the recipes that all runs must be of.")] = Path(
         "training/recipes"
     ),
@@ -38,6 +39,8 @@ def results_command(
 
     Example: rtseg-train results models/han-oar --runs training/runs/han-oar
     --report training/runs/han-oar/report --out results.md
+
+    `make results` writes the project's own page and the table in its README.
     """
     for path in (runs, report / "cases.csv", report / "levels.csv"):
         if not path.exists():
@@ -60,5 +63,11 @@ def results_command(
         draw_all(asked, logs, logs / "curves"),
         together,
     )
-    page = results(open_bundle(bundle.resolve()), runs, report, command or [], out.parent, others, stress or [])
-    out.write_text(page)
+    told = commands.read_text(encoding="utf-8").splitlines() if commands else []
+    main = open_bundle(bundle.resolve())
+    pages = {out: results(main, runs, report, told, out.parent, others, stress or [])}
+    if readme:
+        table = method_lines(others.methods, [main, *bundles], others.speeds)
+        pages[readme] = with_table(readme.read_text(encoding="utf-8"), table)
+    for path, text in pages.items():
+        path.write_text(text, encoding="utf-8")

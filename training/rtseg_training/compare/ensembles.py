@@ -19,7 +19,7 @@ from rtseg_daemon.calibration import StrictModel
 from rtseg_daemon.segment.uncertainty import pairwise_dice, volume_variation
 from rtseg_training.bundle.lineage import ancestry, training_of
 from rtseg_training.compare.listing import load_list
-from rtseg_training.compare.questions import DiceOfCases, bootstrap, mean_dice, patient_differences
+from rtseg_training.compare.questions import DiceOfCases, difference, mean_dice
 from rtseg_training.compare.score import finished, kept_part, read_facts
 from rtseg_training.errors import RecipeError
 from rtseg_training.learn.prepared import TrainingCase
@@ -161,9 +161,8 @@ def ensemble_line(label: str, folder: Path, base: DiceOfCases | None) -> str:
     alone, agreement = mean_dice(scores_in(rows, "alone")), mean_dice(scores_in(rows, "pairwise_dice"))
     cells = [label, f"{alone:.3f}", f"{mean_dice(together):.3f}", "-"]
     if base is not None:
-        differences = patient_differences(base, together)
-        low, high = bootstrap(differences)
-        cells[-1] = f"{differences.mean():+.3f} ({low:+.3f} to {high:+.3f})"
+        gain, (low, high) = difference(base, together)
+        cells[-1] = f"{gain:+.3f} ({low:+.3f} to {high:+.3f})"
     bad = np.asarray([value < UNACCEPTABLE for value in together.values()])
     cells += [f"{mean_dice(together) - alone:+.3f}", f"{agreement:.3f}"]
     cells += [found_by_disagreement(rows, bad), found_by_disagreement(rows, worst(rows))]

@@ -11,6 +11,7 @@ from rtseg_training.compare.listing import load_list
 from rtseg_training.errors import RecipeError
 
 PROCESSOR, CARD = "processor", "card"
+BEGINS = "| method | bundle |"
 
 
 class Method(StrictModel):
@@ -67,3 +68,13 @@ def method_lines(methods: Sequence[Method], bundles: Sequence[Bundle], speeds: S
         cells += [f"{speeds[called, where]:.2f}" if (called, where) in speeds else "-" for where in (PROCESSOR, CARD)]
         lines.append("| " + " | ".join([*cells, method.paper]) + " |")
     return lines
+
+
+def with_table(page: str, table: Sequence[str]) -> str:
+    """A Markdown page with its table of methods replaced. Raises RecipeError where it has none."""
+    lines = page.split("\n")
+    first = next((k for k, line in enumerate(lines) if line.startswith(BEGINS)), None)
+    if first is None:
+        raise RecipeError(f"the page has no table of all methods: no line begins with `{BEGINS}`")
+    end = next((k for k in range(first, len(lines)) if not lines[k].startswith("|")), len(lines))
+    return "\n".join([*lines[:first], *table, *lines[end:]])

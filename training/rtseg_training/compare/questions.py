@@ -17,6 +17,7 @@ from rtseg_daemon.calibration import StrictModel
 from rtseg_training.compare.listing import load_list
 from rtseg_training.compare.score import CSV, FACTS, read_facts
 from rtseg_training.errors import RecipeError
+from rtseg_training.measure.statistics import bootstrap_of
 
 DiceOfCases = Mapping[tuple[str, str], float]
 """Dice of (case, organ)."""
@@ -102,19 +103,20 @@ def averaged(seeds: Sequence[DiceOfCases]) -> DiceOfCases:
     return {key: float(np.mean([s[key] for s in seeds])) for key in common}
 
 
-def patient_differences(a: DiceOfCases, b: DiceOfCases) -> Array:
-    """b minus a per patient, mean over the organs that both measured."""
-    by_patient: dict[str, list[float]] = {}
-    for key in sorted(set(a) & set(b)):
-        by_patient.setdefault(key[0], []).append(b[key] - a[key])
-    return np.asarray([np.mean(values) for values in by_patient.values()])
+def difference(a: DiceOfCases, b: DiceOfCases) -> tuple[float, tuple[float, float]]:
+    """b minus a, and its 95 % interval: the mean over organs of each one's mean over the patients that both measured.
 
+    Patients are drawn again with replacement, each with all its organs. An organ that no drawn one has is left out.
+    """
+    common = sorted(set(a) & set(b))
+    gain = np.asarray([b[key] - a[key] for key in common])
+    organ = np.unique([name for _, name in common], return_inverse=True)[1]
 
-def bootstrap(differences: Array, draws: int = 5000, seed: int = 0) -> tuple[float, float]:
-    """95 % interval of the mean difference when patients are drawn again with replacement."""
-    chosen = np.random.default_rng(seed).integers(0, len(differences), (draws, len(differences)))
-    low, high = np.percentile(differences[chosen].mean(axis=1), [2.5, 97.5])
-    return float(low), float(high)
+    def mean(items: Array) -> float:
+        counts, sums = np.bincount(organ[items]), np.bincount(organ[items], gain[items])
+        return float(np.mean(sums[counts > 0] / counts[counts > 0]))
+
+    return mean(np.arange(len(common))), bootstrap_of(mean, np.asarray([case for case, _ in common]), draws=5000)
 
 
 def verdict(base: Measured, other: Measured, interval: tuple[float, float]) -> str:
@@ -138,11 +140,11 @@ def row_line(base: Measured, row: Measured) -> str:
     if row is base:
         cells += ["-", "-"]
     else:
-        differences = patient_differences(averaged(base.seeds), averaged(row.seeds))
-        interval = bootstrap(differences)
-        cells += [f"{differences.mean():+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})", verdict(base, row, interval)]
-    seconds = float(np.mean([f["training_seconds"] / f["steps"] for f in row.facts]))
-    cells += [f"{facts['parameters']:,}", str(facts["steps"]), f"{seconds:.2f}", f"{facts['seconds_per_case']:.2f}"]
+        gain, interval = difference(averaged(base.seeds), averaged(row.seeds))
+        cells += [f"{gain:+.3f} ({interval[0]:+.3f} to {interval[1]:+.3f})", verdict(base, row, interval)]
+    step = float(np.mean([f["training_seconds"] / f["steps"] for f in row.facts]))
+    case = float(np.median([f["seconds_per_case"] for f in row.facts]))
+    cells += [f"{facts['parameters']:,}", str(facts["steps"]), f"{step:.2f}", f"{case:.2f}"]
     return "| " + " | ".join(cells) + " |"
 
 

@@ -4,15 +4,13 @@ import csv
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from rtseg_training.compare.questions import (
     Measured,
     Question,
-    bootstrap,
+    difference,
     load_questions,
     mean_dice,
-    patient_differences,
     question_lines,
     runs_of,
     verdict,
@@ -47,12 +45,22 @@ def test_mean_over_organs_of_the_mean_over_cases() -> None:
     assert mean_dice(A) == pytest.approx((0.6 + 0.9) / 2)
 
 
-def test_differences_are_paired_by_patient_and_averaged_over_organs() -> None:
-    assert patient_differences(A, B) == pytest.approx([(0.1 - 0.3) / 2, 0.2])
+def test_a_difference_is_a_mean_over_organs_of_means_over_patients() -> None:
+    assert difference(A, B)[0] == pytest.approx(((0.1 + 0.2) / 2 - 0.3) / 2)
 
 
-def test_bootstrap_of_equal_differences_is_that_difference() -> None:
-    assert bootstrap(np.full(9, 0.25)) == pytest.approx((0.25, 0.25))
+def test_a_difference_is_of_what_both_measured() -> None:
+    assert difference(A, {**B, ("r", "Larynx"): 0.1})[0] == pytest.approx(difference(A, B)[0])
+
+
+def test_equal_differences_have_no_spread() -> None:
+    assert difference(A, shifted(0.25))[1] == pytest.approx((0.25, 0.25))
+
+
+def test_patients_are_drawn_with_all_their_organs() -> None:
+    a = {(case, organ): 0.5 for case in "pq" for organ in ("Larynx", "Brainstem")}
+    b = {key: value + (0.1 if key[0] == "p" else -0.1) for key, value in a.items()}
+    assert difference(a, b)[1] == pytest.approx((-0.1, 0.1))  # one draw in four is p twice, another q twice
 
 
 @pytest.mark.parametrize(
@@ -67,8 +75,7 @@ def test_bootstrap_of_equal_differences_is_that_difference() -> None:
 def test_a_verdict_needs_three_seeds_that_do_not_overlap(other: float, seeds: int, words: str) -> None:
     base = Measured("base", [shifted(0.01 * k) for k in range(3)], [])
     row = Measured("row", [shifted(other + 0.01 * k) for k in range(seeds)], [])
-    differences = patient_differences(base.seeds[0], row.seeds[0])
-    assert verdict(base, row, bootstrap(differences)) == words
+    assert verdict(base, row, difference(base.seeds[0], row.seeds[0])[1]) == words
 
 
 def test_a_page_shows_means_spread_interval_parameters_and_seconds(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from rtseg_training.compare.methods import Method, load_methods, method_lines, parameters_of, read_speeds
+from rtseg_training.compare.methods import Method, load_methods, method_lines, parameters_of, read_speeds, with_table
 from rtseg_training.errors import RecipeError
 
 from rtseg_daemon.bundles import Bundle, bundle_names, installed_models, load_bundle
@@ -66,3 +66,9 @@ def test_a_wrong_key_among_the_methods_is_named(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("- {bundle: b, method: M, papers: P}\n")
     with pytest.raises(RecipeError, match="paper"):
         load_methods(tmp_path / "m.yaml")
+
+
+def test_a_page_without_the_table_is_named_and_one_at_its_end_is_replaced() -> None:
+    with pytest.raises(RecipeError, match="no table of all methods"):
+        with_table("| other | table |\n", ["| new |"])
+    assert with_table("text\n| method | bundle | a |\n|---|\n| old |", ["| new |"]) == "text\n| new |"

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from rtseg_training.cli.app import app
+from rtseg_training.compare.ensembles import load_ensembles, runs_of_ensembles
+from rtseg_training.compare.questions import load_questions, runs_of
 from rtseg_training.compare.shipped import recipes_in, refuse_others, runs_below
 from rtseg_training.errors import RecipeError
 from rtseg_training.learn.account import PLAN, write_plan
@@ -86,6 +88,19 @@ def test_the_runs_of_the_bundle_that_serves_are_of_the_recipe_that_ships() -> No
     runs = runs_below(ROOT / "training" / "runs" / "han-oar")
     assert len(runs) == 19
     refuse_others(runs, recipes_in(ROOT / "training" / "recipes"))
+
+
+@pytest.mark.parametrize("recipe", recipes_in(ROOT / "training" / "recipes").values(), ids=lambda one: one.name)
+def test_all_logs_that_are_kept_are_of_the_recipe_that_ships(recipe: Recipe) -> None:
+    refuse_others(runs_below(ROOT / "training" / "runs" / recipe.name), {recipe.name: recipe})
+
+
+def test_all_runs_that_the_page_compares_are_kept() -> None:
+    training = ROOT / "training"
+    compared = runs_of(load_questions(training / "comparisons.yaml"), training / "runs")
+    compared += runs_of_ensembles(load_ensembles(training / "ensembles.yaml"), training / "runs")
+    assert len(compared) > 50
+    refuse_others(compared, recipes_in(training / "recipes"))
 
 
 def test_the_page_is_not_written_from_runs_of_another_recipe(tmp_path: Path) -> None:
