@@ -40,7 +40,7 @@ def results_command(
     Example: rtseg-train results models/han-oar --runs training/runs/han-oar
     --report training/runs/han-oar/report --out results.md
 
-    `make results` writes the project's own page and the table in its README.
+    For the project's own page and the table in its README: make results
     """
     for path in (runs, report / "cases.csv", report / "levels.csv"):
         if not path.exists():
