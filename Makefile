@@ -6,6 +6,8 @@ SETUP := .venv/.ready
 SUPPLY := .venv-supply
 # sends usage figures to its makers; openvino runs without it
 UNWANTED := openvino-telemetry
+# a test that stands still, or takes its process down, ends the run with its name: xdist would wait for ever after that
+NEVER_HANG := -o faulthandler_timeout=900 -o faulthandler_exit_on_timeout=true --max-worker-restart=0
 SUPPLY_TOOLS := uv==0.13.9 pip-audit==2.10.1 cyclonedx-bom==7.5.0
 
 .PHONY: help demo test test-all results faults lint lock install-locked audit sbom soup fuzz clean
@@ -25,7 +27,7 @@ demo: $(SETUP)  ## Send a built-in case through the real daemon; leaves the RTST
 	$(BIN)/rtseg-daemon demo --out demo
 
 test: $(SETUP) lint  ## All checks that CI makes, some 18 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile $(NEVER_HANG)
 
 test-all: $(SETUP) lint  ## The slow tests too
 	$(BIN)/python -m pytest -m "not faults"

@@ -14,6 +14,26 @@ from rtseg_daemon.ledger.migrate import upgrade
 from tests.postgres import Server, running
 
 
+class AtOnce:
+    """Shows a failure when it happens: a run that is cut off later has said what failed until then."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal is not None:
+            terminal.ensure_newline()
+            terminal.write_line(
+                f"FAILED {report.nodeid} ({report.when}, {report.duration:.0f} s)\n{report.longreprtext}"
+            )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # the processes of xdist report to the first one
+        config.pluginmanager.register(AtOnce(config))
+
+
 @pytest.fixture(autouse=True)
 def fresh_logging() -> Iterator[None]:
     """A test that configures logging binds it to its own captured stderr; the next test starts without."""

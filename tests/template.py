@@ -66,6 +66,8 @@ class Forked:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
+        if self.poll() is not None:
+            return  # its number may be another process's by now
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 

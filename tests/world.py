@@ -207,6 +207,12 @@ class Daemon:
         engine.dispose()
         return found
 
+    def pid(self, child: str) -> int:
+        """The process id of a child that runs. Never 0: a signal to 0 is one to every process of the test run."""
+        found = self.pids()[child]
+        assert found, f"{child} does not run: {self.tail()}"
+        return found
+
     def wait_for_state(self, state: str, seconds: float = 30, job: int | None = None) -> dict[str, Any]:
         """Wait until the newest job, or that of the number `job`, is in `state`; returns it."""
 

@@ -45,7 +45,7 @@ def test_killed_worker_and_killed_daemon_still_deliver_exactly_one_structure_set
     with tps.running(), running(tmp_path, tps.port, {"STUB_SECONDS": "4"}) as daemon:
         storescu(daemon.port, files)
         daemon.wait_for_state("RUNNING")
-        os.kill(daemon.pids()["worker-0"] or 0, signal.SIGKILL)
+        os.kill(daemon.pid("worker-0"), signal.SIGKILL)
         wait_for(lambda: daemon.jobs()[0]["attempts"] == 1, 20, daemon.tail)
         daemon.wait_for_state("RUNNING")
         children = daemon.pids()
@@ -64,7 +64,7 @@ def test_a_receiver_that_is_killed_comes_back_and_nothing_acknowledged_is_lost(t
     # the series must still be open when the receiver is back, however slowly it starts
     with tps.running(), running(tmp_path, tps.port, series={"quiet_seconds": 10}) as daemon:
         assert set(send(daemon.port, files[:12])) == {0}
-        os.kill(daemon.pids()["receiver"] or 0, signal.SIGKILL)
+        os.kill(daemon.pid("receiver"), signal.SIGKILL)
         wait_for(lambda: daemon.answers(), 30, daemon.tail)
         (series,) = daemon.ask("series", "list")
         assert series["instance_count"] == 12

@@ -75,7 +75,7 @@ def test_a_frozen_receiver_is_said_by_the_status_at_once(tmp_path: Path) -> None
     assert daemon.process is not None
     try:
         wait_for(lambda: daemon.command("status", "--check").returncode == 0, 60, daemon.tail)
-        receiver = daemon.pids()["receiver"] or 0
+        receiver = daemon.pid("receiver")
         os.kill(receiver, signal.SIGSTOP)
         said = daemon.command("status", "--check")
         assert said.returncode == 1
@@ -83,6 +83,6 @@ def test_a_frozen_receiver_is_said_by_the_status_at_once(tmp_path: Path) -> None
         os.kill(receiver, signal.SIGCONT)
         wait_for(daemon.answers, 60, daemon.tail)
         wait_for(lambda: daemon.command("status", "--check").returncode == 0, 60, daemon.tail)
-        assert daemon.pids()["receiver"] == receiver
+        assert daemon.pid("receiver") == receiver
     finally:
         daemon.stop()
