@@ -29,8 +29,7 @@ def test_the_dashboard_may_die_while_images_are_received(tmp_path: Path) -> None
         link = re.search(rf"{address}/first/\S+", daemon.log.read_text())
         assert link is not None
         assert "The first account" in page(link[0])
-        before = daemon.pids()["web"]
-        assert before is not None
+        before = daemon.pid("web")
         os.kill(before, signal.SIGKILL)
         assert set(send(daemon.port, patient(tmp_path / "ct"))) == {0}
         wait_for(lambda: daemon.pids()["web"] not in (None, before), 60, daemon.tail)

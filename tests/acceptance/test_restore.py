@@ -46,8 +46,7 @@ def test_a_series_whose_newest_slices_the_restored_ledger_does_not_know_is_not_c
     files, backup = patient(tmp_path / "ct", slices=30), tmp_path / "older.db"
     with tps.running():
         daemon.start()
-        worker = daemon.pids()["worker-0"]
-        assert worker is not None
+        worker = daemon.pid("worker-0")
         os.kill(worker, signal.SIGSTOP)
         assert set(send(daemon.port, files[:FIRST])) == {0x0000}
         daemon.wait_for_state("QUEUED", 60)
