@@ -26,7 +26,7 @@ $(SETUP): pyproject.toml constraints.txt
 demo: $(SETUP)  ## Send a built-in case through the real daemon; leaves the RTSTRUCT and a picture in demo/
 	$(BIN)/rtseg-daemon demo --out demo
 
-test: $(SETUP) lint  ## All checks that CI makes, 17 to 21 minutes on 2 cores
+test: $(SETUP) lint  ## All checks that CI makes, 17 to 25 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow and not faults" -n 2 --dist loadfile $(NEVER_HANG)
 
 test-all: $(SETUP) lint  ## The slow tests too
